@@ -1,0 +1,373 @@
+//! What a controller asks of a shard, and what it is told back. Plain values: decoding, negotiation
+//! and identifiers of requests belong to the floors above.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sfu_proto::crypto::{DtlsRole, Fingerprint};
+use sfu_wire::id::ObjectId;
+use sfu_wire::net::{SocketId, Tuple};
+
+use crate::config::{ConsumerConfig, ProducerConfig};
+use crate::stats::{Dump, Stats};
+
+/// A socket that the runtime has bound for a command, in the order in which the command listed its
+/// listen infos.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoundSocket {
+    /// The handle by which datagrams come and go.
+    pub socket: SocketId,
+    /// The bound address, with the real port.
+    pub local: SocketAddr,
+    /// What to put into the candidate instead of `local.ip()`: an address or a host name.
+    pub announced: Option<String>,
+    /// Also offer `local.ip()` as a candidate when `announced` is set.
+    pub expose_internal_ip: bool,
+}
+
+/// Where a WebRTC transport listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// On sockets of its own, bound for this command.
+    Own,
+    /// On the sockets of a WebRTC server of the same shard.
+    Server(ObjectId),
+}
+
+/// Options of a WebRTC transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebRtcTransportOptions {
+    /// Where it listens.
+    pub listen: Listen,
+    /// Time without a valid Binding request after which sending stops; `None` switches the check
+    /// off (RFC 7675; default 30 s, at most 60 s).
+    pub ice_consent_timeout: Option<Duration>,
+    /// Upper bound of what the peer is told to send, bit/s; 0 is no bound.
+    pub max_incoming_bitrate: u32,
+}
+
+impl Default for WebRtcTransportOptions {
+    fn default() -> Self {
+        Self { listen: Listen::Own, ice_consent_timeout: Some(Duration::from_secs(30)), max_incoming_bitrate: 0 }
+    }
+}
+
+/// The peer's side of DTLS, as signalled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteDtls {
+    /// The role that the *peer* takes; `None` is "auto" (peer is client).
+    pub role: Option<DtlsRole>,
+    /// At least one; the certificate must match one of them.
+    pub fingerprints: Vec<Fingerprint>,
+}
+
+/// A command to one shard.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Makes a router. Reply: [`Reply::Created`].
+    CreateRouter,
+    /// Makes a WebRTC server on the sockets bound for this command. Reply: [`Reply::Created`].
+    CreateWebRtcServer,
+    /// Makes a WebRTC transport in a router. Reply: [`Reply::WebRtcTransport`].
+    CreateWebRtcTransport {
+        /// The router.
+        router: ObjectId,
+        /// How.
+        options: WebRtcTransportOptions,
+    },
+    /// Gives the peer's DTLS parameters, once. Reply: [`Reply::Connected`].
+    ConnectWebRtcTransport {
+        /// The transport.
+        transport: ObjectId,
+        /// The peer's parameters.
+        dtls: RemoteDtls,
+    },
+    /// New ICE credentials; the old ones hold until the new ones are used. Reply:
+    /// [`Reply::IceParameters`].
+    RestartIce {
+        /// The transport.
+        transport: ObjectId,
+    },
+    /// Changes the bound of what the peer is told to send. Reply: [`Reply::Done`].
+    SetMaxIncomingBitrate {
+        /// The transport.
+        transport: ObjectId,
+        /// Bit/s; 0 is no bound.
+        bitrate: u32,
+    },
+    /// Makes a producer on a transport. Reply: [`Reply::Created`].
+    Produce {
+        /// The transport.
+        transport: ObjectId,
+        /// The negotiated streams.
+        config: Box<ProducerConfig>,
+    },
+    /// Makes a consumer on a transport of the producer's router. Reply: [`Reply::Consumer`].
+    Consume {
+        /// The transport.
+        transport: ObjectId,
+        /// The negotiated stream.
+        config: Box<ConsumerConfig>,
+    },
+    /// Pauses a producer or a consumer; pausing twice is no error. Reply: [`Reply::Done`].
+    Pause {
+        /// The producer or consumer.
+        object: ObjectId,
+    },
+    /// Resumes a producer or a consumer; resuming twice is no error. Reply: [`Reply::Done`].
+    Resume {
+        /// The producer or consumer.
+        object: ObjectId,
+    },
+    /// Asks for a key frame (throttled). Reply: [`Reply::Done`].
+    RequestKeyFrame {
+        /// The consumer.
+        consumer: ObjectId,
+    },
+    /// Closes any object with all that is below it. Reply: [`Reply::Done`].
+    Close {
+        /// The object.
+        object: ObjectId,
+    },
+    /// The state of an object, for people and tests. Reply: [`Reply::Dump`].
+    Dump {
+        /// The object.
+        object: ObjectId,
+    },
+    /// The counters of an object. Reply: [`Reply::Stats`].
+    Stats {
+        /// The object.
+        object: ObjectId,
+    },
+    /// State of the shard itself. Reply: [`Reply::Dump`].
+    DumpShard,
+    /// Counters of the shard itself. Reply: [`Reply::Stats`].
+    ShardStats,
+}
+
+/// ICE credentials of our side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceParameters {
+    /// At least 24 bits of randomness (RFC 8445, section 5.3).
+    pub username_fragment: String,
+    /// At least 128 bits of randomness.
+    pub password: String,
+}
+
+/// A host candidate of our side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceCandidate {
+    /// RFC 8445, section 5.1.1.3.
+    pub foundation: String,
+    /// RFC 8445, section 5.1.2.
+    pub priority: u32,
+    /// An address or a host name.
+    pub address: String,
+    /// UDP port.
+    pub port: u16,
+}
+
+/// The answer to [`Command::CreateWebRtcTransport`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebRtcTransportCreated {
+    /// The new transport.
+    pub id: ObjectId,
+    /// Our ICE credentials.
+    pub ice: IceParameters,
+    /// Our candidates, in order of priority.
+    pub candidates: Vec<IceCandidate>,
+    /// Fingerprints of our certificate.
+    pub fingerprints: Vec<Fingerprint>,
+}
+
+/// The answer to [`Command::Consume`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerCreated {
+    /// The new consumer.
+    pub id: ObjectId,
+    /// SSRC of the stream that it sends, unique on its transport.
+    pub ssrc: u32,
+    /// SSRC of its RTX stream, where RTX was negotiated.
+    pub rtx_ssrc: Option<u32>,
+    /// The producer is paused right now.
+    pub producer_paused: bool,
+}
+
+/// The answer to a command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// Done; nothing more to say.
+    Done,
+    /// The new object.
+    Created(ObjectId),
+    /// A WebRTC transport.
+    WebRtcTransport(WebRtcTransportCreated),
+    /// The DTLS role that our side took.
+    Connected(DtlsRole),
+    /// New ICE credentials.
+    IceParameters(IceParameters),
+    /// A consumer.
+    Consumer(ConsumerCreated),
+    /// State.
+    Dump(Box<Dump>),
+    /// Counters.
+    Stats(Box<Stats>),
+}
+
+/// What kind of mistake a command made. Numbers are part of the public contract: never renumbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum ErrorCode {
+    /// Bytes that are no command.
+    Malformed = 1,
+    /// A value out of its range; the field is named.
+    InvalidArgument = 2,
+    /// No such object (any more).
+    NotFound = 3,
+    /// The object exists but is not in a state for this.
+    InvalidState = 4,
+    /// The value collides with one in use (SSRC, MID, port).
+    AlreadyExists = 5,
+    /// Well-formed, but outside what libsfu does.
+    Unsupported = 6,
+    /// A queue is full: try again.
+    Busy = 7,
+    /// A limit of the configuration or of the machine is reached.
+    ResourceExhausted = 8,
+    /// An address or port cannot be had.
+    AddressUnavailable = 9,
+    /// The engine or the shard is shutting down.
+    Closed = 10,
+    /// A bug on our side.
+    Internal = 11,
+}
+
+/// A refused command: nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandError {
+    /// The kind of mistake.
+    pub code: ErrorCode,
+    /// Path of the offending field, in the caller's words (`encodings[0].ssrc`); empty if none.
+    pub field: String,
+    /// One sentence with the value and the remedy.
+    pub text: String,
+}
+
+impl CommandError {
+    /// Makes an error.
+    pub fn new(code: ErrorCode, field: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { code, field: field.into(), text: text.into() }
+    }
+
+    /// The object named by `field` does not exist.
+    pub fn not_found(field: &str, id: ObjectId) -> Self {
+        Self::new(ErrorCode::NotFound, field, format!("no such object: {id}; it may have been closed"))
+    }
+}
+
+impl std::fmt::Display for CommandError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.field.is_empty() {
+            write!(f, "{:?}: {}", self.code, self.text)
+        } else {
+            write!(f, "{:?}: {}: {}", self.code, self.field, self.text)
+        }
+    }
+}
+
+impl std::error::Error for CommandError {}
+
+/// ICE state of a lite agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IceState {
+    /// No valid check yet.
+    New,
+    /// A valid check arrived.
+    Connected,
+    /// A pair was nominated.
+    Completed,
+    /// Consent ran out.
+    Disconnected,
+}
+
+/// DTLS state of a transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DtlsState {
+    /// Nothing sent or received.
+    New,
+    /// Handshake under way.
+    Connecting,
+    /// Done, and the certificate matched.
+    Connected,
+    /// Failed for good.
+    Failed,
+    /// Closed by either side.
+    Closed,
+}
+
+/// Why an object was closed by the engine and not by a command that named it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// Its router closed.
+    RouterClosed,
+    /// Its transport closed.
+    TransportClosed,
+    /// Its producer closed.
+    ProducerClosed,
+    /// Its WebRTC server closed.
+    ServerClosed,
+    /// A bug was caught inside its router.
+    Panic,
+}
+
+/// What happens without being asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An object was closed as a consequence of something else.
+    Closed {
+        /// What was closed.
+        object: ObjectId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A transport's ICE state changed.
+    IceState {
+        /// The transport.
+        transport: ObjectId,
+        /// The new state.
+        state: IceState,
+    },
+    /// A transport's selected tuple changed.
+    IceSelectedTuple {
+        /// The transport.
+        transport: ObjectId,
+        /// Our address of the tuple.
+        local: SocketAddr,
+        /// The tuple.
+        tuple: Tuple,
+    },
+    /// A transport's DTLS state changed.
+    DtlsState {
+        /// The transport.
+        transport: ObjectId,
+        /// The new state.
+        state: DtlsState,
+        /// Why it failed; empty otherwise.
+        reason: String,
+    },
+    /// The producer of a consumer was paused.
+    ProducerPaused {
+        /// The consumer.
+        consumer: ObjectId,
+    },
+    /// The producer of a consumer was resumed.
+    ProducerResumed {
+        /// The consumer.
+        consumer: ObjectId,
+    },
+}
+
+/// A socket that nothing uses any more: the runtime closes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReleaseSocket(pub SocketId);
+
