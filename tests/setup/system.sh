@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that a group of work needs, and only those that are missing.
+#   tests/setup/system.sh build        to compile the engine and the example service
+#   tests/setup/system.sh test         to run every test as well
+# What is there already is found by command or file, so that a Node.js or a clang from elsewhere counts.
+set -euo pipefail
+
+group="${1:?give a group: build or test}"
+
+# command-or-path|Debian packages. A path may hold a pattern.
+build=(
+  "cc|gcc libc6-dev"
+  "c++|g++"
+  "make|make"
+  "perl|perl"
+  "pkg-config|pkg-config"
+  "clang|clang"
+  "/usr/lib/llvm-*/lib/libclang.so*|libclang-dev"
+)
+test=(
+  "${build[@]}"
+  "python3|python3"
+  "python3:ensurepip|python3-venv"
+  "valgrind|valgrind"
+  "node|nodejs"
+  "npm|npm"
+  "chromium|chromium"
+  "ip|iproute2"
+  "nm|binutils"
+)
+
+present() {
+  case "$1" in
+    /*) compgen -G "$1" >/dev/null ;;
+    python3:*) python3 -c "import ${1#python3:}, venv" 2>/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+  esac
+}
+
+declare -n wanted="$group"
+missing=()
+for entry in "${wanted[@]}"; do
+  if ! present "${entry%%|*}"; then
+    read -r -a packages <<<"${entry#*|}"
+    missing+=("${packages[@]}")
+  fi
+done
+if [ "${#missing[@]}" -eq 0 ]; then
+  exit 0
+fi
+
+if ! command -v apt-get >/dev/null; then
+  echo "set-up: missing: ${missing[*]}. These are Debian's names; install their like with your package manager, then run again." >&2
+  exit 1
+fi
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  as_root=(sudo)
+fi
+echo "set-up: installing ${missing[*]} (once)"
+log="$(mktemp)"
+trap 'rm -f "$log"' EXIT
+if ! { "${as_root[@]}" apt-get update &&
+       "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  tail -n 30 "$log" >&2
+  echo "set-up: apt-get could not install ${missing[*]}; see above" >&2
+  exit 1
+fi

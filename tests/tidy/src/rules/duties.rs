@@ -1,0 +1,204 @@
+//! `tests/rfc.toml` and `tests/faults.toml`: each duty and each fault of a finished capability has a test.
+//!
+//! The two files are read by a small reader of their own: tables `[[name]]` with `key = "text"` lines.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{Finding, Source};
+
+/// One table of the file, with the line it begins at.
+type Row = (usize, BTreeMap<String, String>);
+
+/// Path of the table of RFC duties.
+pub const RFC: &str = "tests/rfc.toml";
+/// Path of the table of faults.
+pub const FAULTS: &str = "tests/faults.toml";
+
+/// Duties whose test does not exist, and rows that are not whole.
+#[must_use]
+pub fn check(sources: &[Source]) -> Vec<Finding> {
+    let tests = test_names(sources);
+    let mut findings = Vec::new();
+    if let Some(file) = sources.iter().find(|source| source.path == RFC) {
+        findings.extend(duties(&file.text, &tests));
+    }
+    if let Some(file) = sources.iter().find(|source| source.path == FAULTS) {
+        findings.extend(faults(&file.text, &tests));
+    }
+    findings
+}
+
+fn duties(text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
+    let (rows, mut findings) = match read(text, "duty") {
+        Ok(rows) => (rows, Vec::new()),
+        Err(finding) => {
+            return vec![Finding {
+                path: RFC.to_owned(),
+                ..finding
+            }];
+        }
+    };
+    let mut ids = BTreeSet::new();
+    let mut tell = |line, text| {
+        findings.push(Finding {
+            path: RFC.to_owned(),
+            line,
+            text,
+        })
+    };
+    for (line, row) in &rows {
+        for key in ["id", "rfc", "section", "text", "test"] {
+            if row.get(key).is_none_or(String::is_empty) {
+                tell(*line, format!("a duty without `{key}`"));
+            }
+        }
+        let id = row.get("id").cloned().unwrap_or_default();
+        if !ids.insert(id.clone()) {
+            tell(*line, format!("duty {id} stands here twice"));
+        }
+        for test in row
+            .get("test")
+            .into_iter()
+            .flat_map(|names| names.split_whitespace())
+        {
+            if !tests.contains(test) {
+                tell(*line, format!("duty {id}: there is no test `{test}`"));
+            }
+        }
+    }
+    findings
+}
+
+/// A fault's tests are found by the beginning of their names.
+fn faults(text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
+    let rows = match read(text, "fault") {
+        Ok(rows) => rows,
+        Err(finding) => {
+            return vec![Finding {
+                path: FAULTS.to_owned(),
+                ..finding
+            }];
+        }
+    };
+    let mut findings = Vec::new();
+    for (line, row) in &rows {
+        let id = row.get("id").cloned().unwrap_or_default();
+        let tested = !id.is_empty() && tests.iter().any(|name| name.starts_with(&format!("{id}_")));
+        if !tested {
+            let text = format!("fault `{id}` has no test whose name begins with `{id}_`");
+            findings.push(Finding {
+                path: FAULTS.to_owned(),
+                line: *line,
+                text,
+            });
+        }
+    }
+    findings
+}
+
+fn read(text: &str, table: &str) -> Result<Vec<Row>, Finding> {
+    let mut rows: Vec<Row> = Vec::new();
+    for (index, line) in text.lines().map(str::trim).enumerate() {
+        let line_number = index + 1;
+        let wrong = |text: &str| Finding {
+            path: String::new(),
+            line: line_number,
+            text: text.to_owned(),
+        };
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if line == format!("[[{table}]]") {
+            rows.push((line_number, BTreeMap::new()));
+            continue;
+        }
+        let (key, value) = line
+            .split_once(" = ")
+            .ok_or_else(|| wrong("neither a table nor `key = \"text\"`"))?;
+        let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
+        let value = value.ok_or_else(|| wrong("a value is one text in double quotes"))?;
+        let (_, row) = rows
+            .last_mut()
+            .ok_or_else(|| wrong("a key before the first table"))?;
+        row.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(rows)
+}
+
+/// Names of every test: functions of Rust and Python, and titles of the browser tests as they are written.
+fn test_names(sources: &[Source]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for source in sources {
+        let opens: &[&str] = match source.path.rsplit('.').next() {
+            Some("rs") => &["fn "],
+            Some("py") => &["def "],
+            Some("c" | "cpp" | "cc") => &["static void ", "static int "],
+            Some("ts" | "mjs") => &["test(\"", "test('"],
+            _ => continue,
+        };
+        for line in source.text.lines().map(str::trim_start) {
+            for open in opens {
+                let begins = line
+                    .strip_prefix(open)
+                    .or_else(|| line.split_once(&format!(" {open}")).map(|(_, rest)| rest));
+                if let Some(rest) = begins {
+                    let end = rest
+                        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+                        .unwrap_or(rest.len());
+                    names.insert(rest[..end].to_owned());
+                }
+            }
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(rfc: &str) -> Vec<Finding> {
+        check(&[
+            Source::new(RFC, rfc),
+            Source::new("engine/a/tests/a.rs", "#[test]\nfn it_holds() {}\n"),
+        ])
+    }
+
+    const WHOLE: &str =
+        "[[duty]]\nid = \"a\"\nrfc = \"1\"\nsection = \"2\"\ntext = \"x\"\ntest = \"it_holds\"\n";
+
+    #[test]
+    fn a_duty_with_its_test_passes() {
+        assert_eq!(findings(WHOLE), vec![]);
+    }
+
+    #[test]
+    fn a_duty_whose_test_is_gone_is_found() {
+        assert_eq!(findings(&WHOLE.replace("it_holds", "it_held")).len(), 1);
+    }
+
+    #[test]
+    fn a_duty_without_a_section_is_found_and_so_is_a_second_of_its_id() {
+        assert_eq!(findings(&WHOLE.replace("section = \"2\"\n", "")).len(), 1);
+        assert_eq!(findings(&format!("{WHOLE}{WHOLE}")).len(), 1);
+    }
+
+    #[test]
+    fn a_fault_is_found_by_the_beginning_of_a_name() {
+        let test = Source::new("engine/a/tests/a.rs", "fn row_004_stun_is_cut() {}\n");
+        let with = |id: &str| {
+            check(&[
+                Source::new(FAULTS, &format!("[[fault]]\nid = \"{id}\"\n")),
+                test.clone(),
+            ])
+        };
+        assert!(with("row_004").is_empty());
+        assert_eq!(with("row_005").len(), 1);
+        assert_eq!(with("row_00").len(), 1);
+    }
+
+    #[test]
+    fn a_line_that_is_not_understood_is_found() {
+        assert_eq!(findings("[[duty]]\nid: a\n").len(), 1);
+    }
+}

@@ -1,0 +1,78 @@
+//! `unsafe` only in listed files. That each block says why it is sound is clippy's
+//! (`undocumented_unsafe_blocks`).
+
+use super::{excepted, found, has_word, stale};
+use crate::{Exception, Finding, Source};
+
+/// Files with unsafe code, each with its reason.
+pub const EXCEPTIONS: &[Exception] = &[Exception {
+    path: "ffi/src/lib.rs",
+    reason: "callers hand over raw pointers",
+}];
+
+/// Unsafe code in files that are not listed.
+#[must_use]
+pub fn check(sources: &[Source]) -> Vec<Finding> {
+    check_with(sources, EXCEPTIONS)
+}
+
+fn check_with(sources: &[Source], exceptions: &[Exception]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for source in sources
+        .iter()
+        .filter(|source| source.is_rust() && !excepted(exceptions, &source.path))
+    {
+        let mut lines = source.code.lines().enumerate();
+        if let Some((index, _)) = lines.find(|(_, line)| has_word(line, "unsafe")) {
+            findings.push(found(
+                source,
+                index + 1,
+                "`unsafe` in a file that is not listed (tests/tidy/src/rules/unsafety.rs)",
+            ));
+        }
+    }
+    findings.extend(stale(exceptions, |exception| {
+        let mut covered = sources
+            .iter()
+            .filter(|source| exception.covers(&source.path));
+        covered.any(|source| source.code.lines().any(|line| has_word(line, "unsafe")))
+    }));
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsafe_code_in_an_unlisted_file_is_found() {
+        let listed = [Exception {
+            path: "ffi/src/lib.rs",
+            reason: "",
+        }];
+        let a = Source::new("ffi/src/lib.rs", "unsafe { a() }\n");
+        let b = Source::new("engine/wire/src/a.rs", "unsafe { a() }\n");
+        let findings = check_with(&[a, b], &listed);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].path, "engine/wire/src/a.rs");
+    }
+
+    #[test]
+    fn a_listed_file_without_unsafe_code_is_found() {
+        let listed = [Exception {
+            path: "ffi/src/lib.rs",
+            reason: "",
+        }];
+        assert_eq!(
+            check_with(
+                &[Source::new(
+                    "ffi/src/lib.rs",
+                    "#![deny(unsafe_op_in_unsafe_fn)]\n"
+                )],
+                &listed
+            )
+            .len(),
+            1
+        );
+    }
+}
