@@ -1,1 +1,39 @@
-//! placeholder
+//! Floor 0: numbers and containers, and bytes <-> values.
+//!
+//! What it is: everything the other floors need to read and write packets. Parsing borrows from the
+//! datagram, building writes into a slice that the caller owns. What it is told: bytes and numbers.
+//! What it tells: values that cannot be malformed, or a [`error::ParseError`]. Limits: no state but
+//! containers, no allocation in a parse path, no logging, no clock, no randomness, no panic on any
+//! input. What it leaves out on purpose: meaning; no module here knows a peer, a stream or a session.
+//!
+//! | module | RFC |
+//! |---|---|
+//! | [`demux`] | 7983, 5761 |
+//! | [`stun`] | 8489, 8445 section 7.1 |
+//! | [`rtp`], [`extension`] | 3550, 8285 |
+//! | [`rtcp`] | 3550, 4585, 5104, 5506, 3611 |
+//! | [`codec`] | 7741, 9628, 6184, 7798, AV1 RTP 1.0, 6716 |
+
+#![forbid(unsafe_code)]
+
+pub mod buf;
+pub mod codec;
+pub mod demux;
+pub mod drop_reason;
+pub mod error;
+pub mod extension;
+pub mod fuzz;
+pub mod id;
+pub mod media;
+pub mod net;
+pub mod rate;
+mod read;
+pub mod ring;
+pub mod rtcp;
+pub mod rtp;
+pub mod seq;
+pub mod stun;
+pub mod time;
+
+#[cfg(test)]
+mod testing;

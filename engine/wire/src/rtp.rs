@@ -1,0 +1,349 @@
+//! RTP packets (RFC 3550, section 5.1; header extensions, RFC 8285): a view that borrows, setters in
+//! place, and a header writer.
+//!
+//! ```text
+//!  0                   1                   2                   3
+//!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |V=2|P|X|  CC   |M|     PT      |       sequence number         |
+//! |                           timestamp                           |
+//! |                             SSRC                              |
+//! |                     CSRC, CC times                            |
+//! |    extension profile (X=1)    |   length in 32-bit words      |
+//! |                      extension elements                       |
+//! |        payload ...            |      padding (P=1)      count |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! ```
+//!
+//! A packet whose structure is broken is refused. An extension element that is broken ends the list
+//! of elements, and the packet is still good: that is what RFC 8285 asks for.
+
+use std::ops::Range;
+
+use crate::error::ParseError;
+use crate::read::{Cursor, u8_at, u16_at, u32_at};
+
+/// Bytes of a header without CSRCs and extensions.
+pub const FIXED_HEADER_LEN: usize = 12;
+
+/// Extension profile of the one-byte form (RFC 8285, section 4.2).
+const ONE_BYTE_PROFILE: u16 = 0xbede;
+/// Extension profile of the two-byte form, without its four application bits (section 4.3).
+const TWO_BYTE_PROFILE: u16 = 0x1000;
+
+/// Where the extension elements are, and in which form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Elements {
+    start: usize,
+    end: usize,
+    form: Form,
+}
+
+/// Form of the extension elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// None, or of a profile that is not RFC 8285's.
+    Opaque,
+    OneByte,
+    TwoByte,
+}
+
+/// A well-formed RTP packet, borrowed.
+#[derive(Clone, Copy)]
+pub struct RtpView<'a> {
+    /// The marker bit.
+    pub marker: bool,
+    /// Payload type, 0 to 127.
+    pub payload_type: u8,
+    /// Sequence number.
+    pub sequence: u16,
+    /// Timestamp.
+    pub timestamp: u32,
+    /// Synchronisation source.
+    pub ssrc: u32,
+    /// Number of contributing sources.
+    pub csrc_count: u8,
+    /// Offset of the payload.
+    pub header_len: usize,
+    /// Bytes of padding at the end, its count included.
+    pub padding_len: usize,
+    elements: Elements,
+    data: &'a [u8],
+}
+
+impl<'a> RtpView<'a> {
+    /// Checks a packet's structure. Padding must leave the header whole (RFC 3550, section 5.1, and
+    /// appendix A.1); a payload of nothing but padding is legal.
+    #[inline]
+    pub fn parse(data: &'a [u8]) -> Result<Self, ParseError> {
+        let short = ParseError::new("RTP header too short", data.len());
+        let &[first, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3] = data.first_chunk().ok_or(short)?;
+        if first >> 6 != 2 {
+            return Err(ParseError::new("RTP version not 2", 0));
+        }
+        let csrc_count = first & 0x0f;
+        let mut header_len = FIXED_HEADER_LEN + 4 * usize::from(csrc_count);
+        let mut elements = Elements { start: header_len, end: header_len, form: Form::Opaque };
+        if first & 0x10 != 0 {
+            let profile = u16_at(data, header_len).ok_or(short)?;
+            let words = u16_at(data, header_len + 2).ok_or(short)?;
+            elements.start = header_len + 4;
+            elements.end = elements.start + 4 * usize::from(words);
+            elements.form = match profile {
+                ONE_BYTE_PROFILE => Form::OneByte,
+                _ if profile & 0xfff0 == TWO_BYTE_PROFILE => Form::TwoByte,
+                _ => Form::Opaque,
+            };
+            header_len = elements.end;
+        }
+        let Some(body_len) = data.len().checked_sub(header_len) else {
+            return Err(ParseError::new("RTP header past the end", data.len()));
+        };
+        let mut padding_len = 0;
+        if first & 0x20 != 0 {
+            padding_len = usize::from(data.last().copied().unwrap_or(0));
+            if padding_len == 0 || padding_len > body_len {
+                return Err(ParseError::new("RTP padding count out of range", data.len() - 1));
+            }
+        }
+        Ok(Self {
+            marker: second & 0x80 != 0,
+            payload_type: second & 0x7f,
+            sequence: u16::from_be_bytes([s0, s1]),
+            timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
+            ssrc: u32::from_be_bytes([i0, i1, i2, i3]),
+            csrc_count,
+            header_len,
+            padding_len,
+            elements,
+            data,
+        })
+    }
+
+    /// Where the payload is; padding is no part of it.
+    #[inline]
+    pub fn payload_range(&self) -> Range<usize> {
+        self.header_len..self.data.len() - self.padding_len
+    }
+
+    /// The payload, without padding.
+    #[inline]
+    pub fn payload(&self) -> &'a [u8] {
+        self.data.get(self.payload_range()).unwrap_or(&[])
+    }
+
+    /// The whole packet.
+    #[inline]
+    pub fn data(&self) -> &'a [u8] {
+        self.data
+    }
+
+    /// Is there nothing but padding after the header?
+    #[inline]
+    pub fn is_padding_only(&self) -> bool {
+        self.padding_len > 0 && self.payload_range().is_empty()
+    }
+
+    /// The header without its payload type, sequence number and sources: what a rewriter starts from.
+    #[inline]
+    pub fn fields(&self) -> RtpHeaderFields {
+        RtpHeaderFields {
+            marker: self.marker,
+            payload_type: self.payload_type,
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            ssrc: self.ssrc,
+        }
+    }
+
+    /// Contributing sources.
+    pub fn csrcs(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let data = self.data;
+        (0..usize::from(self.csrc_count)).filter_map(move |i| u32_at(data, FIXED_HEADER_LEN + 4 * i))
+    }
+
+    /// Extension elements, id and value, in the order of the packet.
+    #[inline]
+    pub fn extensions(&self) -> ExtensionIter<'a> {
+        ExtensionIter { data: self.data, at: self.elements.start, end: self.elements.end, form: self.elements.form }
+    }
+
+    /// Value of the first extension element with this id.
+    #[inline]
+    pub fn extension(&self, id: u8) -> Option<&'a [u8]> {
+        self.extensions().find(|(other, _)| *other == id).map(|(_, value)| value)
+    }
+
+    /// Where that value is, for changing it in place.
+    #[inline]
+    pub fn extension_range(&self, id: u8) -> Option<Range<usize>> {
+        let mut iter = self.extensions();
+        while let Some((other, range)) = iter.next_range() {
+            if other == id {
+                return Some(range);
+            }
+        }
+        None
+    }
+}
+
+impl std::fmt::Debug for RtpView<'_> {
+    /// Header only: payload is other people's media.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RtpView")
+            .field("marker", &self.marker)
+            .field("payload_type", &self.payload_type)
+            .field("sequence", &self.sequence)
+            .field("timestamp", &self.timestamp)
+            .field("ssrc", &self.ssrc)
+            .field("payload", &self.payload_range())
+            .field("padding_len", &self.padding_len)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Iterator over extension elements. Ends at the first broken one.
+#[derive(Debug, Clone)]
+pub struct ExtensionIter<'a> {
+    data: &'a [u8],
+    at: usize,
+    end: usize,
+    form: Form,
+}
+
+impl ExtensionIter<'_> {
+    #[inline]
+    fn next_range(&mut self) -> Option<(u8, Range<usize>)> {
+        let (id, len, header) = loop {
+            if self.at >= self.end {
+                return None;
+            }
+            let byte = u8_at(self.data, self.at)?;
+            match self.form {
+                Form::Opaque => return None,
+                // A zero byte is padding in both forms, and may stand between elements.
+                _ if byte == 0 => self.at += 1,
+                Form::OneByte => break (byte >> 4, usize::from(byte & 0x0f) + 1, 1),
+                Form::TwoByte => {
+                    let len = if self.at + 1 < self.end { u8_at(self.data, self.at + 1) } else { None };
+                    break (byte, usize::from(len.unwrap_or(u8::MAX)), 2);
+                }
+            }
+        };
+        let start = self.at + header;
+        let end = start + len;
+        // Number 15 ends the list of the one-byte form, and number 0 with a length is no element
+        // (section 4.2); what runs past the block is broken.
+        let reserved = self.form == Form::OneByte && (id == 15 || id == 0);
+        if reserved || end > self.end {
+            self.at = self.end;
+            return None;
+        }
+        self.at = end;
+        Some((id, start..end))
+    }
+}
+
+impl<'a> Iterator for ExtensionIter<'a> {
+    type Item = (u8, &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (id, range) = self.next_range()?;
+        Some((id, self.data.get(range)?))
+    }
+}
+
+/// Overwrites bytes of a header; a packet too short for them stays as it is.
+#[inline]
+fn put<const N: usize>(packet: &mut [u8], at: usize, value: [u8; N]) {
+    if let Some(slot) = packet.get_mut(at..at + N) {
+        slot.copy_from_slice(&value);
+    }
+}
+
+/// Sets the sequence number in place.
+#[inline]
+pub fn set_sequence(packet: &mut [u8], sequence: u16) {
+    put(packet, 2, sequence.to_be_bytes());
+}
+
+/// Sets the timestamp in place.
+#[inline]
+pub fn set_timestamp(packet: &mut [u8], timestamp: u32) {
+    put(packet, 4, timestamp.to_be_bytes());
+}
+
+/// Sets the SSRC in place.
+#[inline]
+pub fn set_ssrc(packet: &mut [u8], ssrc: u32) {
+    put(packet, 8, ssrc.to_be_bytes());
+}
+
+/// Sets the payload type in place, and keeps the marker.
+#[inline]
+pub fn set_payload_type(packet: &mut [u8], payload_type: u8) {
+    if let Some(byte) = packet.get_mut(1) {
+        *byte = *byte & 0x80 | payload_type & 0x7f;
+    }
+}
+
+/// Sets the marker in place, and keeps the payload type.
+#[inline]
+pub fn set_marker(packet: &mut [u8], marker: bool) {
+    if let Some(byte) = packet.get_mut(1) {
+        *byte = *byte & 0x7f | u8::from(marker) << 7;
+    }
+}
+
+/// The fields of a header that a writer needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RtpHeaderFields {
+    /// The marker bit.
+    pub marker: bool,
+    /// Payload type, 0 to 127.
+    pub payload_type: u8,
+    /// Sequence number.
+    pub sequence: u16,
+    /// Timestamp.
+    pub timestamp: u32,
+    /// Synchronisation source.
+    pub ssrc: u32,
+}
+
+/// Writes a header without CSRCs and padding, and returns its length. The one-byte form is taken if
+/// all elements fit it: id 1 to 14, 1 to 16 bytes. An id of 0 is refused in both forms.
+#[inline]
+pub fn write_header(buf: &mut [u8], fields: &RtpHeaderFields, exts: &[(u8, &[u8])]) -> Result<usize, ParseError> {
+    let mut out = Cursor::new(buf);
+    out.u8(0x80 | u8::from(!exts.is_empty()) << 4);
+    out.u8(u8::from(fields.marker) << 7 | fields.payload_type & 0x7f);
+    out.u16(fields.sequence);
+    out.u32(fields.timestamp);
+    out.u32(fields.ssrc);
+    if exts.is_empty() {
+        return out.finish();
+    }
+    let one_byte = exts.iter().all(|(id, value)| matches!(id, 1..=14) && matches!(value.len(), 1..=16));
+    out.u16(if one_byte { ONE_BYTE_PROFILE } else { TWO_BYTE_PROFILE });
+    out.u16(0);
+    let start = out.at();
+    for (id, value) in exts {
+        let Some(len) = u8::try_from(value.len()).ok().filter(|_| *id != 0) else {
+            return Err(ParseError::new("header extension element not writable", out.at()));
+        };
+        if one_byte {
+            out.u8(id << 4 | (len - 1));
+        } else {
+            out.u8(*id);
+            out.u8(len);
+        }
+        out.bytes(value);
+    }
+    out.pad4();
+    let Ok(words) = u16::try_from((out.at() - start) / 4) else {
+        return Err(ParseError::new("header extension block too long", out.at()));
+    };
+    out.patch_u16(start - 2, words);
+    out.finish()
+}
