@@ -169,6 +169,19 @@ impl<T> IdTable<T> {
         self.insert_with(|_| value)
     }
 
+    /// The id that the next insertion gives; `None` if the table is full.
+    pub fn next_id(&self) -> Option<ObjectId> {
+        if self.len >= self.cap {
+            return None;
+        }
+        let index = match self.free.last() {
+            Some(index) => *index,
+            None => u32::try_from(self.slots.len()).ok().filter(|i| *i <= FIELD_MASK)?,
+        };
+        let generation = self.slots.get(index as usize).map_or(1, |slot| slot.generation);
+        Some(ObjectId::new(self.shard, self.kind, generation, index))
+    }
+
     /// Adds a value that knows its own id; `None`, without calling `make`, if the table is full.
     pub fn insert_with(&mut self, make: impl FnOnce(ObjectId) -> T) -> Option<ObjectId> {
         if self.len >= self.cap {
