@@ -1,0 +1,17 @@
+//! Certificates, DTLS and HMAC: the only folder that names OpenSSL.
+//!
+//! What it is: the door to the TLS library. It is told bytes and times; it tells datagrams, keys and
+//! why a handshake failed. Limits and sections are named in each file. It leaves out SRTP itself, which
+//! is fed with the keys that come out of [`DtlsSession`].
+
+mod budget;
+pub mod certificate;
+pub mod dtls;
+mod ffi;
+pub mod fingerprint;
+pub mod hmac;
+
+pub use crate::keys::{KeyMaterial, SrtpKeys, SrtpProfile};
+pub use certificate::{Certificate, CertificateError};
+pub use dtls::{DtlsContext, DtlsError, DtlsEvent, DtlsRole, DtlsSession, DtlsState};
+pub use fingerprint::{Fingerprint, FingerprintAlgorithm};

@@ -1,0 +1,1 @@
+//! Entry points for fuzzers: arbitrary bytes in, nothing may panic, nothing may loop.
