@@ -188,7 +188,7 @@ impl<'a> StunMessage<'a> {
                 self.error_code.get_or_insert(read_error_code(value).ok_or(wrong("STUN ERROR-CODE malformed"))?);
             }
             attribute::UNKNOWN_ATTRIBUTES => {
-                if value.len() % 2 != 0 {
+                if !value.len().is_multiple_of(2) {
                     return Err(wrong("STUN UNKNOWN-ATTRIBUTES of odd length"));
                 }
                 if self.unknown_attributes.is_empty() {
