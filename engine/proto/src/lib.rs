@@ -3,6 +3,20 @@
 
 pub mod crypto;
 pub mod fuzz;
+pub mod history;
 pub mod ice;
+pub mod keyframe;
 pub mod keys;
+pub mod nack;
+pub mod receive_stream;
+pub mod remb_limit;
+pub mod resend;
+pub mod rewrite;
+pub mod rtcp_schedule;
+pub mod send_stream;
+pub mod source_clock;
 pub mod srtp;
+pub mod transport_cc;
+
+#[cfg(test)]
+mod testing;

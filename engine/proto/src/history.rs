@@ -1,0 +1,218 @@
+//! What a source sent lately, so that losses further down can be repaired from it.
+//!
+//! Told: packets by position (unwrapped sequence number), shared by count, with a note of the
+//! caller's. Tells: a packet by position, as long as it is young enough. One history serves all
+//! receivers of a source: how each of them numbers the packet is the receiver's own map.
+//! Limits: a fixed number of packets and an age; ageing does bounded work per packet.
+//! RFC 4588, section 6.3. Left out: who asked how often ([`crate::resend`]).
+
+use std::time::Duration;
+
+use sfu_wire::buf::Packet;
+use sfu_wire::time::Time;
+
+/// Entries looked at per insertion to let go of what is too old.
+const AGEING_STEPS: usize = 4;
+
+/// A packet that was kept.
+#[derive(Debug)]
+pub struct Entry<M> {
+    /// Its position.
+    pub position: u64,
+    /// When it came.
+    pub at: Time,
+    /// Its bytes, as received.
+    pub packet: Packet,
+    /// The caller's note.
+    pub meta: M,
+}
+
+/// The packets of one source.
+#[derive(Debug)]
+pub struct History<M> {
+    /// A ring indexed by position; allocated by the first packet.
+    slots: Box<[Option<Entry<M>>]>,
+    capacity: usize,
+    max_age: Duration,
+    /// Everything before this position was let go, as far as its slot was not used again since.
+    oldest: u64,
+    newest: u64,
+}
+
+impl<M> History<M> {
+    /// Keeps at most `max_packets` (rounded up to a power of two) for at most `max_age`.
+    pub fn new(max_packets: usize, max_age: Duration) -> Self {
+        let capacity = max_packets.clamp(1, 1 << 14).next_power_of_two();
+        Self { slots: Box::default(), capacity, max_age, oldest: 0, newest: 0 }
+    }
+
+    /// Keeps a packet; what was in its place is let go. A position that is a whole ring older than
+    /// the newest is not kept.
+    pub fn insert(&mut self, position: u64, now: Time, packet: Packet, meta: M) {
+        if self.slots.is_empty() {
+            self.slots = (0..self.capacity).map(|_| None).collect();
+            self.oldest = position;
+            self.newest = position;
+        }
+        let ring = self.capacity as u64;
+        if position > self.newest {
+            if position - self.newest >= ring {
+                // A jump: all that is kept belongs to before it.
+                self.clear();
+                self.oldest = position;
+            }
+            self.newest = position;
+            self.oldest = self.oldest.max((position + 1).saturating_sub(ring));
+        } else if self.newest - position >= ring {
+            return;
+        }
+        self.oldest = self.oldest.min(position);
+        let slot = self.index(position);
+        self.slots[slot] = Some(Entry { position, at: now, packet, meta });
+        self.age(now);
+    }
+
+    /// The packet at `position`, if it is kept and not too old.
+    pub fn lookup(&self, now: Time, position: u64) -> Option<&Entry<M>> {
+        let entry = self.slots.get(self.index(position))?.as_ref()?;
+        let fresh = now.saturating_since(entry.at) <= self.max_age;
+        (entry.position == position && fresh).then_some(entry)
+    }
+
+    /// Lets go of everything.
+    pub fn clear(&mut self) {
+        self.slots.fill_with(|| None);
+        self.oldest = self.newest;
+    }
+
+    /// Packets kept now.
+    pub fn len(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
+    /// Nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn age(&mut self, now: Time) {
+        for _ in 0..AGEING_STEPS {
+            if self.oldest >= self.newest {
+                return;
+            }
+            let slot = self.index(self.oldest);
+            if let Some(entry) = &self.slots[slot]
+                && entry.position == self.oldest
+            {
+                if now.saturating_since(entry.at) <= self.max_age {
+                    return;
+                }
+                self.slots[slot] = None;
+            }
+            self.oldest += 1;
+        }
+    }
+
+    fn index(&self, position: u64) -> usize {
+        // The capacity is a power of two.
+        (position & (self.capacity as u64 - 1)) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sfu_wire::buf::PacketPool;
+
+    use super::*;
+
+    fn ms(n: u64) -> Time {
+        Time::from_millis(n)
+    }
+
+    fn history(max: usize) -> (PacketPool, History<u64>) {
+        (PacketPool::new(64), History::new(max, Duration::from_millis(1000)))
+    }
+
+    fn put(pool: &PacketPool, history: &mut History<u64>, at: u64, position: u64) {
+        let packet = pool.take(&position.to_be_bytes()).unwrap();
+        history.insert(position, ms(at), packet, position);
+    }
+
+    fn has(history: &History<u64>, at: u64, position: u64) -> bool {
+        history.lookup(ms(at), position).is_some_and(|e| {
+            assert_eq!((e.position, e.meta), (position, position));
+            assert_eq!(&e.packet[..], &position.to_be_bytes());
+            true
+        })
+    }
+
+    #[test]
+    fn keeps_the_last_packets_in_any_order() {
+        let (pool, mut h) = history(8);
+        assert!(h.is_empty() && !has(&h, 0, 100));
+        for p in [100, 103, 101, 102, 99] {
+            put(&pool, &mut h, 0, p);
+        }
+        assert!((99..=103).all(|p| has(&h, 0, p)));
+        put(&pool, &mut h, 0, 108);
+        assert!(!has(&h, 0, 100), "108 took its place");
+        put(&pool, &mut h, 0, 100);
+        assert!(!has(&h, 0, 100) && has(&h, 0, 108), "too old to be kept");
+    }
+
+    #[test]
+    fn old_packets_are_not_found_and_soon_let_go() {
+        let (pool, mut h) = history(1024);
+        for k in 0..100 {
+            put(&pool, &mut h, k * 10, 100 + k);
+        }
+        assert!(has(&h, 1_000, 100));
+        assert!(!has(&h, 1_001, 100), "a second old");
+        for k in 0..200 {
+            put(&pool, &mut h, 5_000 + k, 200 + k);
+        }
+        assert_eq!(h.len(), 200, "bounded work per packet caught up");
+    }
+
+    #[test]
+    fn a_jump_lets_go_of_everything_before_it() {
+        let (pool, mut h) = history(16);
+        for p in 0..16 {
+            put(&pool, &mut h, 0, 100 + p);
+        }
+        put(&pool, &mut h, 0, 1_000_000);
+        assert_eq!(h.len(), 1);
+        assert!(has(&h, 0, 1_000_000));
+    }
+
+    #[test]
+    fn h27_positions_near_the_end_do_not_overflow() {
+        let (pool, mut h) = history(16);
+        for p in u64::MAX - 20..u64::MAX {
+            put(&pool, &mut h, 0, p);
+        }
+        assert!(has(&h, 0, u64::MAX - 1) && !has(&h, 0, u64::MAX - 20));
+    }
+
+    proptest! {
+        /// What is found was put there, is young enough, and there is never more than the limit.
+        #[test]
+        fn agrees_with_a_map(ops in prop::collection::vec((0u64..300, 0u64..60), 1..300)) {
+            let (pool, mut h) = history(32);
+            let mut model = std::collections::BTreeMap::new();
+            let mut now = 0;
+            for (position, step) in ops {
+                now += step;
+                put(&pool, &mut h, now, position);
+                model.insert(position, now);
+                prop_assert!(h.len() <= 32);
+                for p in 0..300 {
+                    if has(&h, now, p) {
+                        prop_assert!(model.get(&p).is_some_and(|at| now - at <= 1000));
+                    }
+                }
+            }
+        }
+    }
+}
