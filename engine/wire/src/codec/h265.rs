@@ -1,6 +1,151 @@
-//! Payload format.
+//! H.265 payload structures (RFC 7798, section 4.4).
+//!
+//! ```text
+//!              +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! NAL header   |F|   type    |  LayerId  | TID |   TID is never 0
+//! FU header    |S|E|   type    |                   third byte of a fragment
+//!              +-+-+-+-+-+-+-+-+
+//! AP: header, then 16 bits of length and a NAL unit, again and again
+//! ```
+//!
+//! DONL fields (sprop-max-don-diff above 0) are not negotiated. PACI packets are left opaque.
+
+use crate::error::ParseError;
+use crate::read::{u8_at, u16_at};
+
+/// NAL unit types that matter here (RFC 7798, section 1.1.4, and H.265, table 7-1).
+mod nal {
+    pub(super) const FIRST_IRAP: u8 = 16;
+    pub(super) const CRA: u8 = 21;
+    pub(super) const VPS: u8 = 32;
+    pub(super) const SPS: u8 = 33;
+    pub(super) const AP: u8 = 48;
+    pub(super) const FU: u8 = 49;
+    pub(super) const PACI: u8 = 50;
+}
+
+/// A well-formed payload, borrowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum H265Payload<'a> {
+    /// One NAL unit of this type, 0 to 47.
+    Single(u8),
+    /// Several NAL units.
+    Aggregate(ApUnits<'a>),
+    /// Part of a NAL unit.
+    Fragment {
+        /// Its first part.
+        start: bool,
+        /// Its last part.
+        end: bool,
+        /// Its type.
+        nal_type: u8,
+    },
+    /// Something that is forwarded without a look.
+    Opaque,
+}
+
+/// Type, layer and temporal id.
+#[inline]
+fn read_header(unit: &[u8]) -> Option<(u8, u8, u8)> {
+    let bits = u16_at(unit, 0)?;
+    let temporal = (bits & 7) as u8;
+    if temporal == 0 {
+        return None;
+    }
+    Some(((bits >> 9) as u8 & 0x3f, (bits >> 3) as u8 & 0x3f, temporal - 1))
+}
+
+impl<'a> H265Payload<'a> {
+    /// Reads a payload. An aggregate of nothing, with a unit that is too short or past the end, a
+    /// rest that is no unit or with an aggregate or fragment inside, and a fragment that is both
+    /// first and last, or of an aggregate, are malformed.
+    pub fn parse(payload: &'a [u8]) -> Result<Self, ParseError> {
+        let (nal_type, ..) = read_header(payload).ok_or(ParseError::new("H265 NAL header malformed", 0))?;
+        match nal_type {
+            0..=47 => Ok(Self::Single(nal_type)),
+            nal::AP => {
+                let units = ApUnits { rest: payload.get(2..).unwrap_or(&[]) };
+                units.check()?;
+                Ok(Self::Aggregate(units))
+            }
+            nal::FU => {
+                let fragment = u8_at(payload, 2).ok_or(ParseError::new("H265 fragment too short", 2))?;
+                let (start, end) = (fragment & 0x80 != 0, fragment & 0x40 != 0);
+                let nal_type = fragment & 0x3f;
+                if start && end {
+                    return Err(ParseError::new("H265 fragment both first and last", 2));
+                }
+                if nal_type >= nal::AP {
+                    return Err(ParseError::new("H265 fragment of no NAL unit", 2));
+                }
+                Ok(Self::Fragment { start, end, nal_type })
+            }
+            nal::PACI.. => Ok(Self::Opaque),
+        }
+    }
+
+    /// Begins, or has, a video or sequence parameter set or a slice of a random access picture.
+    pub fn is_key_frame(&self) -> bool {
+        match self {
+            Self::Single(nal_type) => is_key(*nal_type),
+            Self::Aggregate(units) => {
+                units.clone().any(|unit| read_header(unit).is_some_and(|(nal_type, ..)| is_key(nal_type)))
+            }
+            Self::Fragment { start, nal_type, .. } => *start && is_key(*nal_type),
+            Self::Opaque => false,
+        }
+    }
+}
+
+/// Temporal id of a payload, 0 to 6.
+#[inline]
+pub fn temporal_layer(payload: &[u8]) -> Option<u8> {
+    read_header(payload).map(|(_, _, temporal)| temporal)
+}
+
+#[inline]
+const fn is_key(nal_type: u8) -> bool {
+    matches!(nal_type, nal::FIRST_IRAP..=nal::CRA | nal::VPS | nal::SPS)
+}
+
+/// Iterator over the NAL units of an aggregation packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApUnits<'a> {
+    rest: &'a [u8],
+}
+
+impl ApUnits<'_> {
+    fn check(mut self) -> Result<(), ParseError> {
+        if self.rest.is_empty() {
+            return Err(ParseError::new("H265 aggregate of nothing", 2));
+        }
+        let whole = self.rest.len();
+        while !self.rest.is_empty() {
+            let at = 2 + whole - self.rest.len();
+            let unit = self.next().ok_or(ParseError::new("H265 aggregated unit past the end", at))?;
+            let (nal_type, ..) = read_header(unit).ok_or(ParseError::new("H265 aggregated unit malformed", at))?;
+            if nal_type >= nal::AP {
+                return Err(ParseError::new("H265 aggregate within an aggregate", at));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Iterator for ApUnits<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let end = 2 + usize::from(u16_at(self.rest, 0)?);
+        let unit = self.rest.get(2..end)?;
+        self.rest = self.rest.get(end..)?;
+        Some(unit)
+    }
+}
 
 /// Does this payload begin a key frame?
-pub fn is_key_frame(_payload: &[u8]) -> bool {
-    false
+#[inline]
+pub fn is_key_frame(payload: &[u8]) -> bool {
+    H265Payload::parse(payload).is_ok_and(|parsed| parsed.is_key_frame())
 }

@@ -1,6 +1,194 @@
-//! Payload format.
+//! VP9 payload descriptor (RFC 9628, section 4.2).
+//!
+//! ```text
+//!       0 1 2 3 4 5 6 7
+//!      +-+-+-+-+-+-+-+-+
+//!      |I|P|L|F|B|E|V|Z|
+//! I:   |M| PictureID   |   M=1: 15 bits in two bytes
+//! L:   | TID |U| SID |D|
+//! F=0: |   TL0PICIDX   |   with L only
+//! F=1: | P_DIFF      |N|   with P only, up to three times
+//! V:   | N_S |Y|G|-|-|-|   scalability structure:
+//!      | width, height |   Y=1: 16 bits each, N_S + 1 times
+//!      |      N_G      |   G=1: then N_G times
+//!      | TID |U| R |-|-|   and R times P_DIFF in a byte
+//!      +-+-+-+-+-+-+-+-+
+//! ```
+
+use super::vp8::PictureId;
+use crate::error::ParseError;
+use crate::read::{u8_at, u16_at};
+
+/// Most spatial layers: three bits of a number.
+pub const MAX_SPATIAL_LAYERS: usize = 8;
+
+/// A parsed descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vp9Descriptor {
+    /// P: the frame depends on an earlier one.
+    pub inter_predicted: bool,
+    /// F: flexible mode.
+    pub flexible: bool,
+    /// B: begins a layer frame.
+    pub begins_frame: bool,
+    /// E: ends a layer frame.
+    pub ends_frame: bool,
+    /// Z: no higher spatial layer depends on this one.
+    pub not_reference_for_upper: bool,
+    /// Picture id, if written.
+    pub picture_id: Option<PictureId>,
+    /// Layer, if written.
+    pub layer: Option<Vp9Layer>,
+    /// TL0PICIDX, if written.
+    pub tl0_picture_index: Option<u8>,
+    /// P_DIFF of flexible mode, 0 for none; up to three.
+    pub reference_diffs: [u8; 3],
+    /// Scalability structure, if written.
+    pub structure: Option<Vp9Structure>,
+    /// Bytes of the descriptor: the frame's data follow.
+    pub len: usize,
+}
+
+/// The layer that a packet belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vp9Layer {
+    /// TID.
+    pub temporal: u8,
+    /// U: one may switch up to this temporal layer here.
+    pub switch_up: bool,
+    /// SID.
+    pub spatial: u8,
+    /// D: depends on the spatial layer below, within the picture.
+    pub inter_layer: bool,
+}
+
+/// What the stream consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vp9Structure {
+    /// 1 to 8.
+    pub spatial_layers: u8,
+    /// Width and height of each layer, if written; zeros beyond the last layer.
+    pub resolutions: Option<[(u16, u16); MAX_SPATIAL_LAYERS]>,
+    /// Pictures in the group, 0 if the group is not described.
+    pub group_len: u8,
+}
+
+impl Vp9Descriptor {
+    /// Reads a descriptor. Frame data may be absent.
+    pub fn parse(payload: &[u8]) -> Result<Self, ParseError> {
+        let mut reader = Reader { payload, at: 0 };
+        let flags = reader.u8()?;
+        let bit = |mask: u8| flags & mask != 0;
+        let (inter_predicted, flexible) = (bit(0x40), bit(0x10));
+        let picture_id = if bit(0x80) { Some(reader.picture_id()?) } else { None };
+        let mut layer = None;
+        let mut tl0_picture_index = None;
+        if bit(0x20) {
+            let byte = reader.u8()?;
+            layer = Some(Vp9Layer {
+                temporal: byte >> 5,
+                switch_up: byte & 0x10 != 0,
+                spatial: byte >> 1 & 7,
+                inter_layer: byte & 1 != 0,
+            });
+            if !flexible {
+                tl0_picture_index = Some(reader.u8()?);
+            }
+        }
+        let reference_diffs = if flexible && inter_predicted { reader.reference_diffs()? } else { [0; 3] };
+        let structure = if bit(0x02) { Some(reader.structure()?) } else { None };
+        Ok(Self {
+            inter_predicted,
+            flexible,
+            begins_frame: bit(0x08),
+            ends_frame: bit(0x04),
+            not_reference_for_upper: bit(0x01),
+            picture_id,
+            layer,
+            tl0_picture_index,
+            reference_diffs,
+            structure,
+            len: reader.at,
+        })
+    }
+
+    /// Begins a key frame: a frame of the lowest spatial layer that depends on nothing.
+    #[inline]
+    pub fn is_key_frame(&self) -> bool {
+        let lowest = self.layer.is_none_or(|layer| layer.spatial == 0);
+        !self.inter_predicted && self.begins_frame && lowest
+    }
+}
 
 /// Does this payload begin a key frame?
-pub fn is_key_frame(_payload: &[u8]) -> bool {
-    false
+#[inline]
+pub fn is_key_frame(payload: &[u8]) -> bool {
+    Vp9Descriptor::parse(payload).is_ok_and(|descriptor| descriptor.is_key_frame() && payload.len() > descriptor.len)
+}
+
+struct Reader<'a> {
+    payload: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    #[inline]
+    fn u8(&mut self) -> Result<u8, ParseError> {
+        let byte = u8_at(self.payload, self.at).ok_or(self.short())?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn short(&self) -> ParseError {
+        ParseError::new("VP9 descriptor too short", self.at)
+    }
+
+    fn picture_id(&mut self) -> Result<PictureId, ParseError> {
+        let high = self.u8()?;
+        let long = high & 0x80 != 0;
+        let value = if long { u16::from_be_bytes([high & 0x7f, self.u8()?]) } else { u16::from(high) };
+        Ok(PictureId { value, long })
+    }
+
+    /// Up to three differences; a fourth and a difference of 0 are malformed.
+    fn reference_diffs(&mut self) -> Result<[u8; 3], ParseError> {
+        let mut diffs = [0; 3];
+        for slot in &mut diffs {
+            let byte = self.u8()?;
+            *slot = byte >> 1;
+            if *slot == 0 {
+                return Err(ParseError::new("VP9 reference to itself", self.at - 1));
+            }
+            if byte & 1 == 0 {
+                return Ok(diffs);
+            }
+        }
+        Err(ParseError::new("VP9 references more than three", self.at - 1))
+    }
+
+    fn structure(&mut self) -> Result<Vp9Structure, ParseError> {
+        let head = self.u8()?;
+        let spatial_layers = (head >> 5) + 1;
+        let mut resolutions = None;
+        if head & 0x10 != 0 {
+            let mut sizes = [(0, 0); MAX_SPATIAL_LAYERS];
+            for size in sizes.iter_mut().take(usize::from(spatial_layers)) {
+                let width = u16_at(self.payload, self.at).ok_or(self.short())?;
+                let height = u16_at(self.payload, self.at + 2).ok_or(self.short())?;
+                *size = (width, height);
+                self.at += 4;
+            }
+            resolutions = Some(sizes);
+        }
+        let group_len = if head & 0x08 != 0 { self.u8()? } else { 0 };
+        for _ in 0..group_len {
+            let references = usize::from(self.u8()? >> 2 & 3);
+            for _ in 0..references {
+                if self.u8()? == 0 {
+                    return Err(ParseError::new("VP9 reference to itself", self.at - 1));
+                }
+            }
+        }
+        Ok(Vp9Structure { spatial_layers, resolutions, group_len })
+    }
 }
