@@ -25,7 +25,11 @@ const MAX_MESSAGES: usize = 12;
 /// The longest record (RFC 6347, section 4.1).
 const MAX_RECORD: usize = (1 << 14) + 2048;
 
-const RECORD_HEADER: usize = 13;
+/// The longest plaintext record: the library ends the session for a longer one.
+const MAX_PLAIN_RECORD: usize = 1 << 14;
+
+/// Length of a record header.
+pub(super) const RECORD_HEADER: usize = 13;
 const MESSAGE_HEADER: usize = 12;
 
 /// Content type of ChangeCipherSpec.
@@ -95,6 +99,7 @@ impl HandshakeBudget {
         self.bytes += record.bytes.len();
         self.records += 1;
         match (record.epoch, record.content_type) {
+            (0, _) if record.content().len() > MAX_PLAIN_RECORD => Err(DropReason::Dtls),
             (0, HANDSHAKE) => self.admit_messages(record.content()),
             (0, CHANGE_CIPHER_SPEC) if record.content() == [1] => Ok(()),
             // A plaintext warning, close_notify above all, can be forged by anybody and is never needed. A

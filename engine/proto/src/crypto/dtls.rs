@@ -28,7 +28,7 @@ use openssl::ssl::{
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::time::Time;
 
-use super::budget::{HandshakeBudget, MAX_MESSAGE, Record};
+use super::budget::{HandshakeBudget, MAX_MESSAGE, RECORD_HEADER, Record};
 use super::certificate::{Certificate, matches_any, reason};
 use super::fingerprint::Fingerprint;
 use super::ffi;
@@ -58,6 +58,10 @@ const GROUPS: &str = "X25519:P-256:P-384";
 const EXPORTER_LABEL: &str = "EXTRACTOR-dtls_srtp";
 /// The library's name of the state in which encrypted records can be read.
 const STATE_KEYS_CHANGED: &str = "SSLv3/TLS read change cipher spec";
+/// Length of the part of a GCM nonce that each record carries (RFC 5288, section 3).
+const EXPLICIT_NONCE: usize = 8;
+/// Length of the authentication tag of all our cipher suites.
+const TAG: usize = 16;
 /// The most that one record can carry.
 const MAX_PLAINTEXT: usize = 1 << 14;
 
@@ -315,20 +319,20 @@ impl DtlsSession {
             // Plaintext after Finished: stale, or forged. The library would skip it too, but here it is
             // counted, and certain.
             DtlsState::Unverified | DtlsState::Connected if record.epoch != 1 => return Err(DropReason::Dtls),
-            DtlsState::Unverified | DtlsState::Connected => {
-                self.feed(now, record.bytes);
-                return Ok(());
-            }
+            DtlsState::Unverified | DtlsState::Connected => return self.feed_encrypted(now, record.bytes),
             DtlsState::New | DtlsState::Handshaking => {}
         }
         self.budget.admit(record)?;
         if self.state == DtlsState::New {
             self.begin(now);
         }
-        if record.epoch == 0 || self.keys_changed() {
+        if record.epoch == 0 {
             self.feed(now, record.bytes);
             self.feed_held(now);
             return Ok(());
+        }
+        if self.keys_changed() {
+            return self.feed_encrypted(now, record.bytes);
         }
         // The library would keep a whole record buffer for each early record, a hundred of them.
         if record.bytes.len() > MAX_HELD_LEN {
@@ -346,8 +350,22 @@ impl DtlsSession {
             return;
         }
         for record in std::mem::take(&mut self.held) {
-            self.feed(now, &record);
+            let _ = self.feed_encrypted(now, &record);
         }
+    }
+
+    /// Gives an encrypted record to the library, unless it is too short to hold a nonce and a tag: the
+    /// library ends the session for such a one, although anybody can forge it (RFC 6347, section 4.1.2.7
+    /// wants invalid records ignored).
+    fn feed_encrypted(&mut self, now: Time, record: &[u8]) -> Result<(), DropReason> {
+        let cipher = self.stream.as_ref().and_then(|stream| stream.ssl().current_cipher());
+        let implicit_nonce = cipher.is_some_and(|cipher| cipher.name().contains("CHACHA20"));
+        let overhead = if implicit_nonce { TAG } else { EXPLICIT_NONCE + TAG };
+        if record.len() < RECORD_HEADER + overhead {
+            return Err(DropReason::Dtls);
+        }
+        self.feed(now, record);
+        Ok(())
     }
 
     /// Gives one record to the library and lets it work.
