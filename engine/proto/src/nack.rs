@@ -66,9 +66,14 @@ impl NackGenerator {
 
     /// The source started over at `position`: nothing before it is wanted any more.
     pub fn restart(&mut self, position: u64) {
+        self.clear();
+        self.newest = Some(position);
+    }
+
+    /// The stream ended: nothing is wanted any more.
+    pub fn clear(&mut self) {
         self.missing.clear();
         self.next_due = None;
-        self.newest = Some(position);
     }
 
     /// All that is missing before `position` (a key frame) is not wanted any more.

@@ -39,15 +39,20 @@ impl RtcpSchedule {
         self.due
     }
 
-    /// SplitMix64, as a number in 0..1.
+    /// A number in 0..1.
     fn random(&mut self) -> f64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        (z >> 11) as f64 / (1u64 << 53) as f64
+        (scatter(self.state) >> 11) as f64 / (1u64 << 53) as f64
     }
+}
+
+/// Turns numbers that differ little into numbers that differ much, one to one (the last step of
+/// SplitMix64). No secret, and no randomness of its own.
+pub const fn scatter(value: u64) -> u64 {
+    let mut z = value;
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -1,0 +1,142 @@
+//! Writes one packet for one consumer: its own header, the extensions that its peer knows, and the
+//! payload of the shared packet, with picture ids changed where there are any.
+//!
+//! Room is what the slot has. The bare packet comes first; extensions are added as long as they fit,
+//! in order of weight, and the rest is left out and counted. An extension block costs four bytes and
+//! is padded to a multiple of four (RFC 8285, section 4).
+
+use arrayvec::ArrayVec;
+use sfu_proto::rewrite::{PictureId, PictureShift};
+use sfu_wire::extension::{ExtensionIds, ExtensionKind, abs_send_time_from_nanos};
+use sfu_wire::rtp::{FIXED_HEADER_LEN, RtpHeaderFields, write_header};
+use sfu_wire::time::Time;
+
+use super::picture_of;
+use crate::producer::{Ingress, MAX_EXTENSIONS};
+
+/// Bytes of a header without extensions.
+pub(super) const FIXED_LEN: usize = FIXED_HEADER_LEN;
+/// MID, transport-wide number, send time, and what is passed on.
+const MAX_ELEMENTS: usize = MAX_EXTENSIONS + 3;
+
+/// What a packet is made of.
+pub(super) struct Parts<'a> {
+    pub(super) fields: RtpHeaderFields,
+    pub(super) ingress: &'a Ingress,
+    /// The packet as received; `ingress` has offsets into it.
+    pub(super) source: &'a [u8],
+    pub(super) payload: &'a [u8],
+    /// For RTX: the sequence number of the original (RFC 4588, section 4).
+    pub(super) original: Option<u16>,
+    pub(super) shift: PictureShift,
+}
+
+/// The extensions that are this side's own.
+pub(super) struct OwnExtensions<'a> {
+    pub(super) ids: &'a ExtensionIds,
+    pub(super) mid: &'a [u8],
+    pub(super) transport_seq: Option<u16>,
+    pub(super) now: Time,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written {
+    pub(super) len: usize,
+    /// Extensions for which there was no room.
+    pub(super) left_out: u8,
+    /// The numbers as written.
+    pub(super) picture: PictureId,
+}
+
+/// Writes the packet; `None` if it does not fit even without extensions.
+#[inline]
+pub(super) fn write(parts: &Parts<'_>, own: &OwnExtensions<'_>, slot: &mut [u8]) -> Option<Written> {
+    let body = parts.payload.len() + if parts.original.is_some() { 2 } else { 0 };
+    let room = slot.len().checked_sub(FIXED_LEN + body)?;
+    let transport_seq = parts_of_sequence(own);
+    let send_time = send_time(own);
+    let mut elements = Elements { list: ArrayVec::new(), left_out: 0, room, one_byte: true, used: 0 };
+    elements.add(own.ids.get(ExtensionKind::Mid), own.mid);
+    if let Some(value) = &transport_seq {
+        elements.add(own.ids.get(ExtensionKind::TransportCc), value);
+    }
+    if let Some(value) = &send_time {
+        elements.add(own.ids.get(ExtensionKind::AbsSendTime), value);
+    }
+    for span in &parts.ingress.extensions {
+        let range = usize::from(span.start)..usize::from(span.start) + usize::from(span.len);
+        if let Some(value) = parts.source.get(range) {
+            elements.add(own.ids.get(span.kind), value);
+        }
+    }
+    let mut at = write_header(slot, &parts.fields, &elements.list).ok()?;
+    if let Some(original) = parts.original {
+        slot.get_mut(at..at + 2)?.copy_from_slice(&original.to_be_bytes());
+        at += 2;
+    }
+    let end = at + parts.payload.len();
+    let payload = slot.get_mut(at..end)?;
+    payload.copy_from_slice(parts.payload);
+    Some(Written { len: end, left_out: elements.left_out, picture: rewrite_picture(parts, payload) })
+}
+
+/// A packet of nothing but one byte of padding.
+pub(super) fn write_padding(fields: &RtpHeaderFields, slot: &mut [u8]) -> Option<usize> {
+    let at = write_header(slot, fields, &[]).ok()?;
+    *slot.first_mut()? |= 0x20;
+    *slot.get_mut(at)? = 1;
+    Some(at + 1)
+}
+
+#[inline]
+fn rewrite_picture(parts: &Parts<'_>, payload: &mut [u8]) -> PictureId {
+    let Some(descriptor) = &parts.ingress.vp8 else { return PictureId::default() };
+    let out = parts.shift.apply(picture_of(parts.ingress));
+    if parts.shift != PictureShift::default() {
+        // The descriptor was parsed from these very bytes, so it fits them.
+        let _ = descriptor.rewrite_picture_id(payload, out.picture_id.unwrap_or(0), out.tl0_pic_idx.unwrap_or(0));
+    }
+    out
+}
+
+#[inline]
+fn parts_of_sequence(own: &OwnExtensions<'_>) -> Option<[u8; 2]> {
+    own.ids.get(ExtensionKind::TransportCc)?;
+    own.transport_seq.map(u16::to_be_bytes)
+}
+
+#[inline]
+fn send_time(own: &OwnExtensions<'_>) -> Option<[u8; 3]> {
+    own.ids.get(ExtensionKind::AbsSendTime)?;
+    Some(abs_send_time_from_nanos(own.now.as_nanos()))
+}
+
+/// The extension block as it grows.
+struct Elements<'a> {
+    list: ArrayVec<(u8, &'a [u8]), MAX_ELEMENTS>,
+    left_out: u8,
+    /// Bytes that the block may take.
+    room: usize,
+    one_byte: bool,
+    /// Bytes of the values so far.
+    used: usize,
+}
+
+impl<'a> Elements<'a> {
+    /// Adds an element if the peer knows it and there is room.
+    #[inline]
+    fn add(&mut self, id: Option<u8>, value: &'a [u8]) {
+        let Some(id) = id else { return };
+        let one_byte = self.one_byte && id <= 14 && (1..=16).contains(&value.len());
+        let header = if one_byte { 1 } else { 2 };
+        let used = self.used + value.len();
+        let block = 4 + (used + (self.list.len() + 1) * header).next_multiple_of(4);
+        if block > self.room || self.list.try_push((id, value)).is_err() {
+            self.left_out += 1;
+            return;
+        }
+        self.one_byte = one_byte;
+        self.used = used;
+    }
+}

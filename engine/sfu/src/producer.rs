@@ -1,0 +1,312 @@
+//! Producer: one media source of a publisher.
+//!
+//! Told: decrypted RTP of its SSRCs, sender reports, BYE, wishes for key frames, pause and resume.
+//! Tells: what there is to forward ([`Ingress`], offsets into the very packet that was received), and
+//! the RTCP that its publisher is to get (reports, NACK, PLI or FIR).
+//! Limits: encodings and codecs as configured; one bounded history; at most 1,000 missing packets.
+//! RFC 3550 (sections 6.4, A.1, A.3, A.8), RFC 4585 (NACK, PLI), RFC 4588 (RTX), RFC 5104 (FIR).
+//! Left out: layers. All encodings are received and reported on; consumers follow the first one.
+
+mod encoding;
+
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use sfu_proto::history::Entry;
+use sfu_proto::rtcp_schedule::{RtcpSchedule, scatter};
+use sfu_proto::source_clock::SourceClock;
+use sfu_wire::buf::Packet;
+use sfu_wire::codec::CodecKind;
+use sfu_wire::codec::vp8::Vp8Descriptor;
+use sfu_wire::drop_reason::DropReason;
+use sfu_wire::extension::ExtensionKind;
+use sfu_wire::id::ObjectId;
+use sfu_wire::media::MediaKind;
+use sfu_wire::rtcp::{ReceiverReport, ReportBlock, Sdes, SenderReport};
+use sfu_wire::rtp::RtpView;
+use sfu_wire::time::Time;
+
+use crate::command::{CommandError, ErrorCode};
+use crate::config::ProducerConfig;
+use crate::stats::RtpStreamStats;
+use encoding::Encoding;
+
+/// Mean distance of two receiver reports.
+const REPORT_PERIOD: Duration = Duration::from_secs(1);
+/// Encodings of one producer; all of them fit one report, which takes 31.
+pub const MAX_ENCODINGS: usize = 16;
+/// Header extensions of one packet that are worth passing on: all that exist.
+pub const MAX_EXTENSIONS: usize = FORWARDED.len();
+
+/// Header extensions that belong to the media and are passed on as they are. The others belong to a
+/// transport (MID, RIDs, send time, transport-wide number) or describe all layers of the publisher.
+pub const FORWARDED: [ExtensionKind; 6] = [
+    ExtensionKind::AudioLevel,
+    ExtensionKind::DependencyDescriptor,
+    ExtensionKind::VideoOrientation,
+    ExtensionKind::TransmissionOffset,
+    ExtensionKind::AbsCaptureTime,
+    ExtensionKind::PlayoutDelay,
+];
+
+/// Which stream of a producer an SSRC belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamSlot {
+    /// Index of the encoding.
+    pub encoding: u8,
+    /// It is the encoding's RTX stream.
+    pub rtx: bool,
+}
+
+/// A header extension within a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExtensionSpan {
+    /// What it is.
+    pub kind: ExtensionKind,
+    /// Offset of its value.
+    pub start: u16,
+    /// Bytes of its value.
+    pub len: u8,
+}
+
+/// What a consumer has to know of a received packet: plain numbers, and offsets into its bytes. RTX is
+/// already unwrapped (the payload begins after the original sequence number), padding is cut off, and
+/// position and timestamp are continuous over restarts of the source.
+#[derive(Debug, Clone)]
+pub struct Ingress {
+    /// Unwrapped sequence number of the original stream; never goes back over a restart.
+    pub position: u64,
+    /// Grows with each restart of the source: a new stretch of the stream.
+    pub epoch: u32,
+    /// Steady timestamp.
+    pub timestamp: u32,
+    /// Offset of the payload.
+    pub payload_start: u16,
+    /// Offset of its end.
+    pub payload_end: u16,
+    /// Index of the encoding.
+    pub encoding: u8,
+    /// Slot of the router codec.
+    pub slot: u8,
+    /// The marker bit.
+    pub marker: bool,
+    /// A decoder may start here.
+    pub key_frame: bool,
+    /// There is nothing to forward in it, and why; its sequence number is to be left out.
+    pub blank: Option<DropReason>,
+    /// The codec.
+    pub codec: CodecKind,
+    /// The payload descriptor, for VP8.
+    pub vp8: Option<Vp8Descriptor>,
+    /// Header extensions to pass on.
+    pub extensions: ArrayVec<ExtensionSpan, MAX_EXTENSIONS>,
+}
+
+/// A producer. See the module's description.
+#[derive(Debug)]
+pub struct Producer {
+    id: ObjectId,
+    transport: ObjectId,
+    config: ProducerConfig,
+    paused: bool,
+    /// Those who consume it, in order of creation; kept by the router.
+    pub consumers: Vec<ObjectId>,
+    encodings: Vec<Encoding>,
+    /// Our SSRC in RTCP towards the publisher.
+    rtcp_ssrc: u32,
+    /// Our CNAME towards the publisher: the same for all producers of a transport.
+    name: [u8; 16],
+    schedule: RtcpSchedule,
+}
+
+impl Producer {
+    /// A producer; nothing is received yet.
+    pub fn new(now: Time, id: ObjectId, transport: ObjectId, config: ProducerConfig) -> Result<Self, CommandError> {
+        let invalid = |field: &str, text: &str| Err(CommandError::new(ErrorCode::InvalidArgument, field, text));
+        if config.codecs.is_empty() {
+            return invalid("codecs", "at least one codec is needed");
+        }
+        if config.encodings.is_empty() || config.encodings.len() > MAX_ENCODINGS {
+            return invalid("encodings", "between 1 and 16 encodings are needed");
+        }
+        let encodings = config.encodings.iter().map(|e| Encoding::new(&config, e)).collect();
+        // Scattered: ids of one shard differ in few bits, and none of ours belongs on the wire.
+        let seed = scatter(id.to_u64());
+        Ok(Self {
+            id,
+            transport,
+            paused: config.paused,
+            consumers: Vec::new(),
+            encodings,
+            rtcp_ssrc: (seed as u32) | 1,
+            name: hex(scatter(transport.to_u64())),
+            schedule: RtcpSchedule::new(now, REPORT_PERIOD, seed),
+            config,
+        })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ObjectId {
+        self.id
+    }
+
+    /// The transport that it receives on.
+    pub fn transport(&self) -> ObjectId {
+        self.transport
+    }
+
+    /// Audio or video.
+    pub fn kind(&self) -> MediaKind {
+        self.config.kind
+    }
+
+    /// What was negotiated.
+    pub fn config(&self) -> &ProducerConfig {
+        &self.config
+    }
+
+    /// Paused by command.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// SSRCs known now, signalled or learned.
+    pub fn ssrcs(&self) -> impl Iterator<Item = (u32, StreamSlot)> + '_ {
+        self.encodings.iter().enumerate().flat_map(|(index, e)| {
+            let slot = |rtx| StreamSlot { encoding: index as u8, rtx };
+            let primary = e.ssrc.map(|ssrc| (ssrc, slot(false)));
+            primary.into_iter().chain(e.rtx_ssrc.map(|ssrc| (ssrc, slot(true))))
+        })
+    }
+
+    /// Binds an SSRC, learned from an authenticated packet, to a stream. Returns the SSRC that it
+    /// replaces. The packet itself decides about a restart, in [`Producer::handle_rtp`].
+    pub fn bind_ssrc(&mut self, now: Time, slot: StreamSlot, ssrc: u32) -> Option<u32> {
+        self.encodings.get_mut(usize::from(slot.encoding))?.bind(now, ssrc, slot.rtx)
+    }
+
+    /// Takes a decrypted packet: `bytes`, and `view` its parse.
+    ///
+    /// What comes of it is shared by the caller: `pool.take(bytes)`, [`Producer::keep`] for resends,
+    /// then [`crate::consumer::Consumer::forward`] for each consumer.
+    pub fn handle_rtp(&mut self, now: Time, arrival: Time, bytes: &[u8], view: &RtpView<'_>) -> Result<Ingress, DropReason> {
+        let index = self.find(now, view.ssrc).ok_or(DropReason::RtpUnroutable)?;
+        let ingress = self.encodings[usize::from(index)].handle_rtp(&self.config, arrival, bytes, view, index)?;
+        if self.paused { Err(DropReason::ProducerPaused) } else { Ok(ingress) }
+    }
+
+    /// Keeps a packet, so that consumers can answer NACKs from it.
+    pub fn keep(&mut self, now: Time, ingress: &Ingress, packet: Packet) {
+        if let Some(encoding) = self.encodings.get_mut(usize::from(ingress.encoding))
+            && ingress.blank.is_none()
+        {
+            encoding.history.insert(ingress.position, now, packet, ingress.clone());
+        }
+    }
+
+    /// A packet that was kept, by encoding and position.
+    pub fn recall(&self, now: Time, encoding: u8, position: u64) -> Option<&Entry<Ingress>> {
+        self.encodings.get(usize::from(encoding))?.history.lookup(now, position)
+    }
+
+    /// A sender report of the publisher. `false`: the SSRC is not of this producer.
+    pub fn handle_sender_report(&mut self, now: Time, report: &SenderReport) -> bool {
+        let Some(encoding) = self.encodings.iter_mut().find(|e| e.ssrc == Some(report.ssrc)) else {
+            return self.encodings.iter().any(|e| e.rtx_ssrc == Some(report.ssrc));
+        };
+        encoding.handle_sender_report(now, report);
+        true
+    }
+
+    /// The publisher ends a stream. `false`: the SSRC is not of this producer. Should it go on after
+    /// all, it is taken up again.
+    pub fn handle_bye(&mut self, _now: Time, ssrc: u32) -> bool {
+        let Some(encoding) = self.encodings.iter_mut().find(|e| e.ssrc == Some(ssrc)) else {
+            return self.encodings.iter().any(|e| e.rtx_ssrc == Some(ssrc));
+        };
+        encoding.handle_bye();
+        true
+    }
+
+    /// Somebody needs a key frame. Throttled: to be called as often as anybody likes.
+    pub fn request_key_frame(&mut self, now: Time) {
+        if self.paused || self.config.kind != MediaKind::Video {
+            return;
+        }
+        if let Some(encoding) = self.encodings.first_mut() {
+            encoding.want_key_frame(now);
+        }
+    }
+
+    /// Stops forwarding. What arrives is still counted and reported on.
+    pub fn pause(&mut self, _now: Time) {
+        self.paused = true;
+        self.encodings.iter_mut().for_each(Encoding::handle_pause);
+    }
+
+    /// Goes on forwarding; consumers of video wait for a key frame.
+    pub fn resume(&mut self, now: Time) {
+        self.paused = false;
+        if !self.consumers.is_empty() {
+            self.request_key_frame(now);
+        }
+    }
+
+    /// One RTCP compound for the publisher. Call until there is none, after packets, wishes and
+    /// timeouts.
+    pub fn poll_rtcp(&mut self, now: Time, buf: &mut [u8]) -> Option<usize> {
+        if self.is_started() && self.schedule.poll(now) {
+            let blocks = self.encodings.iter_mut().filter_map(|e| e.stream.report_block(now));
+            let blocks: ArrayVec<ReportBlock, MAX_ENCODINGS> = blocks.take(MAX_ENCODINGS).collect();
+            return self.write_head(buf, &blocks);
+        }
+        let video = self.config.kind == MediaKind::Video;
+        let feedback = self.encodings.iter_mut().find_map(|e| e.poll_feedback(now, &self.config, video))?;
+        let head = if self.config.reduced_size_rtcp { 0 } else { self.write_head(buf, &[])? };
+        let len = feedback.write(buf.get_mut(head..)?, self.rtcp_ssrc)?;
+        Some(head + len)
+    }
+
+    /// When [`Producer::poll_rtcp`] has something to say.
+    pub fn next_timeout(&self) -> Option<Time> {
+        let feedback = self.encodings.iter().filter_map(Encoding::next_timeout).min();
+        let report = self.is_started().then(|| self.schedule.next_timeout());
+        [feedback, report].into_iter().flatten().min()
+    }
+
+    /// The line between (steady) source timestamps and our clock, for reports to consumers.
+    pub fn source_clock(&self) -> Option<SourceClock> {
+        self.encodings.first()?.clock.line()
+    }
+
+    /// Counters, one entry per encoding.
+    pub fn stats(&self, now: Time) -> Vec<RtpStreamStats> {
+        let streams = self.encodings.iter().zip(&self.config.encodings);
+        streams.map(|(e, c)| e.stats(now, self.id, &self.config, c.rid)).collect()
+    }
+
+    /// The encoding that receives on this SSRC. One that was replaced is ignored for a while, since
+    /// its last packets may be late, and then takes over again.
+    fn find(&mut self, now: Time, ssrc: u32) -> Option<u8> {
+        let index = self.encodings.iter().position(|e| e.receives(ssrc)).or_else(|| {
+            self.encodings.iter_mut().position(|e| e.take_back(now, ssrc))
+        })?;
+        Some(index as u8)
+    }
+
+    fn is_started(&self) -> bool {
+        self.encodings.iter().any(|e| e.stream.is_started())
+    }
+
+    /// A report and our name: what a compound has to begin with (RFC 3550, section 6.1).
+    fn write_head(&self, buf: &mut [u8], blocks: &[ReportBlock]) -> Option<usize> {
+        let report = ReceiverReport { ssrc: self.rtcp_ssrc };
+        let len = report.write(buf, blocks).ok()?;
+        let name = Sdes::write(buf.get_mut(len..)?, &[(self.rtcp_ssrc, &self.name)]).ok()?;
+        Some(len + name)
+    }
+}
+
+fn hex(value: u64) -> [u8; 16] {
+    std::array::from_fn(|i| b"0123456789abcdef"[(value >> (60 - 4 * i)) as usize & 15])
+}

@@ -1,0 +1,346 @@
+//! One encoding of a producer: its primary stream and the RTX stream that repairs it.
+
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use sfu_proto::history::History;
+use sfu_proto::keyframe::KeyFrameThrottle;
+use sfu_proto::nack::NackGenerator;
+use sfu_proto::receive_stream::{ReceiveStream, Received};
+use sfu_proto::rewrite::TimestampLine;
+use sfu_proto::source_clock::SourceClockEstimator;
+use sfu_wire::codec::CodecKind;
+use sfu_wire::codec::vp8::Vp8Descriptor;
+use sfu_wire::drop_reason::DropReason;
+use sfu_wire::id::ObjectId;
+use sfu_wire::media::{MediaKind, Rid};
+use sfu_wire::rtcp::{Fir, FirEntry, Nack, Pli, SenderReport};
+use sfu_wire::rtp::RtpView;
+use sfu_wire::time::Time;
+
+use super::{ExtensionSpan, FORWARDED, Ingress};
+use crate::config::{CodecConfig, EncodingConfig, ProducerConfig};
+use crate::stats::RtpStreamStats;
+
+/// Packets asked for in one NACK message; more go into the next one.
+const NACK_BATCH: usize = 64;
+/// Retransmission history: 2 s of 4 Mbit/s, and 1 s of audio frames of 10 ms.
+const VIDEO_HISTORY: (usize, Duration) = (1024, Duration::from_secs(2));
+const AUDIO_HISTORY: (usize, Duration) = (128, Duration::from_secs(1));
+/// Late packets of an SSRC that was replaced do not bring it back for this long.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What the publisher is to be told at once.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Feedback {
+    Nack { ssrc: u32, sequences: ArrayVec<u16, NACK_BATCH> },
+    Pli { ssrc: u32 },
+    Fir { ssrc: u32, sequence: u8 },
+}
+
+impl Feedback {
+    pub(super) fn write(&self, buf: &mut [u8], sender: u32) -> Option<usize> {
+        match self {
+            Self::Nack { ssrc, sequences } => Nack::write(buf, sender, *ssrc, sequences).ok(),
+            Self::Pli { ssrc } => Pli { sender_ssrc: sender, media_ssrc: *ssrc }.write(buf).ok(),
+            Self::Fir { ssrc, sequence } => {
+                Fir::write(buf, sender, &[FirEntry { ssrc: *ssrc, sequence: *sequence }]).ok()
+            }
+        }
+    }
+}
+
+/// State of one encoding.
+#[derive(Debug)]
+pub(super) struct Encoding {
+    pub(super) ssrc: Option<u32>,
+    pub(super) rtx_ssrc: Option<u32>,
+    /// The SSRC before the present one, and when it was replaced.
+    previous: Option<(u32, Time)>,
+    pub(super) stream: ReceiveStream,
+    pub(super) clock: SourceClockEstimator,
+    pub(super) history: History<Ingress>,
+    line: TimestampLine,
+    nack: NackGenerator,
+    keys: KeyFrameThrottle,
+    epoch: u32,
+    /// Index of the codec seen last.
+    codec: usize,
+    fir_sequence: u8,
+    /// Timestamp of the last key frame, to count frames and not packets.
+    key_timestamp: Option<u32>,
+    rtx_packets: u64,
+    nack_count: u64,
+    nack_packet_count: u64,
+    pli_count: u64,
+    fir_count: u64,
+    key_frame_count: u64,
+}
+
+impl Encoding {
+    pub(super) fn new(config: &ProducerConfig, encoding: &EncodingConfig) -> Self {
+        let (packets, age) = if config.kind == MediaKind::Video { VIDEO_HISTORY } else { AUDIO_HISTORY };
+        let clock_rate = config.codecs.first().map_or(1, |c| c.clock_rate);
+        Self {
+            ssrc: encoding.ssrc,
+            rtx_ssrc: encoding.rtx_ssrc,
+            previous: None,
+            stream: ReceiveStream::new(encoding.ssrc.unwrap_or(0), clock_rate),
+            clock: SourceClockEstimator::new(),
+            history: History::new(packets, age),
+            line: TimestampLine::new(clock_rate),
+            nack: NackGenerator::new(),
+            keys: KeyFrameThrottle::new(config.key_frame_request_delay),
+            epoch: 0,
+            codec: 0,
+            fir_sequence: 0,
+            key_timestamp: None,
+            rtx_packets: 0,
+            nack_count: 0,
+            nack_packet_count: 0,
+            pli_count: 0,
+            fir_count: 0,
+            key_frame_count: 0,
+        }
+    }
+
+    pub(super) fn receives(&self, ssrc: u32) -> bool {
+        self.ssrc == Some(ssrc) || self.rtx_ssrc == Some(ssrc)
+    }
+
+    /// Binds an SSRC; returns the one that it replaces.
+    pub(super) fn bind(&mut self, now: Time, ssrc: u32, rtx: bool) -> Option<u32> {
+        if rtx {
+            return self.rtx_ssrc.replace(ssrc).filter(|old| *old != ssrc);
+        }
+        if self.ssrc == Some(ssrc) || self.is_in_grace(now, ssrc) {
+            return None;
+        }
+        let old = self.ssrc.replace(ssrc);
+        self.previous = old.map(|old| (old, now));
+        self.stream.change_ssrc(ssrc);
+        old
+    }
+
+    /// The SSRC before the present one goes on: it takes over again, unless it may just be late.
+    pub(super) fn take_back(&mut self, now: Time, ssrc: u32) -> bool {
+        if self.previous.is_none_or(|(previous, _)| previous != ssrc) || self.is_in_grace(now, ssrc) {
+            return false;
+        }
+        self.bind(now, ssrc, false);
+        true
+    }
+
+    fn is_in_grace(&self, now: Time, ssrc: u32) -> bool {
+        self.previous.is_some_and(|(previous, at)| previous == ssrc && now.saturating_since(at) < GRACE)
+    }
+
+    pub(super) fn handle_rtp(
+        &mut self,
+        config: &ProducerConfig,
+        arrival: Time,
+        bytes: &[u8],
+        view: &RtpView<'_>,
+        index: u8,
+    ) -> Result<Ingress, DropReason> {
+        let is_rtx = self.ssrc != Some(view.ssrc);
+        let payload = view.payload_range();
+        let (codec, placed, start) = if is_rtx {
+            self.place_rtx(config, bytes, view)?
+        } else {
+            let codec = find_codec(config, view.payload_type).ok_or(DropReason::RtpPayloadType)?;
+            let clock_rate = config.codecs[codec].clock_rate;
+            let placed = self.stream.handle_rtp(arrival, view.sequence, view.timestamp, clock_rate, bytes.len())?;
+            self.codec = codec;
+            (codec, placed, payload.start)
+        };
+        let codec = &config.codecs[codec];
+        self.follow(arrival, placed, codec.feedback.nack);
+        let timestamp = self.line.map(arrival, placed.position, view.timestamp, codec.clock_rate);
+        if placed.newest {
+            self.clock.handle_packet(arrival, timestamp, codec.clock_rate);
+        }
+        let mut ingress = Ingress {
+            position: placed.position,
+            epoch: self.epoch,
+            timestamp,
+            payload_start: u16::try_from(start).map_err(|_| DropReason::TooLarge)?,
+            payload_end: u16::try_from(payload.end).map_err(|_| DropReason::TooLarge)?,
+            encoding: index,
+            slot: codec.slot,
+            marker: view.marker,
+            key_frame: false,
+            blank: None,
+            codec: codec.kind,
+            vp8: None,
+            extensions: spans(config, view),
+        };
+        inspect(&mut ingress, bytes.get(start..payload.end).unwrap_or_default(), view);
+        self.note_key_frame(&ingress, placed.newest);
+        Ok(ingress)
+    }
+
+    /// Unwraps RTX (RFC 4588, section 4): codec, place of the original, start of its payload.
+    fn place_rtx(
+        &mut self,
+        config: &ProducerConfig,
+        bytes: &[u8],
+        view: &RtpView<'_>,
+    ) -> Result<(usize, Received, usize), DropReason> {
+        self.rtx_packets += 1;
+        let range = view.payload_range();
+        let codec = config.codecs.iter().position(|c| c.rtx_payload_type == Some(view.payload_type));
+        let codec = codec.ok_or(DropReason::RtxMalformed)?;
+        let Some(&[high, low]) = bytes.get(range.start..range.end).and_then(|payload| payload.first_chunk()) else {
+            // Bandwidth probes are RTX packets of nothing but padding.
+            return Err(if view.is_padding_only() { DropReason::RtpPaddingOnly } else { DropReason::RtxMalformed });
+        };
+        let placed = self.stream.handle_repaired(u16::from_be_bytes([high, low]))?;
+        Ok((codec, placed, range.start + 2))
+    }
+
+    fn follow(&mut self, arrival: Time, placed: Received, nack: bool) {
+        if placed.restarted {
+            self.epoch = self.epoch.wrapping_add(1);
+            self.line.restart();
+            self.clock.restart();
+            self.nack.restart(placed.position);
+            self.key_timestamp = None;
+        } else if nack {
+            self.nack.handle_packet(arrival, placed.position);
+        }
+    }
+
+    fn note_key_frame(&mut self, ingress: &Ingress, newest: bool) {
+        if !ingress.key_frame || !ingress.codec.is_video() || self.key_timestamp == Some(ingress.timestamp) {
+            return;
+        }
+        self.key_frame_count += 1;
+        self.key_timestamp = Some(ingress.timestamp);
+        self.keys.handle_key_frame();
+        if newest {
+            self.nack.forget_before(ingress.position);
+        }
+    }
+
+    pub(super) fn handle_sender_report(&mut self, now: Time, report: &SenderReport) {
+        self.stream.handle_sender_report(now, report);
+        if self.stream.is_started() {
+            let timestamp = self.line.map_report(report.rtp_timestamp);
+            self.clock.handle_sender_report(now, report.ntp, timestamp, self.line.clock_rate());
+        }
+    }
+
+    pub(super) fn handle_bye(&mut self) {
+        self.nack.clear();
+        self.keys.cancel();
+    }
+
+    pub(super) fn handle_pause(&mut self) {
+        self.keys.cancel();
+    }
+
+    pub(super) fn want_key_frame(&mut self, now: Time) {
+        self.keys.want(now);
+    }
+
+    /// The next thing to tell the publisher.
+    pub(super) fn poll_feedback(&mut self, now: Time, config: &ProducerConfig, video: bool) -> Option<Feedback> {
+        let ssrc = self.ssrc?;
+        let negotiated = config.codecs.get(self.codec)?.feedback;
+        let mut sequences = [0u16; NACK_BATCH];
+        let count = self.nack.poll(now, None, &mut sequences);
+        if self.nack.take_gave_up() && video {
+            self.keys.want(now);
+        }
+        if count > 0 {
+            self.nack_count += 1;
+            self.nack_packet_count += count as u64;
+            return Some(Feedback::Nack { ssrc, sequences: sequences.iter().copied().take(count).collect() });
+        }
+        if !self.keys.poll(now) {
+            return None;
+        }
+        if negotiated.pli {
+            self.pli_count += 1;
+            Some(Feedback::Pli { ssrc })
+        } else if negotiated.fir {
+            self.fir_count += 1;
+            self.fir_sequence = self.fir_sequence.wrapping_add(1);
+            Some(Feedback::Fir { ssrc, sequence: self.fir_sequence })
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        // Before the SSRC is known there is nobody to ask.
+        self.ssrc?;
+        [self.nack.next_timeout(), self.keys.next_timeout()].into_iter().flatten().min()
+    }
+
+    pub(super) fn stats(&self, now: Time, object: ObjectId, config: &ProducerConfig, rid: Option<Rid>) -> RtpStreamStats {
+        let s = self.stream.stats(now);
+        RtpStreamStats {
+            object,
+            ssrc: self.ssrc.unwrap_or(0),
+            rtx_ssrc: self.rtx_ssrc,
+            rid,
+            inbound: true,
+            kind: config.kind,
+            codec: config.codecs.get(self.codec).map_or(CodecKind::Other, |c| c.kind),
+            packets: s.packets,
+            bytes: s.bytes,
+            bitrate: u32::try_from(s.bitrate).unwrap_or(u32::MAX),
+            packets_lost: s.packets_lost,
+            fraction_lost: s.fraction_lost,
+            jitter: s.jitter,
+            packets_discarded: s.packets_discarded,
+            packets_retransmitted: self.rtx_packets,
+            packets_repaired: s.packets_repaired,
+            nack_count: self.nack_count,
+            nack_packet_count: self.nack_packet_count,
+            pli_count: self.pli_count,
+            fir_count: self.fir_count,
+            key_frame_count: self.key_frame_count,
+            round_trip_time_ms: None,
+        }
+    }
+}
+
+fn find_codec(config: &ProducerConfig, payload_type: u8) -> Option<usize> {
+    config.codecs.iter().position(|c: &CodecConfig| c.payload_type == payload_type)
+}
+
+/// Where the header extensions are that are worth passing on.
+fn spans(config: &ProducerConfig, view: &RtpView<'_>) -> ArrayVec<ExtensionSpan, { super::MAX_EXTENSIONS }> {
+    let mut spans = ArrayVec::new();
+    for kind in FORWARDED {
+        let range = config.extensions.get(kind).and_then(|id| view.extension_range(id));
+        if let Some(range) = range
+            && let (Ok(start), Ok(len)) = (u16::try_from(range.start), u8::try_from(range.len()))
+        {
+            spans.push(ExtensionSpan { kind, start, len });
+        }
+    }
+    spans
+}
+
+/// Looks into the payload. Where it has nothing to forward, its number is to be left out.
+fn inspect(ingress: &mut Ingress, payload: &[u8], view: &RtpView<'_>) {
+    if payload.is_empty() && view.padding_len > 0 {
+        ingress.blank = Some(DropReason::RtpPaddingOnly);
+        return;
+    }
+    if ingress.codec == CodecKind::Vp8 {
+        match Vp8Descriptor::parse(payload) {
+            Ok(descriptor) => {
+                ingress.key_frame = descriptor.is_key_frame;
+                ingress.vp8 = Some(descriptor);
+            }
+            Err(_) => ingress.blank = Some(DropReason::RtpPayload),
+        }
+    } else {
+        ingress.key_frame = ingress.codec.is_key_frame(payload);
+    }
+}
