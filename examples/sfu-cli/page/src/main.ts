@@ -1,0 +1,117 @@
+// The page: join form, then room, then join form again. Tests look in through `window.sfu`.
+
+import { JoinView } from './join';
+import { Levels } from './levels';
+import { Notices } from './notices';
+import { readParams } from './params';
+import { RoomView, type TileSnapshot } from './room';
+import { Session, type Phase } from './session';
+import type { StatsRow } from './signalling';
+import type { StreamNumbers, TransportNumbers } from './statistics';
+
+interface Snapshot {
+	phase: Phase;
+	roomId: string;
+	peerId: string;
+	displayName: string;
+	serverVersion: string;
+	peers: { id: string; displayName: string; streams: { id: string; kind: string; source: string; paused: boolean; producerPaused: boolean }[] }[];
+	producers: Record<string, { id: string; kind: string; paused: boolean }>;
+	tiles: TileSnapshot[];
+	notices: string[];
+}
+
+interface Numbers {
+	send: (TransportNumbers & { server: StatsRow[] }) | undefined;
+	recv: (TransportNumbers & { server: StatsRow[] }) | undefined;
+	producers: Record<string, StreamNumbers>;
+	consumers: ({ id: string; peerId: string; kind: string; source: string } & StreamNumbers)[];
+}
+
+declare global {
+	interface Window {
+		/// What tests read and do.
+		sfu: {
+			state: () => Snapshot;
+			stats: () => Promise<Numbers>;
+			session: Session;
+		};
+	}
+}
+
+const params = readParams(location.search);
+const session = new Session(params);
+const notices = new Notices();
+const room = new RoomView(session, (kind, text) => notices.show(kind, text));
+const previewLevels = new Levels((levels) => join.setLevel(levels.get('preview') ?? 0));
+const join = new JoinView(params, {
+	onJoin: (choice, resolution) => {
+		previewLevels.unwatch('preview');
+		session.resolution = resolution;
+		params.roomId = choice.roomId;
+		const url = new URL(location.href);
+		url.searchParams.set('roomId', choice.roomId);
+		history.replaceState(null, '', url);
+		session.join(choice);
+		room.show();
+	},
+	onMicrophone: (track) => {
+		if (track) previewLevels.watch('preview', track);
+		else previewLevels.unwatch('preview');
+	},
+});
+
+document.body.append(join.element, room.element, notices.element);
+session.on('notice', ({ kind, text }) => notices.show(kind, text));
+session.on('changed', () => {
+	if (session.phase !== 'closed' || room.element.hidden) return;
+	room.hide();
+	document.title = 'libsfu';
+	void join.start();
+});
+addEventListener('pagehide', () => {
+	if (session.phase === 'joined' || session.phase === 'connecting') session.leave();
+});
+void join.start();
+
+window.sfu = {
+	session,
+	state: () => ({
+		phase: session.phase,
+		roomId: session.roomId,
+		peerId: params.peerId,
+		displayName: session.displayName,
+		serverVersion: session.serverVersion,
+		peers: [...session.peers.values()].map((peer) => ({
+			id: peer.id,
+			displayName: peer.displayName,
+			streams: [...peer.streams.values()].map((stream) => ({
+				id: stream.consumer.id,
+				kind: stream.consumer.kind,
+				source: stream.source,
+				paused: stream.paused,
+				producerPaused: stream.producerPaused,
+			})),
+		})),
+		producers: Object.fromEntries(
+			[...session.producers].map(([source, producer]) => [source, { id: producer.id, kind: producer.kind, paused: producer.paused }]),
+		),
+		tiles: room.snapshot(),
+		notices: notices.history.map((notice) => `${notice.kind}: ${notice.text}`),
+	}),
+	stats: async () => {
+		const transport = async (which: typeof session.sendTransport): Promise<Numbers['send']> => {
+			if (!which || !session.signalling) return undefined;
+			const server = await session.signalling.request('getTransportStats', { transportId: which.id });
+			return { ...(await room.statistics.transport(which)), server };
+		};
+		const producers: Record<string, StreamNumbers> = {};
+		for (const [source, producer] of session.producers) producers[source] = await room.statistics.stream(producer);
+		const consumers: Numbers['consumers'] = [];
+		for (const stream of session.streams()) {
+			const numbers = await room.statistics.stream(stream.consumer);
+			consumers.push({ id: stream.consumer.id, peerId: stream.peerId, kind: stream.consumer.kind, source: stream.source, ...numbers });
+		}
+		return { send: await transport(session.sendTransport), recv: await transport(session.recvTransport), producers, consumers };
+	},
+};

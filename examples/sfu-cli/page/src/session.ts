@@ -1,0 +1,506 @@
+// One person's stay in one room: joins, publishes, receives, and finds its way back after a lost connection.
+
+import { Device, type types } from 'mediasoup-client';
+import { Emitter } from './emitter';
+import { canShareScreen, deviceProblem, openCamera, openMicrophone, openScreen } from './media';
+import type { Params, Resolution } from './params';
+import { Signalling, type DeviceInfo, type NewConsumer, type PeerInfo } from './signalling';
+
+export type Source = 'mic' | 'webcam' | 'screen';
+export type Phase = 'idle' | 'connecting' | 'joined' | 'reconnecting' | 'closed';
+export type NoticeKind = 'info' | 'warning' | 'error';
+
+export interface RemoteStream {
+	readonly consumer: types.Consumer;
+	readonly peerId: string;
+	readonly source: Source;
+	/// This page paused it.
+	paused: boolean;
+	/// Its publisher paused it.
+	producerPaused: boolean;
+}
+
+export interface RemotePeer extends PeerInfo {
+	readonly streams: Map<string, RemoteStream>;
+}
+
+export interface JoinChoice {
+	roomId: string;
+	displayName: string;
+	camera: MediaStreamTrack | undefined;
+	microphone: MediaStreamTrack | undefined;
+}
+
+type SessionEvents = {
+	changed: undefined;
+	notice: { kind: NoticeKind; text: string };
+};
+
+const SOURCES: readonly Source[] = ['mic', 'webcam', 'screen'];
+const SCREEN_NAMES = new Set(['screen', 'screensharing', 'share']);
+
+function sourceOf(kind: types.MediaKind, appData: Record<string, unknown>): Source {
+	if (kind === 'audio') return 'mic';
+	return SCREEN_NAMES.has(String(appData['source'])) ? 'screen' : 'webcam';
+}
+
+function reason(error: unknown): string {
+	return error instanceof Error ? error.message : String(error);
+}
+
+function deviceInfo(): DeviceInfo {
+	const agent = navigator.userAgent;
+	const known: [flag: string, name: string, pattern: RegExp][] = [
+		['edge', 'Edge', /Edg\/(\d+)/],
+		['firefox', 'Firefox', /Firefox\/(\d+)/],
+		['chrome', 'Chrome', /Chrom(?:e|ium)\/(\d+)/],
+		['safari', 'Safari', /Version\/(\d+).*Safari/],
+	];
+	for (const [flag, name, pattern] of known) {
+		const version = pattern.exec(agent)?.[1];
+		if (version) return { flag, name, version };
+	}
+	return { flag: 'browser', name: 'Browser', version: '' };
+}
+
+export class Session extends Emitter<SessionEvents> {
+	readonly params: Params;
+	readonly peers = new Map<string, RemotePeer>();
+	readonly tracks = new Map<Source, MediaStreamTrack>();
+	readonly producers = new Map<Source, types.Producer>();
+	phase: Phase = 'idle';
+	roomId = '';
+	displayName = '';
+	serverVersion = '';
+	audioOnly = false;
+	/// Everybody else's sound is off, here only.
+	deafened = false;
+	resolution: Resolution;
+	sendTransport: types.Transport | undefined;
+	recvTransport: types.Transport | undefined;
+	signalling: Signalling | undefined;
+	#device: Device | undefined;
+	#enabled = new Set<Source>();
+	/// Grows with each connection; what an older one started is dropped when it comes back.
+	#attempt = 0;
+
+	constructor(params: Params) {
+		super();
+		this.params = params;
+		this.resolution = params.resolution;
+	}
+
+	join(choice: JoinChoice): void {
+		this.roomId = choice.roomId;
+		this.displayName = choice.displayName;
+		this.#enabled = new Set();
+		if (choice.microphone) this.#adopt('mic', choice.microphone);
+		if (choice.camera) this.#adopt('webcam', choice.camera);
+		if (this.params.forceTcp) this.#notice('warning', 'TCP candidates are not offered by this server yet; using UDP.');
+
+		this.#setPhase('connecting');
+		const signalling = new Signalling(this.roomId, this.params.peerId, this.params.consumerReplicas);
+		this.signalling = signalling;
+		signalling.on('open', () => void this.#enter());
+		signalling.on('failed', () => {
+			if (this.phase !== 'connecting') this.#setPhase('reconnecting');
+		});
+		signalling.on('disconnected', () => {
+			this.#dropMedia();
+			this.#setPhase('reconnecting');
+		});
+		signalling.on('close', () => {
+			this.#dropMedia();
+			this.#stopTracks();
+			this.#setPhase('closed');
+		});
+		signalling.on('newConsumer', (request) => {
+			this.#consume(request.data).then(request.accept, (error: unknown) => request.reject(500, reason(error)));
+		});
+		signalling.on('notification', (notification) => this.#onNotification(notification));
+	}
+
+	leave(): void {
+		const signalling = this.signalling;
+		this.signalling = undefined;
+		signalling?.close();
+		this.#dropMedia();
+		this.#stopTracks();
+		this.#setPhase('closed');
+	}
+
+	isOn(source: Source): boolean {
+		return this.#enabled.has(source);
+	}
+
+	async toggle(source: Source): Promise<void> {
+		try {
+			if (source === 'mic') await this.#toggleMicrophone();
+			else if (this.isOn(source)) await this.#unpublish(source);
+			else await this.#openAndPublish(source);
+		} catch (error) {
+			const names: Record<Source, string> = { mic: 'Microphone', webcam: 'Camera', screen: 'Screen' };
+			this.#notice('error', deviceProblem(names[source], error));
+		}
+		this.#changed();
+	}
+
+	/// Another camera, or another picture size, without a new negotiation.
+	async changeCamera(deviceId: string | undefined, resolution: Resolution): Promise<void> {
+		this.resolution = resolution;
+		if (!this.isOn('webcam')) return;
+		try {
+			const track = await openCamera(deviceId, resolution);
+			this.tracks.get('webcam')?.stop();
+			this.#adopt('webcam', track);
+			await this.producers.get('webcam')?.replaceTrack({ track });
+		} catch (error) {
+			this.#notice('error', deviceProblem('Camera', error));
+		}
+		this.#changed();
+	}
+
+	async changeMicrophone(deviceId: string | undefined): Promise<void> {
+		try {
+			const track = await openMicrophone(deviceId);
+			this.tracks.get('mic')?.stop();
+			this.tracks.set('mic', track);
+			track.enabled = this.isOn('mic');
+			await this.producers.get('mic')?.replaceTrack({ track });
+		} catch (error) {
+			this.#notice('error', deviceProblem('Microphone', error));
+		}
+		this.#changed();
+	}
+
+	async restartIce(): Promise<void> {
+		const signalling = this.signalling;
+		if (!signalling || this.phase !== 'joined') return;
+		try {
+			for (const transport of [this.sendTransport, this.recvTransport]) {
+				if (!transport || transport.closed) continue;
+				const iceParameters = await signalling.request('restartIce', { transportId: transport.id });
+				await transport.restartIce({ iceParameters });
+			}
+			this.#notice('info', 'The connection was renewed.');
+		} catch (error) {
+			this.#notice('error', `The connection could not be renewed: ${reason(error)}`);
+		}
+	}
+
+	async rename(displayName: string): Promise<void> {
+		try {
+			await this.signalling?.request('changeDisplayName', { displayName });
+			this.displayName = displayName;
+		} catch (error) {
+			this.#notice('error', `The name was not changed: ${reason(error)}`);
+		}
+		this.#changed();
+	}
+
+	async setAudioOnly(on: boolean): Promise<void> {
+		this.audioOnly = on;
+		if (on && this.isOn('webcam')) await this.toggle('webcam');
+		for (const stream of this.streams()) {
+			if (stream.consumer.kind === 'video') await this.setPaused(stream, on);
+		}
+		this.#changed();
+	}
+
+	setDeafened(on: boolean): void {
+		this.deafened = on;
+		this.#changed();
+	}
+
+	async setPaused(stream: RemoteStream, paused: boolean): Promise<void> {
+		if (stream.paused === paused || stream.consumer.closed) return;
+		try {
+			const data = { consumerId: stream.consumer.id };
+			if (paused) {
+				stream.consumer.pause();
+				await this.signalling?.request('pauseConsumer', data);
+			} else {
+				await this.signalling?.request('resumeConsumer', data);
+				stream.consumer.resume();
+			}
+			stream.paused = paused;
+		} catch (error) {
+			this.#notice('error', `That stream could not be changed: ${reason(error)}`);
+		}
+		this.#changed();
+	}
+
+	async requestKeyFrame(stream: RemoteStream): Promise<void> {
+		try {
+			await this.signalling?.request('requestConsumerKeyFrame', { consumerId: stream.consumer.id });
+			this.#notice('info', 'A key frame was requested.');
+		} catch (error) {
+			this.#notice('error', `No key frame: ${reason(error)}`);
+		}
+	}
+
+	*streams(): Generator<RemoteStream> {
+		for (const peer of this.peers.values()) yield* peer.streams.values();
+	}
+
+	async #enter(): Promise<void> {
+		const signalling = this.signalling;
+		const attempt = ++this.#attempt;
+		if (!signalling) return;
+		try {
+			const device = await Device.factory();
+			await device.load({ routerRtpCapabilities: await signalling.request('getRouterRtpCapabilities', undefined) });
+			if (attempt !== this.#attempt) return;
+			this.#device = device;
+			if (this.params.produce) this.sendTransport = await this.#createSendTransport(signalling, device);
+			if (this.params.consume) this.recvTransport = await this.#createRecvTransport(signalling, device);
+			const { peers } = await signalling.request('join', {
+				displayName: this.displayName,
+				device: deviceInfo(),
+				rtpCapabilities: this.params.consume ? device.recvRtpCapabilities : undefined,
+			});
+			if (attempt !== this.#attempt) return;
+			for (const peer of peers) this.#addPeer(peer);
+			this.#setPhase('joined');
+			for (const source of SOURCES) {
+				const track = this.tracks.get(source);
+				if (track && track.readyState === 'live') await this.#publish(source, track);
+			}
+		} catch (error) {
+			if (attempt !== this.#attempt) return;
+			this.#notice('error', `Could not join: ${reason(error)}`);
+			this.leave();
+		}
+	}
+
+	async #createSendTransport(signalling: Signalling, device: Device): Promise<types.Transport> {
+		const options = await signalling.request('createWebRtcTransport', { forceTcp: false, producing: true, consuming: false });
+		const transport = device.createSendTransport(options);
+		this.#watchTransport(signalling, transport);
+		transport.on('produce', ({ kind, rtpParameters, appData }, done, failed) => {
+			signalling.request('produce', { transportId: transport.id, kind, rtpParameters, appData }).then(done, failed);
+		});
+		return transport;
+	}
+
+	async #createRecvTransport(signalling: Signalling, device: Device): Promise<types.Transport> {
+		const options = await signalling.request('createWebRtcTransport', { forceTcp: false, producing: false, consuming: true });
+		const transport = device.createRecvTransport(options);
+		this.#watchTransport(signalling, transport);
+		return transport;
+	}
+
+	#watchTransport(signalling: Signalling, transport: types.Transport): void {
+		transport.on('connect', ({ dtlsParameters }, done, failed) => {
+			signalling.request('connectWebRtcTransport', { transportId: transport.id, dtlsParameters }).then(done, failed);
+		});
+		transport.on('connectionstatechange', (state) => {
+			if (state === 'failed' && this.phase === 'joined') void this.restartIce();
+			this.#changed();
+		});
+	}
+
+	async #publish(source: Source, track: MediaStreamTrack): Promise<void> {
+		const transport = this.sendTransport;
+		if (!transport || transport.closed || this.phase !== 'joined') return;
+		const codec = source === 'mic' ? undefined : this.#forcedCodec();
+		const producer = await transport.produce({
+			track,
+			stopTracks: false,
+			disableTrackOnPause: true,
+			zeroRtpOnPause: true,
+			...(source === 'mic'
+				? { codecOptions: { opusStereo: false, opusDtx: true, opusFec: true, opusNack: true } }
+				: { codecOptions: { videoGoogleStartBitrate: 1000 } }),
+			...(codec ? { codec } : {}),
+			appData: { source },
+		});
+		this.producers.set(source, producer);
+		producer.on('trackended', () => void this.#unpublish(source).then(() => this.#changed()));
+		if (source === 'mic' && !this.isOn('mic')) await this.#pauseMicrophone(producer);
+		this.#changed();
+	}
+
+	#forcedCodec(): types.RtpCodecCapability | undefined {
+		const wanted = this.params.forcedCodec;
+		if (!wanted) return undefined;
+		const codec = this.#device?.sendRtpCapabilities.codecs?.find(
+			(candidate) => candidate.mimeType.toLowerCase() === wanted.toLowerCase(),
+		);
+		if (!codec) this.#notice('warning', `${wanted} was asked for, but this browser or this room lacks it.`);
+		return codec;
+	}
+
+	async #openAndPublish(source: 'webcam' | 'screen'): Promise<void> {
+		const track = source === 'webcam' ? await openCamera(undefined, this.resolution) : await openScreen();
+		this.#adopt(source, track);
+		await this.#publish(source, track);
+	}
+
+	async #unpublish(source: Source): Promise<void> {
+		const producer = this.producers.get(source);
+		this.producers.delete(source);
+		this.tracks.get(source)?.stop();
+		this.tracks.delete(source);
+		this.#enabled.delete(source);
+		if (!producer || producer.closed) return;
+		producer.close();
+		await this.signalling?.request('closeProducer', { producerId: producer.id });
+	}
+
+	async #toggleMicrophone(): Promise<void> {
+		const track = this.tracks.get('mic');
+		if (!track || track.readyState === 'ended') {
+			const opened = await openMicrophone(undefined);
+			this.#adopt('mic', opened);
+			await this.#publish('mic', opened);
+			return;
+		}
+		const producer = this.producers.get('mic');
+		if (this.isOn('mic')) {
+			this.#enabled.delete('mic');
+			track.enabled = false;
+			if (producer) await this.#pauseMicrophone(producer);
+		} else {
+			this.#enabled.add('mic');
+			track.enabled = true;
+			if (producer) {
+				producer.resume();
+				await this.signalling?.request('resumeProducer', { producerId: producer.id });
+			}
+		}
+	}
+
+	async #pauseMicrophone(producer: types.Producer): Promise<void> {
+		producer.pause();
+		await this.signalling?.request('pauseProducer', { producerId: producer.id });
+	}
+
+	async #consume(data: NewConsumer): Promise<void> {
+		const transport = this.recvTransport;
+		if (!transport) throw new Error('this page does not consume');
+		const source = sourceOf(data.kind, data.appData);
+		const consumer = await transport.consume({
+			id: data.id,
+			producerId: data.producerId,
+			kind: data.kind,
+			rtpParameters: data.rtpParameters,
+			// Sound and picture of one camera are played in step; a shared screen has its own clock.
+			streamId: `${data.peerId}-${source === 'screen' ? 'screen' : 'person'}`,
+			appData: data.appData,
+		});
+		const stream: RemoteStream = {
+			consumer,
+			peerId: data.peerId,
+			source,
+			paused: false,
+			producerPaused: data.producerPaused,
+		};
+		const peer = this.peers.get(data.peerId);
+		if (!peer) {
+			consumer.close();
+			throw new Error(`no such peer: ${data.peerId}`);
+		}
+		peer.streams.set(consumer.id, stream);
+		this.#changed();
+		if (this.audioOnly && data.kind === 'video') {
+			// The server resumes each consumer once it is accepted; this comes after it.
+			queueMicrotask(() => void this.setPaused(stream, true));
+		}
+	}
+
+	#onNotification(message: { method: string; data: unknown }): void {
+		const data = message.data as Record<string, string>;
+		switch (message.method) {
+			case 'mediasoup-version':
+				this.serverVersion = data['version'] ?? '';
+				break;
+			case 'newPeer':
+				this.#addPeer(message.data as PeerInfo);
+				this.#notice('info', `${data['displayName']} joined.`);
+				break;
+			case 'peerClosed':
+				this.#removePeer(data['peerId'] ?? '');
+				break;
+			case 'peerDisplayNameChanged': {
+				const peer = this.peers.get(data['peerId'] ?? '');
+				if (peer) peer.displayName = data['displayName'] ?? '';
+				this.#notice('info', `${data['oldDisplayName']} is now ${data['displayName']}.`);
+				break;
+			}
+			case 'consumerClosed':
+			case 'consumerPaused':
+			case 'consumerResumed':
+				this.#onConsumer(message.method, data['consumerId'] ?? '');
+				break;
+			default:
+				// Newer servers tell more than this page shows.
+				return;
+		}
+		this.#changed();
+	}
+
+	#onConsumer(method: string, consumerId: string): void {
+		for (const peer of this.peers.values()) {
+			const stream = peer.streams.get(consumerId);
+			if (!stream) continue;
+			if (method === 'consumerClosed') {
+				stream.consumer.close();
+				peer.streams.delete(consumerId);
+			} else {
+				stream.producerPaused = method === 'consumerPaused';
+			}
+		}
+	}
+
+	#addPeer(info: PeerInfo): void {
+		if (info.id === this.params.peerId) return;
+		this.peers.set(info.id, { ...info, streams: this.peers.get(info.id)?.streams ?? new Map() });
+		this.#changed();
+	}
+
+	#removePeer(peerId: string): void {
+		const peer = this.peers.get(peerId);
+		if (!peer) return;
+		for (const stream of peer.streams.values()) stream.consumer.close();
+		this.peers.delete(peerId);
+		this.#notice('info', `${peer.displayName} left.`);
+	}
+
+	/// Takes a track as the current one of its source.
+	#adopt(source: Source, track: MediaStreamTrack): void {
+		this.tracks.set(source, track);
+		this.#enabled.add(source);
+	}
+
+	#dropMedia(): void {
+		this.#attempt++;
+		this.sendTransport?.close();
+		this.recvTransport?.close();
+		this.sendTransport = undefined;
+		this.recvTransport = undefined;
+		this.producers.clear();
+		this.peers.clear();
+	}
+
+	#stopTracks(): void {
+		for (const track of this.tracks.values()) track.stop();
+		this.tracks.clear();
+		this.#enabled.clear();
+	}
+
+	#setPhase(phase: Phase): void {
+		this.phase = phase;
+		this.#changed();
+	}
+
+	#changed(): void {
+		this.emit('changed', undefined);
+	}
+
+	#notice(kind: NoticeKind, text: string): void {
+		this.emit('notice', { kind, text });
+	}
+}
+
+export { canShareScreen };
