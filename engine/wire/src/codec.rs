@@ -75,18 +75,27 @@ const SUBTYPES: &[(&str, CodecKind)] = &[
 impl CodecKind {
     /// The codec with this MIME subtype, in any case; [`CodecKind::Other`] if libsfu knows none.
     pub fn from_subtype(subtype: &str) -> Self {
-        SUBTYPES.iter().find(|(name, _)| name.eq_ignore_ascii_case(subtype)).map_or(Self::Other, |(_, kind)| *kind)
+        SUBTYPES
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(subtype))
+            .map_or(Self::Other, |(_, kind)| *kind)
     }
 
     /// The MIME subtype; empty for [`CodecKind::Other`].
     pub fn subtype(self) -> &'static str {
-        SUBTYPES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+        SUBTYPES
+            .iter()
+            .find(|(_, kind)| *kind == self)
+            .map_or("", |(name, _)| name)
     }
 
     /// Is it a codec of pictures? Repair formats carry either and count as neither.
     #[inline]
     pub const fn is_video(self) -> bool {
-        matches!(self, Self::Vp8 | Self::Vp9 | Self::H264 | Self::H265 | Self::Av1)
+        matches!(
+            self,
+            Self::Vp8 | Self::Vp9 | Self::H264 | Self::H265 | Self::Av1
+        )
     }
 
     /// Does it carry media itself, or repair another stream?
@@ -115,6 +124,31 @@ impl CodecKind {
             Self::H265 => h265::is_key_frame(payload),
             Self::Av1 => av1::is_key_frame(payload),
             _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_codecs_come_back_in_any_case() {
+        for (name, kind) in SUBTYPES {
+            assert_eq!(CodecKind::from_subtype(&name.to_ascii_uppercase()), *kind);
+            assert_eq!(kind.subtype(), *name);
+        }
+        assert_eq!(CodecKind::from_subtype("H266"), CodecKind::Other);
+        assert_eq!(CodecKind::Other.subtype(), "");
+        assert_eq!(CodecKind::Vp8.media_kind(), Some(MediaKind::Video));
+        assert_eq!(CodecKind::Opus.media_kind(), Some(MediaKind::Audio));
+        assert_eq!(CodecKind::Rtx.media_kind(), None);
+    }
+
+    #[test]
+    fn audio_starts_at_any_packet_and_video_never_at_an_empty_one() {
+        for (_, kind) in SUBTYPES {
+            assert_eq!(kind.is_key_frame(&[]), !kind.is_video());
         }
     }
 }

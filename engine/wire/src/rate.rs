@@ -21,7 +21,10 @@ impl Default for RateMeter {
 impl RateMeter {
     /// A meter that has seen nothing.
     pub const fn new() -> Self {
-        Self { bytes: [0; BUCKETS], newest: 0 }
+        Self {
+            bytes: [0; BUCKETS],
+            newest: 0,
+        }
     }
 
     /// Counts bytes. Time that goes back counts as now.
@@ -77,7 +80,9 @@ mod tests {
         for ms in (10_000..11_000).step_by(10) {
             meter.add(Time::from_millis(ms), 1_250);
         }
-        let rates: Vec<_> = [10_999, 11_499, 11_949, 12_000, u64::MAX / 1_000_000].map(|ms| meter.bitrate(Time::from_millis(ms))).into();
+        let rates: Vec<_> = [10_999, 11_499, 11_949, 12_000, u64::MAX / 1_000_000]
+            .map(|ms| meter.bitrate(Time::from_millis(ms)))
+            .into();
         assert_eq!(rates[0], 1_000_000);
         assert!(rates.windows(2).all(|pair| pair[1] <= pair[0]));
         assert_eq!(rates[3], 0);

@@ -44,7 +44,11 @@ pub(crate) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(buf: &'a mut [u8]) -> Self {
-        Self { buf, at: 0, overflow: false }
+        Self {
+            buf,
+            at: 0,
+            overflow: false,
+        }
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
@@ -107,6 +111,13 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn finish(self) -> Result<usize, ParseError> {
-        if self.overflow { Err(ParseError::new("value or slice too small for the other", self.at)) } else { Ok(self.at) }
+        if self.overflow {
+            Err(ParseError::new(
+                "value or slice too small for the other",
+                self.at,
+            ))
+        } else {
+            Ok(self.at)
+        }
     }
 }

@@ -77,13 +77,18 @@ impl<'a> RtpView<'a> {
     #[inline]
     pub fn parse(data: &'a [u8]) -> Result<Self, ParseError> {
         let short = ParseError::new("RTP header too short", data.len());
-        let &[first, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3] = data.first_chunk().ok_or(short)?;
+        let &[first, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3] =
+            data.first_chunk().ok_or(short)?;
         if first >> 6 != 2 {
             return Err(ParseError::new("RTP version not 2", 0));
         }
         let csrc_count = first & 0x0f;
         let mut header_len = FIXED_HEADER_LEN + 4 * usize::from(csrc_count);
-        let mut elements = Elements { start: header_len, end: header_len, form: Form::Opaque };
+        let mut elements = Elements {
+            start: header_len,
+            end: header_len,
+            form: Form::Opaque,
+        };
         if first & 0x10 != 0 {
             let profile = u16_at(data, header_len).ok_or(short)?;
             let words = u16_at(data, header_len + 2).ok_or(short)?;
@@ -103,7 +108,10 @@ impl<'a> RtpView<'a> {
         if first & 0x20 != 0 {
             padding_len = usize::from(data.last().copied().unwrap_or(0));
             if padding_len == 0 || padding_len > body_len {
-                return Err(ParseError::new("RTP padding count out of range", data.len() - 1));
+                return Err(ParseError::new(
+                    "RTP padding count out of range",
+                    data.len() - 1,
+                ));
             }
         }
         Ok(Self {
@@ -159,19 +167,27 @@ impl<'a> RtpView<'a> {
     /// Contributing sources.
     pub fn csrcs(&self) -> impl Iterator<Item = u32> + use<'a> {
         let data = self.data;
-        (0..usize::from(self.csrc_count)).filter_map(move |i| u32_at(data, FIXED_HEADER_LEN + 4 * i))
+        (0..usize::from(self.csrc_count))
+            .filter_map(move |i| u32_at(data, FIXED_HEADER_LEN + 4 * i))
     }
 
     /// Extension elements, id and value, in the order of the packet.
     #[inline]
     pub fn extensions(&self) -> ExtensionIter<'a> {
-        ExtensionIter { data: self.data, at: self.elements.start, end: self.elements.end, form: self.elements.form }
+        ExtensionIter {
+            data: self.data,
+            at: self.elements.start,
+            end: self.elements.end,
+            form: self.elements.form,
+        }
     }
 
     /// Value of the first extension element with this id.
     #[inline]
     pub fn extension(&self, id: u8) -> Option<&'a [u8]> {
-        self.extensions().find(|(other, _)| *other == id).map(|(_, value)| value)
+        self.extensions()
+            .find(|(other, _)| *other == id)
+            .map(|(_, value)| value)
     }
 
     /// Where that value is, for changing it in place.
@@ -225,7 +241,11 @@ impl ExtensionIter<'_> {
                 _ if byte == 0 => self.at += 1,
                 Form::OneByte => break (byte >> 4, usize::from(byte & 0x0f) + 1, 1),
                 Form::TwoByte => {
-                    let len = if self.at + 1 < self.end { u8_at(self.data, self.at + 1) } else { None };
+                    let len = if self.at + 1 < self.end {
+                        u8_at(self.data, self.at + 1)
+                    } else {
+                        None
+                    };
                     break (byte, usize::from(len.unwrap_or(u8::MAX)), 2);
                 }
             }
@@ -314,7 +334,11 @@ pub struct RtpHeaderFields {
 /// Writes a header without CSRCs and padding, and returns its length. The one-byte form is taken if
 /// all elements fit it: id 1 to 14, 1 to 16 bytes. An id of 0 is refused in both forms.
 #[inline]
-pub fn write_header(buf: &mut [u8], fields: &RtpHeaderFields, exts: &[(u8, &[u8])]) -> Result<usize, ParseError> {
+pub fn write_header(
+    buf: &mut [u8],
+    fields: &RtpHeaderFields,
+    exts: &[(u8, &[u8])],
+) -> Result<usize, ParseError> {
     let mut out = Cursor::new(buf);
     out.u8(0x80 | u8::from(!exts.is_empty()) << 4);
     out.u8(u8::from(fields.marker) << 7 | fields.payload_type & 0x7f);
@@ -324,13 +348,22 @@ pub fn write_header(buf: &mut [u8], fields: &RtpHeaderFields, exts: &[(u8, &[u8]
     if exts.is_empty() {
         return out.finish();
     }
-    let one_byte = exts.iter().all(|(id, value)| matches!(id, 1..=14) && matches!(value.len(), 1..=16));
-    out.u16(if one_byte { ONE_BYTE_PROFILE } else { TWO_BYTE_PROFILE });
+    let one_byte = exts
+        .iter()
+        .all(|(id, value)| matches!(id, 1..=14) && matches!(value.len(), 1..=16));
+    out.u16(if one_byte {
+        ONE_BYTE_PROFILE
+    } else {
+        TWO_BYTE_PROFILE
+    });
     out.u16(0);
     let start = out.at();
     for (id, value) in exts {
         let Some(len) = u8::try_from(value.len()).ok().filter(|_| *id != 0) else {
-            return Err(ParseError::new("header extension element not writable", out.at()));
+            return Err(ParseError::new(
+                "header extension element not writable",
+                out.at(),
+            ));
         };
         if one_byte {
             out.u8(id << 4 | (len - 1));
@@ -344,6 +377,250 @@ pub fn write_header(buf: &mut [u8], fields: &RtpHeaderFields, exts: &[(u8, &[u8]
     let Ok(words) = u16::try_from((out.at() - start) / 4) else {
         return Err(ParseError::new("header extension block too long", out.at()));
     };
-    out.patch_u16(start - 2, words);
+    out.patch_u16(start.saturating_sub(2), words);
     out.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIELDS: RtpHeaderFields = RtpHeaderFields {
+        marker: true,
+        payload_type: 111,
+        sequence: 65_535,
+        timestamp: 7,
+        ssrc: 0xdead_beef,
+    };
+
+    fn packet(exts: &[(u8, &[u8])], payload: &[u8]) -> Vec<u8> {
+        let mut buf = vec![0; 1500];
+        let len = write_header(&mut buf, &FIELDS, exts).unwrap();
+        buf.truncate(len);
+        buf.extend_from_slice(payload);
+        buf
+    }
+
+    /// A packet with a raw extension block.
+    fn with_block(profile: u16, block: &[u8]) -> Vec<u8> {
+        let mut packet = packet(&[], &[]);
+        packet[0] |= 0x10;
+        packet.extend_from_slice(&profile.to_be_bytes());
+        packet.extend_from_slice(&((block.len() / 4) as u16).to_be_bytes());
+        packet.extend_from_slice(block);
+        packet.extend_from_slice(b"payload");
+        packet
+    }
+
+    fn elements(profile: u16, block: &[u8]) -> Vec<(u8, Vec<u8>)> {
+        let packet = with_block(profile, block);
+        let view = RtpView::parse(&packet).unwrap();
+        assert_eq!(view.payload(), b"payload");
+        view.extensions()
+            .map(|(id, value)| (id, value.to_vec()))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_in_the_smaller_form_that_fits() {
+        let exts: [(u8, &[u8]); 3] = [(1, b"0"), (14, &[5; 16]), (3, &[1, 2, 3])];
+        let bytes = packet(&exts, b"hello");
+        let view = RtpView::parse(&bytes).unwrap();
+        assert_eq!(
+            (view.fields(), view.payload(), view.header_len),
+            (FIELDS, &b"hello"[..], 12 + 4 + 24)
+        );
+        assert!(view.extensions().eq(exts));
+        assert_eq!(bytes[12..14], [0xbe, 0xde]);
+        for two_byte in [
+            [(15, &[1][..])],
+            [(16, &[1])],
+            [(1, &[])],
+            [(1, &[0; 17])],
+            [(255, &[9; 255])],
+        ] {
+            let bytes = packet(&two_byte, b"hello");
+            assert_eq!(bytes[12..14], [0x10, 0x00]);
+            let view = RtpView::parse(&bytes).unwrap();
+            assert!(view.extensions().eq(two_byte));
+            assert_eq!(view.payload(), b"hello");
+        }
+        assert!(write_header(&mut [0; 600], &FIELDS, &[(0, b"x")]).is_err());
+        assert!(write_header(&mut [0; 600], &FIELDS, &[(1, &[0; 256])]).is_err());
+        for len in 0..bytes.len() - 5 {
+            assert!(write_header(&mut vec![0; len], &FIELDS, &exts).is_err());
+        }
+    }
+
+    #[test]
+    fn h15_every_length_from_0_to_64_is_read_or_refused() {
+        for first in 0..=255_u8 {
+            for len in 0..=64 {
+                for fill in [0, 1, 4, 0x7f, 0xff] {
+                    let mut bytes = vec![fill; len];
+                    if let Some(byte) = bytes.first_mut() {
+                        *byte = first;
+                    }
+                    let Ok(view) = RtpView::parse(&bytes) else {
+                        continue;
+                    };
+                    assert!(len >= 12 && first >> 6 == 2);
+                    assert!(view.header_len + view.padding_len <= len);
+                }
+            }
+        }
+        // CC=15 in twelve bytes, X=1 whose length runs past the end, other versions.
+        assert!(RtpView::parse(&[0x8f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
+        assert!(
+            RtpView::parse(&[0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xbe, 0xde, 0, 1]).is_err()
+        );
+        assert!(RtpView::parse(&[0x40; 12]).is_err());
+        assert!(RtpView::parse(&[0x80; 12]).is_ok());
+    }
+
+    #[test]
+    fn row_030_padding_only_is_legal_and_padding_past_the_payload_is_not() {
+        for (payload_len, pad, good) in [
+            (10, 0, false),
+            (10, 1, true),
+            (10, 10, true),
+            (10, 11, false),
+            (10, 255, false),
+            (255, 255, true),
+            (0, 0, false),
+        ] {
+            let mut bytes = packet(&[(1, b"0")], &vec![0; payload_len]);
+            bytes[0] |= 0x20;
+            if payload_len > 0 {
+                *bytes.last_mut().unwrap() = pad;
+            }
+            let view = RtpView::parse(&bytes);
+            assert_eq!(view.is_ok(), good, "{payload_len} {pad}");
+            if let Ok(view) = view {
+                assert_eq!(view.payload().len(), payload_len - usize::from(pad));
+                assert_eq!(view.is_padding_only(), payload_len == usize::from(pad));
+            }
+        }
+    }
+
+    #[test]
+    fn h13_every_padding_count_against_every_payload_length() {
+        for payload_len in 0..=300 {
+            let mut bytes = packet(&[], &vec![0; payload_len]);
+            bytes[0] |= 0x20;
+            for pad in 0..=255_u8 {
+                if payload_len > 0 {
+                    *bytes.last_mut().unwrap() = pad;
+                }
+                let good = payload_len > 0 && pad > 0 && usize::from(pad) <= payload_len;
+                let view = RtpView::parse(&bytes);
+                assert_eq!(view.is_ok(), good);
+                assert!(
+                    view.is_err()
+                        || view.unwrap().payload_range()
+                            == (12..12 + payload_len - usize::from(pad))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn row_058_number_0_is_padding_and_number_15_ends_the_one_byte_form() {
+        let a = || (1, vec![0xaa]);
+        let b = || (2, vec![0xbb]);
+        assert_eq!(
+            elements(0xbede, &[0x10, 0xaa, 0, 0, 0x20, 0xbb, 0, 0]),
+            [a(), b()]
+        );
+        assert_eq!(
+            elements(0xbede, &[0x10, 0xaa, 0xf0, 0, 0x20, 0xbb, 0, 0]),
+            [a()]
+        );
+        assert_eq!(
+            elements(0xbede, &[0x10, 0xaa, 0x03, 0, 0x20, 0xbb, 0, 0]),
+            [a()],
+            "id 0 with a length"
+        );
+        assert_eq!(
+            elements(0x1000, &[1, 1, 0xaa, 0, 2, 1, 0xbb, 0]),
+            [a(), b()]
+        );
+        assert_eq!(
+            elements(0x100f, &[1, 1, 0xaa, 2, 1, 0xbb, 0, 0]),
+            [a(), b()],
+            "application bits"
+        );
+        assert_eq!(
+            elements(0x1000, &[15, 1, 0xaa, 3, 0, 0, 0, 0]),
+            [(15, vec![0xaa]), (3, vec![])]
+        );
+    }
+
+    #[test]
+    fn row_058_an_element_past_the_end_of_its_block_is_none() {
+        assert_eq!(
+            elements(0xbede, &[0x10, 0xaa, 0x21, 0xbb]),
+            [(1, vec![0xaa])]
+        );
+        assert_eq!(elements(0xbede, &[0x1f, 0xaa, 0xbb, 0xcc]), []);
+        assert_eq!(
+            elements(0x1000, &[1, 1, 0xaa, 2]),
+            [(1, vec![0xaa])],
+            "no room for a length"
+        );
+        assert_eq!(elements(0x1000, &[1, 3, 0xaa, 2]), []);
+        assert_eq!(
+            elements(0x1010, &[1, 1, 0xaa, 0]),
+            [],
+            "a profile of somebody else"
+        );
+        assert_eq!(elements(0xbede, &[]), []);
+    }
+
+    #[test]
+    fn setters_change_their_field_only_and_short_packets_not_at_all() {
+        let mut bytes = packet(&[], b"x");
+        set_marker(&mut bytes, false);
+        set_payload_type(&mut bytes, 0xe0);
+        set_sequence(&mut bytes, 1);
+        set_timestamp(&mut bytes, 2);
+        set_ssrc(&mut bytes, 3);
+        let expected = RtpHeaderFields {
+            marker: false,
+            payload_type: 0x60,
+            sequence: 1,
+            timestamp: 2,
+            ssrc: 3,
+        };
+        assert_eq!(RtpView::parse(&bytes).unwrap().fields(), expected);
+        set_marker(&mut bytes, true);
+        assert_eq!(bytes[1], 0xe0);
+        let mut short = [0x80];
+        set_marker(&mut short, true);
+        set_ssrc(&mut short, 3);
+        assert_eq!(short, [0x80]);
+    }
+
+    #[test]
+    fn a_value_can_be_changed_where_it_is() {
+        let mut bytes = packet(&[(1, b"0"), (5, &[0, 0])], b"x");
+        let at = RtpView::parse(&bytes).unwrap().extension_range(5).unwrap();
+        bytes[at].copy_from_slice(&[7, 8]);
+        let view = RtpView::parse(&bytes).unwrap();
+        assert_eq!(
+            (view.extension(5), view.extension(1), view.extension(9)),
+            (Some(&[7, 8][..]), Some(&b"0"[..]), None)
+        );
+    }
+
+    #[test]
+    fn contributing_sources_are_skipped_and_listed() {
+        let mut bytes = packet(&[], b"\0\0\0\x01\0\0\0\x02rest");
+        bytes[0] |= 2;
+        let view = RtpView::parse(&bytes).unwrap();
+        assert_eq!(
+            (view.csrcs().collect::<Vec<_>>(), view.payload()),
+            (vec![1, 2], &b"rest"[..])
+        );
+    }
 }

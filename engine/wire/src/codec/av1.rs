@@ -58,7 +58,10 @@ impl<'a> Av1Payload<'a> {
 
     /// The OBU elements; the first and the last may be parts.
     pub fn elements(&self) -> Av1Elements<'a> {
-        Av1Elements { rest: self.body, left: (self.element_count != 0).then_some(self.element_count) }
+        Av1Elements {
+            rest: self.body,
+            left: (self.element_count != 0).then_some(self.element_count),
+        }
     }
 }
 
@@ -116,4 +119,61 @@ fn read_leb128(data: &[u8]) -> Option<(u32, usize)> {
 #[inline]
 pub fn is_key_frame(payload: &[u8]) -> bool {
     Av1Payload::parse(payload).is_ok_and(|parsed| parsed.new_sequence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn elements(payload: &[u8]) -> Option<Vec<usize>> {
+        Av1Payload::parse(payload)
+            .ok()
+            .map(|parsed| parsed.elements().map(<[u8]>::len).collect())
+    }
+
+    #[test]
+    fn elements_have_lengths_but_for_the_last_of_a_counted_list() {
+        assert_eq!(elements(&[0x00, 1, 0xaa, 2, 0xbb, 0xcc]), Some(vec![1, 2]));
+        assert_eq!(elements(&[0x10, 0xaa, 0xbb]), Some(vec![2]));
+        assert_eq!(elements(&[0x20, 1, 0xaa, 0xbb, 0xcc]), Some(vec![1, 2]));
+        assert_eq!(elements(&[0x30, 1, 0xaa, 0, 0xbb]), Some(vec![1, 0, 1]));
+        let mut long = vec![0x00, 0x80, 0x01];
+        long.extend([0; 128]);
+        assert_eq!(elements(&long), Some(vec![128]));
+    }
+
+    #[test]
+    fn a_new_sequence_is_a_key_frame() {
+        assert!(is_key_frame(&[0x18, 0x0a]));
+        assert!(!is_key_frame(&[0x10, 0x0a]));
+        assert!(
+            !is_key_frame(&[0x98, 0x0a]),
+            "a sequence cannot begin within an element"
+        );
+    }
+
+    #[test]
+    fn row_065_missing_lengths_and_elements_past_the_end_are_malformed() {
+        for bad in [
+            &[][..],
+            &[0x08],
+            &[0x18],
+            &[0x28, 0],
+            &[0x28, 1, 0xaa],
+            &[0x38, 1, 0xaa, 5, 0xbb],
+            &[0x08, 2, 0xaa],
+            &[0x08, 0x80],
+            &[0x08, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00],
+            &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0x00],
+            &[0x08, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x00],
+        ] {
+            assert_eq!(elements(bad), None, "{bad:02x?}");
+            assert!(!is_key_frame(bad));
+        }
+        // Seven bytes that say nothing, and an eighth that ends the number.
+        assert_eq!(
+            elements(&[0x00, 0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00, 0xaa]),
+            Some(vec![1])
+        );
+    }
 }

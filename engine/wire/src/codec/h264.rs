@@ -50,12 +50,15 @@ impl<'a> H264Payload<'a> {
         match header & 0x1f {
             nal_type @ 1..=23 => Ok(Self::Single(nal_type)),
             nal::STAP_A => {
-                let units = StapUnits { rest: payload.get(1..).unwrap_or(&[]) };
+                let units = StapUnits {
+                    rest: payload.get(1..).unwrap_or(&[]),
+                };
                 units.check()?;
                 Ok(Self::StapA(units))
             }
             nal::FU_A => {
-                let fragment = u8_at(payload, 1).ok_or(ParseError::new("H264 fragment too short", 1))?;
+                let fragment =
+                    u8_at(payload, 1).ok_or(ParseError::new("H264 fragment too short", 1))?;
                 let (start, end) = (fragment & 0x80 != 0, fragment & 0x40 != 0);
                 let nal_type = fragment & 0x1f;
                 if start && end {
@@ -64,7 +67,11 @@ impl<'a> H264Payload<'a> {
                 if !matches!(nal_type, 1..=23) {
                     return Err(ParseError::new("H264 fragment of no NAL unit", 1));
                 }
-                Ok(Self::FuA { start, end, nal_type })
+                Ok(Self::FuA {
+                    start,
+                    end,
+                    nal_type,
+                })
             }
             _ => Ok(Self::Opaque),
         }
@@ -74,8 +81,12 @@ impl<'a> H264Payload<'a> {
     pub fn is_key_frame(&self) -> bool {
         match self {
             Self::Single(nal_type) => is_key(*nal_type),
-            Self::StapA(units) => units.clone().any(|unit| u8_at(unit, 0).is_some_and(|header| is_key(header & 0x1f))),
-            Self::FuA { start, nal_type, .. } => *start && is_key(*nal_type),
+            Self::StapA(units) => units
+                .clone()
+                .any(|unit| u8_at(unit, 0).is_some_and(|header| is_key(header & 0x1f))),
+            Self::FuA {
+                start, nal_type, ..
+            } => *start && is_key(*nal_type),
             Self::Opaque => false,
         }
     }
@@ -100,7 +111,9 @@ impl StapUnits<'_> {
         let whole = self.rest.len();
         while !self.rest.is_empty() {
             let at = 1 + whole - self.rest.len();
-            let unit = self.next().ok_or(ParseError::new("H264 aggregated unit past the end", at))?;
+            let unit = self
+                .next()
+                .ok_or(ParseError::new("H264 aggregated unit past the end", at))?;
             let header = u8_at(unit, 0).ok_or(ParseError::new("H264 aggregated unit empty", at))?;
             if !matches!(header & 0x1f, 1..=23) {
                 return Err(ParseError::new("H264 aggregate within an aggregate", at));
@@ -126,4 +139,57 @@ impl<'a> Iterator for StapUnits<'a> {
 #[inline]
 pub fn is_key_frame(payload: &[u8]) -> bool {
     H264Payload::parse(payload).is_ok_and(|parsed| parsed.is_key_frame())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_frames_are_found_in_every_structure() {
+        for (payload, key) in [
+            (&[0x65, 1][..], true),
+            (&[0x67, 1], true),
+            (&[0x68, 1], false),
+            (&[0x41, 1], false),
+            (&[0x78, 0, 1, 0x68, 0, 1, 0x65], true),
+            (&[0x78, 0, 1, 0x67, 0, 2, 0x41, 1], true),
+            (&[0x78, 0, 1, 0x68, 0, 1, 0x41], false),
+            (&[0x7c, 0x85, 1], true),
+            (&[0x7c, 0x87, 1], true),
+            (&[0x7c, 0x45, 1], false),
+            (&[0x7c, 0x05, 1], false),
+            (&[0x7c, 0x81, 1], false),
+        ] {
+            assert_eq!(is_key_frame(payload), key, "{payload:02x?}");
+        }
+    }
+
+    #[test]
+    fn row_064_broken_aggregates_and_fragments_are_malformed() {
+        for bad in [
+            &[][..],
+            &[0x78],
+            &[0x78, 0],
+            &[0x78, 0, 0],
+            &[0x78, 0, 1],
+            &[0x78, 0, 2, 0x67],
+            &[0x78, 0, 1, 0x67, 0],
+            &[0x78, 0, 1, 0x67, 0, 0],
+            &[0x78, 0, 1, 0x67, 0xff, 0xff, 1],
+            &[0x78, 0, 4, 0x78, 0, 1, 0x67],
+            &[0x78, 0, 2, 0x7c, 0x85],
+            &[0x78, 0, 1, 0x60],
+            &[0x7c],
+            &[0x7c, 0xc5],
+            &[0x7c, 0x98],
+            &[0x7c, 0x80],
+        ] {
+            assert!(H264Payload::parse(bad).is_err(), "{bad:02x?}");
+            assert!(!is_key_frame(bad));
+        }
+        for opaque in [0, 25, 26, 27, 29, 30, 31] {
+            assert_eq!(H264Payload::parse(&[opaque, 5, 7]), Ok(H264Payload::Opaque));
+        }
+    }
 }

@@ -52,7 +52,11 @@ fn read_header(unit: &[u8]) -> Option<(u8, u8, u8)> {
     if temporal == 0 {
         return None;
     }
-    Some(((bits >> 9) as u8 & 0x3f, (bits >> 3) as u8 & 0x3f, temporal - 1))
+    Some((
+        (bits >> 9) as u8 & 0x3f,
+        (bits >> 3) as u8 & 0x3f,
+        temporal - 1,
+    ))
 }
 
 impl<'a> H265Payload<'a> {
@@ -60,16 +64,20 @@ impl<'a> H265Payload<'a> {
     /// rest that is no unit or with an aggregate or fragment inside, and a fragment that is both
     /// first and last, or of an aggregate, are malformed.
     pub fn parse(payload: &'a [u8]) -> Result<Self, ParseError> {
-        let (nal_type, ..) = read_header(payload).ok_or(ParseError::new("H265 NAL header malformed", 0))?;
+        let (nal_type, ..) =
+            read_header(payload).ok_or(ParseError::new("H265 NAL header malformed", 0))?;
         match nal_type {
             0..=47 => Ok(Self::Single(nal_type)),
             nal::AP => {
-                let units = ApUnits { rest: payload.get(2..).unwrap_or(&[]) };
+                let units = ApUnits {
+                    rest: payload.get(2..).unwrap_or(&[]),
+                };
                 units.check()?;
                 Ok(Self::Aggregate(units))
             }
             nal::FU => {
-                let fragment = u8_at(payload, 2).ok_or(ParseError::new("H265 fragment too short", 2))?;
+                let fragment =
+                    u8_at(payload, 2).ok_or(ParseError::new("H265 fragment too short", 2))?;
                 let (start, end) = (fragment & 0x80 != 0, fragment & 0x40 != 0);
                 let nal_type = fragment & 0x3f;
                 if start && end {
@@ -78,7 +86,11 @@ impl<'a> H265Payload<'a> {
                 if nal_type >= nal::AP {
                     return Err(ParseError::new("H265 fragment of no NAL unit", 2));
                 }
-                Ok(Self::Fragment { start, end, nal_type })
+                Ok(Self::Fragment {
+                    start,
+                    end,
+                    nal_type,
+                })
             }
             nal::PACI.. => Ok(Self::Opaque),
         }
@@ -88,10 +100,12 @@ impl<'a> H265Payload<'a> {
     pub fn is_key_frame(&self) -> bool {
         match self {
             Self::Single(nal_type) => is_key(*nal_type),
-            Self::Aggregate(units) => {
-                units.clone().any(|unit| read_header(unit).is_some_and(|(nal_type, ..)| is_key(nal_type)))
-            }
-            Self::Fragment { start, nal_type, .. } => *start && is_key(*nal_type),
+            Self::Aggregate(units) => units
+                .clone()
+                .any(|unit| read_header(unit).is_some_and(|(nal_type, ..)| is_key(nal_type))),
+            Self::Fragment {
+                start, nal_type, ..
+            } => *start && is_key(*nal_type),
             Self::Opaque => false,
         }
     }
@@ -122,8 +136,11 @@ impl ApUnits<'_> {
         let whole = self.rest.len();
         while !self.rest.is_empty() {
             let at = 2 + whole - self.rest.len();
-            let unit = self.next().ok_or(ParseError::new("H265 aggregated unit past the end", at))?;
-            let (nal_type, ..) = read_header(unit).ok_or(ParseError::new("H265 aggregated unit malformed", at))?;
+            let unit = self
+                .next()
+                .ok_or(ParseError::new("H265 aggregated unit past the end", at))?;
+            let (nal_type, ..) =
+                read_header(unit).ok_or(ParseError::new("H265 aggregated unit malformed", at))?;
             if nal_type >= nal::AP {
                 return Err(ParseError::new("H265 aggregate within an aggregate", at));
             }
@@ -148,4 +165,57 @@ impl<'a> Iterator for ApUnits<'a> {
 #[inline]
 pub fn is_key_frame(payload: &[u8]) -> bool {
     H265Payload::parse(payload).is_ok_and(|parsed| parsed.is_key_frame())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(nal_type: u8) -> [u8; 2] {
+        [nal_type << 1, 1]
+    }
+
+    #[test]
+    fn key_frames_are_found_in_every_structure() {
+        for nal_type in 0..48 {
+            let key = matches!(nal_type, 16..=21 | 32 | 33);
+            assert_eq!(is_key_frame(&unit(nal_type)), key, "{nal_type}");
+            let [a, b] = unit(nal_type);
+            assert_eq!(is_key_frame(&[96, 1, 0, 2, 2, 1, 0, 3, a, b, 9]), key);
+            assert_eq!(is_key_frame(&[98, 1, 0x80 | nal_type]), key);
+            assert!(!is_key_frame(&[98, 1, 0x40 | nal_type]));
+        }
+        assert_eq!(
+            (temporal_layer(&[0, 7]), temporal_layer(&[0, 1])),
+            (Some(6), Some(0))
+        );
+    }
+
+    #[test]
+    fn row_064_broken_aggregates_fragments_and_headers_are_malformed() {
+        for bad in [
+            &[][..],
+            &[0x40],
+            &[0x40, 0x00],
+            &[96, 1],
+            &[96, 1, 0],
+            &[96, 1, 0, 0],
+            &[96, 1, 0, 1, 0x40],
+            &[96, 1, 0, 2, 0x40],
+            &[96, 1, 0, 2, 0x40, 0x00],
+            &[96, 1, 0, 2, 0x40, 0x01, 0],
+            &[96, 1, 0, 2, 96, 1],
+            &[98, 1],
+            &[98, 1, 0xc0],
+            &[98, 1, 48],
+        ] {
+            assert!(H265Payload::parse(bad).is_err(), "{bad:02x?}");
+            assert!(!is_key_frame(bad));
+        }
+        assert_eq!(
+            H265Payload::parse(&[100, 1, 0x40]),
+            Ok(H265Payload::Opaque),
+            "PACI"
+        );
+    }
 }

@@ -30,7 +30,11 @@ impl OpusToc {
     #[inline]
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let byte = u8_at(payload, 0)?;
-        Some(Self { config: byte >> 3, stereo: byte & 4 != 0, code: byte & 3 })
+        Some(Self {
+            config: byte >> 3,
+            stereo: byte & 4 != 0,
+            code: byte & 3,
+        })
     }
 
     /// Length of one frame (RFC 6716, table 2).
@@ -61,4 +65,41 @@ pub fn duration(payload: &[u8]) -> Option<Duration> {
 #[inline]
 pub fn is_dtx(payload: &[u8]) -> bool {
     payload.len() <= 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_066_packets_without_frames_and_with_noise_have_no_duration() {
+        assert_eq!(duration(&[]), None);
+        assert_eq!(duration(&[0x7b]), None, "frame count missing");
+        assert_eq!(duration(&[0x7b, 0]), None, "no frames");
+        assert_eq!(duration(&[0x1b, 3]), None, "180 ms");
+        assert!(is_dtx(&[]) && is_dtx(&[0x78]) && !is_dtx(&[0x78, 1, 2]));
+    }
+
+    #[test]
+    fn durations_follow_the_first_byte() {
+        for (payload, micros) in [
+            (&[0x00][..], 10_000),
+            (&[0x18], 60_000),
+            (&[0x60], 10_000),
+            (&[0x78], 20_000),
+            (&[0x80], 2_500),
+            (&[0xfc], 20_000),
+            (&[0xfd], 40_000),
+            (&[0xfe], 40_000),
+            (&[0xff, 6], 120_000),
+        ] {
+            assert_eq!(
+                duration(payload),
+                Some(Duration::from_micros(micros)),
+                "{payload:02x?}"
+            );
+        }
+        let toc = OpusToc::parse(&[0xfd]).unwrap();
+        assert_eq!((toc.config, toc.stereo, toc.code), (31, true, 1));
+    }
 }

@@ -123,7 +123,10 @@ impl Vp8Descriptor {
         tl0_picture_index: u8,
     ) -> Result<(), ParseError> {
         let Some(descriptor) = payload.get_mut(..self.len) else {
-            return Err(ParseError::new("VP8 payload shorter than its descriptor", payload.len()));
+            return Err(ParseError::new(
+                "VP8 payload shorter than its descriptor",
+                payload.len(),
+            ));
         };
         if let Some(old) = self.picture_id {
             let at = usize::from(self.picture_id_at);
@@ -153,4 +156,116 @@ fn put(bytes: &mut [u8], at: usize, value: u8) {
 #[inline]
 pub fn is_key_frame(payload: &[u8]) -> bool {
     Vp8Descriptor::parse(payload).is_ok_and(|descriptor| descriptor.is_key_frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_fields_are_read_and_rewritten_where_they_are() {
+        let mut payload = [0x90, 0xf0, 0x92, 0x34, 0x56, 0xa7, 0x00, 0x01];
+        let descriptor = Vp8Descriptor::parse(&payload).unwrap();
+        assert_eq!(
+            descriptor.picture_id,
+            Some(PictureId {
+                value: 0x1234,
+                long: true
+            })
+        );
+        assert_eq!(
+            (descriptor.tl0_picture_index, descriptor.temporal_layer),
+            (Some(0x56), Some(2))
+        );
+        assert_eq!(
+            (descriptor.layer_sync, descriptor.key_index, descriptor.len),
+            (true, Some(7), 6)
+        );
+        assert!(descriptor.is_key_frame);
+        descriptor
+            .rewrite_picture_id(&mut payload, 0x7fff, 0)
+            .unwrap();
+        assert_eq!(payload, [0x90, 0xf0, 0xff, 0xff, 0x00, 0xa7, 0x00, 0x01]);
+    }
+
+    #[test]
+    fn a_key_frame_begins_with_the_first_partition_of_a_frame_without_the_inter_bit() {
+        assert!(is_key_frame(&[0x10, 0x00]));
+        assert!(!is_key_frame(&[0x10, 0x01]), "inter frame");
+        assert!(!is_key_frame(&[0x00, 0x00]), "not the start of a partition");
+        assert!(!is_key_frame(&[0x11, 0x00]), "second partition");
+        assert!(!is_key_frame(&[0x10]), "no data");
+    }
+
+    #[test]
+    fn row_062_short_descriptors_and_odd_flags() {
+        for flags in 0..=255_u8 {
+            let payload = [0x90, flags, 0x81, 2, 3, 4, 0];
+            let fields = [
+                flags & 0x80 != 0,
+                flags & 0x80 != 0,
+                flags & 0x40 != 0,
+                flags & 0x30 != 0,
+            ];
+            let expected = 2 + fields.iter().filter(|field| **field).count();
+            let descriptor = Vp8Descriptor::parse(&payload).unwrap();
+            assert_eq!(descriptor.len, expected, "{flags:#x}");
+            for len in 0..payload.len() {
+                assert_eq!(
+                    Vp8Descriptor::parse(&payload[..len]).is_ok(),
+                    len >= expected,
+                    "{flags:#x} {len}"
+                );
+            }
+            // T without K and K without T share one byte.
+            assert_eq!(descriptor.temporal_layer.is_some(), flags & 0x20 != 0);
+            assert_eq!(descriptor.key_index.is_some(), flags & 0x10 != 0);
+        }
+    }
+
+    #[test]
+    fn row_062_a_picture_id_of_seven_bits_stays_one() {
+        let mut payload = [0x90, 0x80, 0x7f, 0x00];
+        let descriptor = Vp8Descriptor::parse(&payload).unwrap();
+        assert_eq!(
+            descriptor.picture_id,
+            Some(PictureId {
+                value: 0x7f,
+                long: false
+            })
+        );
+        descriptor
+            .rewrite_picture_id(&mut payload, 0x1ff, 9)
+            .unwrap();
+        assert_eq!(payload, [0x90, 0x80, 0x7f, 0x00]);
+        descriptor
+            .rewrite_picture_id(&mut payload, 0x180, 9)
+            .unwrap();
+        assert_eq!(payload, [0x90, 0x80, 0x00, 0x00]);
+    }
+
+    #[test]
+    fn h14_a_rewrite_checks_the_length_itself() {
+        let payload = [
+            0x90, 0xf0, 0x92, 0x34, 0x56, 0xa7, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+        ];
+        let longest = Vp8Descriptor::parse(&payload).unwrap();
+        for first in [0x00, 0x10, 0x80, 0x90] {
+            for flags in 0..=255_u8 {
+                for len in 0..=16 {
+                    let mut bytes = payload[..len].to_vec();
+                    for (slot, value) in bytes.iter_mut().zip([first, flags]) {
+                        *slot = value;
+                    }
+                    crate::fuzz::vp8(&bytes);
+                    let before = bytes.clone();
+                    // A descriptor of another packet: refused, or within the six bytes that it names.
+                    match longest.rewrite_picture_id(&mut bytes, 1, 2) {
+                        Ok(()) => assert!(len >= 6 && bytes[6..] == before[6..]),
+                        Err(_) => assert!(len < 6 && bytes == before),
+                    }
+                }
+            }
+        }
+    }
 }
