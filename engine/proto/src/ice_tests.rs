@@ -1,0 +1,751 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use sfu_wire::net::SocketId;
+
+use super::*;
+use crate::testing::Random;
+
+const START: Time = Time::from_millis(5_000);
+const SECOND: Duration = Duration::from_secs(1);
+const OLD: (&str, &str) = ("oldufrag", "old password of some length");
+const NEW: (&str, &str) = ("newufrag", "new password of some length");
+
+fn credentials((ufrag, password): (&str, &str)) -> IceCredentials {
+    IceCredentials::new(ufrag, password)
+}
+
+fn agent() -> IceAgent {
+    IceAgent::new(START, credentials(OLD), IceConfig::default())
+}
+
+fn tuple(port: u16) -> Tuple {
+    Tuple::new(
+        SocketId(1),
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), port),
+    )
+}
+
+fn tuple6(port: u16) -> Tuple {
+    Tuple::new(
+        SocketId(1),
+        SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port),
+    )
+}
+
+/// What a test changes in a good request.
+struct Check {
+    credentials: (&'static str, &'static str),
+    username: Option<Vec<u8>>,
+    key: Option<&'static str>,
+    class: Class,
+    method: u16,
+    nominate: bool,
+    nomination: Option<u32>,
+    controlled: bool,
+    extra: Vec<(u16, Vec<u8>)>,
+}
+
+fn check() -> Check {
+    Check {
+        credentials: OLD,
+        username: None,
+        key: None,
+        class: Class::Request,
+        method: BINDING,
+        nominate: false,
+        nomination: None,
+        controlled: false,
+        extra: Vec::new(),
+    }
+}
+
+fn nominating() -> Check {
+    Check {
+        nominate: true,
+        ..check()
+    }
+}
+
+fn renominating(value: u32) -> Check {
+    Check {
+        nomination: Some(value),
+        ..check()
+    }
+}
+
+impl Check {
+    fn bytes(&self) -> Vec<u8> {
+        let mut buffer = [0u8; 1500];
+        let (ufrag, password) = self.credentials;
+        let username = self
+            .username
+            .clone()
+            .unwrap_or_else(|| format!("{ufrag}:peer").into_bytes());
+        let mut builder = StunBuilder::new(&mut buffer, self.class, self.method, b"transaction!")
+            .username(&username)
+            .priority(1234);
+        builder = if self.controlled {
+            builder.ice_controlled(99)
+        } else {
+            builder.ice_controlling(99)
+        };
+        if self.nominate {
+            builder = builder.use_candidate();
+        }
+        if let Some(value) = self.nomination {
+            builder = builder.nomination(value);
+        }
+        for (kind, value) in &self.extra {
+            builder = builder.attribute(*kind, value);
+        }
+        let key = self.key.unwrap_or(password).as_bytes();
+        let len = builder.finish(Some((key, hmac_sha1))).expect("room");
+        buffer[..len].to_vec()
+    }
+}
+
+fn give(
+    agent: &mut IceAgent,
+    now: Time,
+    tuple: Tuple,
+    bytes: &[u8],
+) -> (Result<(), DropReason>, Vec<u8>) {
+    let mut reply = [0u8; MAX_REPLY];
+    let message = StunMessage::parse(bytes).expect("well-formed");
+    let input = agent.handle_binding(now, tuple, &message, &mut reply);
+    assert!(
+        input.reply_len <= bytes.len(),
+        "a reply larger than its request amplifies"
+    );
+    (input.verdict, reply[..input.reply_len].to_vec())
+}
+
+fn accept(agent: &mut IceAgent, now: Time, tuple: Tuple, check: &Check) {
+    let (verdict, reply) = give(agent, now, tuple, &check.bytes());
+    assert_eq!(verdict, Ok(()));
+    let reply = StunMessage::parse(&reply).expect("reply");
+    assert_eq!(reply.class(), Class::Success);
+    assert_eq!(reply.transaction_id(), b"transaction!");
+    assert_eq!(reply.xor_mapped_address(), Some(tuple.remote));
+    assert!(reply.has_valid_fingerprint());
+    assert!(reply.check_integrity(check.credentials.1.as_bytes(), hmac_sha1));
+}
+
+fn refuse(agent: &mut IceAgent, now: Time, tuple: Tuple, bytes: &[u8], reason: DropReason) {
+    let before = format!("{agent:?}");
+    assert_eq!(give(agent, now, tuple, bytes), (Err(reason), Vec::new()));
+    assert_eq!(
+        format!("{agent:?}"),
+        before,
+        "a refused request changes nothing"
+    );
+}
+
+fn events(agent: &mut IceAgent) -> Vec<IceEvent> {
+    std::iter::from_fn(|| agent.poll_event()).collect()
+}
+
+#[test]
+fn a_first_check_connects_and_a_nomination_completes() {
+    let mut agent = agent();
+    assert_eq!(
+        (agent.state(), agent.selected(), agent.next_timeout()),
+        (IceState::New, None, None)
+    );
+    accept(&mut agent, START, tuple(1), &check());
+    assert_eq!(
+        events(&mut agent),
+        [
+            IceEvent::Selected(tuple(1)),
+            IceEvent::State(IceState::Connected)
+        ]
+    );
+    accept(&mut agent, START, tuple6(2), &nominating());
+    assert_eq!(
+        events(&mut agent),
+        [
+            IceEvent::Selected(tuple6(2)),
+            IceEvent::State(IceState::Completed)
+        ]
+    );
+    accept(&mut agent, START, tuple6(2), &nominating());
+    assert_eq!(events(&mut agent), []);
+    assert!(agent.is_valid(&tuple(1)) && agent.is_valid(&tuple6(2)) && !agent.is_valid(&tuple(3)));
+    assert_eq!(agent.tuples().count(), 2);
+}
+
+#[test]
+fn row_004_integrity_and_fingerprint_decide() {
+    let mut agent = agent();
+    let good = check().bytes();
+    // MESSAGE-INTEGRITY takes the 24 bytes before the 8 of FINGERPRINT.
+    let mac_at = good.len() - 8 - 20;
+    for at in [mac_at, mac_at + 19] {
+        let mut forged = good[..good.len() - 8].to_vec();
+        forged[at] ^= 1;
+        let forged = with_fingerprint(forged);
+        refuse(
+            &mut agent,
+            START,
+            tuple(1),
+            &forged,
+            DropReason::StunUnauthenticated,
+        );
+    }
+    let unsigned = with_fingerprint(good[..mac_at - 4].to_vec());
+    refuse(
+        &mut agent,
+        START,
+        tuple(1),
+        &unsigned,
+        DropReason::StunUnauthenticated,
+    );
+    let mut wrong = good.clone();
+    *wrong.last_mut().expect("bytes") ^= 1;
+    refuse(
+        &mut agent,
+        START,
+        tuple(1),
+        &wrong,
+        DropReason::StunFingerprint,
+    );
+    let mut missing = good[..good.len() - 8].to_vec();
+    let len = (missing.len() - 20) as u16;
+    missing[2..4].copy_from_slice(&len.to_be_bytes());
+    refuse(
+        &mut agent,
+        START,
+        tuple(1),
+        &missing,
+        DropReason::StunFingerprint,
+    );
+    // What follows MESSAGE-INTEGRITY is not signed and does not count: here a USE-CANDIDATE.
+    let mut appended = good[..good.len() - 8].to_vec();
+    appended.extend([0x00, 0x25, 0, 0]);
+    let (verdict, reply) = give(&mut agent, START, tuple(1), &with_fingerprint(appended));
+    assert_eq!((verdict, reply.is_empty()), (Ok(()), false));
+    assert_eq!(agent.state(), IceState::Connected);
+}
+
+/// Adds FINGERPRINT to a message whose attributes end here, by way of the builder's arithmetic.
+fn with_fingerprint(message: Vec<u8>) -> Vec<u8> {
+    let mut buffer = [0u8; 1500];
+    let id: [u8; 12] = message[8..20].try_into().expect("id");
+    let mut builder = StunBuilder::new(&mut buffer, Class::Request, BINDING, &id);
+    let mut rest = &message[20..];
+    while let [k0, k1, l0, l1, after @ ..] = rest {
+        let len = usize::from(u16::from_be_bytes([*l0, *l1]));
+        builder = builder.attribute(u16::from_be_bytes([*k0, *k1]), &after[..len]);
+        rest = &after[len.next_multiple_of(4)..];
+    }
+    let len = builder.finish(None).expect("room");
+    buffer[..len].to_vec()
+}
+
+#[test]
+fn h31_row_005_unknown_user_and_wrong_key_look_alike() {
+    let mut agent = agent();
+    let strangers = [
+        Check {
+            username: Some(b"nobody:peer".to_vec()),
+            ..check()
+        },
+        Check {
+            key: Some("a wrong password"),
+            ..check()
+        },
+        Check {
+            username: Some(b"oldufrag".to_vec()),
+            ..check()
+        },
+        Check {
+            username: Some(b":oldufrag".to_vec()),
+            ..check()
+        },
+        Check {
+            username: Some(b"peer:oldufrag".to_vec()),
+            ..check()
+        },
+        Check {
+            username: Some(b"oldufra:x".to_vec()),
+            ..check()
+        },
+        Check {
+            username: Some(b"oldufragx:x".to_vec()),
+            ..check()
+        },
+        Check {
+            username: Some(b"OLDUFRAG:x".to_vec()),
+            ..check()
+        },
+        Check {
+            username: Some(vec![0xff, 0xfe, b':', 0x80]),
+            ..check()
+        },
+        Check {
+            username: Some(vec![b'a'; 508]),
+            ..check()
+        },
+        Check {
+            username: Some(Vec::new()),
+            ..check()
+        },
+    ];
+    for stranger in &strangers {
+        refuse(
+            &mut agent,
+            START,
+            tuple(1),
+            &stranger.bytes(),
+            DropReason::StunUnauthenticated,
+        );
+    }
+    let bytes = strangers[0].bytes();
+    let message = StunMessage::parse(&bytes).expect("well-formed");
+    let unknown = refuse_unknown_user(&message);
+    assert_eq!(
+        unknown,
+        IceInput {
+            reply_len: 0,
+            verdict: Err(DropReason::StunUnauthenticated)
+        }
+    );
+    assert!(agent.knows_username(b"oldufrag:anything") && !agent.knows_username(b"nobody:peer"));
+}
+
+#[test]
+fn row_006_unknown_required_attributes_are_listed_and_optional_ones_ignored() {
+    let mut agent = agent();
+    let strange = Check {
+        extra: vec![(0x7001, vec![1, 2, 3]), (0x7002, vec![])],
+        ..nominating()
+    };
+    let (verdict, reply) = give(&mut agent, START, tuple(1), &strange.bytes());
+    assert_eq!(verdict, Err(DropReason::StunUnexpected));
+    let reply = StunMessage::parse(&reply).expect("reply");
+    assert_eq!(
+        (reply.class(), reply.error_code()),
+        (Class::Error, Some(420))
+    );
+    assert_eq!(
+        reply.unknown_attributes().collect::<Vec<_>>(),
+        [0x7001, 0x7002]
+    );
+    assert!(reply.check_integrity(OLD.1.as_bytes(), hmac_sha1));
+    assert_eq!((agent.state(), agent.selected()), (IceState::New, None));
+    let many = Check {
+        extra: (0..24).map(|n| (0x7100 + n, Vec::new())).collect(),
+        ..check()
+    };
+    assert_eq!(
+        give(&mut agent, START, tuple(1), &many.bytes()).0,
+        Err(DropReason::StunUnexpected)
+    );
+    let optional = Check {
+        extra: vec![(0xf001, vec![0; 40])],
+        ..check()
+    };
+    accept(&mut agent, START, tuple(1), &optional);
+}
+
+#[test]
+fn row_007_indications_responses_and_other_methods_are_dropped() {
+    let mut agent = agent();
+    for class in [Class::Indication, Class::Success, Class::Error] {
+        let bytes = Check { class, ..check() }.bytes();
+        refuse(
+            &mut agent,
+            START,
+            tuple(1),
+            &bytes,
+            DropReason::StunUnexpected,
+        );
+    }
+    for method in [0, 3, 4, 8, 9, 0xfff] {
+        let bytes = Check { method, ..check() }.bytes();
+        refuse(
+            &mut agent,
+            START,
+            tuple(1),
+            &bytes,
+            DropReason::StunUnexpected,
+        );
+    }
+}
+
+#[test]
+fn row_008_ten_thousand_ports_leave_eight_tuples_and_the_selected_one() {
+    let mut agent = agent();
+    accept(&mut agent, START, tuple(60_000), &nominating());
+    events(&mut agent);
+    let mut refused = 0;
+    for port in 1..10_000u16 {
+        let now = START + Duration::from_micros(u64::from(port) * 100);
+        let (verdict, _) = give(&mut agent, now, tuple(port), &check().bytes());
+        refused += usize::from(verdict == Err(DropReason::IceTupleLimit));
+        assert!(agent.tuples().count() <= MAX_TUPLES);
+    }
+    assert_eq!(refused, 10_000 - MAX_TUPLES);
+    assert_eq!(agent.selected(), Some(tuple(60_000)));
+    assert_eq!(events(&mut agent), []);
+    // A peer that wanders gets in again once old tuples are silent.
+    let later = START + STALE_TUPLE * 2;
+    accept(&mut agent, later, tuple(60_000), &check());
+    accept(&mut agent, later, tuple(20_000), &nominating());
+    assert_eq!(agent.selected(), Some(tuple(20_000)));
+    assert!(matches!(
+        events(&mut agent)[..],
+        [IceEvent::TupleRemoved(_), IceEvent::Selected(_)]
+    ));
+}
+
+#[test]
+fn row_009_the_last_nomination_wins_and_older_values_do_not() {
+    let mut agent = agent();
+    for round in 0..1000u16 {
+        accept(&mut agent, START, tuple(1 + round % 2), &nominating());
+        assert_eq!(agent.selected(), Some(tuple(1 + round % 2)));
+    }
+    let told = events(&mut agent);
+    assert!(told.len() <= 4, "flapping is told once: {told:?}");
+    assert_eq!(
+        told.iter()
+            .filter(|event| matches!(event, IceEvent::Selected(_)))
+            .count(),
+        1
+    );
+    assert_eq!(
+        told.iter()
+            .filter(|event| matches!(event, IceEvent::State(_)))
+            .count(),
+        2
+    );
+
+    accept(&mut agent, START, tuple(1), &renominating(5));
+    accept(&mut agent, START, tuple(2), &renominating(4));
+    assert_eq!(agent.selected(), Some(tuple(1)), "overtaken");
+    accept(&mut agent, START, tuple(2), &renominating(5));
+    assert_eq!(agent.selected(), Some(tuple(1)), "ambiguous");
+    accept(&mut agent, START, tuple(2), &renominating(6));
+    assert_eq!(agent.selected(), Some(tuple(2)));
+    accept(&mut agent, START, tuple(2), &renominating(u32::MAX));
+    accept(&mut agent, START, tuple(1), &renominating(0));
+    assert_eq!(agent.selected(), Some(tuple(2)));
+}
+
+#[test]
+fn row_010_a_controlled_peer_is_told_to_switch() {
+    let mut agent = agent();
+    let conflict = Check {
+        controlled: true,
+        ..nominating()
+    };
+    let (verdict, reply) = give(&mut agent, START, tuple(1), &conflict.bytes());
+    assert_eq!(verdict, Err(DropReason::StunUnexpected));
+    let reply = StunMessage::parse(&reply).expect("reply");
+    assert_eq!(
+        (reply.class(), reply.error_code()),
+        (Class::Error, Some(487))
+    );
+    assert!(reply.check_integrity(OLD.1.as_bytes(), hmac_sha1) && reply.has_valid_fingerprint());
+    assert_eq!(
+        (agent.state(), agent.tuples().count(), events(&mut agent)),
+        (IceState::New, 0, vec![])
+    );
+}
+
+#[test]
+fn row_011_old_credentials_hold_until_the_new_ones_are_used_and_not_longer() {
+    let mut agent = agent();
+    let old = nominating();
+    accept(&mut agent, START, tuple(1), &old);
+    agent.restart(credentials(NEW));
+    assert_eq!(agent.local(), &credentials(NEW));
+    assert_eq!(agent.previous(), Some(&credentials(OLD)));
+    assert!(agent.knows_username(b"oldufrag:x") && agent.knows_username(b"newufrag:x"));
+    accept(&mut agent, START + SECOND, tuple(1), &old);
+    assert_eq!(agent.selected(), Some(tuple(1)), "data goes on meanwhile");
+    events(&mut agent);
+    accept(
+        &mut agent,
+        START + SECOND,
+        tuple(2),
+        &Check {
+            credentials: NEW,
+            ..nominating()
+        },
+    );
+    assert_eq!(agent.previous(), None);
+    assert!(!agent.knows_username(b"oldufrag:x"));
+    assert_eq!(events(&mut agent), [IceEvent::Selected(tuple(2))]);
+    refuse(
+        &mut agent,
+        START + SECOND,
+        tuple(1),
+        &old.bytes(),
+        DropReason::StunUnauthenticated,
+    );
+    refuse(
+        &mut agent,
+        START + SECOND,
+        tuple(9),
+        &old.bytes(),
+        DropReason::StunUnauthenticated,
+    );
+}
+
+#[test]
+fn row_011_a_second_restart_keeps_the_credentials_that_are_in_use() {
+    let mut agent = agent();
+    accept(&mut agent, START, tuple(1), &check());
+    agent.restart(credentials(("middle", "never used by anybody")));
+    agent.restart(credentials(NEW));
+    assert!(agent.knows_username(b"oldufrag:x") && !agent.knows_username(b"middle:x"));
+    accept(&mut agent, START, tuple(1), &check());
+    accept(
+        &mut agent,
+        START,
+        tuple(1),
+        &Check {
+            credentials: NEW,
+            ..check()
+        },
+    );
+    assert!(!agent.knows_username(b"oldufrag:x"));
+}
+
+#[test]
+fn a_restart_lets_nomination_values_begin_anew() {
+    let mut agent = agent();
+    accept(&mut agent, START, tuple(1), &renominating(100));
+    agent.restart(credentials(NEW));
+    accept(
+        &mut agent,
+        START,
+        tuple(2),
+        &Check {
+            credentials: NEW,
+            ..renominating(1)
+        },
+    );
+    assert_eq!(agent.selected(), Some(tuple(2)));
+}
+
+#[test]
+fn row_013_silence_of_thirty_seconds_disconnects() {
+    let mut agent = agent();
+    accept(&mut agent, START, tuple(1), &nominating());
+    accept(&mut agent, START + SECOND * 10, tuple(1), &check());
+    events(&mut agent);
+    let end = START + SECOND * 40;
+    assert_eq!(agent.next_timeout(), Some(end));
+    agent.handle_timeout(Time::from_nanos(end.as_nanos() - 1));
+    assert_eq!(agent.state(), IceState::Completed);
+    agent.handle_timeout(end);
+    assert_eq!(
+        events(&mut agent),
+        [
+            IceEvent::TupleRemoved(tuple(1)),
+            IceEvent::State(IceState::Disconnected)
+        ]
+    );
+    assert_eq!(
+        (
+            agent.selected(),
+            agent.next_timeout(),
+            agent.tuples().count()
+        ),
+        (None, None, 0)
+    );
+}
+
+#[test]
+fn row_013_unsigned_traffic_is_no_consent() {
+    let mut agent = agent();
+    accept(&mut agent, START, tuple(1), &nominating());
+    let forged = Check {
+        key: Some("wrong"),
+        ..nominating()
+    };
+    for second in 1..30 {
+        give(
+            &mut agent,
+            START + SECOND * second,
+            tuple(1),
+            &forged.bytes(),
+        )
+        .0
+        .expect_err("forged");
+    }
+    agent.handle_timeout(START + SECOND * 30);
+    assert_eq!(agent.state(), IceState::Disconnected);
+}
+
+#[test]
+fn an_expired_tuple_is_not_revived_by_the_same_credentials() {
+    let mut agent = agent();
+    accept(&mut agent, START, tuple(1), &nominating());
+    let late = START + SECOND * 31;
+    // Nobody has called the timeout: the request itself comes too late.
+    let (verdict, reply) = give(&mut agent, late, tuple(1), &nominating().bytes());
+    assert_eq!(
+        (verdict, reply.len()),
+        (Err(DropReason::StunUnauthenticated), 0)
+    );
+    assert_eq!(agent.state(), IceState::Disconnected);
+    // Another address of the same peer may connect, and so may the old one after a restart.
+    accept(&mut agent, late, tuple(2), &check());
+    assert_eq!(agent.state(), IceState::Connected);
+    agent.restart(credentials(NEW));
+    accept(
+        &mut agent,
+        late,
+        tuple(1),
+        &Check {
+            credentials: NEW,
+            ..nominating()
+        },
+    );
+    assert_eq!(
+        (agent.state(), agent.selected()),
+        (IceState::Completed, Some(tuple(1)))
+    );
+}
+
+#[test]
+fn the_memory_of_expired_tuples_is_bounded_and_closes_when_full() {
+    let mut agent = agent();
+    let mut now = START;
+    for port in 0..MAX_EXPIRED as u16 {
+        accept(&mut agent, now, tuple(1000 + port), &check());
+        now += SECOND * 31;
+        agent.handle_timeout(now);
+    }
+    assert_eq!(
+        give(&mut agent, now, tuple(7), &check().bytes()).0,
+        Err(DropReason::StunUnauthenticated)
+    );
+    agent.restart(credentials(NEW));
+    accept(
+        &mut agent,
+        now,
+        tuple(7),
+        &Check {
+            credentials: NEW,
+            ..check()
+        },
+    );
+}
+
+#[test]
+fn when_the_selected_tuple_falls_silent_the_freshest_takes_over() {
+    let mut agent = agent();
+    accept(&mut agent, START, tuple(1), &nominating());
+    accept(&mut agent, START + SECOND * 20, tuple(2), &check());
+    accept(&mut agent, START + SECOND * 25, tuple(3), &check());
+    events(&mut agent);
+    agent.handle_timeout(START + SECOND * 30);
+    assert_eq!(
+        events(&mut agent),
+        [
+            IceEvent::TupleRemoved(tuple(1)),
+            IceEvent::Selected(tuple(3))
+        ]
+    );
+}
+
+#[test]
+fn without_consent_timeout_nothing_expires() {
+    let mut agent = IceAgent::new(
+        START,
+        credentials(OLD),
+        IceConfig {
+            consent_timeout: None,
+        },
+    );
+    accept(&mut agent, START, tuple(1), &check());
+    assert_eq!(agent.next_timeout(), None);
+    agent.handle_timeout(Time::MAX);
+    accept(&mut agent, START + SECOND * 10_000, tuple(1), &check());
+}
+
+#[test]
+fn h30_bytes_out_never_exceed_bytes_in() {
+    let (mut bytes_in, mut bytes_out, mut unsigned_out) = (0, 0, 0);
+    for to in [tuple(1), tuple6(1)] {
+        for check in [
+            check(),
+            nominating(),
+            Check {
+                controlled: true,
+                ..check()
+            },
+            renominating(1),
+        ] {
+            let mut agent = agent();
+            let bytes = check.bytes();
+            bytes_in += bytes.len();
+            bytes_out += give(&mut agent, START, to, &bytes).1.len();
+            let unsigned = with_fingerprint(bytes[..bytes.len() - 32].to_vec());
+            unsigned_out += give(&mut agent, START, to, &unsigned).1.len();
+        }
+        // The smallest request that can be signed: user name only.
+        let mut buffer = [0u8; 200];
+        let len = StunBuilder::new(&mut buffer, Class::Request, BINDING, b"transaction!")
+            .username(b"oldufrag:x")
+            .finish(Some((OLD.1.as_bytes(), hmac_sha1)))
+            .expect("room");
+        bytes_in += len;
+        bytes_out += give(&mut agent(), START, to, &buffer[..len]).1.len();
+    }
+    assert!(
+        bytes_out <= bytes_in && bytes_out > 0,
+        "{bytes_out} out, {bytes_in} in"
+    );
+    assert_eq!(unsigned_out, 0);
+}
+
+#[test]
+fn a_reply_buffer_that_is_too_small_gives_no_reply() {
+    let mut agent = agent();
+    let bytes = check().bytes();
+    let message = StunMessage::parse(&bytes).expect("well-formed");
+    let input = agent.handle_binding(START, tuple(1), &message, &mut [0; 10]);
+    assert_eq!(
+        input,
+        IceInput {
+            reply_len: 0,
+            verdict: Ok(())
+        }
+    );
+}
+
+#[test]
+fn generated_credentials_are_long_legal_and_different() {
+    struct Counting(Random);
+    impl RngCore for Counting {
+        fn next_u32(&mut self) -> u32 {
+            self.0.next() as u32
+        }
+        fn next_u64(&mut self) -> u64 {
+            self.0.next()
+        }
+        fn fill_bytes(&mut self, bytes: &mut [u8]) {
+            bytes
+                .iter_mut()
+                .for_each(|byte| *byte = self.0.next() as u8);
+        }
+    }
+    let mut random = Counting(Random::new(1));
+    let (a, b) = (
+        IceCredentials::generate(&mut random),
+        IceCredentials::generate(&mut random),
+    );
+    assert_ne!(a, b);
+    assert_eq!(
+        (a.username_fragment.len(), a.password.len()),
+        (UFRAG_LEN, PASSWORD_LEN)
+    );
+    assert!(a.password.bytes().all(|byte| ICE_CHARS.contains(&byte)));
+    assert!(!format!("{a:?}").contains(&a.password));
+}

@@ -22,16 +22,16 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use openssl::error::ErrorStack;
 use openssl::ssl::{
-    ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslRef, SslSessionCacheMode,
-    SslStream, SslVerifyMode, SslVersion,
+    ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslRef,
+    SslSessionCacheMode, SslStream, SslVerifyMode, SslVersion,
 };
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::time::Time;
 
 use super::budget::{HandshakeBudget, MAX_MESSAGE, RECORD_HEADER, Record};
 use super::certificate::{Certificate, matches_any, reason};
-use super::fingerprint::Fingerprint;
 use super::ffi;
+use super::fingerprint::Fingerprint;
 use crate::keys::{KeyMaterial, SrtpKeys, SrtpProfile, erase};
 
 /// From the first record of a handshake to its end.
@@ -149,7 +149,11 @@ impl fmt::Debug for DtlsContext {
 impl DtlsContext {
     /// `profiles` in our order of preference; `mtu` is the longest datagram that sessions send, at least
     /// 256 and at most 1400 bytes.
-    pub fn new(certificate: &Certificate, profiles: &[SrtpProfile], mtu: usize) -> Result<Self, DtlsError> {
+    pub fn new(
+        certificate: &Certificate,
+        profiles: &[SrtpProfile],
+        mtu: usize,
+    ) -> Result<Self, DtlsError> {
         Self::customised(certificate, profiles, mtu, |_| Ok(()))
     }
 
@@ -177,13 +181,19 @@ impl DtlsContext {
         builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
         ffi::accept_any_chain(&mut builder);
         ffi::limit_certificates(&mut builder, MAX_MESSAGE);
-        let names: Vec<&str> = profiles.iter().map(|profile| profile.openssl_name()).collect();
+        let names: Vec<&str> = profiles
+            .iter()
+            .map(|profile| profile.openssl_name())
+            .collect();
         builder.set_tlsext_use_srtp(&names.join(":"))?;
         let (x509, key) = certificate.to_native()?;
         builder.set_certificate(&x509)?;
         builder.set_private_key(&key)?;
         last_word(&mut builder)?;
-        Ok(Self { context: builder.build(), mtu: mtu.clamp(256, 1400) as u32 })
+        Ok(Self {
+            context: builder.build(),
+            mtu: mtu.clamp(256, 1400) as u32,
+        })
     }
 }
 
@@ -318,8 +328,12 @@ impl DtlsSession {
             DtlsState::Failed | DtlsState::Closed => return Err(DropReason::Dtls),
             // Plaintext after Finished: stale, or forged. The library would skip it too, but here it is
             // counted, and certain.
-            DtlsState::Unverified | DtlsState::Connected if record.epoch != 1 => return Err(DropReason::Dtls),
-            DtlsState::Unverified | DtlsState::Connected => return self.feed_encrypted(now, record.bytes),
+            DtlsState::Unverified | DtlsState::Connected if record.epoch != 1 => {
+                return Err(DropReason::Dtls);
+            }
+            DtlsState::Unverified | DtlsState::Connected => {
+                return self.feed_encrypted(now, record.bytes);
+            }
             DtlsState::New | DtlsState::Handshaking => {}
         }
         self.budget.admit(record)?;
@@ -339,7 +353,9 @@ impl DtlsSession {
             return Err(DropReason::DtlsBudget);
         }
         if !self.held.iter().any(|held| held == record.bytes) {
-            self.held.try_push(record.bytes.to_vec()).map_err(|_| DropReason::DtlsBudget)?;
+            self.held
+                .try_push(record.bytes.to_vec())
+                .map_err(|_| DropReason::DtlsBudget)?;
         }
         Ok(())
     }
@@ -358,9 +374,16 @@ impl DtlsSession {
     /// library ends the session for such a one, although anybody can forge it (RFC 6347, section 4.1.2.7
     /// wants invalid records ignored).
     fn feed_encrypted(&mut self, now: Time, record: &[u8]) -> Result<(), DropReason> {
-        let cipher = self.stream.as_ref().and_then(|stream| stream.ssl().current_cipher());
+        let cipher = self
+            .stream
+            .as_ref()
+            .and_then(|stream| stream.ssl().current_cipher());
         let implicit_nonce = cipher.is_some_and(|cipher| cipher.name().contains("CHACHA20"));
-        let overhead = if implicit_nonce { TAG } else { EXPLICIT_NONCE + TAG };
+        let overhead = if implicit_nonce {
+            TAG
+        } else {
+            EXPLICIT_NONCE + TAG
+        };
         if record.len() < RECORD_HEADER + overhead {
             return Err(DropReason::Dtls);
         }
@@ -380,7 +403,9 @@ impl DtlsSession {
 
     /// True while the library waits for the peer's Finished.
     fn keys_changed(&self) -> bool {
-        self.stream.as_ref().is_some_and(|stream| stream.ssl().state_string_long() == STATE_KEYS_CHANGED)
+        self.stream
+            .as_ref()
+            .is_some_and(|stream| stream.ssl().state_string_long() == STATE_KEYS_CHANGED)
     }
 
     fn is_past_handshake(&self) -> bool {
@@ -395,7 +420,9 @@ impl DtlsSession {
     /// Lets the library work until it wants more input.
     fn drive(&mut self, now: Time) {
         if self.state == DtlsState::Handshaking {
-            let Some(stream) = &mut self.stream else { return };
+            let Some(stream) = &mut self.stream else {
+                return;
+            };
             let result = stream.do_handshake();
             match result {
                 Ok(()) => self.finish_handshake(),
@@ -411,7 +438,9 @@ impl DtlsSession {
 
     /// After the library has worked: a flight that was just sent starts its timer, an answered one stops it.
     fn schedule_retransmission(&mut self, now: Time) {
-        let Some(stream) = &mut self.stream else { return };
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
         let written = std::mem::take(&mut stream.get_mut().written);
         if !ffi::flight_outstanding(stream.ssl()) {
             self.retransmit_at = None;
@@ -439,8 +468,13 @@ impl DtlsSession {
     /// Compares the peer's certificate with the signalled fingerprints, if these are known by now, and hands
     /// out the keys.
     fn verify(&mut self) {
-        let (Some(stream), Some(fingerprints)) = (&self.stream, &self.fingerprints) else { return };
-        let der = stream.ssl().peer_certificate().and_then(|certificate| certificate.to_der().ok());
+        let (Some(stream), Some(fingerprints)) = (&self.stream, &self.fingerprints) else {
+            return;
+        };
+        let der = stream
+            .ssl()
+            .peer_certificate()
+            .and_then(|certificate| certificate.to_der().ok());
         if !der.is_some_and(|der| matches_any(&der, fingerprints)) {
             return self.fail("certificate matches no signalled fingerprint".to_owned());
         }
@@ -476,7 +510,11 @@ impl DtlsSession {
 
     /// Sends application data as one record. For SCTP, and for tests.
     pub fn send(&mut self, data: &[u8]) -> Result<(), DropReason> {
-        let Some(stream) = self.stream.as_mut().filter(|_| self.state == DtlsState::Connected) else {
+        let Some(stream) = self
+            .stream
+            .as_mut()
+            .filter(|_| self.state == DtlsState::Connected)
+        else {
             return Err(DropReason::NotConnected);
         };
         let result = stream.ssl_write(data);
@@ -500,7 +538,9 @@ impl DtlsSession {
         if self.retransmit_at.is_none_or(|at| at > now) {
             return;
         }
-        let Some(stream) = &mut self.stream else { return };
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
         let sent = ffi::retransmit(stream.ssl());
         stream.get_mut().written = 0;
         forget_errors();
@@ -514,7 +554,11 @@ impl DtlsSession {
     /// Writes one datagram into `buffer`; `None` when there is none. A datagram that does not fit is lost.
     pub fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<usize> {
         loop {
-            let datagram = match self.stream.as_mut().and_then(|stream| stream.get_mut().outgoing.pop_front()) {
+            let datagram = match self
+                .stream
+                .as_mut()
+                .and_then(|stream| stream.get_mut().outgoing.pop_front())
+            {
                 Some(datagram) => datagram,
                 None => self.last_words.pop_front()?,
             };
@@ -575,7 +619,10 @@ fn wants_input(code: ErrorCode) -> bool {
 
 /// The first reason in the library's words ("no shared cipher", "ssl/tls alert handshake failure").
 fn describe(error: &openssl::ssl::Error) -> String {
-    error.ssl_error().map(reason).unwrap_or_else(|| "association broke off".to_owned())
+    error
+        .ssl_error()
+        .map(reason)
+        .unwrap_or_else(|| "association broke off".to_owned())
 }
 
 /// The library keeps errors in a queue per thread; one left over would be blamed on the next session.
@@ -599,7 +646,11 @@ fn export_keys(ssl: &SslRef, role: DtlsRole) -> Option<SrtpKeys> {
         DtlsRole::Client => (client?, server?),
         DtlsRole::Server => (server?, client?),
     };
-    Some(SrtpKeys { profile, local, remote })
+    Some(SrtpKeys {
+        profile,
+        local,
+        remote,
+    })
 }
 
 #[cfg(test)]

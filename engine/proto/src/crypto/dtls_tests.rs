@@ -18,7 +18,9 @@ thread_local! {
 
 fn certificate() -> Certificate {
     CERTIFICATE.with(|slot| {
-        slot.borrow_mut().get_or_insert_with(|| Certificate::generate().expect("certificate")).clone()
+        slot.borrow_mut()
+            .get_or_insert_with(|| Certificate::generate().expect("certificate"))
+            .clone()
     })
 }
 
@@ -27,7 +29,9 @@ fn context(profiles: &[SrtpProfile]) -> DtlsContext {
 }
 
 /// A context that obeys nothing but `last_word`.
-fn odd_context(last_word: impl FnOnce(&mut SslContextBuilder) -> Result<(), ErrorStack>) -> DtlsContext {
+fn odd_context(
+    last_word: impl FnOnce(&mut SslContextBuilder) -> Result<(), ErrorStack>,
+) -> DtlsContext {
     DtlsContext::customised(&certificate(), &SrtpProfile::ALL, MTU, last_word).expect("context")
 }
 
@@ -71,14 +75,21 @@ impl Link {
     }
 
     fn pair(context: &DtlsContext) -> Self {
-        Self::new(session(context, DtlsRole::Client), session(context, DtlsRole::Server))
+        Self::new(
+            session(context, DtlsRole::Client),
+            session(context, DtlsRole::Server),
+        )
     }
 
     /// Takes what both want to send; `hop` sees bursts (all that one side sends at one instant) and says
     /// what becomes of them.
     fn collect(&mut self, hop: &mut dyn FnMut(bool, Vec<Vec<u8>>) -> Vec<Vec<u8>>) {
         for to_server in [true, false] {
-            let sender = if to_server { &mut self.client } else { &mut self.server };
+            let sender = if to_server {
+                &mut self.client
+            } else {
+                &mut self.server
+            };
             let mut burst = Vec::new();
             let mut buffer = [0u8; 1500];
             while let Some(len) = sender.poll_transmit(&mut buffer) {
@@ -90,7 +101,11 @@ impl Link {
                 continue;
             }
             for bytes in hop(to_server, burst) {
-                self.flying.push(Flying { arrives: self.now + self.delay, to_server, bytes });
+                self.flying.push(Flying {
+                    arrives: self.now + self.delay,
+                    to_server,
+                    bytes,
+                });
             }
         }
     }
@@ -102,13 +117,31 @@ impl Link {
             assert!(self.steps < 100_000, "time stands still");
             self.collect(hop);
             let arrival = self.flying.iter().map(|flying| flying.arrives).min();
-            let deadlines = [arrival, self.client.next_timeout(), self.server.next_timeout()];
-            let Some(next) = deadlines.into_iter().flatten().min().filter(|next| *next <= until) else { return };
+            let deadlines = [
+                arrival,
+                self.client.next_timeout(),
+                self.server.next_timeout(),
+            ];
+            let Some(next) = deadlines
+                .into_iter()
+                .flatten()
+                .min()
+                .filter(|next| *next <= until)
+            else {
+                return;
+            };
             self.now = self.now.max(next);
-            let (due, rest): (Vec<_>, Vec<_>) = self.flying.drain(..).partition(|flying| flying.arrives <= self.now);
+            let (due, rest): (Vec<_>, Vec<_>) = self
+                .flying
+                .drain(..)
+                .partition(|flying| flying.arrives <= self.now);
             self.flying = rest;
             for flying in due {
-                let receiver = if flying.to_server { &mut self.server } else { &mut self.client };
+                let receiver = if flying.to_server {
+                    &mut self.server
+                } else {
+                    &mut self.client
+                };
                 let _ = receiver.handle_datagram(self.now, &flying.bytes);
             }
             self.client.handle_timeout(self.now);
@@ -131,21 +164,30 @@ impl Link {
 
     fn assert_connected(&mut self) {
         let (client, server) = self.keys();
-        assert_eq!((&client.local, &client.remote), (&server.remote, &server.local));
+        assert_eq!(
+            (&client.local, &client.remote),
+            (&server.remote, &server.local)
+        );
         assert_ne!(client.local, client.remote);
     }
 
     /// Both can still talk.
     fn assert_alive(&mut self) {
         for (text, from_client) in [(b"ping", true), (b"pong", false)] {
-            let (from, to) =
-                if from_client { (&mut self.client, &mut self.server) } else { (&mut self.server, &mut self.client) };
+            let (from, to) = if from_client {
+                (&mut self.client, &mut self.server)
+            } else {
+                (&mut self.server, &mut self.client)
+            };
             from.send(text).expect("send");
             let mut buffer = [0u8; 1500];
             while let Some(len) = from.poll_transmit(&mut buffer) {
                 let _ = to.handle_datagram(self.now, &buffer[..len]);
             }
-            assert_eq!(to.poll_event(), Some(DtlsEvent::ApplicationData(text.to_vec())));
+            assert_eq!(
+                to.poll_event(),
+                Some(DtlsEvent::ApplicationData(text.to_vec()))
+            );
         }
     }
 }
@@ -175,8 +217,14 @@ fn both_sides_agree_on_keys_for_every_profile() {
         link.run_clean();
         let (client, server) = link.keys();
         assert_eq!((client.profile, server.profile), (profile, profile));
-        assert_eq!((&client.local, &client.remote), (&server.remote, &server.local));
-        assert_eq!(client.local.as_bytes().len(), profile.key_len() + profile.salt_len());
+        assert_eq!(
+            (&client.local, &client.remote),
+            (&server.remote, &server.local)
+        );
+        assert_eq!(
+            client.local.as_bytes().len(),
+            profile.key_len() + profile.salt_len()
+        );
         link.assert_alive();
     }
 }
@@ -236,7 +284,10 @@ fn row_021_every_flight_may_be_lost_five_times_at_a_round_trip_of_three_seconds(
             });
             assert_eq!(left, 0, "flight {lost_flight} was sent again often enough");
             link.assert_connected();
-            assert!(bursts < 60, "flight {lost_flight} lost {losses} times: {bursts} bursts are a storm");
+            assert!(
+                bursts < 60,
+                "flight {lost_flight} lost {losses} times: {bursts} bursts are a storm"
+            );
             link.assert_alive();
         }
     }
@@ -287,15 +338,16 @@ fn h10_a_client_hello_in_any_number_of_fragments_in_any_order_works() {
     for mtu in [256, 320, 576, 1200] {
         for seed in 0..12 {
             // As large as a post-quantum key share.
-            let hybrid = DtlsContext::customised(&certificate(), &SrtpProfile::ALL, mtu, |builder| {
-                builder.add_custom_ext(
-                    0x6a6a,
-                    ExtensionContext::CLIENT_HELLO,
-                    |_, _, _| Ok(Some(vec![0x5a; 1216])),
-                    |_, _, _: &[u8], _| Ok(()),
-                )
-            })
-            .expect("context");
+            let hybrid =
+                DtlsContext::customised(&certificate(), &SrtpProfile::ALL, mtu, |builder| {
+                    builder.add_custom_ext(
+                        0x6a6a,
+                        ExtensionContext::CLIENT_HELLO,
+                        |_, _, _| Ok(Some(vec![0x5a; 1216])),
+                        |_, _, _: &[u8], _| Ok(()),
+                    )
+                })
+                .expect("context");
             let mut random = Random::new(seed);
             let server = session(&context(&SrtpProfile::ALL), DtlsRole::Server);
             let mut link = Link::new(session(&hybrid, DtlsRole::Client), server);
@@ -304,7 +356,11 @@ fn h10_a_client_hello_in_any_number_of_fragments_in_any_order_works() {
                 if to_server && hello_fragments == 0 {
                     hello_fragments = burst.len();
                 }
-                let copies: Vec<_> = burst.iter().filter(|_| random.below(3) == 0).cloned().collect();
+                let copies: Vec<_> = burst
+                    .iter()
+                    .filter(|_| random.below(3) == 0)
+                    .cloned()
+                    .collect();
                 burst.extend(copies);
                 random.shuffle(&mut burst);
                 burst
@@ -322,7 +378,14 @@ fn refragmented(hello: &[u8], size: usize, first: u64) -> Vec<Vec<u8>> {
     let length = body.len() as u32;
     body.chunks(size)
         .enumerate()
-        .map(|(at, chunk)| record(HANDSHAKE, 0, first + at as u64, &fragment(1, length, 0, (at * size) as u32, chunk)))
+        .map(|(at, chunk)| {
+            record(
+                HANDSHAKE,
+                0,
+                first + at as u64,
+                &fragment(1, length, 0, (at * size) as u32, chunk),
+            )
+        })
         .collect()
 }
 
@@ -342,11 +405,18 @@ fn h10_a_flight_sent_again_with_other_boundaries_completes_the_message() {
         for datagram in first {
             server.handle_datagram(START, &datagram).expect("fragment");
         }
-        assert_eq!(server.poll_transmit(&mut buffer), None, "the last fragment is missing");
+        assert_eq!(
+            server.poll_transmit(&mut buffer),
+            None,
+            "the last fragment is missing"
+        );
         for datagram in again {
             let _ = server.handle_datagram(START, &datagram);
         }
-        assert!(server.poll_transmit(&mut buffer).is_some(), "{size} then {other}");
+        assert!(
+            server.poll_transmit(&mut buffer).is_some(),
+            "{size} then {other}"
+        );
     }
 }
 
@@ -356,8 +426,10 @@ fn h11_the_largest_handshake_datagram_fills_the_path_but_not_more() {
     for certificate in [certificate(), rsa] {
         let context = DtlsContext::new(&certificate, &SrtpProfile::ALL, MTU).expect("context");
         let mut link = Link::pair(&context);
-        link.client.set_remote_fingerprints(certificate.fingerprints());
-        link.server.set_remote_fingerprints(certificate.fingerprints());
+        link.client
+            .set_remote_fingerprints(certificate.fingerprints());
+        link.server
+            .set_remote_fingerprints(certificate.fingerprints());
         link.run_clean();
         link.assert_connected();
         assert!(link.largest <= 1200, "{}", link.largest);
@@ -371,16 +443,24 @@ fn h11_the_largest_handshake_datagram_fills_the_path_but_not_more() {
 fn row_018_a_wrong_certificate_fails_and_gives_no_keys() {
     let other = Certificate::generate().expect("certificate");
     let mut truncated = certificate().fingerprints();
-    truncated.iter_mut().for_each(|fingerprint| fingerprint.value.truncate(4));
+    truncated
+        .iter_mut()
+        .for_each(|fingerprint| fingerprint.value.truncate(4));
     for wrong in [other.fingerprints(), Vec::new(), truncated] {
         let mut link = Link::pair(&context(&SrtpProfile::ALL));
         link.server.set_remote_fingerprints(wrong);
         link.run_clean();
-        assert_eq!(failure(&mut link.server), "certificate matches no signalled fingerprint");
+        assert_eq!(
+            failure(&mut link.server),
+            "certificate matches no signalled fingerprint"
+        );
         assert_eq!(link.server.poll_event(), None);
         assert_eq!(link.server.send(b"x"), Err(DropReason::NotConnected));
         // The client was told.
-        assert!(matches!(link.client.poll_event(), Some(DtlsEvent::Connected(_))));
+        assert!(matches!(
+            link.client.poll_event(),
+            Some(DtlsEvent::Connected(_))
+        ));
         assert_eq!(link.client.poll_event(), Some(DtlsEvent::Closed));
     }
 }
@@ -399,11 +479,13 @@ fn row_018_a_fingerprint_after_the_handshake_releases_the_keys() {
         link.run_clean();
         assert_eq!(link.server.poll_event(), None);
         if good {
-            link.server.set_remote_fingerprints(certificate().fingerprints());
+            link.server
+                .set_remote_fingerprints(certificate().fingerprints());
             link.assert_connected();
             link.assert_alive();
         } else {
-            link.server.set_remote_fingerprints(Certificate::generate().expect("other").fingerprints());
+            link.server
+                .set_remote_fingerprints(Certificate::generate().expect("other").fingerprints());
             failure(&mut link.server);
         }
     }
@@ -436,12 +518,18 @@ fn row_015_no_use_srtp_fails_with_a_reason() {
         builder.set_certificate(&x509).expect("certificate");
         builder.set_private_key(&key).expect("key");
         builder.set_options(SslOptions::NO_QUERY_MTU);
-        DtlsContext { context: builder.build(), mtu: 1200 }
+        DtlsContext {
+            context: builder.build(),
+            mtu: 1200,
+        }
     });
     let server = session(&context(&SrtpProfile::ALL), DtlsRole::Server);
     let mut link = Link::new(session(&plain.expect("context"), DtlsRole::Client), server);
     link.run_clean();
-    assert_eq!(failure(&mut link.server), "no common SRTP protection profile");
+    assert_eq!(
+        failure(&mut link.server),
+        "no common SRTP protection profile"
+    );
 }
 
 #[test]
@@ -475,13 +563,24 @@ fn a_peer_without_extended_master_secret_is_refused() {
 fn h07_a_client_without_certificate_is_refused() {
     let anonymous = SslContext::builder(SslMethod::dtls()).map(|mut builder| {
         builder.set_options(SslOptions::NO_QUERY_MTU);
-        builder.set_tlsext_use_srtp("SRTP_AES128_CM_SHA1_80").expect("profiles");
-        DtlsContext { context: builder.build(), mtu: 1200 }
+        builder
+            .set_tlsext_use_srtp("SRTP_AES128_CM_SHA1_80")
+            .expect("profiles");
+        DtlsContext {
+            context: builder.build(),
+            mtu: 1200,
+        }
     });
     let server = session(&context(&SrtpProfile::ALL), DtlsRole::Server);
-    let mut link = Link::new(session(&anonymous.expect("context"), DtlsRole::Client), server);
+    let mut link = Link::new(
+        session(&anonymous.expect("context"), DtlsRole::Client),
+        server,
+    );
     link.run_clean();
-    assert_eq!(failure(&mut link.server), "peer did not return a certificate");
+    assert_eq!(
+        failure(&mut link.server),
+        "peer did not return a certificate"
+    );
 }
 
 #[test]
@@ -502,7 +601,11 @@ fn h07_leaving_out_or_forging_any_record_of_the_clients_second_flight_gives_no_k
                         rest = after;
                     }
                 }
-                assert!(records.len() >= 4, "certificate, key exchange, proof, change, Finished: {}", records.len());
+                assert!(
+                    records.len() >= 4,
+                    "certificate, key exchange, proof, change, Finished: {}",
+                    records.len()
+                );
                 let target = target.min(records.len() - 1);
                 if forge {
                     let last = records[target].len() - 1;
@@ -512,7 +615,10 @@ fn h07_leaving_out_or_forging_any_record_of_the_clients_second_flight_gives_no_k
                 }
                 records
             });
-            assert!(!matches!(link.server.poll_event(), Some(DtlsEvent::Connected(_))), "record {target} {forge}");
+            assert!(
+                !matches!(link.server.poll_event(), Some(DtlsEvent::Connected(_))),
+                "record {target} {forge}"
+            );
             assert_eq!(link.server.state(), DtlsState::Failed);
         }
     }
@@ -524,7 +630,12 @@ fn h08_row_016_fragments_that_never_end_are_bounded_and_end_in_time() {
     let mut accepted = 0;
     for at in 0..100_000u32 {
         let now = START + Duration::from_micros(u64::from(at) * 200);
-        let part = record(HANDSHAKE, 0, u64::from(at), &fragment(1, 16_000, (at % 9) as u16, at % 15_000, &[7; 100]));
+        let part = record(
+            HANDSHAKE,
+            0,
+            u64::from(at),
+            &fragment(1, 16_000, (at % 9) as u16, at % 15_000, &[7; 100]),
+        );
         accepted += usize::from(server.handle_datagram(now, &part).is_ok()) * part.len();
     }
     assert!(accepted <= 64 * 1024, "{accepted}");
@@ -569,9 +680,14 @@ fn row_019_renegotiation_is_refused_and_the_session_lives() {
     assert_eq!(unsafe { SSL_renegotiate(stream.ssl().as_ptr()) }, 1);
     let _ = stream.do_handshake();
     let mut buffer = [0u8; 1500];
-    let len = link.client.poll_transmit(&mut buffer).expect("an encrypted ClientHello");
+    let len = link
+        .client
+        .poll_transmit(&mut buffer)
+        .expect("an encrypted ClientHello");
     assert_eq!(buffer[4], 1, "epoch");
-    link.server.handle_datagram(link.now, &buffer[..len]).expect("a valid record");
+    link.server
+        .handle_datagram(link.now, &buffer[..len])
+        .expect("a valid record");
     let len = link.server.poll_transmit(&mut buffer).expect("an alert");
     assert_eq!(buffer[0], ALERT);
     assert!(len < 100);
@@ -592,7 +708,10 @@ fn row_019_plaintext_after_finished_changes_nothing() {
         record(ALERT, 0, 78, &[2, 40]),
         record(ALERT, 0, 79, &[1, 0]),
     ] {
-        assert_eq!(link.server.handle_datagram(link.now, &datagram), Err(DropReason::Dtls));
+        assert_eq!(
+            link.server.handle_datagram(link.now, &datagram),
+            Err(DropReason::Dtls)
+        );
     }
     assert_eq!(link.server.poll_event(), None);
     assert_eq!(link.server.poll_transmit(&mut hello), None);
@@ -602,7 +721,11 @@ fn row_019_plaintext_after_finished_changes_nothing() {
 #[test]
 fn row_020_only_a_genuine_close_notify_closes() {
     let mut link = connected();
-    for forged in [record(ALERT, 0, 9, &[1, 0]), record(ALERT, 1, 1 << 40, &[0x55; 40]), record(ALERT, 1, 9, &[1, 0])] {
+    for forged in [
+        record(ALERT, 0, 9, &[1, 0]),
+        record(ALERT, 1, 1 << 40, &[0x55; 40]),
+        record(ALERT, 1, 9, &[1, 0]),
+    ] {
         let _ = link.server.handle_datagram(link.now, &forged);
         assert_eq!(link.server.poll_event(), None);
     }
@@ -610,10 +733,19 @@ fn row_020_only_a_genuine_close_notify_closes() {
     link.client.close(link.now);
     assert_eq!(link.client.state(), DtlsState::Closed);
     let mut buffer = [0u8; 1500];
-    let len = link.client.poll_transmit(&mut buffer).expect("close_notify");
-    link.server.handle_datagram(link.now, &buffer[..len]).expect("genuine");
+    let len = link
+        .client
+        .poll_transmit(&mut buffer)
+        .expect("close_notify");
+    link.server
+        .handle_datagram(link.now, &buffer[..len])
+        .expect("genuine");
     assert_eq!(link.server.poll_event(), Some(DtlsEvent::Closed));
-    assert_eq!(link.server.handle_datagram(link.now, &buffer[..len]), Err(DropReason::Dtls), "replayed");
+    assert_eq!(
+        link.server.handle_datagram(link.now, &buffer[..len]),
+        Err(DropReason::Dtls),
+        "replayed"
+    );
     assert_eq!(link.server.poll_event(), None);
     assert_eq!(link.client.poll_event(), None);
 }
@@ -627,16 +759,32 @@ fn forged_encrypted_records_of_every_length_change_nothing() {
         link.assert_connected();
         let mut random = Random::new(7);
         for content_type in 20..=23 {
-            for len in (0..80).chain([1 << 13, 1 << 14, (1 << 14) + 300, (1 << 14) + 2048, (1 << 14) + 2049]) {
+            for len in (0..80).chain([
+                1 << 13,
+                1 << 14,
+                (1 << 14) + 300,
+                (1 << 14) + 2048,
+                (1 << 14) + 2049,
+            ]) {
                 let content: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
-                for (sequence, epoch) in [(2, 1), (5_000, 1), ((1 << 48) - 1, 1), (3, 2), (3, u16::MAX)] {
+                for (sequence, epoch) in [
+                    (2, 1),
+                    (5_000, 1),
+                    ((1 << 48) - 1, 1),
+                    (3, 2),
+                    (3, u16::MAX),
+                ] {
                     let forged = record(content_type, epoch, sequence, &content);
                     let _ = link.server.handle_datagram(link.now, &forged);
                     let _ = link.client.handle_datagram(link.now, &forged);
                 }
             }
         }
-        assert_eq!((link.server.poll_event(), link.client.poll_event()), (None, None), "{cipher}");
+        assert_eq!(
+            (link.server.poll_event(), link.client.poll_event()),
+            (None, None),
+            "{cipher}"
+        );
         link.assert_alive();
     }
 }
@@ -645,7 +793,10 @@ fn forged_encrypted_records_of_every_length_change_nothing() {
 fn row_020_a_forged_close_notify_during_the_handshake_is_dropped() {
     let mut link = Link::pair(&context(&SrtpProfile::ALL));
     link.run(START + HANDSHAKE_TIME, &mut |_, burst| {
-        burst.into_iter().flat_map(|datagram| [record(ALERT, 0, 5000, &[1, 0]), datagram]).collect()
+        burst
+            .into_iter()
+            .flat_map(|datagram| [record(ALERT, 0, 5000, &[1, 0]), datagram])
+            .collect()
     });
     link.assert_connected();
 }
@@ -659,7 +810,10 @@ fn replayed_application_data_is_delivered_once() {
     for _ in 0..3 {
         let _ = link.server.handle_datagram(link.now, &buffer[..len]);
     }
-    assert_eq!(link.server.poll_event(), Some(DtlsEvent::ApplicationData(b"once".to_vec())));
+    assert_eq!(
+        link.server.poll_event(),
+        Some(DtlsEvent::ApplicationData(b"once".to_vec()))
+    );
     assert_eq!(link.server.poll_event(), None);
 }
 
@@ -668,10 +822,19 @@ fn encrypted_records_before_their_keys_are_held_and_few() {
     let mut server = session(&context(&SrtpProfile::ALL), DtlsRole::Server);
     let early = |n: u8| record(HANDSHAKE, 1, u64::from(n), &[n; 40]);
     assert!(server.handle_datagram(START, &early(1)).is_ok());
-    assert!(server.handle_datagram(START, &early(1)).is_ok(), "a copy needs no room");
+    assert!(
+        server.handle_datagram(START, &early(1)).is_ok(),
+        "a copy needs no room"
+    );
     assert!(server.handle_datagram(START, &early(2)).is_ok());
-    assert_eq!(server.handle_datagram(START, &early(3)), Err(DropReason::DtlsBudget));
-    assert_eq!(server.handle_datagram(START, &record(HANDSHAKE, 1, 4, &[4; 600])), Err(DropReason::DtlsBudget));
+    assert_eq!(
+        server.handle_datagram(START, &early(3)),
+        Err(DropReason::DtlsBudget)
+    );
+    assert_eq!(
+        server.handle_datagram(START, &record(HANDSHAKE, 1, 4, &[4; 600])),
+        Err(DropReason::DtlsBudget)
+    );
 }
 
 #[test]
@@ -690,13 +853,20 @@ fn arbitrary_and_mutated_datagrams_do_no_harm() {
                 }
                 mutant.truncate(random.below(mutant.len()) + 1);
                 sent.push(mutant);
-                sent.push((0..random.below(200)).map(|_| random.below(256) as u8).collect());
+                sent.push(
+                    (0..random.below(200))
+                        .map(|_| random.below(256) as u8)
+                        .collect(),
+                );
                 sent.push(datagram);
             }
             sent
         });
         for session in [&link.client, &link.server] {
-            assert!(session.next_timeout().is_none(), "seed {seed}: it ended, well or badly");
+            assert!(
+                session.next_timeout().is_none(),
+                "seed {seed}: it ended, well or badly"
+            );
         }
     }
 }
@@ -709,7 +879,10 @@ fn a_closed_session_is_silent() {
     link.server.handle_timeout(link.now + HANDSHAKE_TIME);
     assert_eq!(link.server.send(b"x"), Err(DropReason::NotConnected));
     let mut buffer = [0u8; 1500];
-    assert!(link.server.poll_transmit(&mut buffer).is_some(), "close_notify");
+    assert!(
+        link.server.poll_transmit(&mut buffer).is_some(),
+        "close_notify"
+    );
     assert_eq!(link.server.poll_transmit(&mut buffer), None);
     assert_eq!(link.server.poll_event(), None);
 }
@@ -720,9 +893,14 @@ fn closing_in_the_middle_of_a_handshake_is_harmless() {
     let mut client = session(&context(&SrtpProfile::ALL), DtlsRole::Client);
     let mut buffer = [0u8; 1500];
     let len = client.poll_transmit(&mut buffer).expect("hello");
-    server.handle_datagram(START, &buffer[..len]).expect("hello");
+    server
+        .handle_datagram(START, &buffer[..len])
+        .expect("hello");
     server.close(START);
     client.close(START);
-    assert_eq!((server.state(), client.state()), (DtlsState::Closed, DtlsState::Closed));
+    assert_eq!(
+        (server.state(), client.state()),
+        (DtlsState::Closed, DtlsState::Closed)
+    );
     assert_eq!((server.next_timeout(), client.next_timeout()), (None, None));
 }
