@@ -4,6 +4,8 @@
 //! nothing. Each makes its machine anew, so that an input means the same every time. Keys and passwords are
 //! known, so that a fuzzer can get past them. It leaves out: what needs two parties.
 
+mod streams;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ use crate::crypto::{Certificate, DtlsContext, DtlsRole, DtlsSession};
 use crate::ice::{IceAgent, IceConfig, IceCredentials, MAX_REPLY};
 use crate::keys::{KeyMaterial, SrtpProfile};
 use crate::srtp::{SrtpReceiver, SrtpSender};
+
+pub use streams::{history, nack, rewrite, tcc};
 
 /// Steps that a machine may take for one input; more is a loop.
 const MAX_STEPS: usize = 10_000;
@@ -163,7 +167,3 @@ mod tests {
         assert_eq!(pieces(&[0]).count(), 0);
     }
 }
-
-mod streams;
-
-pub use streams::{history, nack, rewrite, tcc};

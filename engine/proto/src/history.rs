@@ -198,7 +198,7 @@ mod tests {
     proptest! {
         /// What is found was put there, is young enough, and there is never more than the limit.
         #[test]
-        fn agrees_with_a_map(ops in prop::collection::vec((0u64..300, 0u64..60), 1..300)) {
+        fn agrees_with_a_map(ops in prop::collection::vec((0u64..100, 0u64..60), 1..100)) {
             let (pool, mut h) = history(32);
             let mut model = std::collections::BTreeMap::new();
             let mut now = 0;
@@ -207,7 +207,7 @@ mod tests {
                 put(&pool, &mut h, now, position);
                 model.insert(position, now);
                 prop_assert!(h.len() <= 32);
-                for p in 0..300 {
+                for p in 0..100 {
                     if has(&h, now, p) {
                         prop_assert!(model.get(&p).is_some_and(|at| now - at <= 1000));
                     }

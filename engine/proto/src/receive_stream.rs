@@ -463,7 +463,7 @@ mod tests {
         let mut s = stream();
         let mut last = None;
         for k in 0..1_000_000u32 {
-            let r = s.handle_rtp(Time::MAX, (65_530 + k) as u16, u32::MAX - 5 + k, 90_000, 10).unwrap_or_else(|e| panic!("{e:?}"));
+            let r = s.handle_rtp(Time::MAX, (65_530 + k) as u16, (u32::MAX - 5).wrapping_add(k), 90_000, 10).unwrap_or_else(|e| panic!("{e:?}"));
             assert!(last.is_none_or(|l| r.position == l + 1));
             last = Some(r.position);
         }

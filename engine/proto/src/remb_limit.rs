@@ -12,8 +12,8 @@ use sfu_wire::time::Time;
 /// Distance of two REMBs with the same bound.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 const MAX_SSRCS: usize = 31;
-/// What "no bound" is told as, bit/s.
-const UNBOUNDED: u64 = 1_000_000_000;
+/// What "no bound" is told as, bit/s: about a gigabit, and exact in 18 bits of mantissa.
+const UNBOUNDED: u64 = 1 << 30;
 
 /// The bound of one transport.
 #[derive(Debug, Default)]

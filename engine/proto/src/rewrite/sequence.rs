@@ -114,7 +114,7 @@ impl<T: Copy + Default> SequenceMap<T> {
         if !self.started || position < self.barrier {
             return true;
         }
-        if position <= self.newest && !(position == self.first && self.first > self.newest) {
+        if position <= self.newest {
             return self.map_late_was_skipped(position);
         }
         // What lies between the newest and this one was lost upstream and keeps its numbers.
@@ -255,7 +255,7 @@ mod tests {
     fn h27_many_wraps_of_both_sides() {
         for first_out in [0u16, 1, 32_767, 32_768, 65_535] {
             let mut map = started(first_out, 65_536);
-            for step in 0..400_000u64 {
+            for step in 0..140_000u64 {
                 let position = 65_536 + step;
                 let expected = first_out.wrapping_add(step as u16);
                 assert_eq!(out(&mut map, position), Some(expected));

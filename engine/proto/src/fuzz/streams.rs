@@ -1,0 +1,219 @@
+//! Sequences of operations on the stream machines: each byte string is a script.
+
+use std::time::Duration;
+
+use sfu_wire::buf::PacketPool;
+use sfu_wire::rtcp::{Nack, TransportCc};
+use sfu_wire::time::Time;
+
+use crate::history::History;
+use crate::nack::{MAX_MISSING, NackGenerator};
+use crate::receive_stream::ReceiveStream;
+use crate::resend::ResendGuard;
+use crate::rewrite::{PictureId, PictureIdMap, SequenceMap, TimestampLine};
+use crate::transport_cc::TransportCcReceiver;
+
+/// Operations of one script; the rest is ignored.
+const MAX_STEPS: usize = 4096;
+
+/// Reads a script.
+struct Script<'a>(&'a [u8]);
+
+impl Script<'_> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn word(&mut self) -> Option<u16> {
+        Some(u16::from_be_bytes([self.byte()?, self.byte()?]))
+    }
+
+    fn long(&mut self) -> Option<u32> {
+        Some(u32::from(self.word()?) << 16 | u32::from(self.word()?))
+    }
+}
+
+/// Reception and history: positions are unique, and what is found is what was put there.
+pub fn history(data: &[u8]) {
+    let mut script = Script(data);
+    let pool = PacketPool::new(16);
+    let mut stream = ReceiveStream::new(1, 90_000);
+    let mut history = History::new(64, Duration::from_millis(500));
+    let mut guard = ResendGuard::new();
+    let mut now = Time::ZERO;
+    let mut newest = None;
+    for _ in 0..MAX_STEPS {
+        let (Some(op), Some(sequence)) = (script.byte(), script.word()) else {
+            return;
+        };
+        now += Duration::from_millis(u64::from(op >> 3));
+        let placed = match op & 7 {
+            0..=4 => stream.handle_rtp(now, sequence, u32::from(sequence) * 3000, 90_000, 100),
+            5 => stream.handle_repaired(sequence),
+            6 => {
+                stream.change_ssrc(u32::from(sequence));
+                continue;
+            }
+            _ => {
+                let position = u64::from(sequence) + 0x1_0000;
+                guard.admit(now, position, Duration::from_millis(u64::from(op)));
+                let _ = stream.report_block(now);
+                continue;
+            }
+        };
+        let Ok(placed) = placed else { continue };
+        assert_eq!(placed.position as u16, sequence);
+        assert_eq!(placed.newest, newest.is_none_or(|n| placed.position > n));
+        newest = newest.max(Some(placed.position));
+        let Some(packet) = pool.take(&sequence.to_be_bytes()) else {
+            continue;
+        };
+        history.insert(placed.position, now, packet, placed.position);
+        assert!(history.len() <= 64);
+        let kept = history.lookup(now, placed.position);
+        assert!(kept.is_none_or(|e| e.meta == placed.position && e.packet[..] == sequence.to_be_bytes()));
+        assert!(kept.is_some() || !placed.newest);
+    }
+}
+
+/// The three maps: what is mapped is found again, nothing is mapped twice, lines do not go back.
+pub fn rewrite(data: &[u8]) {
+    let mut script = Script(data);
+    let mut sequence = SequenceMap::<u8>::new(script.word().unwrap_or(0));
+    let mut line = TimestampLine::new(90_000);
+    let mut pictures = PictureIdMap::default();
+    let mut position = 0x1_0000u64;
+    let mut now = Time::ZERO;
+    let mut last: Option<u32> = None;
+    for step in 0..MAX_STEPS {
+        let (Some(op), Some(by), Some(timestamp)) = (script.byte(), script.byte(), script.long())
+        else {
+            return;
+        };
+        now += Duration::from_millis(u64::from(by));
+        position += u64::from(by);
+        match op % 5 {
+            0 => {
+                let started = sequence.start(position, op);
+                assert!(started || position <= 0x1_0000 + 255 * step as u64);
+            }
+            1 => {
+                let _ = sequence.skip(position - u64::from(op));
+            }
+            _ => {}
+        }
+        if let Some((out, tag)) = sequence.map(position) {
+            assert_eq!(sequence.locate(out), Some((position, tag)));
+        }
+        let _ = sequence.map(position.saturating_sub(u64::from(op)));
+        if op & 0x80 != 0 {
+            line.restart();
+        }
+        let steady = line.map(
+            now,
+            position,
+            timestamp,
+            if op & 0x40 == 0 { 90_000 } else { 48_000 },
+        );
+        assert!(by == 0 || last.is_none_or(|last| steady.wrapping_sub(last) as i32 >= -90_000));
+        last = if by == 0 { last } else { Some(steady) };
+        let id = PictureId {
+            picture_id: Some(timestamp as u16 & 0x7F),
+            wide: op & 0x20 != 0,
+            tl0_pic_idx: Some(by),
+        };
+        let out = pictures.start(id).apply(id);
+        assert!(
+            out.picture_id
+                .is_some_and(|id| id <= if out.wide { 0x7FFF } else { 0x7F })
+        );
+        pictures.written(out);
+    }
+}
+
+/// The NACK register: bounded, and all that it asks for can be written.
+pub fn nack(data: &[u8]) {
+    let mut script = Script(data);
+    let mut nack = NackGenerator::new();
+    let mut position = 0x1_0000u64;
+    let mut now = Time::ZERO;
+    let mut buf = [0u8; 400];
+    for _ in 0..MAX_STEPS {
+        let (Some(op), Some(by)) = (script.byte(), script.word()) else {
+            return;
+        };
+        now += Duration::from_millis(u64::from(op & 63));
+        match op >> 6 {
+            0 | 1 => {
+                position += u64::from(by % 300);
+                nack.handle_packet(now, position);
+            }
+            2 => {
+                nack.handle_packet(now, position.saturating_sub(u64::from(by % 2000)));
+            }
+            _ if by & 1 == 0 => nack.restart(position),
+            _ => nack.forget_before(position.saturating_sub(u64::from(by % 100))),
+        }
+        assert!(nack.len() <= MAX_MISSING);
+        let mut out = [0u16; 64];
+        for _ in 0..=MAX_MISSING / 64 {
+            let count = nack.poll(now, None, &mut out);
+            if count == 0 {
+                break;
+            }
+            assert!(Nack::write(&mut buf, 1, 2, &out[..count]).is_ok());
+        }
+        assert_eq!(nack.poll(now, None, &mut out), 0, "nothing is due twice");
+        let _ = nack.take_gave_up();
+    }
+}
+
+/// Transport-wide feedback: every feedback can be parsed, and each round ends.
+pub fn tcc(data: &[u8]) {
+    let mut script = Script(data);
+    let mut receiver = TransportCcReceiver::new();
+    let mut now = Time::from_millis(1);
+    let mut sequence = 0u16;
+    let mut buf = [0u8; 1200];
+    for _ in 0..MAX_STEPS {
+        let (Some(op), Some(by)) = (script.byte(), script.word()) else {
+            return;
+        };
+        sequence = if op & 1 == 0 {
+            sequence.wrapping_add(by & 15)
+        } else {
+            by
+        };
+        let early = if op & 2 == 0 { 0 } else { u64::from(by) * 1000 };
+        receiver.on_packet(now - Duration::from_micros(early), sequence);
+        now += Duration::from_micros(u64::from(op) * u64::from(by & 0xFF));
+        let mut rounds = 0;
+        while let Some(len) = receiver.poll(now, 1, 2, &mut buf) {
+            let feedback = TransportCc::parse(&buf[..len]);
+            assert!(feedback.is_ok_and(|f| f.arrivals().count() == usize::from(f.status_count)));
+            rounds += 1;
+            assert!(rounds <= 4096);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::rtcp_schedule::scatter;
+
+    /// The targets hold over random scripts; fuzzers go on from there.
+    #[test]
+    fn random_scripts_hold() {
+        for seed in 0..300u64 {
+            let script: Vec<u8> = (0..2000u64)
+                .map(|k| scatter(seed << 32 | k) as u8)
+                .collect();
+            super::history(&script);
+            super::rewrite(&script);
+            super::nack(&script);
+            super::tcc(&script);
+        }
+    }
+}
