@@ -1,1 +1,37 @@
-//! placeholder
+//! Floor 2: a complete selective forwarding unit without an operating system.
+//!
+//! [`shard::Shard`] is the whole of it to the floor above: datagrams, commands and time go in;
+//! datagrams, events and a next deadline come out. It never opens a socket, reads a clock, spawns,
+//! blocks or logs. Everything below it is a tree of plain values known by ids.
+
+pub mod candidates;
+pub mod command;
+pub mod config;
+pub mod consumer;
+pub mod limits;
+pub mod lookup;
+pub mod outbox;
+pub mod producer;
+pub mod router;
+pub mod rtp_listener;
+pub mod shard;
+pub mod stats;
+pub mod timers;
+pub mod webrtc_server;
+pub mod webrtc_transport;
+
+mod close;
+mod commands;
+mod dispatch;
+mod feedback;
+mod forward;
+mod ice_events;
+mod ingress;
+mod inspect;
+mod rtcp_in;
+mod rtcp_out;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzz;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

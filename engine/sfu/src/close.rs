@@ -1,0 +1,137 @@
+//! Closing: the order in which the tree comes down.
+//!
+//! The object that a command names goes with a reply; everything else that goes with it gets an event
+//! with the reason, children before their parent's siblings:
+//!
+//! | closed | takes along | reason |
+//! |---|---|---|
+//! | router | its transports and what is on them | router closed |
+//! | WebRTC server | its transports and what is on them | server closed |
+//! | transport | its producers and consumers | transport closed |
+//! | producer | its consumers, on any transport | producer closed |
+//! | consumer | nothing | |
+//!
+//! Each object is removed from its table first, so that nothing below can find it any more; its id is
+//! never found again. What goes along with a router or a server is told one event each, for
+//! grandchildren too: the floors above keep records for each id.
+
+use sfu_wire::id::{ObjectId, ObjectKind};
+use sfu_wire::time::Time;
+
+use crate::command::{BoundSocket, CloseReason, CommandError, Event, ReleaseSocket, Reply};
+use crate::shard::Shard;
+
+impl Shard {
+    pub(crate) fn close(&mut self, now: Time, id: ObjectId) -> Result<Reply, CommandError> {
+        let closed = match id.kind() {
+            Some(ObjectKind::Router) => self.close_router(now, id),
+            Some(ObjectKind::WebRtcServer) => self.close_server(now, id),
+            Some(ObjectKind::Transport) => self.close_transport(now, id),
+            Some(ObjectKind::Producer) => self.close_producer(now, id),
+            Some(ObjectKind::Consumer) => self.close_consumer(now, id),
+            None => None,
+        };
+        closed.map(|()| Reply::Done).ok_or_else(|| CommandError::not_found("target", id))
+    }
+
+    fn close_router(&mut self, now: Time, id: ObjectId) -> Option<()> {
+        let router = self.routers.remove(id)?;
+        self.close_transports(now, router.transports, CloseReason::RouterClosed);
+        Some(())
+    }
+
+    fn close_server(&mut self, now: Time, id: ObjectId) -> Option<()> {
+        let server = self.servers.remove(id)?;
+        self.close_transports(now, server.transports, CloseReason::ServerClosed);
+        self.release(&server.sockets);
+        Some(())
+    }
+
+    fn close_transports(&mut self, now: Time, transports: Vec<ObjectId>, reason: CloseReason) {
+        for transport in transports {
+            if self.close_transport(now, transport).is_some() {
+                self.tell_closed(transport, reason);
+            }
+        }
+    }
+
+    fn close_transport(&mut self, now: Time, id: ObjectId) -> Option<()> {
+        // Consumers first, while the transport can still say good-bye for them.
+        let (consumers, producers) = {
+            let transport = self.transports.get_mut(id)?;
+            (std::mem::take(&mut transport.consumers), std::mem::take(&mut transport.producers))
+        };
+        for consumer in consumers {
+            if self.close_consumer(now, consumer).is_some() {
+                self.tell_closed(consumer, CloseReason::TransportClosed);
+            }
+        }
+        for producer in producers {
+            if self.close_producer(now, producer).is_some() {
+                self.tell_closed(producer, CloseReason::TransportClosed);
+            }
+        }
+        let mut transport = self.transports.remove(id)?;
+        if transport.is_handshaking() {
+            self.handshakes = self.handshakes.saturating_sub(1);
+        }
+        transport.close(now, &mut self.out);
+        for tuple in transport.ice.tuples() {
+            self.lookup.release_tuple(&tuple, id);
+        }
+        for ufrag in &transport.ufrags {
+            self.lookup.release_ufrag(ufrag);
+        }
+        if let Some(router) = self.routers.get_mut(transport.router) {
+            router.transports.retain(|t| *t != id);
+        }
+        match transport.server {
+            Some(server) => {
+                if let Some(server) = self.servers.get_mut(server) {
+                    server.transports.retain(|t| *t != id);
+                }
+            }
+            None => self.release(&transport.sockets),
+        }
+        Some(())
+    }
+
+    fn close_producer(&mut self, now: Time, id: ObjectId) -> Option<()> {
+        let producer = self.producers.remove(id)?.it;
+        if let Some(transport) = self.transports.get_mut(producer.transport()) {
+            transport.producers.retain(|p| *p != id);
+            for ssrc in transport.listener.remove(id) {
+                transport.forget_received_ssrc(ssrc);
+            }
+        }
+        for consumer in &producer.consumers {
+            if self.close_consumer(now, *consumer).is_some() {
+                self.tell_closed(*consumer, CloseReason::ProducerClosed);
+            }
+        }
+        Some(())
+    }
+
+    fn close_consumer(&mut self, now: Time, id: ObjectId) -> Option<()> {
+        let consumer = self.consumers.remove(id)?.it;
+        if let Some(producer) = self.producers.get_mut(consumer.producer()) {
+            producer.it.consumers.retain(|c| *c != id);
+        }
+        if let Some(transport) = self.transports.get_mut(consumer.transport()) {
+            if let Some(bye) = consumer.write_bye(&mut self.rtcp).and_then(|len| self.rtcp.get(..len)) {
+                // A stream that never flowed needs no farewell, and a full outbox has other worries.
+                let _ = transport.send_rtcp(now, &mut self.out, bye);
+            }
+            transport.remove_consumer(id, consumer.ssrc(), consumer.rtx_ssrc());
+        }
+        Some(())
+    }
+
+    fn tell_closed(&mut self, object: ObjectId, reason: CloseReason) {
+        self.out.events.push_back(Event::Closed { object, reason });
+    }
+
+    fn release(&mut self, sockets: &[BoundSocket]) {
+        self.releases.extend(sockets.iter().map(|s| ReleaseSocket(s.socket)));
+    }
+}

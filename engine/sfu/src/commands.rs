@@ -1,0 +1,384 @@
+//! What commands do, apart from closing and looking. Each method checks everything first and changes
+//! state only when nothing can fail any more.
+
+use rand_core::RngCore;
+use sfu_proto::ice::{IceAgent, IceConfig};
+use sfu_wire::id::{ObjectId, ObjectKind};
+use sfu_wire::media::MediaKind;
+use sfu_wire::time::Time;
+
+use crate::candidates::candidates;
+use crate::command::{
+    BoundSocket, CommandError, ConsumerCreated, ErrorCode, Event, Listen, RemoteDtls, Reply, WebRtcTransportCreated,
+    WebRtcTransportOptions,
+};
+use crate::config::{CodecConfig, ConsumerConfig, ProducerConfig};
+use crate::consumer::Consumer;
+use crate::feedback::Feedback;
+use crate::producer::Producer;
+use crate::router::Router;
+use crate::shard::{Held, Shard};
+use crate::webrtc_server::WebRtcServer;
+use crate::webrtc_transport::{TransportParts, WebRtcTransport};
+
+/// The longest consent timeout that a controller may ask for.
+const MAX_CONSENT_TIMEOUT_MS: u128 = 60_000;
+
+impl Shard {
+    pub(crate) fn create_router(&mut self) -> Result<Reply, CommandError> {
+        let id = self.routers.insert(Router::default());
+        id.map(Reply::Created).ok_or_else(|| exhausted("", "routers", self.limits.routers))
+    }
+
+    pub(crate) fn create_webrtc_server(&mut self, sockets: &[BoundSocket]) -> Result<Reply, CommandError> {
+        self.check_sockets(sockets)?;
+        let id = self.servers.insert(WebRtcServer::new(sockets));
+        id.map(Reply::Created).ok_or_else(|| exhausted("", "WebRTC servers", self.limits.webrtc_servers))
+    }
+
+    pub(crate) fn create_webrtc_transport(
+        &mut self,
+        now: Time,
+        sockets: &[BoundSocket],
+        router: ObjectId,
+        options: WebRtcTransportOptions,
+    ) -> Result<Reply, CommandError> {
+        if self.routers.get(router).is_none() {
+            return Err(CommandError::not_found("target", router));
+        }
+        if options.ice_consent_timeout.is_some_and(|t| t.is_zero() || t.as_millis() > MAX_CONSENT_TIMEOUT_MS) {
+            let text = "must be between 1 and 60000 ms; switch the check off to have none";
+            return Err(CommandError::new(ErrorCode::InvalidArgument, "iceConsentTimeoutMs", text));
+        }
+        let (server, sockets) = match options.listen {
+            Listen::Own => {
+                self.check_sockets(sockets)?;
+                (None, sockets.to_vec())
+            }
+            Listen::Server(server) => {
+                let entry = self.servers.get(server).ok_or_else(|| CommandError::not_found("webrtcServer", server))?;
+                (Some(server), entry.sockets.clone())
+            }
+        };
+        let (credentials, ufrag) = self.draw_credentials();
+        let hash_seed = self.rng.next_u64();
+        let candidates = candidates(&sockets);
+        let config = IceConfig { consent_timeout: options.ice_consent_timeout };
+        let feedback = Feedback::new(now, self.draw_ssrc(), options.max_incoming_bitrate);
+        let max_learned_ssrcs = self.limits.learned_ssrcs_per_transport;
+        let id = self.transports.insert_with(|id| {
+            let ice = IceAgent::new(now, credentials, config);
+            let parts = TransportParts {
+                id,
+                router,
+                server,
+                sockets,
+                candidates: candidates.clone(),
+                ice,
+                ufrag,
+                hash_seed,
+                max_learned_ssrcs,
+                feedback,
+            };
+            WebRtcTransport::new(now, parts)
+        });
+        let id = id.ok_or_else(|| exhausted("", "transports", self.limits.transports))?;
+        self.lookup.claim_ufrag(ufrag, id);
+        if let Some(entry) = self.routers.get_mut(router) {
+            entry.transports.push(id);
+        }
+        if let Some(entry) = server.and_then(|s| self.servers.get_mut(s)) {
+            entry.transports.push(id);
+        }
+        self.arm_transport(id, now);
+        let ice = self.transport(id)?.ice_parameters();
+        let fingerprints = self.fingerprints.clone();
+        Ok(Reply::WebRtcTransport(WebRtcTransportCreated { id, ice, candidates, fingerprints }))
+    }
+
+    pub(crate) fn connect_webrtc_transport(
+        &mut self,
+        now: Time,
+        id: ObjectId,
+        dtls: RemoteDtls,
+    ) -> Result<Reply, CommandError> {
+        let limit = self.limits.fingerprints_per_transport;
+        let transport = self.transports.get_mut(id).ok_or_else(|| CommandError::not_found("target", id))?;
+        if transport.remote.is_some() {
+            let text = "connect was called before; close the transport and make a new one";
+            return Err(CommandError::new(ErrorCode::InvalidState, "", text));
+        }
+        if dtls.fingerprints.is_empty() || dtls.fingerprints.len() > limit {
+            let text = format!("there must be 1 to {limit} fingerprints");
+            return Err(CommandError::new(ErrorCode::InvalidArgument, "dtlsParameters.fingerprints", text));
+        }
+        let role = transport.connect(now, dtls, &mut self.out);
+        self.after_transport(now, id);
+        Ok(Reply::Connected(role))
+    }
+
+    pub(crate) fn restart_ice(&mut self, now: Time, id: ObjectId) -> Result<Reply, CommandError> {
+        self.transport(id)?;
+        let (credentials, ufrag) = self.draw_credentials();
+        let transport = self.transports.get_mut(id).ok_or_else(|| CommandError::not_found("target", id))?;
+        transport.ice.restart(credentials);
+        transport.restart_ice(ufrag, &mut self.lookup);
+        let parameters = transport.ice_parameters();
+        self.arm_transport(id, now);
+        Ok(Reply::IceParameters(parameters))
+    }
+
+    pub(crate) fn set_max_incoming_bitrate(
+        &mut self,
+        now: Time,
+        id: ObjectId,
+        bitrate: u32,
+    ) -> Result<Reply, CommandError> {
+        let transport = self.transports.get_mut(id).ok_or_else(|| CommandError::not_found("target", id))?;
+        transport.feedback.set_max_bitrate(now, bitrate);
+        self.arm_transport(id, now);
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn produce(&mut self, now: Time, id: ObjectId, config: ProducerConfig) -> Result<Reply, CommandError> {
+        let limits = self.limits;
+        let transport = self.transport(id)?;
+        check_codecs(&config.codecs, limits.codecs_per_stream)?;
+        check_cname(&config.cname, limits.cname_bytes)?;
+        if config.encodings.is_empty() || config.encodings.len() > limits.encodings_per_producer {
+            let text = format!("there must be 1 to {} encodings", limits.encodings_per_producer);
+            return Err(CommandError::new(ErrorCode::InvalidArgument, "encodings", text));
+        }
+        if transport.producers.len() >= limits.producers_per_transport {
+            return Err(exhausted("target", "producers of one transport", limits.producers_per_transport));
+        }
+        transport.listener.check(&config).map_err(|(f, t)| CommandError::new(ErrorCode::AlreadyExists, f, t))?;
+        let full = || exhausted("", "producers", limits.producers);
+        let producer = self.producers.next_id().ok_or_else(full)?;
+        let it = Producer::new(now, producer, id, config.clone())?;
+        let producer = self.producers.insert(Held::new(it)).ok_or_else(full)?;
+        self.add_producer(now, id, producer, &config);
+        Ok(Reply::Created(producer))
+    }
+
+    fn add_producer(&mut self, now: Time, id: ObjectId, producer: ObjectId, config: &ProducerConfig) {
+        let Some(transport) = self.transports.get_mut(id) else { return };
+        transport.producers.push(producer);
+        transport.feedback.add_producer(config);
+        transport.reduced_size_rtcp |= config.reduced_size_rtcp;
+        let displaced = transport.listener.add(producer, config);
+        for (ssrc, _) in displaced {
+            transport.forget_received_ssrc(ssrc);
+        }
+        self.arm_stream(producer, now);
+        self.arm_transport(id, now);
+    }
+
+    pub(crate) fn consume(&mut self, now: Time, id: ObjectId, config: ConsumerConfig) -> Result<Reply, CommandError> {
+        let limits = self.limits;
+        let producer_paused = self.check_consume(id, &config)?;
+        let ssrc = self.draw_free_ssrc(id, 0);
+        let rtx = config.codecs.iter().any(|c| c.rtx_payload_type.is_some());
+        let rtx_ssrc = rtx.then(|| self.draw_free_ssrc(id, ssrc));
+        let (producer, reduced_size) = (config.producer, config.reduced_size_rtcp);
+        let consumer = self.consumers.insert_with(|cid| {
+            let mut it = Consumer::new(now, cid, id, config, ssrc, rtx_ssrc);
+            it.set_producer_paused(now, producer_paused);
+            Held::new(it)
+        });
+        let consumer = consumer.ok_or_else(|| exhausted("", "consumers", limits.consumers))?;
+        if let Some(entry) = self.producers.get_mut(producer) {
+            entry.it.consumers.push(consumer);
+        }
+        if let Some(transport) = self.transports.get_mut(id) {
+            transport.add_consumer(consumer, ssrc, rtx_ssrc);
+            transport.reduced_size_rtcp |= reduced_size;
+        }
+        self.ask_for_start(now, consumer);
+        self.arm_stream(consumer, now);
+        Ok(Reply::Consumer(ConsumerCreated { id: consumer, ssrc, rtx_ssrc, producer_paused }))
+    }
+
+    /// Whether the consumer may exist. Answers whether its producer is paused.
+    fn check_consume(&self, id: ObjectId, config: &ConsumerConfig) -> Result<bool, CommandError> {
+        let limits = self.limits;
+        let transport = self.transport(id)?;
+        let missing = || CommandError::not_found("producer", config.producer);
+        let producer = &self.producers.get(config.producer).ok_or_else(missing)?.it;
+        if self.transports.get(producer.transport()).map(|t| t.router) != Some(transport.router) {
+            let text = "the producer is in another router; consume on a transport of its router";
+            return Err(CommandError::new(ErrorCode::InvalidArgument, "producer", text));
+        }
+        if producer.kind() != config.kind {
+            return Err(CommandError::new(ErrorCode::InvalidArgument, "kind", "the producer is of the other kind"));
+        }
+        check_codecs(&config.codecs, limits.codecs_per_stream)?;
+        check_cname(&config.cname, limits.cname_bytes)?;
+        let common = |c: &CodecConfig| producer.config().codecs.iter().any(|p| p.slot == c.slot);
+        if !config.codecs.iter().any(common) {
+            let text = "none of them is a codec of the producer";
+            return Err(CommandError::new(ErrorCode::Unsupported, "codecs", text));
+        }
+        if transport.consumers.len() >= limits.consumers_per_transport {
+            return Err(exhausted("target", "consumers of one transport", limits.consumers_per_transport));
+        }
+        let same_mid = |c: &&ObjectId| self.consumers.get(**c).is_some_and(|c| c.it.config().mid == config.mid);
+        if transport.consumers.iter().any(|c| same_mid(&c)) {
+            let text = format!("MID {} is in use by another consumer of this transport", config.mid.as_str());
+            return Err(CommandError::new(ErrorCode::AlreadyExists, "mid", text));
+        }
+        Ok(producer.is_paused())
+    }
+
+    pub(crate) fn set_paused(&mut self, now: Time, id: ObjectId, paused: bool) -> Result<Reply, CommandError> {
+        match id.kind() {
+            Some(ObjectKind::Producer) => self.set_producer_paused(now, id, paused)?,
+            Some(ObjectKind::Consumer) => self.set_consumer_paused(now, id, paused)?,
+            _ => return Err(wrong_kind(id, "a producer or a consumer")),
+        }
+        Ok(Reply::Done)
+    }
+
+    fn set_producer_paused(&mut self, now: Time, id: ObjectId, paused: bool) -> Result<(), CommandError> {
+        let producer = &mut self.producers.get_mut(id).ok_or_else(|| CommandError::not_found("target", id))?.it;
+        if producer.is_paused() == paused {
+            return Ok(());
+        }
+        if paused {
+            producer.pause(now);
+        } else {
+            producer.resume(now);
+        }
+        for consumer in &producer.consumers {
+            let Some(held) = self.consumers.get_mut(*consumer) else { continue };
+            held.it.set_producer_paused(now, paused);
+            let consumer = *consumer;
+            let event = if paused { Event::ProducerPaused { consumer } } else { Event::ProducerResumed { consumer } };
+            self.out.events.push_back(event);
+        }
+        if !paused && producer.kind() == MediaKind::Video && !producer.consumers.is_empty() {
+            producer.request_key_frame(now);
+        }
+        self.flush_producer(now, id);
+        Ok(())
+    }
+
+    fn set_consumer_paused(&mut self, now: Time, id: ObjectId, paused: bool) -> Result<(), CommandError> {
+        let consumer = &mut self.consumers.get_mut(id).ok_or_else(|| CommandError::not_found("target", id))?.it;
+        if consumer.is_paused() != paused {
+            if paused {
+                consumer.pause(now);
+            } else {
+                consumer.resume(now);
+                self.ask_for_start(now, id);
+            }
+        }
+        self.arm_stream(id, now);
+        Ok(())
+    }
+
+    pub(crate) fn request_key_frame(&mut self, now: Time, id: ObjectId) -> Result<Reply, CommandError> {
+        if id.kind() != Some(ObjectKind::Consumer) {
+            return Err(wrong_kind(id, "a consumer"));
+        }
+        let held = self.consumers.get(id).ok_or_else(|| CommandError::not_found("target", id))?;
+        let producer = held.it.producer();
+        if held.it.config().kind == MediaKind::Video {
+            if let Some(entry) = self.producers.get_mut(producer) {
+                entry.it.request_key_frame(now);
+            }
+            self.flush_producer(now, producer);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// A consumer that may flow now but needs a key frame to begin with: ask the publisher.
+    pub(crate) fn ask_for_start(&mut self, now: Time, consumer: ObjectId) {
+        let Some(held) = self.consumers.get(consumer) else { return };
+        let flows = self.transports.get(held.it.transport()).is_some_and(|t| t.path().is_some());
+        if !flows || held.it.is_paused() || held.it.producer_paused() || !held.it.awaits_key_frame() {
+            return;
+        }
+        let producer = held.it.producer();
+        if let Some(entry) = self.producers.get_mut(producer) {
+            entry.it.request_key_frame(now);
+        }
+        self.flush_producer(now, producer);
+    }
+
+    pub(crate) fn transport(&self, id: ObjectId) -> Result<&WebRtcTransport, CommandError> {
+        self.transports.get(id).ok_or_else(|| CommandError::not_found("target", id))
+    }
+
+    fn check_sockets(&self, sockets: &[BoundSocket]) -> Result<(), CommandError> {
+        let limit = self.limits.sockets_per_command;
+        if sockets.is_empty() || sockets.len() > limit {
+            let text = format!("there must be 1 to {limit} listen infos");
+            return Err(CommandError::new(ErrorCode::InvalidArgument, "listenInfos", text));
+        }
+        for (i, socket) in sockets.iter().enumerate() {
+            if socket.local.ip().is_unspecified() && socket.announced.is_none() {
+                let field = format!("listenInfos[{i}].announcedAddress");
+                let text = format!("{} is no address to send to: announce one", socket.local.ip());
+                return Err(CommandError::new(ErrorCode::InvalidArgument, field, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// An SSRC that nothing on the transport uses, in either direction (RFC 3550, section 8).
+    fn draw_free_ssrc(&mut self, transport: ObjectId, besides: u32) -> u32 {
+        loop {
+            let ssrc = self.draw_ssrc();
+            let taken = self.transports.get(transport).is_some_and(|t| {
+                t.by_ssrc.contains_key(&ssrc) || t.listener.by_ssrc(ssrc).is_some() || t.feedback.ssrc() == ssrc
+            });
+            if !taken && ssrc != besides {
+                return ssrc;
+            }
+        }
+    }
+
+    /// Any SSRC but 0, which some peers take for "none".
+    fn draw_ssrc(&mut self) -> u32 {
+        self.rng.next_u32().max(1)
+    }
+}
+
+fn check_codecs(codecs: &[CodecConfig], limit: usize) -> Result<(), CommandError> {
+    if codecs.is_empty() || codecs.len() > limit {
+        let text = format!("there must be 1 to {limit} codecs");
+        return Err(CommandError::new(ErrorCode::InvalidArgument, "codecs", text));
+    }
+    for (i, codec) in codecs.iter().enumerate() {
+        let mut types = std::iter::once(codec.payload_type).chain(codec.rtx_payload_type);
+        if let Some(bad) = types.find(|t| *t > 127 || (64..96).contains(t)) {
+            let field = format!("codecs[{i}].payloadType");
+            let text = format!("{bad} is not a payload type that RTP with multiplexed RTCP may use (RFC 5761)");
+            return Err(CommandError::new(ErrorCode::InvalidArgument, field, text));
+        }
+        if codec.clock_rate == 0 {
+            let field = format!("codecs[{i}].clockRate");
+            return Err(CommandError::new(ErrorCode::InvalidArgument, field, "must not be 0"));
+        }
+    }
+    Ok(())
+}
+
+fn check_cname(cname: &str, limit: usize) -> Result<(), CommandError> {
+    if cname.len() > limit {
+        let text = format!("longer than {limit} bytes");
+        return Err(CommandError::new(ErrorCode::InvalidArgument, "rtcp.cname", text));
+    }
+    Ok(())
+}
+
+fn exhausted(field: &str, what: &str, limit: usize) -> CommandError {
+    let text = format!("the limit of {limit} {what} is reached: close some first");
+    CommandError::new(ErrorCode::ResourceExhausted, field, text)
+}
+
+/// An id of another kind names no object of the kind that is asked for.
+fn wrong_kind(id: ObjectId, wanted: &str) -> CommandError {
+    CommandError::new(ErrorCode::NotFound, "target", format!("{id} is not {wanted}"))
+}

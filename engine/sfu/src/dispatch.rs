@@ -1,0 +1,37 @@
+//! One command, one method. No logic here.
+
+use sfu_wire::time::Time;
+
+use crate::command::{BoundSocket, Command, CommandError, Reply};
+use crate::shard::Shard;
+
+/// Carries out a command.
+pub(crate) fn dispatch(
+    shard: &mut Shard,
+    now: Time,
+    sockets: &[BoundSocket],
+    command: Command,
+) -> Result<Reply, CommandError> {
+    match command {
+        Command::CreateRouter => shard.create_router(),
+        Command::CreateWebRtcServer => shard.create_webrtc_server(sockets),
+        Command::CreateWebRtcTransport { router, options } => {
+            shard.create_webrtc_transport(now, sockets, router, options)
+        }
+        Command::ConnectWebRtcTransport { transport, dtls } => shard.connect_webrtc_transport(now, transport, dtls),
+        Command::RestartIce { transport } => shard.restart_ice(now, transport),
+        Command::SetMaxIncomingBitrate { transport, bitrate } => {
+            shard.set_max_incoming_bitrate(now, transport, bitrate)
+        }
+        Command::Produce { transport, config } => shard.produce(now, transport, *config),
+        Command::Consume { transport, config } => shard.consume(now, transport, *config),
+        Command::Pause { object } => shard.set_paused(now, object, true),
+        Command::Resume { object } => shard.set_paused(now, object, false),
+        Command::RequestKeyFrame { consumer } => shard.request_key_frame(now, consumer),
+        Command::Close { object } => shard.close(now, object),
+        Command::Dump { object } => shard.dump(object),
+        Command::Stats { object } => shard.stats(now, object),
+        Command::DumpShard => Ok(shard.dump_shard()),
+        Command::ShardStats => Ok(shard.shard_stats(now)),
+    }
+}

@@ -1,0 +1,89 @@
+//! The way of a media packet from its producer to all consumers, and the resends that they ask for.
+//! This is the hot path: after warm-up it allocates nothing. One copy of the plaintext is shared by
+//! count; each consumer writes its own form of it straight into the transmit arena, where it is
+//! encrypted in place.
+
+use sfu_wire::drop_reason::DropReason;
+use sfu_wire::id::ObjectId;
+use sfu_wire::rtp::RtpView;
+use sfu_wire::time::Time;
+
+use crate::rtp_listener::Route;
+use crate::shard::Shard;
+use crate::webrtc_transport::RtpKind;
+
+impl Shard {
+    /// Hands a decrypted packet to its producer and forwards what comes of it.
+    pub(crate) fn forward(
+        &mut self,
+        now: Time,
+        arrival: Time,
+        route: &Route,
+        bytes: &[u8],
+        view: &RtpView<'_>,
+    ) -> Result<(), DropReason> {
+        let id = route.producer;
+        let Some(held) = self.producers.get_mut(id) else { return Err(DropReason::RtpUnroutable) };
+        let producer = &mut held.it;
+        let ingress = producer.handle_rtp(now, arrival, bytes, view);
+        let verdict = match ingress {
+            Ok(_) if producer.consumers.is_empty() => Ok(()),
+            Ok(ingress) => match self.pool.take(bytes) {
+                Some(shared) => {
+                    producer.keep(now, &ingress, shared.clone());
+                    let mut wants_key_frame = false;
+                    let max_len = self.limits.datagram_bytes;
+                    for consumer in &producer.consumers {
+                        let Some(held) = self.consumers.get_mut(*consumer) else { continue };
+                        let Some(transport) = self.transports.get_mut(held.it.transport()) else { continue };
+                        let stamp = held.it.wants_transport_seq().then_some(transport.next_transport_seq);
+                        let sent = transport.send_rtp(now, RtpKind::Media, max_len, &mut self.out, |slot| {
+                            held.it.forward(now, &ingress, &shared, slot, stamp)
+                        });
+                        match sent {
+                            Ok(()) => transport.next_transport_seq =
+                                transport.next_transport_seq.wrapping_add(u16::from(stamp.is_some())),
+                            Err(reason) => {
+                                wants_key_frame |= reason == DropReason::AwaitingKeyFrame;
+                                self.out.drops.add(reason);
+                                transport.drops.add(reason);
+                            }
+                        }
+                    }
+                    if wants_key_frame {
+                        producer.request_key_frame(now);
+                    }
+                    Ok(())
+                }
+                None => Err(DropReason::TooLarge),
+            },
+            Err(reason) => Err(reason),
+        };
+        self.flush_producer(now, id);
+        verdict
+    }
+
+    /// Sends what a consumer was asked to send again.
+    pub(crate) fn resend(&mut self, now: Time, id: ObjectId) {
+        let Some(held) = self.consumers.get_mut(id) else { return };
+        let Some(producer) = self.producers.get(held.it.producer()) else { return };
+        let Some(transport) = self.transports.get_mut(held.it.transport()) else { return };
+        let max_len = self.limits.datagram_bytes;
+        // Bounded: each round takes one request off the consumer's bounded list.
+        while held.it.has_resends() {
+            let stamp = held.it.wants_transport_seq().then_some(transport.next_transport_seq);
+            let sent = transport.send_rtp(now, RtpKind::Rtx, max_len, &mut self.out, |slot| {
+                Ok(held.it.poll_resend(now, &producer.it, slot, stamp).unwrap_or(0))
+            });
+            match sent {
+                Ok(()) => transport.next_transport_seq =
+                    transport.next_transport_seq.wrapping_add(u16::from(stamp.is_some())),
+                Err(reason) => {
+                    self.out.drops.add(reason);
+                    transport.drops.add(reason);
+                    return;
+                }
+            }
+        }
+    }
+}

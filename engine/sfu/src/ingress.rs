@@ -1,0 +1,195 @@
+//! Datagrams in: which transport, which protocol, which producer.
+//!
+//! In order: the first byte names the protocol; STUN goes to the transport that has verified the tuple,
+//! else to the one that the username names; everything else only to the transport that has verified
+//! the tuple (so that a stranger reaches neither the TLS library nor SRTP). RTP is decrypted where it
+//! lies, routed, and forwarded. Every refusal is counted, for the shard and for the transport if known.
+
+use sfu_wire::demux::{DatagramKind, classify};
+use sfu_wire::drop_reason::DropReason;
+use sfu_wire::id::ObjectId;
+use sfu_wire::net::{SocketId, Tuple, canonical_addr, is_unroutable};
+use sfu_wire::rtp::RtpView;
+use sfu_wire::stun::{BINDING, Class, StunMessage};
+use sfu_wire::time::Time;
+
+use sfu_proto::crypto::DtlsRole;
+use sfu_proto::ice::refuse_unknown_user;
+
+use crate::producer::StreamSlot;
+use crate::rtp_listener::Route;
+use crate::shard::Shard;
+
+impl Shard {
+    pub(crate) fn take_datagram(
+        &mut self,
+        now: Time,
+        arrival: Time,
+        socket: SocketId,
+        from: std::net::SocketAddr,
+        datagram: &mut [u8],
+    ) {
+        let remote = canonical_addr(from);
+        let verdict = if datagram.is_empty() {
+            Err((None, DropReason::Empty))
+        } else if is_unroutable(remote.ip()) || remote.port() == 0 {
+            Err((None, DropReason::UnknownTuple))
+        } else {
+            self.demultiplex(now, arrival, Tuple { socket, remote }, datagram)
+        };
+        if let Err((transport, reason)) = verdict {
+            self.refuse(transport, reason);
+        }
+    }
+
+    /// Counts a refusal.
+    pub(crate) fn refuse(&mut self, transport: Option<ObjectId>, reason: DropReason) {
+        self.out.drops.add(reason);
+        if let Some(transport) = transport.and_then(|t| self.transports.get_mut(t)) {
+            transport.drops.add(reason);
+        }
+    }
+
+    fn demultiplex(&mut self, now: Time, arrival: Time, tuple: Tuple, datagram: &mut [u8]) -> Verdict {
+        let known = self.lookup.by_tuple(&tuple);
+        let kind = classify(datagram).ok_or((known, DropReason::UnknownFirstByte))?;
+        if kind == DatagramKind::Stun {
+            return self.handle_stun(now, known, tuple, datagram);
+        }
+        let id = known.ok_or((None, DropReason::UnknownTuple))?;
+        let transport = self.transports.get_mut(id).ok_or((None, DropReason::UnknownTuple))?;
+        if !transport.ice.is_valid(&tuple) {
+            return Err((Some(id), DropReason::UnknownTuple));
+        }
+        transport.count_received(now, datagram.len());
+        let verdict = match kind {
+            DatagramKind::Dtls => self.handle_dtls(now, id, datagram),
+            DatagramKind::Rtp => self.handle_rtp(now, arrival, id, datagram),
+            DatagramKind::Rtcp => self.handle_rtcp(now, id, datagram),
+            DatagramKind::Stun | DatagramKind::Zrtp | DatagramKind::TurnChannel => Err(DropReason::UnsupportedProtocol),
+        };
+        verdict.map_err(|reason| (Some(id), reason))
+    }
+
+    fn handle_stun(&mut self, now: Time, known: Option<ObjectId>, tuple: Tuple, datagram: &[u8]) -> Verdict {
+        let message = StunMessage::parse(datagram).map_err(|_| (known, DropReason::StunMalformed))?;
+        if message.class() != Class::Request || message.method() != BINDING {
+            return Err((known, DropReason::StunUnexpected));
+        }
+        let named = || message.username().and_then(|u| self.lookup.by_username(u));
+        let listens = |id: &ObjectId| self.transports.get(*id).is_some_and(|t| t.listens_on(tuple.socket));
+        let Some(id) = known.or_else(named).filter(listens) else {
+            // As much work as for a wrong key: a stranger must not learn which usernames exist.
+            let verdict = refuse_unknown_user(&message).verdict;
+            return verdict.map_err(|reason| (None, reason));
+        };
+        let transport = self.transports.get_mut(id).ok_or((None, DropReason::StunUnauthenticated))?;
+        transport.count_received(now, datagram.len());
+        let had_path = transport.path();
+        let verdict = transport.handle_stun(now, tuple, &message, &mut self.lookup, &mut self.out);
+        if verdict.is_ok() {
+            if had_path.is_none() {
+                self.after_transport(now, id);
+            } else {
+                self.arm_transport(id, now);
+            }
+        }
+        verdict.map_err(|reason| (Some(id), reason))
+    }
+
+    fn handle_dtls(&mut self, now: Time, id: ObjectId, datagram: &[u8]) -> Result<(), DropReason> {
+        let may_start = self.handshakes < self.limits.dtls_handshakes;
+        let Some(transport) = self.transports.get_mut(id) else { return Err(DropReason::UnknownTuple) };
+        let was = (transport.is_handshaking(), transport.path().is_some());
+        let verdict = transport.handle_dtls(now, &self.dtls, datagram, may_start, &mut self.out);
+        self.settle(now, id, was);
+        verdict
+    }
+
+    fn handle_rtp(&mut self, now: Time, arrival: Time, id: ObjectId, datagram: &mut [u8]) -> Result<(), DropReason> {
+        let Some(transport) = self.transports.get_mut(id) else { return Err(DropReason::UnknownTuple) };
+        let len = transport.unprotect_rtp(datagram)?;
+        let bytes = datagram.get(..len).ok_or(DropReason::SrtpOther)?;
+        let view = RtpView::parse(bytes).map_err(|_| DropReason::RtpMalformed)?;
+        if transport.feedback.on_packet(arrival, &view, transport.listener.extensions()) {
+            transport.arm_feedback(&mut self.timers, now);
+        }
+        let routed = match transport.listener.route(&view) {
+            Ok(routed) => routed,
+            Err(reason) => {
+                // The tag was good, but nobody wants it: no state stays behind.
+                if transport.listener.by_ssrc(view.ssrc).is_none() {
+                    transport.forget_received_ssrc(view.ssrc);
+                }
+                return Err(reason);
+            }
+        };
+        let counters = &mut transport.counters;
+        match routed.route.is_rtx {
+            true => counters.rtx_bytes_received += datagram.len() as u64,
+            false => counters.rtp_bytes_received += datagram.len() as u64,
+        }
+        if let Some((ssrc, _)) = routed.evicted {
+            transport.forget_received_ssrc(ssrc);
+            self.refuse(Some(id), DropReason::RtpStreamLimit);
+        }
+        if routed.learned {
+            self.learn(now, id, &view, &routed.route);
+        }
+        self.forward(now, arrival, &routed.route, bytes, &view)
+    }
+
+    /// Binds a learned SSRC to its stream, and forgets the one that it replaces.
+    fn learn(&mut self, now: Time, id: ObjectId, view: &RtpView<'_>, route: &Route) {
+        let slot = StreamSlot { encoding: route.encoding as u8, rtx: route.is_rtx };
+        let Some(producer) = self.producers.get_mut(route.producer) else { return };
+        let replaced = producer.it.bind_ssrc(now, slot, view.ssrc).filter(|ssrc| *ssrc != view.ssrc);
+        if let (Some(ssrc), Some(transport)) = (replaced, self.transports.get_mut(id)) {
+            transport.listener.forget(ssrc);
+            transport.forget_received_ssrc(ssrc);
+        }
+    }
+
+    /// After anything that may have changed a transport's state: starts a handshake that has become
+    /// possible, and settles the rest.
+    pub(crate) fn after_transport(&mut self, now: Time, id: ObjectId) {
+        let may_start = self.handshakes < self.limits.dtls_handshakes;
+        let Some(transport) = self.transports.get_mut(id) else { return };
+        // A new path comes of ICE here, so whatever was there before counts as none.
+        let was = (transport.is_handshaking(), false);
+        if may_start && transport.wants_client_handshake() {
+            transport.start_dtls(now, &self.dtls, DtlsRole::Client, &mut self.out);
+        }
+        self.settle(now, id, was);
+    }
+
+    /// Follows a change of handshake or path: the count of handshakes, the timers, the consumers.
+    /// `was`: handshaking, and with a path.
+    pub(crate) fn settle(&mut self, now: Time, id: ObjectId, was: (bool, bool)) {
+        let Some(transport) = self.transports.get(id) else { return };
+        match (was.0, transport.is_handshaking()) {
+            (false, true) => self.handshakes += 1,
+            (true, false) => self.handshakes = self.handshakes.saturating_sub(1),
+            _ => {}
+        }
+        let flows = !was.1 && transport.path().is_some();
+        self.arm_transport(id, now);
+        if flows {
+            let (producers, consumers) = transport_streams(self, id);
+            for producer in producers {
+                self.flush_producer(now, producer);
+            }
+            for consumer in consumers {
+                self.ask_for_start(now, consumer);
+                self.arm_stream(consumer, now);
+            }
+        }
+    }
+}
+
+fn transport_streams(shard: &Shard, id: ObjectId) -> (Vec<ObjectId>, Vec<ObjectId>) {
+    shard.transports.get(id).map(|t| (t.producers.clone(), t.consumers.clone())).unwrap_or_default()
+}
+
+/// Refused, by whom (if it got that far) and why.
+type Verdict = Result<(), (Option<ObjectId>, DropReason)>;

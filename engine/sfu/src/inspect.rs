@@ -1,0 +1,192 @@
+//! Dumps and statistics: what the shard looks like from outside.
+
+use sfu_wire::id::{ObjectId, ObjectKind};
+use sfu_wire::time::Time;
+
+use crate::command::{CommandError, Reply};
+use crate::producer::Producer;
+use crate::shard::Shard;
+use crate::stats::{
+    ConsumerDump, Dump, ProducerDump, RouterDump, ShardDump, Stats, WebRtcServerDump, WebRtcTransportDump,
+};
+use crate::webrtc_transport::WebRtcTransport;
+
+impl Shard {
+    pub(crate) fn dump(&self, id: ObjectId) -> Result<Reply, CommandError> {
+        let dump = match id.kind() {
+            Some(ObjectKind::Router) => self.dump_router(id),
+            Some(ObjectKind::WebRtcServer) => self.dump_server(id),
+            Some(ObjectKind::Transport) => self.dump_transport(id),
+            Some(ObjectKind::Producer) => self.dump_producer(id),
+            Some(ObjectKind::Consumer) => self.dump_consumer(id),
+            None => None,
+        };
+        dump.map(|d| Reply::Dump(Box::new(d))).ok_or_else(|| CommandError::not_found("target", id))
+    }
+
+    pub(crate) fn dump_shard(&self) -> Reply {
+        let own = self.transports.iter().filter(|(_, t)| t.server.is_none()).map(|(_, t)| t.sockets.len());
+        let shared = self.servers.iter().map(|(_, s)| s.sockets.len());
+        Reply::Dump(Box::new(Dump::Shard(ShardDump {
+            index: self.index,
+            routers: self.routers.iter().map(|(id, _)| id).collect(),
+            webrtc_servers: self.servers.iter().map(|(id, _)| id).collect(),
+            sockets: own.chain(shared).sum::<usize>() as u32,
+        })))
+    }
+
+    fn dump_server(&self, id: ObjectId) -> Option<Dump> {
+        let server = self.servers.get(id)?;
+        Some(Dump::WebRtcServer(WebRtcServerDump {
+            id,
+            sockets: server.socket_ids().collect(),
+            local_addresses: server.sockets.iter().map(|s| s.local).collect(),
+            transports: server.transports.clone(),
+        }))
+    }
+
+    fn dump_router(&self, id: ObjectId) -> Option<Dump> {
+        let router = self.routers.get(id)?;
+        let all = |of: fn(&WebRtcTransport) -> &Vec<ObjectId>| -> Vec<ObjectId> {
+            let transports = router.transports.iter().filter_map(|t| self.transports.get(*t));
+            transports.flat_map(|t| of(t).iter().copied()).collect()
+        };
+        Some(Dump::Router(RouterDump {
+            id,
+            transports: router.transports.clone(),
+            producers: all(|t| &t.producers),
+            consumers: all(|t| &t.consumers),
+        }))
+    }
+
+    fn dump_transport(&self, id: ObjectId) -> Option<Dump> {
+        let t = self.transports.get(id)?;
+        Some(Dump::WebRtcTransport(WebRtcTransportDump {
+            id,
+            router: t.router,
+            webrtc_server: t.server,
+            ice_state: t.ice_state(),
+            ice_parameters: t.ice_parameters(),
+            ice_candidates: t.candidates.clone(),
+            selected_tuple: t.ice.selected().and_then(|tuple| t.addrs(&tuple)),
+            tuples: t.ice.tuples().filter_map(|tuple| t.addrs(&tuple)).collect(),
+            dtls_state: t.dtls_state,
+            dtls_local_role: t.role,
+            fingerprints: self.fingerprints.clone(),
+            srtp_profile: t.profile.map(|p| p.openssl_name()),
+            producers: t.producers.clone(),
+            consumers: t.consumers.clone(),
+            learned_ssrcs: t.listener.learned(),
+        }))
+    }
+
+    fn dump_producer(&self, id: ObjectId) -> Option<Dump> {
+        let producer = &self.producers.get(id)?.it;
+        Some(Dump::Producer(ProducerDump {
+            id,
+            transport: producer.transport(),
+            kind: producer.kind(),
+            paused: producer.is_paused(),
+            ssrcs: producer.ssrcs().map(|(ssrc, _)| ssrc).collect(),
+            consumers: producer.consumers.clone(),
+        }))
+    }
+
+    fn dump_consumer(&self, id: ObjectId) -> Option<Dump> {
+        let consumer = &self.consumers.get(id)?.it;
+        Some(Dump::Consumer(ConsumerDump {
+            id,
+            transport: consumer.transport(),
+            producer: consumer.producer(),
+            kind: consumer.config().kind,
+            paused: consumer.is_paused(),
+            producer_paused: consumer.producer_paused(),
+            ssrc: consumer.ssrc(),
+            rtx_ssrc: consumer.rtx_ssrc(),
+        }))
+    }
+
+    pub(crate) fn stats(&self, now: Time, id: ObjectId) -> Result<Reply, CommandError> {
+        let mut stats = self.blank_stats(now);
+        let found = match id.kind() {
+            Some(ObjectKind::Router) => self.router_stats(now, id, &mut stats),
+            Some(ObjectKind::WebRtcServer) => self.server_stats(id, &mut stats),
+            Some(ObjectKind::Transport) => self.transport_stats(now, id, &mut stats),
+            Some(ObjectKind::Producer) => self.producers.get(id).map(|p| stats.streams = p.it.stats(now)),
+            Some(ObjectKind::Consumer) => self.consumer_stats(now, id, &mut stats),
+            None => None,
+        };
+        found.map(|()| Reply::Stats(Box::new(stats))).ok_or_else(|| CommandError::not_found("target", id))
+    }
+
+    pub(crate) fn shard_stats(&self, now: Time) -> Reply {
+        let mut stats = self.blank_stats(now);
+        stats.drops = self.out.drops.clone();
+        let (tuples, ufrags) = self.lookup.sizes();
+        stats.counters = vec![
+            ("routers", self.routers.len() as u64),
+            ("webrtc_servers", self.servers.len() as u64),
+            ("transports", self.transports.len() as u64),
+            ("producers", self.producers.len() as u64),
+            ("consumers", self.consumers.len() as u64),
+            ("tuples", tuples as u64),
+            ("username_fragments", ufrags as u64),
+            ("timers", self.timers.len() as u64),
+            ("dtls_handshakes", self.handshakes as u64),
+            ("datagrams_received", self.datagrams),
+        ];
+        Reply::Stats(Box::new(stats))
+    }
+
+    fn blank_stats(&self, now: Time) -> Stats {
+        let unix = self.epoch_unix_nanos.saturating_add(now.as_nanos());
+        Stats { timestamp_ms: unix / 1_000_000, ..Stats::default() }
+    }
+
+    fn router_stats(&self, now: Time, id: ObjectId, stats: &mut Stats) -> Option<()> {
+        let router = self.routers.get(id)?;
+        for transport in &router.transports {
+            self.add_streams(now, *transport, stats);
+        }
+        stats.counters = vec![("transports", router.transports.len() as u64)];
+        Some(())
+    }
+
+    fn server_stats(&self, id: ObjectId, stats: &mut Stats) -> Option<()> {
+        let server = self.servers.get(id)?;
+        stats.counters = vec![
+            ("sockets", server.sockets.len() as u64),
+            ("transports", server.transports.len() as u64),
+        ];
+        Some(())
+    }
+
+    fn transport_stats(&self, now: Time, id: ObjectId, stats: &mut Stats) -> Option<()> {
+        let transport = self.transports.get(id)?;
+        stats.transport = Some(transport.stats(now));
+        stats.drops = transport.drops.clone();
+        stats.counters = transport.feedback.counters();
+        stats.counters.push(("learned_ssrcs", transport.listener.learned() as u64));
+        self.add_streams(now, id, stats)
+    }
+
+    fn add_streams(&self, now: Time, transport: ObjectId, stats: &mut Stats) -> Option<()> {
+        let transport = self.transports.get(transport)?;
+        for producer in transport.producers.iter().filter_map(|p| self.producers.get(*p)) {
+            stats.streams.extend(producer.it.stats(now));
+        }
+        for consumer in transport.consumers.iter().filter_map(|c| self.consumers.get(*c)) {
+            stats.streams.push(consumer.it.stats(now));
+        }
+        Some(())
+    }
+
+    /// A consumer's own stream and its producer's: what goes out is judged by what comes in.
+    fn consumer_stats(&self, now: Time, id: ObjectId, stats: &mut Stats) -> Option<()> {
+        let consumer = &self.consumers.get(id)?.it;
+        stats.streams.push(consumer.stats(now));
+        let inbound = |p: &Producer| p.stats(now);
+        stats.streams.extend(self.producers.get(consumer.producer()).map(|p| inbound(&p.it)).unwrap_or_default());
+        Some(())
+    }
+}

@@ -1,0 +1,79 @@
+//! The one table of caps: every container that something outside can fill has its bound here.
+//!
+//! Told: nothing. Tells: numbers. A full container refuses the newcomer and counts it (network) or
+//! answers with an error that names the limit (controller). One exception: the oldest SSRC that a
+//! packet taught us makes room for a new one, since sources do change theirs.
+
+/// Bounds of one shard. The defaults serve; smaller ones make tests of the bounds quick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Routers of the shard.
+    pub routers: usize,
+    /// WebRTC servers of the shard.
+    pub webrtc_servers: usize,
+    /// Transports of the shard, all routers together.
+    pub transports: usize,
+    /// Producers of the shard.
+    pub producers: usize,
+    /// Consumers of the shard.
+    pub consumers: usize,
+    /// Sockets that one command may bring.
+    pub sockets_per_command: usize,
+    /// Producers of one transport.
+    pub producers_per_transport: usize,
+    /// Consumers of one transport.
+    pub consumers_per_transport: usize,
+    /// Encodings of one producer.
+    pub encodings_per_producer: usize,
+    /// Codecs of one producer or consumer.
+    pub codecs_per_stream: usize,
+    /// Bytes of a CNAME (RFC 3550, section 6.5: one length octet).
+    pub cname_bytes: usize,
+    /// SSRCs that one transport may teach us by MID and RID, beyond those signalled.
+    pub learned_ssrcs_per_transport: usize,
+    /// Handshakes under way in the shard at one time.
+    pub dtls_handshakes: usize,
+    /// Remote fingerprints of one transport.
+    pub fingerprints_per_transport: usize,
+    /// Lost packets that one RTCP datagram may ask for; what is beyond is not answered.
+    pub nacks_per_datagram: usize,
+    /// Key-frame requests (PLI and FIR) that one RTCP datagram may carry.
+    pub key_frame_requests_per_datagram: usize,
+    /// Bytes of the transmit arena.
+    pub outbox_bytes: usize,
+    /// Datagrams of the transmit arena.
+    pub outbox_datagrams: usize,
+    /// Idle packet buffers that the pool keeps: a receive batch of 64 and its retransmission
+    /// histories come back through it.
+    pub idle_packets: usize,
+    /// Largest datagram that is sent, bytes: 1500 less IPv6 and UDP headers (40 + 8) and a tunnel's
+    /// header (20).
+    pub datagram_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            routers: 16_384,
+            webrtc_servers: 256,
+            transports: 65_536,
+            producers: 131_072,
+            consumers: 1 << 20,
+            sockets_per_command: 16,
+            producers_per_transport: 256,
+            consumers_per_transport: 4_096,
+            encodings_per_producer: 8,
+            codecs_per_stream: 32,
+            cname_bytes: 255,
+            learned_ssrcs_per_transport: 64,
+            dtls_handshakes: 2_048,
+            fingerprints_per_transport: 16,
+            nacks_per_datagram: 512,
+            key_frame_requests_per_datagram: 16,
+            outbox_bytes: 4 << 20,
+            outbox_datagrams: 8_192,
+            idle_packets: 4_096,
+            datagram_bytes: 1_432,
+        }
+    }
+}

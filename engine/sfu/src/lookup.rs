@@ -1,0 +1,118 @@
+//! Which transport a datagram is for.
+//!
+//! Told: verified 5-tuples and the username fragments of transports. Tells: a transport's id. Keys of
+//! the tuple table come from the network, but only after ICE has verified them, and each transport
+//! keeps at most eight; usernames are our own. So both tables are bounded by the number of transports.
+//! The hash is seeded from the shard's generator: a peer chooses its port, not its bucket.
+
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+use sfu_wire::id::ObjectId;
+use sfu_wire::net::Tuple;
+
+/// Length of our username fragments, ice-chars.
+pub const UFRAG_LEN: usize = 16;
+
+/// A username fragment of ours.
+pub type Ufrag = [u8; UFRAG_LEN];
+
+/// The two tables.
+#[derive(Debug)]
+pub struct Lookup {
+    tuples: HashMap<Tuple, ObjectId, FixedState>,
+    ufrags: HashMap<Ufrag, ObjectId, FixedState>,
+}
+
+impl Lookup {
+    /// Makes empty tables whose hash depends on `seed`.
+    pub fn new(seed: u64) -> Self {
+        let state = FixedState::with_seed(seed);
+        Self { tuples: HashMap::with_hasher(state.clone()), ufrags: HashMap::with_hasher(state) }
+    }
+
+    /// A tuple was verified for a transport. The first transport to verify a tuple keeps it while it
+    /// lives: otherwise a peer with credentials of its own could take another's tuple by a forged
+    /// source address.
+    pub fn claim_tuple(&mut self, tuple: Tuple, transport: ObjectId) {
+        self.tuples.entry(tuple).or_insert(transport);
+    }
+
+    /// A transport lost a tuple.
+    pub fn release_tuple(&mut self, tuple: &Tuple, transport: ObjectId) {
+        if self.tuples.get(tuple) == Some(&transport) {
+            self.tuples.remove(tuple);
+        }
+    }
+
+    /// The transport that verified this tuple.
+    pub fn by_tuple(&self, tuple: &Tuple) -> Option<ObjectId> {
+        self.tuples.get(tuple).copied()
+    }
+
+    /// A transport answers to a username fragment. `false` if another one does: draw again.
+    pub fn claim_ufrag(&mut self, ufrag: Ufrag, transport: ObjectId) -> bool {
+        *self.ufrags.entry(ufrag).or_insert(transport) == transport
+    }
+
+    /// A transport no longer answers to a username fragment.
+    pub fn release_ufrag(&mut self, ufrag: &Ufrag) {
+        self.ufrags.remove(ufrag);
+    }
+
+    /// The fragment is in use.
+    pub fn has_ufrag(&self, ufrag: &Ufrag) -> bool {
+        self.ufrags.contains_key(ufrag)
+    }
+
+    /// The transport meant by a STUN USERNAME, `local:remote` (RFC 8445, section 7.2.2).
+    pub fn by_username(&self, username: &[u8]) -> Option<ObjectId> {
+        let local = username.split(|b| *b == b':').next()?;
+        if local.len() == username.len() {
+            return None;
+        }
+        self.ufrags.get::<Ufrag>(local.try_into().ok()?).copied()
+    }
+
+    /// Sizes of the two tables: tuples, fragments.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.tuples.len(), self.ufrags.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sfu_wire::id::ObjectKind;
+    use sfu_wire::net::SocketId;
+
+    fn transport(n: u32) -> ObjectId {
+        ObjectId::new(0, ObjectKind::Transport, 1, n)
+    }
+
+    #[test]
+    fn a_username_needs_a_colon_and_a_fragment_of_ours() {
+        let mut lookup = Lookup::new(7);
+        assert!(lookup.claim_ufrag(*b"abcdefghijklmnop", transport(1)));
+        assert!(!lookup.claim_ufrag(*b"abcdefghijklmnop", transport(2)));
+        assert_eq!(lookup.by_username(b"abcdefghijklmnop:x"), Some(transport(1)));
+        assert_eq!(lookup.by_username(b"abcdefghijklmnop:x:y"), Some(transport(1)));
+        for bad in [&b"abcdefghijklmnop"[..], b"", b":", b"abc:x", b"\xff\xfe:x", &[b'a'; 513]] {
+            assert_eq!(lookup.by_username(bad), None);
+        }
+    }
+
+    #[test]
+    fn a_verified_tuple_stays_with_the_transport_that_verified_it_first() {
+        let mut lookup = Lookup::new(7);
+        let tuple = Tuple { socket: SocketId(1), remote: ([192, 0, 2, 1], 5000).into() };
+        lookup.claim_tuple(tuple, transport(1));
+        lookup.claim_tuple(tuple, transport(2));
+        assert_eq!(lookup.by_tuple(&tuple), Some(transport(1)));
+        lookup.release_tuple(&tuple, transport(2));
+        assert_eq!(lookup.by_tuple(&tuple), Some(transport(1)));
+        lookup.release_tuple(&tuple, transport(1));
+        lookup.claim_tuple(tuple, transport(2));
+        assert_eq!(lookup.by_tuple(&tuple), Some(transport(2)));
+    }
+}

@@ -1,0 +1,177 @@
+//! RTCP in: each block goes to the stream that it is about; what a peer may ask for is bounded per
+//! datagram here, and over time by the stream (RFC 3550, RFC 4585, RFC 5104, RFC 5506).
+//!
+//! A block about an SSRC that is not of this transport has no effect. A BYE counts only for an SSRC
+//! that the peer sends. What is broken inside a sound compound costs only itself.
+
+use sfu_wire::drop_reason::DropReason;
+use sfu_wire::id::ObjectId;
+use sfu_wire::rtcp::{Bye, Fir, Nack, Packets, ReportBlocks, RtcpPacket, SenderReport};
+use sfu_wire::time::Time;
+
+use crate::consumer::KeyFrameRequest;
+use crate::shard::Shard;
+
+/// What one datagram may still ask for.
+struct Budget {
+    nacks: usize,
+    key_frames: usize,
+}
+
+impl Shard {
+    pub(crate) fn handle_rtcp(&mut self, now: Time, id: ObjectId, datagram: &mut [u8]) -> Result<(), DropReason> {
+        let Some(transport) = self.transports.get_mut(id) else { return Err(DropReason::UnknownTuple) };
+        let len = transport.unprotect_rtcp(datagram)?;
+        let bytes = datagram.get(..len).ok_or(DropReason::SrtpOther)?;
+        let packets = Packets::new(bytes, transport.reduced_size_rtcp).map_err(|_| DropReason::RtcpMalformed)?;
+        let limits = self.limits;
+        let mut budget =
+            Budget { nacks: limits.nacks_per_datagram, key_frames: limits.key_frame_requests_per_datagram };
+        for packet in packets {
+            let verdict = match packet {
+                Ok(packet) => self.take_rtcp(now, id, packet, &mut budget),
+                Err(_) => Err(DropReason::RtcpMalformed),
+            };
+            if let Err(reason) = verdict {
+                self.refuse(Some(id), reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_rtcp(
+        &mut self,
+        now: Time,
+        id: ObjectId,
+        packet: RtcpPacket<'_>,
+        budget: &mut Budget,
+    ) -> Result<(), DropReason> {
+        match packet {
+            RtcpPacket::SenderReport(report, blocks) => {
+                self.take_blocks(now, id, blocks);
+                self.take_sender_report(now, id, &report)
+            }
+            RtcpPacket::ReceiverReport(_, blocks) => {
+                self.take_blocks(now, id, blocks);
+                Ok(())
+            }
+            RtcpPacket::Nack(nack) => self.take_nack(now, id, &nack, budget),
+            RtcpPacket::Pli(pli) => {
+                budget.take_key_frame()?;
+                self.take_key_frame_request(now, id, pli.media_ssrc, KeyFrameRequest::Pli)
+            }
+            RtcpPacket::Fir(fir) => self.take_fir(now, id, &fir, budget),
+            RtcpPacket::Bye(bye) => self.take_bye(now, id, &bye),
+            RtcpPacket::Remb(remb) => {
+                let Some(transport) = self.transports.get_mut(id) else { return Ok(()) };
+                transport.feedback.note_remb(remb.bitrate);
+                Ok(())
+            }
+            RtcpPacket::TransportCc(_) => {
+                let Some(transport) = self.transports.get_mut(id) else { return Ok(()) };
+                transport.feedback.note_transport_cc();
+                Ok(())
+            }
+            // Names and extended reports say nothing that we act upon.
+            RtcpPacket::Sdes(_) | RtcpPacket::Xr(_) => Ok(()),
+            RtcpPacket::Unknown { .. } => Err(DropReason::RtcpUnsupported),
+        }
+    }
+
+    fn take_sender_report(&mut self, now: Time, id: ObjectId, report: &SenderReport) -> Result<(), DropReason> {
+        let producer = self.receiving(id, report.ssrc)?;
+        match self.producers.get_mut(producer).map(|p| p.it.handle_sender_report(now, report)) {
+            Some(true) => Ok(()),
+            _ => Err(DropReason::RtcpUnknownSsrc),
+        }
+    }
+
+    fn take_blocks(&mut self, now: Time, id: ObjectId, blocks: ReportBlocks<'_>) {
+        let ntp = self.ntp(now);
+        for block in blocks {
+            match self.sending(id, block.ssrc).map(|c| self.consumers.get_mut(c)) {
+                Ok(Some(consumer)) => consumer.it.handle_report_block(now, ntp, &block),
+                _ => self.refuse(Some(id), DropReason::RtcpUnknownSsrc),
+            }
+        }
+    }
+
+    fn take_nack(&mut self, now: Time, id: ObjectId, nack: &Nack<'_>, budget: &mut Budget) -> Result<(), DropReason> {
+        let consumer = self.sending(id, nack.media_ssrc)?;
+        let Some(held) = self.consumers.get_mut(consumer) else { return Err(DropReason::RtcpUnknownSsrc) };
+        if held.it.ssrc() != nack.media_ssrc {
+            // Retransmissions are not retransmitted (RFC 4588, section 6.3).
+            return Err(DropReason::RtcpUnsupported);
+        }
+        let asked = nack.sequences().count();
+        let allowed = asked.min(budget.nacks);
+        budget.nacks -= allowed;
+        let refused = held.it.handle_nack(now, nack.sequences().take(allowed)) + (asked - allowed);
+        for _ in 0..refused {
+            self.refuse(Some(id), DropReason::RtcpRateLimited);
+        }
+        self.resend(now, consumer);
+        Ok(())
+    }
+
+    fn take_fir(&mut self, now: Time, id: ObjectId, fir: &Fir<'_>, budget: &mut Budget) -> Result<(), DropReason> {
+        for entry in fir.entries() {
+            budget.take_key_frame()?;
+            let request = KeyFrameRequest::Fir { sequence: entry.sequence };
+            if let Err(reason) = self.take_key_frame_request(now, id, entry.ssrc, request) {
+                self.refuse(Some(id), reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_key_frame_request(
+        &mut self,
+        now: Time,
+        id: ObjectId,
+        ssrc: u32,
+        request: KeyFrameRequest,
+    ) -> Result<(), DropReason> {
+        let consumer = self.sending(id, ssrc)?;
+        let Some(held) = self.consumers.get_mut(consumer) else { return Err(DropReason::RtcpUnknownSsrc) };
+        if !held.it.handle_key_frame_request(now, request) {
+            return Err(DropReason::RtcpRateLimited);
+        }
+        let producer = held.it.producer();
+        if let Some(producer) = self.producers.get_mut(producer) {
+            producer.it.request_key_frame(now);
+        }
+        self.flush_producer(now, producer);
+        Ok(())
+    }
+
+    fn take_bye(&mut self, now: Time, id: ObjectId, bye: &Bye<'_>) -> Result<(), DropReason> {
+        for ssrc in bye.ssrcs() {
+            let known = self.receiving(id, ssrc).map(|p| self.producers.get_mut(p));
+            let ours = known.ok().flatten().is_some_and(|p| p.it.handle_bye(now, ssrc));
+            if !ours {
+                self.refuse(Some(id), DropReason::RtcpUnknownSsrc);
+            }
+        }
+        Ok(())
+    }
+
+    /// The producer that receives this SSRC on this transport.
+    fn receiving(&self, id: ObjectId, ssrc: u32) -> Result<ObjectId, DropReason> {
+        let route = self.transports.get(id).and_then(|t| t.listener.by_ssrc(ssrc));
+        route.map(|r| r.producer).ok_or(DropReason::RtcpUnknownSsrc)
+    }
+
+    /// The consumer that sends this SSRC on this transport.
+    fn sending(&self, id: ObjectId, ssrc: u32) -> Result<ObjectId, DropReason> {
+        let consumer = self.transports.get(id).and_then(|t| t.by_ssrc.get(&ssrc));
+        consumer.copied().ok_or(DropReason::RtcpUnknownSsrc)
+    }
+}
+
+impl Budget {
+    fn take_key_frame(&mut self) -> Result<(), DropReason> {
+        self.key_frames = self.key_frames.checked_sub(1).ok_or(DropReason::RtcpRateLimited)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! The shard: all state of one core, and the waist between it and whatever carries its datagrams.
+//!
+//! Told: datagrams, commands, time. Tells: datagrams, events, sockets to close, the next deadline.
+//! Limits: [`Limits`], one table. Left out: sockets, clocks, threads, logs.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use rand_chacha::ChaCha12Rng;
+use rand_core::{RngCore, SeedableRng};
+use sfu_proto::crypto::{Certificate, DtlsContext, Fingerprint, SrtpProfile};
+use sfu_proto::ice::IceCredentials;
+use sfu_wire::buf::PacketPool;
+use sfu_wire::drop_reason::{DropCounters, DropReason};
+use sfu_wire::id::{IdTable, ObjectId, ObjectKind};
+use sfu_wire::net::SocketId;
+use sfu_wire::time::{NtpTime, Time};
+
+use crate::command::{BoundSocket, Command, CommandError, ErrorCode, Event, ReleaseSocket, Reply};
+use crate::consumer::Consumer;
+use crate::dispatch;
+use crate::limits::Limits;
+use crate::lookup::{Lookup, Ufrag};
+use crate::outbox::Outbox;
+use crate::producer::Producer;
+use crate::router::Router;
+use crate::timers::{Slot, Timers};
+use crate::webrtc_server::WebRtcServer;
+use crate::webrtc_transport::WebRtcTransport;
+
+/// Size of DTLS datagrams: what every path carries (RFC 8261, section 5: 1280 for IPv6, less headers).
+const DTLS_MTU: usize = 1_200;
+
+/// What a shard is made of.
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    /// Its number: the first byte of the ids that it makes.
+    pub index: u8,
+    /// Everything random comes from this: same seed and input, same output (apart from DTLS, whose
+    /// randomness is OpenSSL's).
+    pub seed: [u8; 32],
+    /// The wall clock at [`Time`] zero, nanoseconds of Unix time.
+    pub epoch_unix_nanos: u64,
+    /// Our DTLS identity.
+    pub certificate: Certificate,
+    /// SRTP profiles, the most preferred first.
+    pub srtp_profiles: Vec<SrtpProfile>,
+    /// All caps.
+    pub limits: Limits,
+}
+
+/// All state of one core.
+///
+/// There are four kinds of methods:
+/// 1. **Input**: [`Shard::handle_datagram`], [`Shard::handle_command`], [`Shard::handle_timeout`],
+///    [`Shard::count_drop`]. They change state and fill the outputs; none of them blocks or fails half-way.
+/// 2. **Output**: [`Shard::outbox`], [`Shard::poll_event`], [`Shard::poll_release`]. They hand out what
+///    input has produced.
+/// 3. **Deadline**: [`Shard::next_timeout`].
+/// 4. **Inspection**: commands again (`Dump`, `Stats`), so that looking costs the same queue as acting.
+///
+/// Polling order. After any number of inputs, and always before waiting: send and clear the outbox,
+/// take events until `None`, then release sockets until `None` (a socket may have a farewell in the
+/// outbox, so it is closed last), then ask for the deadline. When [`Outbox::is_nearly_full`], send
+/// before the next input; a full outbox drops and counts.
+///
+/// Time contract. `now` never goes back from one call to the next; the shard copes with a clock that
+/// stands still or leaps forward. [`Shard::handle_timeout`] may be called early or late: early does
+/// nothing, late does everything that is due, once. `arrival` is when the datagram arrived, at most
+/// `now`; it serves jitter and transport-wide feedback only.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) index: u8,
+    pub(crate) epoch_unix_nanos: u64,
+    pub(crate) limits: Limits,
+    pub(crate) rng: ChaCha12Rng,
+    pub(crate) dtls: DtlsContext,
+    pub(crate) fingerprints: Vec<Fingerprint>,
+    pub(crate) routers: IdTable<Router>,
+    pub(crate) servers: IdTable<WebRtcServer>,
+    pub(crate) transports: IdTable<WebRtcTransport>,
+    pub(crate) producers: IdTable<Held<Producer>>,
+    pub(crate) consumers: IdTable<Held<Consumer>>,
+    pub(crate) lookup: Lookup,
+    pub(crate) timers: Timers,
+    pub(crate) pool: PacketPool,
+    pub(crate) out: Out,
+    pub(crate) releases: VecDeque<ReleaseSocket>,
+    /// DTLS handshakes under way.
+    pub(crate) handshakes: usize,
+    pub(crate) datagrams: u64,
+    /// Producers and consumers whose timer is due, by transport; empty between calls.
+    pub(crate) due: Vec<(ObjectId, ObjectId)>,
+    /// Where RTCP is put together; of no meaning between calls.
+    pub(crate) rtcp: Box<[u8]>,
+}
+
+/// A producer or consumer with its timer.
+#[derive(Debug)]
+pub(crate) struct Held<T> {
+    pub(crate) it: T,
+    pub(crate) timer: Slot,
+}
+
+impl<T> Held<T> {
+    pub(crate) fn new(it: T) -> Self {
+        Self { it, timer: Slot::default() }
+    }
+}
+
+/// What a turn produces, handed down to those who produce it.
+#[derive(Debug)]
+pub(crate) struct Out {
+    pub(crate) outbox: Outbox,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) drops: DropCounters,
+}
+
+impl Shard {
+    /// Makes an empty shard.
+    pub fn new(config: ShardConfig) -> Result<Self, CommandError> {
+        let internal = |e: String| CommandError::new(ErrorCode::InvalidArgument, "certificate", e);
+        let dtls = DtlsContext::new(&config.certificate, &config.srtp_profiles, DTLS_MTU)
+            .map_err(|e| internal(format!("DTLS cannot use it: {e}")))?;
+        let mut rng = ChaCha12Rng::from_seed(config.seed);
+        let (limits, index) = (config.limits, config.index);
+        Ok(Self {
+            index,
+            epoch_unix_nanos: config.epoch_unix_nanos,
+            dtls,
+            fingerprints: config.certificate.fingerprints(),
+            routers: IdTable::new(index, ObjectKind::Router, limits.routers),
+            servers: IdTable::new(index, ObjectKind::WebRtcServer, limits.webrtc_servers),
+            transports: IdTable::new(index, ObjectKind::Transport, limits.transports),
+            producers: IdTable::new(index, ObjectKind::Producer, limits.producers),
+            consumers: IdTable::new(index, ObjectKind::Consumer, limits.consumers),
+            lookup: Lookup::new(rng.next_u64()),
+            timers: Timers::with_capacity(1_024),
+            pool: PacketPool::new(limits.idle_packets),
+            out: Out {
+                outbox: Outbox::new(limits.outbox_bytes, limits.outbox_datagrams),
+                events: VecDeque::new(),
+                drops: DropCounters::default(),
+            },
+            releases: VecDeque::new(),
+            handshakes: 0,
+            datagrams: 0,
+            due: Vec::new(),
+            rtcp: vec![0; DTLS_MTU].into_boxed_slice(),
+            rng,
+            limits,
+        })
+    }
+
+    /// Takes one datagram from the network; it is decrypted in place. What is refused is counted.
+    pub fn handle_datagram(&mut self, now: Time, arrival: Time, socket: SocketId, from: SocketAddr, datagram: &mut [u8]) {
+        self.datagrams = self.datagrams.saturating_add(1);
+        self.take_datagram(now, arrival, socket, from, datagram);
+    }
+
+    /// Carries out one command. `sockets` are those that the runtime has bound for it; they are the
+    /// shard's from then on if the answer is `Ok`, and untouched otherwise. An error changes nothing.
+    pub fn handle_command(&mut self, now: Time, sockets: &[BoundSocket], command: Command) -> Result<Reply, CommandError> {
+        dispatch::dispatch(self, now, sockets, command)
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.run_timers(now);
+    }
+
+    /// The runtime refused or lost `n` datagrams.
+    pub fn count_drop(&mut self, reason: DropReason, n: u64) {
+        self.out.drops.add_many(reason, n);
+    }
+
+    /// The transmit arena.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.out.outbox
+    }
+
+    /// The next event, in the order in which they happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.out.events.pop_front()
+    }
+
+    /// The next socket to close.
+    pub fn poll_release(&mut self) -> Option<ReleaseSocket> {
+        self.releases.pop_front()
+    }
+
+    /// When to call [`Shard::handle_timeout`] at the latest.
+    pub fn next_timeout(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// How many routers, transports, producers and consumers there are.
+    pub fn object_counts(&self) -> [usize; 4] {
+        [self.routers.len(), self.transports.len(), self.producers.len(), self.consumers.len()]
+    }
+
+    /// Refusals of network input by reason.
+    pub fn drops(&self) -> &DropCounters {
+        &self.out.drops
+    }
+
+    /// The wall clock at `now`.
+    pub(crate) fn ntp(&self, now: Time) -> NtpTime {
+        NtpTime::from_unix_nanos(self.epoch_unix_nanos.saturating_add(now.as_nanos()))
+    }
+
+    /// Credentials whose username fragment no transport of this shard has.
+    pub(crate) fn draw_credentials(&mut self) -> (IceCredentials, Ufrag) {
+        loop {
+            let credentials = IceCredentials::generate(&mut self.rng);
+            let ufrag = Ufrag::try_from(credentials.username_fragment.as_bytes());
+            if let Some(ufrag) = ufrag.ok().filter(|u| !self.lookup.has_ufrag(u)) {
+                return (credentials, ufrag);
+            }
+        }
+    }
+}

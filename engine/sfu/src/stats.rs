@@ -1,0 +1,247 @@
+//! State and counters as plain structs. They mirror the tables of `include/libsfu.fbs`; what only the
+//! control floor knows (readable RTP parameters, MIME types, the core of a shard) is left out here
+//! and added there.
+
+use std::net::SocketAddr;
+
+use sfu_proto::crypto::{DtlsRole, Fingerprint};
+use sfu_wire::codec::CodecKind;
+use sfu_wire::drop_reason::DropCounters;
+use sfu_wire::id::ObjectId;
+use sfu_wire::media::{MediaKind, Rid};
+use sfu_wire::net::SocketId;
+
+use crate::command::{DtlsState, IceCandidate, IceParameters, IceState};
+
+/// A 5-tuple in full: our address is known besides the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TupleAddrs {
+    /// Our address.
+    pub local: SocketAddr,
+    /// The peer's address.
+    pub remote: SocketAddr,
+}
+
+/// The state of one object.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Dump {
+    /// The shard.
+    Shard(ShardDump),
+    /// A WebRTC server.
+    WebRtcServer(WebRtcServerDump),
+    /// A router.
+    Router(RouterDump),
+    /// A WebRTC transport.
+    WebRtcTransport(WebRtcTransportDump),
+    /// A producer.
+    Producer(ProducerDump),
+    /// A consumer.
+    Consumer(ConsumerDump),
+}
+
+/// State of a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardDump {
+    /// Its number.
+    pub index: u8,
+    /// Its routers.
+    pub routers: Vec<ObjectId>,
+    /// Its WebRTC servers.
+    pub webrtc_servers: Vec<ObjectId>,
+    /// Sockets in use.
+    pub sockets: u32,
+}
+
+/// State of a WebRTC server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebRtcServerDump {
+    /// Its id.
+    pub id: ObjectId,
+    /// The sockets that it owns.
+    pub sockets: Vec<SocketId>,
+    /// Their addresses, in the same order.
+    pub local_addresses: Vec<SocketAddr>,
+    /// Transports that use it.
+    pub transports: Vec<ObjectId>,
+}
+
+/// State of a router.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouterDump {
+    /// Its id.
+    pub id: ObjectId,
+    /// Its transports.
+    pub transports: Vec<ObjectId>,
+    /// Producers on its transports.
+    pub producers: Vec<ObjectId>,
+    /// Consumers on its transports.
+    pub consumers: Vec<ObjectId>,
+}
+
+/// State of a WebRTC transport.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WebRtcTransportDump {
+    /// Its id.
+    pub id: ObjectId,
+    /// Its router.
+    pub router: ObjectId,
+    /// The server whose sockets it uses, if any.
+    pub webrtc_server: Option<ObjectId>,
+    /// ICE state.
+    pub ice_state: IceState,
+    /// Our ICE credentials.
+    pub ice_parameters: IceParameters,
+    /// Our candidates.
+    pub ice_candidates: Vec<IceCandidate>,
+    /// Where media goes.
+    pub selected_tuple: Option<TupleAddrs>,
+    /// All verified tuples.
+    pub tuples: Vec<TupleAddrs>,
+    /// DTLS state.
+    pub dtls_state: DtlsState,
+    /// Our DTLS role, once known.
+    pub dtls_local_role: Option<DtlsRole>,
+    /// Fingerprints of our certificate.
+    pub fingerprints: Vec<Fingerprint>,
+    /// The SRTP profile in use.
+    pub srtp_profile: Option<&'static str>,
+    /// Producers on it.
+    pub producers: Vec<ObjectId>,
+    /// Consumers on it.
+    pub consumers: Vec<ObjectId>,
+    /// SSRCs learned from packets.
+    pub learned_ssrcs: usize,
+}
+
+/// State of a producer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProducerDump {
+    /// Its id.
+    pub id: ObjectId,
+    /// Its transport.
+    pub transport: ObjectId,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Paused by command.
+    pub paused: bool,
+    /// SSRCs that it receives, signalled and learned.
+    pub ssrcs: Vec<u32>,
+    /// Its consumers.
+    pub consumers: Vec<ObjectId>,
+}
+
+/// State of a consumer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerDump {
+    /// Its id.
+    pub id: ObjectId,
+    /// Its transport.
+    pub transport: ObjectId,
+    /// Its producer.
+    pub producer: ObjectId,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Paused by command.
+    pub paused: bool,
+    /// Its producer is paused.
+    pub producer_paused: bool,
+    /// SSRC that it sends.
+    pub ssrc: u32,
+    /// SSRC of its RTX stream.
+    pub rtx_ssrc: Option<u32>,
+}
+
+/// Counters of what was asked for and of what is below it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Stats {
+    /// Unix time, milliseconds.
+    pub timestamp_ms: u64,
+    /// Of a transport.
+    pub transport: Option<TransportStats>,
+    /// RTP streams.
+    pub streams: Vec<RtpStreamStats>,
+    /// Refusals of network input.
+    pub drops: DropCounters,
+    /// Other named counters.
+    pub counters: Vec<(&'static str, u64)>,
+}
+
+/// Counters of a transport. Bitrates in bit/s over the last second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransportStats {
+    /// All datagrams, as they came.
+    pub bytes_received: u64,
+    /// All datagrams, as they went.
+    pub bytes_sent: u64,
+    /// Datagrams received.
+    pub packets_received: u64,
+    /// Datagrams sent.
+    pub packets_sent: u64,
+    /// Of all datagrams.
+    pub receive_bitrate: u32,
+    /// Of all datagrams.
+    pub send_bitrate: u32,
+    /// RTP other than RTX, protected.
+    pub rtp_bytes_received: u64,
+    /// RTP other than RTX, protected.
+    pub rtp_bytes_sent: u64,
+    /// RTX, protected.
+    pub rtx_bytes_received: u64,
+    /// RTX, protected.
+    pub rtx_bytes_sent: u64,
+    /// ICE state.
+    pub ice_state: IceState,
+    /// DTLS state.
+    pub dtls_state: DtlsState,
+    /// Where media goes.
+    pub selected_tuple: Option<TupleAddrs>,
+}
+
+/// Counters of one RTP stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RtpStreamStats {
+    /// The producer or consumer.
+    pub object: ObjectId,
+    /// SSRC.
+    pub ssrc: u32,
+    /// SSRC of its RTX stream.
+    pub rtx_ssrc: Option<u32>,
+    /// RID, if signalled.
+    pub rid: Option<Rid>,
+    /// Received by us.
+    pub inbound: bool,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// The codec seen last.
+    pub codec: CodecKind,
+    /// Packets without retransmissions.
+    pub packets: u64,
+    /// Bytes without retransmissions.
+    pub bytes: u64,
+    /// Bit/s over the last second.
+    pub bitrate: u32,
+    /// RFC 3550, appendix A.3; negative with duplicates.
+    pub packets_lost: i64,
+    /// Of the last interval, in 1/256.
+    pub fraction_lost: u8,
+    /// In RTP clock units.
+    pub jitter: u32,
+    /// Too late, duplicate, or of no use.
+    pub packets_discarded: u64,
+    /// Sent again, or received as RTX.
+    pub packets_retransmitted: u64,
+    /// Losses that a retransmission repaired.
+    pub packets_repaired: u64,
+    /// NACK messages.
+    pub nack_count: u64,
+    /// Packets that they asked for.
+    pub nack_packet_count: u64,
+    /// PLI messages.
+    pub pli_count: u64,
+    /// FIR messages.
+    pub fir_count: u64,
+    /// Key frames.
+    pub key_frame_count: u64,
+    /// Milliseconds, where known.
+    pub round_trip_time_ms: Option<f32>,
+}
