@@ -33,84 +33,104 @@ impl Rng {
 
 /// One well-formed packet of each kind, and some that are well-formed by a hair.
 pub(crate) fn corpus() -> Vec<Vec<u8>> {
-    let mut all = Vec::new();
-    let mut add = |write: &dyn Fn(&mut [u8]) -> Result<usize, ParseError>| {
-        let mut buf = vec![0; 1500];
-        let len = write(&mut buf).unwrap();
-        buf.truncate(len);
-        all.push(buf);
-    };
-    let id = [7; 12];
-    let hmac: HmacSha1 = crate::fuzz::pretended_hmac;
-    add(&|buf| {
-        let builder = StunBuilder::new(buf, Class::Request, BINDING, &id)
-            .username(b"ours:theirs")
-            .priority(1 << 24);
+    let mut all: Vec<_> = STUN
+        .iter()
+        .chain(RTP)
+        .chain(RTCP)
+        .map(|write| written(*write))
+        .collect();
+    all.extend(RAW.iter().map(|bytes| bytes.to_vec()));
+    all
+}
+
+type Write = fn(&mut [u8]) -> Result<usize, ParseError>;
+
+fn written(write: Write) -> Vec<u8> {
+    let mut buf = vec![0; 1500];
+    let len = write(&mut buf).unwrap();
+    buf.truncate(len);
+    buf
+}
+
+const KEY: Option<(&[u8], HmacSha1)> = Some((b"key", crate::fuzz::pretended_hmac));
+const ID: [u8; 12] = [7; 12];
+
+const STUN: &[Write] = &[
+    |buf| {
+        let builder = StunBuilder::new(buf, Class::Request, BINDING, &ID).username(b"ours:theirs");
         builder
+            .priority(1 << 24)
             .ice_controlling(99)
             .use_candidate()
             .nomination(1)
-            .finish(Some((b"key", hmac)))
-    });
-    add(&|buf| {
+            .finish(KEY)
+    },
+    |buf| {
         let v4 = "192.0.2.1:4000".parse().unwrap();
-        StunBuilder::new(buf, Class::Success, BINDING, &id)
+        StunBuilder::new(buf, Class::Success, BINDING, &ID)
             .xor_mapped_address(v4)
-            .finish(Some((b"key", hmac)))
-    });
-    add(&|buf| {
+            .finish(KEY)
+    },
+    |buf| {
         let v6 = "[2001:db8::1]:4000".parse().unwrap();
         let builder =
-            StunBuilder::new(buf, Class::Error, BINDING, &id).error_code(487, "Role Conflict");
+            StunBuilder::new(buf, Class::Error, BINDING, &ID).error_code(487, "Role Conflict");
         builder
             .xor_mapped_address(v6)
             .unknown_attributes(&[0x77, 0x78])
             .ice_controlled(3)
             .finish(None)
-    });
-    let fields = RtpHeaderFields {
-        marker: true,
-        payload_type: 96,
-        sequence: 7,
-        timestamp: 8,
-        ssrc: 9,
-    };
-    add(&|buf| {
-        write_header(
-            buf,
-            &fields,
-            &[(1, b"0"), (2, b"hi"), (5, &[1, 2, 3]), (14, &[0; 16])],
-        )
-        .map(|len| len + 20)
-    });
-    add(&|buf| write_header(buf, &fields, &[(1, b""), (200, &[3; 40])]).map(|len| len + 5));
-    add(&|buf| {
-        let len = write_header(buf, &fields, &[])? + 8;
+    },
+];
+
+const FIELDS: RtpHeaderFields = RtpHeaderFields {
+    marker: true,
+    payload_type: 96,
+    sequence: 7,
+    timestamp: 8,
+    ssrc: 9,
+};
+
+const RTP: &[Write] = &[
+    |buf| {
+        let exts: [(u8, &[u8]); 4] = [(1, b"0"), (2, b"hi"), (5, &[1, 2, 3]), (14, &[0; 16])];
+        write_header(buf, &FIELDS, &exts).map(|len| len + 20)
+    },
+    |buf| write_header(buf, &FIELDS, &[(1, b""), (200, &[3; 40])]).map(|len| len + 5),
+    |buf| {
+        let len = write_header(buf, &FIELDS, &[])? + 8;
         buf[0] |= 0x20;
         buf[len - 1] = 8;
         Ok(len)
-    });
-    let block = ReportBlock {
-        ssrc: 5,
-        fraction_lost: 3,
-        cumulative_lost: -2,
-        highest_sequence: 1 << 17,
-        ..Default::default()
-    };
-    let report = SenderReport {
-        ssrc: 4,
-        ntp: NtpTime(6 << 33),
-        rtp_timestamp: 1,
-        packet_count: 2,
-        octet_count: 3,
-    };
-    add(&|buf| {
-        let len = report.write(buf, &[block; 3])?;
+    },
+];
+
+const BLOCK: ReportBlock = ReportBlock {
+    ssrc: 5,
+    fraction_lost: 3,
+    cumulative_lost: -2,
+    highest_sequence: 1 << 17,
+    jitter: 1,
+    last_sr: 2,
+    delay_since_last_sr: 3,
+};
+
+const RTCP: &[Write] = &[
+    |buf| {
+        let ntp = NtpTime(6 << 33);
+        let report = SenderReport {
+            ssrc: 4,
+            ntp,
+            rtp_timestamp: 1,
+            packet_count: 2,
+            octet_count: 3,
+        };
+        let len = report.write(buf, &[BLOCK; 3])?;
         let len = len + Sdes::write(&mut buf[len..], &[(4, b"cname"), (5, b"abc")])?;
         Ok(len + Bye::write(&mut buf[len..], &[4, 5], Some(b"gone"))?)
-    });
-    add(&|buf| {
-        let len = ReceiverReport { ssrc: 1 }.write(buf, &[block])?;
+    },
+    |buf| {
+        let len = ReceiverReport { ssrc: 1 }.write(buf, &[BLOCK])?;
         let len = len + Nack::write(&mut buf[len..], 1, 5, &[65_530, 65_531, 3, 40])?;
         let len = len
             + Pli {
@@ -128,8 +148,8 @@ pub(crate) fn corpus() -> Vec<Vec<u8>> {
                 }],
             )?;
         Ok(len + Remb::write(&mut buf[len..], 1, 2_500_000, &[5, 6])?)
-    });
-    add(&|buf| {
+    },
+    |buf| {
         let header = TransportCcHeader {
             base_sequence: 65_530,
             reference_time: -5,
@@ -139,29 +159,29 @@ pub(crate) fn corpus() -> Vec<Vec<u8>> {
             .map(|i| (i % 7 != 0).then_some(if i % 31 == 1 { -300 } else { i }))
             .collect();
         TransportCc::write(buf, &header, &deltas)
-    });
-    all.push(vec![
+    },
+];
+
+/// An extended report, and payloads of VP8, VP9, H.264, H.265 and AV1.
+const RAW: &[&[u8]] = &[
+    &[
         0x80, 207, 0, 4, 0, 0, 0, 1, 4, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8,
-    ]);
-    let payloads: [&[u8]; 12] = [
-        &[0x90, 0xf0, 0x92, 0x34, 0x56, 0x61, 0x00, 0x9d, 0x01, 0x2a],
-        &[0x90, 0xe0, 0x12, 0x34, 0x60, 0x01],
-        &[
-            0xfa, 0x81, 0x02, 0x15, 0x03, 0x04, 0x38, 1, 2, 3, 4, 5, 6, 7, 8, 2, 0x04, 0x02, 0x00,
-        ],
-        &[0x8a, 0x11, 0x18, 0, 1, 0, 1, 0x10, 0xff],
-        &[0x65, 1, 2, 3],
-        &[0x78, 0, 2, 0x67, 1, 0, 1, 0x68],
-        &[0x7c, 0x85, 1, 2],
-        &[0x60, 0x01, 0, 3, 0x42, 0x01, 9, 0, 2, 0x26, 0x01],
-        &[0x62, 0x01, 0x93, 1],
-        &[0x18, 0x0a, 0x0b],
-        &[0x38, 0x01, 0x0a, 0x02, 1, 2, 0x30],
-        &[0x48, 0x02, 0x0a, 0x0b, 0x81, 0x00, 0x30],
-    ];
-    all.extend(payloads.map(<[u8]>::to_vec));
-    all
-}
+    ],
+    &[0x90, 0xf0, 0x92, 0x34, 0x56, 0x61, 0x00, 0x9d, 0x01, 0x2a],
+    &[0x90, 0xe0, 0x12, 0x34, 0x60, 0x01],
+    &[
+        0xfa, 0x81, 0x02, 0x15, 0x03, 0x04, 0x38, 1, 2, 3, 4, 5, 6, 7, 8, 2, 0x04, 0x02, 0x00,
+    ],
+    &[0x8a, 0x11, 0x18, 0, 1, 0, 1, 0x10, 0xff],
+    &[0x65, 1, 2, 3],
+    &[0x78, 0, 2, 0x67, 1, 0, 1, 0x68],
+    &[0x7c, 0x85, 1, 2],
+    &[0x60, 0x01, 0, 3, 0x42, 0x01, 9, 0, 2, 0x26, 0x01],
+    &[0x62, 0x01, 0x93, 1],
+    &[0x18, 0x0a, 0x0b],
+    &[0x38, 0x01, 0x0a, 0x02, 1, 2, 0x30],
+    &[0x48, 0x02, 0x0a, 0x0b, 0x81, 0x00, 0x30],
+];
 
 /// A packet with something wrong.
 pub(crate) fn mutate(rng: &mut Rng, seed: &[u8]) -> Vec<u8> {
