@@ -1,0 +1,236 @@
+//! What the client is told and tells.
+
+use std::fmt;
+use std::time::Duration;
+
+use sfu_core::command::{CommandError, ErrorCode};
+
+use crate::ortc::{DtlsParameters, IceCandidate, IceParameters, MediaKind, Protocol, RtpCapabilities, RtpParameters};
+use crate::schema as fb;
+
+/// Id of a router, server, transport, producer or consumer, as on the wire. 0 is the engine.
+pub type Id = u64;
+
+/// A refused or failed request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientError {
+    /// The kind of mistake.
+    pub code: ErrorCode,
+    /// The offending field; empty if none.
+    pub field: String,
+    /// One sentence with the value and the remedy.
+    pub text: String,
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.field.is_empty() {
+            write!(f, "{:?}: {}", self.code, self.text)
+        } else {
+            write!(f, "{:?}: {}: {}", self.code, self.field, self.text)
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+impl From<CommandError> for ClientError {
+    fn from(error: CommandError) -> Self {
+        Self { code: error.code, field: error.field, text: error.text }
+    }
+}
+
+/// What happens in the engine without being asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// An object was closed as a consequence of something else.
+    Closed {
+        /// What was closed.
+        object: Id,
+        /// Why.
+        reason: fb::CloseReason,
+    },
+    /// ICE state of a transport.
+    IceState {
+        /// The transport.
+        transport: Id,
+        /// The new state.
+        state: fb::IceState,
+    },
+    /// Selected tuple of a transport.
+    IceSelectedTuple {
+        /// The transport.
+        transport: Id,
+        /// The tuple.
+        tuple: fb::TransportTupleT,
+    },
+    /// DTLS state of a transport.
+    DtlsState {
+        /// The transport.
+        transport: Id,
+        /// The new state.
+        state: fb::DtlsState,
+        /// Why it failed; empty otherwise.
+        reason: String,
+    },
+    /// The producer of a consumer was paused.
+    ProducerPaused {
+        /// The consumer.
+        consumer: Id,
+    },
+    /// The producer of a consumer was resumed.
+    ProducerResumed {
+        /// The consumer.
+        consumer: Id,
+    },
+    /// Telemetry events were dropped.
+    EventsLost {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ListenInfo {
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Local address.
+    pub ip: String,
+    /// Address or host name for candidates.
+    pub announced_address: Option<String>,
+    /// Also offer the local address.
+    pub expose_internal_ip: bool,
+    /// 0 takes any free port, or one of `port_range`.
+    pub port: u16,
+    /// First and last port.
+    pub port_range: Option<(u16, u16)>,
+    /// Keep an IPv6 socket from taking IPv4.
+    pub ipv6_only: bool,
+    /// Bytes; 0 is the default.
+    pub send_buffer_size: u32,
+    /// Bytes; 0 is the default.
+    pub recv_buffer_size: u32,
+}
+
+impl ListenInfo {
+    /// UDP on `ip` with any free port.
+    pub fn udp(ip: impl Into<String>) -> Self {
+        Self { ip: ip.into(), ..Self::default() }
+    }
+
+    pub(super) fn to_schema(&self) -> fb::ListenInfoT {
+        fb::ListenInfoT {
+            protocol: if self.protocol == Protocol::Tcp { fb::Protocol::tcp } else { fb::Protocol::udp },
+            ip: self.ip.clone(),
+            announced_address: self.announced_address.clone(),
+            expose_internal_ip: self.expose_internal_ip,
+            port: self.port,
+            port_range: self.port_range.map(|(min, max)| Box::new(fb::PortRangeT { min, max })),
+            ipv6_only: self.ipv6_only,
+            send_buffer_size: self.send_buffer_size,
+            recv_buffer_size: self.recv_buffer_size,
+        }
+    }
+}
+
+/// Where a WebRTC transport listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// On sockets of its own.
+    Own(Vec<ListenInfo>),
+    /// On a WebRTC server of the router's shard.
+    Server(Id),
+}
+
+/// Options of a WebRTC transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebRtcTransportOptions {
+    /// Where it listens.
+    pub listen: Listen,
+    /// `None` switches the consent check off.
+    pub ice_consent_timeout: Option<Duration>,
+    /// Bit/s; 0 is no bound.
+    pub max_incoming_bitrate: u32,
+}
+
+impl WebRtcTransportOptions {
+    /// The defaults, listening at `listen`.
+    pub fn new(listen: Listen) -> Self {
+        Self { listen, ice_consent_timeout: Some(Duration::from_secs(30)), max_incoming_bitrate: 0 }
+    }
+}
+
+/// Options of a producer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProduceOptions {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// What is sent.
+    pub rtp_parameters: RtpParameters,
+    /// Start paused.
+    pub paused: bool,
+    /// Least time between two key-frame requests upstream.
+    pub key_frame_request_delay: Duration,
+}
+
+/// Options of a consumer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConsumeOptions {
+    /// What to consume.
+    pub producer: Id,
+    /// What the peer is able to receive.
+    pub rtp_capabilities: RtpCapabilities,
+    /// Start paused.
+    pub paused: bool,
+    /// MID; absent is the next free number.
+    pub mid: Option<String>,
+    /// Absent: on for video, off for audio.
+    pub enable_rtx: Option<bool>,
+}
+
+/// A new router.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Router {
+    /// Its id.
+    pub id: Id,
+    /// What clients load.
+    pub rtp_capabilities: RtpCapabilities,
+}
+
+/// A new WebRTC transport.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WebRtcTransport {
+    /// Its id.
+    pub id: Id,
+    /// Credentials.
+    pub ice_parameters: IceParameters,
+    /// Candidates.
+    pub ice_candidates: Vec<IceCandidate>,
+    /// Fingerprints and role `auto`.
+    pub dtls_parameters: DtlsParameters,
+}
+
+/// A new producer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Producer {
+    /// Its id.
+    pub id: Id,
+    /// `simple` for now.
+    pub r#type: &'static str,
+}
+
+/// A new consumer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Consumer {
+    /// Its id.
+    pub id: Id,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// What the peer is to receive.
+    pub rtp_parameters: RtpParameters,
+    /// `simple` for now.
+    pub r#type: &'static str,
+    /// The producer is paused right now.
+    pub producer_paused: bool,
+}

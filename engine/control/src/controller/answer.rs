@@ -1,0 +1,168 @@
+//! From a shard's reply to the body of ours: what only the control floor knows is added, and what it has to remember
+//! is put into the registry.
+
+use sfu_core::command::{CommandError, ErrorCode, Reply};
+use sfu_core::stats::Dump;
+
+use super::{Controller, Pending};
+use crate::encode;
+use crate::ortc::{consumer, convert};
+use crate::registry::Consumer;
+use crate::schema as fb;
+
+type Answered = Result<fb::ReplyBodyT, CommandError>;
+
+/// A shard answered with something else than its command's documentation says: a bug on our side.
+fn mismatch() -> CommandError {
+    CommandError::new(ErrorCode::Internal, "", "the shard's reply does not belong to the request")
+}
+
+fn parameters(p: &crate::ortc::RtpParameters) -> Option<Box<fb::RtpParametersT>> {
+    Some(Box::new(convert::parameters_of_stream_to(p)))
+}
+
+impl Controller {
+    /// Completes a request that its shard carried out.
+    pub(super) fn finish(&mut self, shard: u8, pending: Pending, reply: Reply) -> Answered {
+        match (pending, reply) {
+            (Pending::Router { capabilities }, Reply::Created(id)) => {
+                let rtp_capabilities = Some(Box::new(convert::capabilities_to(&capabilities)));
+                self.registry.add_router(id, capabilities);
+                Ok(fb::ReplyBodyT::Created(Box::new(fb::CreatedT { id: id.to_u64(), rtp_capabilities })))
+            }
+            (Pending::Server, Reply::Created(id)) => {
+                self.registry.add_server(id);
+                Ok(fb::ReplyBodyT::Created(Box::new(fb::CreatedT { id: id.to_u64(), rtp_capabilities: None })))
+            }
+            (Pending::Transport { router, server }, Reply::WebRtcTransport(created)) => {
+                if self.registry.add_transport(created.id, router, server) {
+                    self.placement.add(shard);
+                }
+                Ok(fb::ReplyBodyT::WebRtcTransportCreated(Box::new(fb::WebRtcTransportCreatedT {
+                    id: created.id.to_u64(),
+                    ice_parameters: Some(Box::new(encode::ice_parameters(created.ice))),
+                    ice_candidates: Some(encode::ice_candidates(created.candidates)),
+                    dtls_parameters: Some(Box::new(encode::dtls_parameters(&created.fingerprints))),
+                })))
+            }
+            (Pending::Produce { transport, parameters, consumable }, Reply::Created(id)) => {
+                if self.registry.add_producer(id, transport, parameters, consumable) {
+                    self.placement.add(shard);
+                }
+                let created = fb::ProducerCreatedT { id: id.to_u64(), type_: fb::ProducerType::simple };
+                Ok(fb::ReplyBodyT::ProducerCreated(Box::new(created)))
+            }
+            (Pending::Consume { transport, producer, parameters: mut rtp, .. }, Reply::Consumer(created)) => {
+                consumer::complete(&mut rtp, created.ssrc, created.rtx_ssrc);
+                let kind = self.registry.producer(producer).map_or(fb::MediaKind::audio, |p| {
+                    convert::kind_to(p.consumable.kind)
+                });
+                let rtp_parameters = parameters(&rtp);
+                if self.registry.add_consumer(created.id, Consumer { transport, producer, parameters: rtp }) {
+                    self.placement.add(shard);
+                }
+                Ok(fb::ReplyBodyT::ConsumerCreated(Box::new(fb::ConsumerCreatedT {
+                    id: created.id.to_u64(),
+                    kind,
+                    rtp_parameters,
+                    type_: fb::ProducerType::simple,
+                    producer_paused: created.producer_paused,
+                })))
+            }
+            (Pending::Close { object }, Reply::Done) => {
+                self.forget(object);
+                Ok(fb::ReplyBodyT::Done(Box::default()))
+            }
+            (Pending::Plain { target }, reply) => self.plain(target, reply),
+            _ => Err(mismatch()),
+        }
+    }
+
+    fn plain(&self, target: u64, reply: Reply) -> Answered {
+        Ok(match reply {
+            Reply::Done => fb::ReplyBodyT::Done(Box::default()),
+            Reply::Connected(role) => {
+                fb::ReplyBodyT::Connected(Box::new(fb::ConnectedT { local_role: encode::dtls_role(Some(role)) }))
+            }
+            Reply::IceParameters(ice) => {
+                let ice_parameters = Some(Box::new(encode::ice_parameters(ice)));
+                fb::ReplyBodyT::IceRestarted(Box::new(fb::IceRestartedT { ice_parameters }))
+            }
+            Reply::Dump(dump) => self.dump(*dump),
+            Reply::Stats(stats) => fb::ReplyBodyT::StatsReport(Box::new(encode::stats_report(target, &stats))),
+            Reply::Created(_) | Reply::WebRtcTransport(_) | Reply::Consumer(_) => return Err(mismatch()),
+        })
+    }
+
+    fn dump(&self, dump: Dump) -> fb::ReplyBodyT {
+        match dump {
+            Dump::Shard(d) => fb::ReplyBodyT::ShardDump(Box::new(self.shard_dump(&d))),
+            Dump::WebRtcServer(d) => fb::ReplyBodyT::WebRtcServerDump(Box::new(encode::server_dump(&d))),
+            Dump::Router(d) => {
+                let capabilities = self.registry.router(d.id).map(|r| convert::capabilities_to(&r.capabilities));
+                fb::ReplyBodyT::RouterDump(Box::new(encode::router_dump(&d, capabilities)))
+            }
+            Dump::WebRtcTransport(d) => fb::ReplyBodyT::WebRtcTransportDump(Box::new(encode::transport_dump(d))),
+            Dump::Producer(d) => {
+                let mut out = encode::producer_dump(&d);
+                if let Some(known) = self.registry.producer(d.id) {
+                    out.rtp_parameters = parameters(&known.parameters);
+                    out.consumable_rtp_parameters = parameters(&known.consumable.parameters);
+                }
+                fb::ReplyBodyT::ProducerDump(Box::new(out))
+            }
+            Dump::Consumer(d) => {
+                let mut out = encode::consumer_dump(&d);
+                out.rtp_parameters = self.registry.consumer(d.id).and_then(|c| parameters(&c.parameters));
+                fb::ReplyBodyT::ConsumerDump(Box::new(out))
+            }
+        }
+    }
+
+    fn shard_dump(&self, dump: &sfu_core::stats::ShardDump) -> fb::ShardDumpT {
+        encode::shard_dump(dump, self.cpus.get(usize::from(dump.index)).copied().flatten())
+    }
+
+    /// One shard's part of an answer by all; the reply, if it was the last one.
+    pub(super) fn part(&mut self, key: u64, shard: u8, result: Result<Reply, CommandError>) -> Option<Vec<u8>> {
+        let dump = match &result {
+            Ok(Reply::Dump(dump)) => match &**dump {
+                Dump::Shard(dump) => Some(self.shard_dump(dump)),
+                _ => None,
+            },
+            _ => None,
+        };
+        let gathering = self.gatherings.get_mut(&key)?;
+        match (result, dump) {
+            (Ok(Reply::Dump(_)), Some(dump)) => gathering.shards.push(dump),
+            (Ok(Reply::Stats(stats)), _) => {
+                let report = encode::stats_report(0, &stats);
+                match &mut gathering.stats {
+                    Some(sum) => encode::add_stats(sum, report),
+                    None => gathering.stats = Some(report),
+                }
+            }
+            (Ok(_), _) => gathering.error = Some(mismatch()),
+            (Err(error), _) => {
+                let text = format!("shard {shard}: {}", error.text);
+                gathering.error = Some(CommandError { text, ..error });
+            }
+        }
+        gathering.waiting -= 1;
+        if gathering.waiting > 0 {
+            return None;
+        }
+        let mut done = self.gatherings.remove(&key)?;
+        self.requests.remove(&done.request);
+        let body = match (done.error, done.stats) {
+            (Some(error), _) => Err(error),
+            (None, Some(stats)) => Ok(fb::ReplyBodyT::StatsReport(Box::new(stats))),
+            (None, None) => {
+                done.shards.sort_by_key(|s| s.index);
+                let version = Some(env!("CARGO_PKG_VERSION").to_owned());
+                Ok(fb::ReplyBodyT::EngineDump(Box::new(fb::EngineDumpT { shards: Some(done.shards), version })))
+            }
+        };
+        Some(encode::reply(done.request, body))
+    }
+}

@@ -1,0 +1,233 @@
+//! The control floor without its threads: requests become commands for shards, and what shards say becomes messages.
+//!
+//! Told: decoded requests ([`Controller::accept`]) and the runtime's outputs ([`Controller::output`]). Tells: what to
+//! submit to which shard, and encoded messages, exactly one reply for each request accepted. Limits: requests in
+//! flight are bounded by the queues of the runtime. Left out: waiting, waking, locking ([`Engine`](crate::Engine)).
+
+mod answer;
+mod plan;
+mod request_values;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use sfu_core::command::{Command, CommandError, ErrorCode, Event, Reply};
+use sfu_runtime::{ListenInfo, Output, ShardRequest};
+use sfu_wire::id::ObjectId;
+
+use crate::decode::Request;
+use crate::encode;
+use crate::ortc::producer::Consumable;
+use crate::ortc::{RtpCapabilities, RtpParameters};
+use crate::placement::Placement;
+use crate::registry::Registry;
+use crate::schema as fb;
+
+/// What an accepted request leads to.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// It is answered already.
+    Answer(Vec<u8>),
+    /// Commands for shards; each has its token.
+    Dispatch(Vec<(u8, ShardRequest)>),
+}
+
+/// What is known of a command when its reply comes.
+#[derive(Debug)]
+enum Pending {
+    Router { capabilities: RtpCapabilities },
+    Server,
+    Transport { router: ObjectId, server: Option<ObjectId> },
+    Produce { transport: ObjectId, parameters: RtpParameters, consumable: Consumable },
+    Consume { transport: ObjectId, producer: ObjectId, mid: String, parameters: RtpParameters },
+    Close { object: ObjectId },
+    Plain { target: u64 },
+    Part { gathering: u64 },
+}
+
+#[derive(Debug)]
+struct InFlight {
+    /// The caller's id.
+    request: u64,
+    shard: u8,
+    pending: Pending,
+}
+
+/// A question to all shards.
+#[derive(Debug)]
+struct Gathering {
+    request: u64,
+    waiting: usize,
+    error: Option<CommandError>,
+    shards: Vec<fb::ShardDumpT>,
+    stats: Option<fb::StatsReportT>,
+}
+
+/// How a request is carried out.
+#[expect(clippy::large_enum_variant, reason = "a plan lives for one call on the stack")]
+enum Plan {
+    /// Here and now.
+    Answer(fb::ReplyBodyT),
+    /// By one shard.
+    One { shard: u8, listen: Vec<ListenInfo>, command: Command, pending: Pending },
+    /// By all shards.
+    All { command: Command },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Controller {
+    registry: Registry,
+    placement: Placement,
+    /// Core of each shard.
+    cpus: Vec<Option<usize>>,
+    in_flight: HashMap<u64, InFlight>,
+    gatherings: HashMap<u64, Gathering>,
+    /// Callers' ids in flight.
+    requests: HashSet<u64>,
+    next_token: u64,
+}
+
+impl Controller {
+    /// One entry for each shard: its core.
+    pub(crate) fn new(cpus: Vec<Option<usize>>) -> Self {
+        Self {
+            registry: Registry::default(),
+            placement: Placement::new(cpus.len()),
+            cpus,
+            in_flight: HashMap::new(),
+            gatherings: HashMap::new(),
+            requests: HashSet::new(),
+            next_token: 1,
+        }
+    }
+
+    /// Takes a request. The only refusal is that of an id in flight: a reply with that id could not be told from the
+    /// first one's. All other mistakes are answered by a reply.
+    pub(crate) fn accept(&mut self, request: Request) -> Result<Step, CommandError> {
+        let id = request.id;
+        if self.requests.contains(&id) {
+            let text = format!("request {id} is in flight; give each request an id of its own");
+            return Err(CommandError::new(ErrorCode::AlreadyExists, "id", text));
+        }
+        Ok(match self.plan(request) {
+            Err(error) => Step::Answer(encode::reply(id, Err(error))),
+            Ok(Plan::Answer(body)) => Step::Answer(encode::reply(id, Ok(body))),
+            Ok(Plan::One { shard, listen, command, pending }) => {
+                self.requests.insert(id);
+                let token = self.fly(id, shard, pending);
+                Step::Dispatch(vec![(shard, ShardRequest { token, listen, command })])
+            }
+            Ok(Plan::All { command }) => {
+                let shards: Vec<u8> = self.placement.alive().collect();
+                if shards.is_empty() {
+                    let error = CommandError::new(ErrorCode::Closed, "", "no shard is left");
+                    return Ok(Step::Answer(encode::reply(id, Err(error))));
+                }
+                self.requests.insert(id);
+                Step::Dispatch(self.gather(id, shards, &command))
+            }
+        })
+    }
+
+    fn fly(&mut self, request: u64, shard: u8, pending: Pending) -> u64 {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.in_flight.insert(token, InFlight { request, shard, pending });
+        token
+    }
+
+    fn gather(&mut self, request: u64, shards: Vec<u8>, command: &Command) -> Vec<(u8, ShardRequest)> {
+        let gathering = self.next_token;
+        let entry = Gathering { request, waiting: shards.len(), error: None, shards: Vec::new(), stats: None };
+        self.gatherings.insert(gathering, entry);
+        let one = |shard| {
+            let token = self.fly(request, shard, Pending::Part { gathering });
+            (shard, ShardRequest { token, listen: Vec::new(), command: command.clone() })
+        };
+        shards.into_iter().map(one).collect()
+    }
+
+    /// The first command of a request was not taken: the request never was.
+    pub(crate) fn withdraw(&mut self, token: u64) {
+        let Some(flight) = self.in_flight.remove(&token) else { return };
+        self.requests.remove(&flight.request);
+        if let Pending::Part { gathering } = flight.pending {
+            self.gatherings.remove(&gathering);
+            self.in_flight.retain(|_, f| !matches!(f.pending, Pending::Part { gathering: g } if g == gathering));
+        }
+        self.undo(flight.shard, &flight.pending);
+    }
+
+    /// Gives back what a command reserved that did not come to be.
+    fn undo(&mut self, shard: u8, pending: &Pending) {
+        match pending {
+            Pending::Consume { transport, mid, .. } => self.registry.release_mid(*transport, mid),
+            Pending::Router { .. } | Pending::Server => self.placement.take(shard, 1),
+            _ => {}
+        }
+    }
+
+    /// Takes what the runtime says; messages for the caller go to `out`.
+    pub(crate) fn output(&mut self, output: Output, out: &mut VecDeque<Vec<u8>>) {
+        match output {
+            Output::Reply { token, result } => out.extend(self.reply(token, result)),
+            Output::Event(event) => {
+                if let Event::Closed { object, .. } = &event {
+                    self.forget(*object);
+                }
+                out.push_back(encode::shard_event(event));
+            }
+            Output::ShardFailed { shard, text } => self.shard_failed(shard, &text, out),
+            Output::EventsLost(count) => out.push_back(encode::events_lost(count)),
+        }
+    }
+
+    /// A shard's reply; the message for the caller, if the request is complete by it.
+    pub(crate) fn reply(&mut self, token: u64, result: Result<Reply, CommandError>) -> Option<Vec<u8>> {
+        // A reply after the shard was given up: its request is answered.
+        let flight = self.in_flight.remove(&token)?;
+        if let Pending::Part { gathering } = flight.pending {
+            return self.part(gathering, flight.shard, result);
+        }
+        self.requests.remove(&flight.request);
+        let body = match result {
+            Ok(reply) => self.finish(flight.shard, flight.pending, reply),
+            Err(error) => {
+                self.undo(flight.shard, &flight.pending);
+                Err(error)
+            }
+        };
+        Some(encode::reply(flight.request, body))
+    }
+
+    fn forget(&mut self, object: ObjectId) {
+        let gone = self.registry.remove(object).len();
+        self.placement.take(object.shard(), gone);
+    }
+
+    fn shard_failed(&mut self, shard: u8, text: &str, out: &mut VecDeque<Vec<u8>>) {
+        self.placement.fail(shard);
+        let error = CommandError::new(ErrorCode::Closed, "", format!("shard {shard} failed: {text}"));
+        let tokens: Vec<u64> = self.in_flight.iter().filter(|(_, f)| f.shard == shard).map(|(t, _)| *t).collect();
+        for token in tokens {
+            out.extend(self.reply(token, Err(error.clone())));
+        }
+        for object in self.registry.remove_shard(shard) {
+            out.push_back(encode::closed(object, fb::CloseReason::shard_failed));
+        }
+    }
+
+    /// Answers all that is in flight.
+    pub(crate) fn fail_all(&mut self, error: &CommandError, out: &mut VecDeque<Vec<u8>>) {
+        let tokens: Vec<u64> = self.in_flight.keys().copied().collect();
+        for token in tokens {
+            out.extend(self.reply(token, Err(error.clone())));
+        }
+    }
+
+    /// Entries of all tables: zero when nothing lives and nothing is in flight.
+    #[cfg(test)]
+    pub(crate) fn footprint(&self) -> usize {
+        self.registry.footprint() + self.in_flight.len() + self.gatherings.len() + self.requests.len()
+    }
+}

@@ -1,0 +1,299 @@
+//! From a request to what is to be done: which object, which shard, which command.
+//!
+//! Told: decoded requests. Tells: a [`Plan`] or the error that the reply will carry. Checks the target first, then the
+//! values, then negotiates; nothing is reserved when it fails.
+
+use std::time::Duration;
+
+use sfu_core::command::{Command, CommandError, ErrorCode, Listen, RemoteDtls, WebRtcTransportOptions};
+use sfu_wire::id::{ObjectId, ObjectKind};
+
+use super::request_values as values;
+use super::{Controller, Pending, Plan};
+use crate::decode::Request;
+use crate::ortc::convert::{self, invalid};
+use crate::ortc::{self, capabilities, consumer, producer, validate};
+use crate::schema as fb;
+
+type Planned = Result<Plan, CommandError>;
+
+const TARGET: &str = "target";
+/// RFC 7675, section 5.1: consent lasts 30 s; twice that is the most that makes sense.
+const MAX_CONSENT_TIMEOUT_MS: u32 = 60_000;
+const MAX_KEY_FRAME_DELAY_MS: u32 = 60_000;
+
+fn missing(field: &str) -> CommandError {
+    invalid(field, "is missing; give it")
+}
+
+impl Controller {
+    pub(super) fn plan(&mut self, request: Request) -> Planned {
+        use fb::RequestBodyT as Body;
+        let target = request.target;
+        match request.body {
+            Body::CreateRouter(body) => self.create_router(target, *body),
+            Body::CreateWebRtcServer(body) => self.create_server(target, *body),
+            Body::CreateWebRtcTransport(body) => self.create_transport(target, *body),
+            Body::ConnectWebRtcTransport(body) => self.connect(target, *body),
+            Body::RestartIce(_) => {
+                let transport = self.object(target, &[ObjectKind::Transport])?;
+                Ok(plain(transport, Command::RestartIce { transport }))
+            }
+            Body::SetMaxIncomingBitrate(body) => {
+                let transport = self.object(target, &[ObjectKind::Transport])?;
+                Ok(plain(transport, Command::SetMaxIncomingBitrate { transport, bitrate: body.bitrate }))
+            }
+            Body::Produce(body) => self.produce(target, *body),
+            Body::Consume(body) => self.consume(target, *body),
+            Body::CanConsume(body) => self.can_consume(target, *body),
+            Body::GetRouterCapabilities(_) => self.router_capabilities(target),
+            Body::GetSupportedCapabilities(_) => {
+                engine(target)?;
+                Ok(capabilities_answer(&capabilities::supported()))
+            }
+            Body::Pause(_) => {
+                let object = self.object(target, &[ObjectKind::Producer, ObjectKind::Consumer])?;
+                Ok(plain(object, Command::Pause { object }))
+            }
+            Body::Resume(_) => {
+                let object = self.object(target, &[ObjectKind::Producer, ObjectKind::Consumer])?;
+                Ok(plain(object, Command::Resume { object }))
+            }
+            Body::RequestKeyFrame(_) => {
+                let consumer = self.object(target, &[ObjectKind::Consumer])?;
+                Ok(plain(consumer, Command::RequestKeyFrame { consumer }))
+            }
+            Body::Close(_) => {
+                let object = self.object(target, &ObjectKind::ALL)?;
+                Ok(one(object, Command::Close { object }, Pending::Close { object }))
+            }
+            Body::GetDump(_) if target == 0 => Ok(Plan::All { command: Command::DumpShard }),
+            Body::GetDump(_) => {
+                let object = self.object(target, &ObjectKind::ALL)?;
+                Ok(plain(object, Command::Dump { object }))
+            }
+            Body::GetStats(_) if target == 0 => Ok(Plan::All { command: Command::ShardStats }),
+            Body::GetStats(_) => {
+                let object = self.object(target, &ObjectKind::ALL)?;
+                Ok(plain(object, Command::Stats { object }))
+            }
+            Body::NONE => Err(CommandError::new(ErrorCode::Malformed, "body", "the request has no body")),
+        }
+    }
+
+    /// A living object of one of these kinds.
+    fn object(&self, target: u64, kinds: &[ObjectKind]) -> Result<ObjectId, CommandError> {
+        self.living(target, kinds, TARGET)
+    }
+
+    fn living(&self, value: u64, kinds: &[ObjectKind], field: &str) -> Result<ObjectId, CommandError> {
+        let id = ObjectId::from_u64(value);
+        let Some(kind) = id.kind() else { return Err(CommandError::not_found(field, id)) };
+        if !self.registry.contains(id) {
+            return Err(CommandError::not_found(field, id));
+        }
+        if !kinds.contains(&kind) {
+            let wanted: Vec<&str> = kinds.iter().map(|k| k.name()).collect();
+            let text = format!("{id} is a {}; give a {}", kind.name(), wanted.join(" or a "));
+            return Err(invalid(field, text));
+        }
+        Ok(id)
+    }
+
+    /// The shard that the caller wants, or the least loaded one.
+    fn place(&self, wanted: Option<u8>) -> Result<u8, CommandError> {
+        match wanted {
+            Some(shard) if !self.placement.exists(shard) => {
+                Err(invalid("shard", format!("{shard} is no shard; there are {}", self.cpus.len())))
+            }
+            Some(shard) if !self.placement.is_alive(shard) => {
+                Err(CommandError::new(ErrorCode::Closed, "shard", format!("shard {shard} has failed; give another")))
+            }
+            Some(shard) => Ok(shard),
+            None => self
+                .placement
+                .least_loaded()
+                .ok_or_else(|| CommandError::new(ErrorCode::Closed, "", "no shard is left; start a new engine")),
+        }
+    }
+
+    fn create_router(&mut self, target: u64, body: fb::CreateRouterT) -> Planned {
+        engine(target)?;
+        let codecs = convert::codec_capabilities_from(body.media_codecs, "media_codecs")?;
+        let capabilities = capabilities::router(&codecs)?;
+        let shard = self.place(body.shard)?;
+        self.placement.add(shard);
+        let pending = Pending::Router { capabilities };
+        Ok(Plan::One { shard, listen: Vec::new(), command: Command::CreateRouter, pending })
+    }
+
+    fn create_server(&mut self, target: u64, body: fb::CreateWebRtcServerT) -> Planned {
+        engine(target)?;
+        let listen = values::listen_infos(body.listen_infos.unwrap_or_default())?;
+        let shard = self.place(body.shard)?;
+        self.placement.add(shard);
+        Ok(Plan::One { shard, listen, command: Command::CreateWebRtcServer, pending: Pending::Server })
+    }
+
+    fn create_transport(&self, target: u64, body: fb::CreateWebRtcTransportT) -> Planned {
+        const SERVER: &str = "webrtc_server";
+        let router = self.object(target, &[ObjectKind::Router])?;
+        let infos = body.listen_infos.unwrap_or_default();
+        let (server, listen) = match (body.webrtc_server, infos.is_empty()) {
+            (0, true) => return Err(invalid("listen_infos", "is empty; give it or webrtc_server")),
+            (0, false) => (None, values::listen_infos(infos)?),
+            (_, false) => return Err(invalid(SERVER, "given together with listen_infos; give one of them")),
+            (server, true) => (Some(self.living(server, &[ObjectKind::WebRtcServer], SERVER)?), Vec::new()),
+        };
+        if let Some(server) = server
+            && server.shard() != router.shard()
+        {
+            let text = format!(
+                "{server} is on shard {}, the router on {}; give a server of the router's shard",
+                server.shard(),
+                router.shard()
+            );
+            return Err(invalid(SERVER, text));
+        }
+        let timeout = body.ice_consent_timeout_ms;
+        if timeout > MAX_CONSENT_TIMEOUT_MS {
+            let text = format!("{timeout}; give at most {MAX_CONSENT_TIMEOUT_MS}, or 0 for no check");
+            return Err(invalid("ice_consent_timeout_ms", text));
+        }
+        let options = WebRtcTransportOptions {
+            listen: server.map_or(Listen::Own, Listen::Server),
+            ice_consent_timeout: (timeout > 0).then(|| Duration::from_millis(u64::from(timeout))),
+            max_incoming_bitrate: body.max_incoming_bitrate,
+        };
+        let command = Command::CreateWebRtcTransport { router, options };
+        let pending = Pending::Transport { router, server };
+        Ok(Plan::One { shard: router.shard(), listen, command, pending })
+    }
+
+    fn connect(&self, target: u64, body: fb::ConnectWebRtcTransportT) -> Planned {
+        const FIELD: &str = "dtls_parameters";
+        let transport = self.object(target, &[ObjectKind::Transport])?;
+        let parameters = *body.dtls_parameters.ok_or_else(|| missing(FIELD))?;
+        let parameters = convert::dtls_parameters_from(parameters, FIELD)?;
+        let dtls: RemoteDtls = values::remote_dtls(&parameters, FIELD)?;
+        Ok(plain(transport, Command::ConnectWebRtcTransport { transport, dtls }))
+    }
+
+    fn produce(&self, target: u64, body: fb::ProduceT) -> Planned {
+        const FIELD: &str = "rtp_parameters";
+        let transport = self.object(target, &[ObjectKind::Transport])?;
+        let kind = convert::kind_from(body.kind, "kind")?;
+        let parameters = *body.rtp_parameters.ok_or_else(|| missing(FIELD))?;
+        let parameters = convert::parameters_of_stream_from(parameters, FIELD)?;
+        let delay = body.key_frame_request_delay_ms;
+        if delay > MAX_KEY_FRAME_DELAY_MS {
+            let text = format!("{delay}; give at most {MAX_KEY_FRAME_DELAY_MS}");
+            return Err(invalid("key_frame_request_delay_ms", text));
+        }
+        let offer = producer::Offer {
+            kind,
+            parameters: &parameters,
+            paused: body.paused,
+            key_frame_request_delay: Duration::from_millis(u64::from(delay)),
+            // The same for all producers of a transport, so that a peer may play them in sync.
+            default_cname: format!("{:016x}", transport.to_u64()),
+        };
+        let (config, consumable) = producer::negotiate(self.capabilities_of(transport)?, &offer)?;
+        let command = Command::Produce { transport, config: Box::new(config) };
+        Ok(one(transport, command, Pending::Produce { transport, parameters, consumable }))
+    }
+
+    /// Capabilities of a transport's router.
+    fn capabilities_of(&self, transport: ObjectId) -> Result<&ortc::RtpCapabilities, CommandError> {
+        let router = self.registry.transport(transport).and_then(|t| self.registry.router(t.router));
+        router.map(|r| &r.capabilities).ok_or_else(|| CommandError::not_found(TARGET, transport))
+    }
+
+    fn peer_capabilities(capabilities: Option<Box<fb::RtpCapabilitiesT>>) -> Result<ortc::RtpCapabilities, CommandError> {
+        const FIELD: &str = "rtp_capabilities";
+        let capabilities = *capabilities.ok_or_else(|| missing(FIELD))?;
+        let capabilities = convert::capabilities_from(capabilities, FIELD)?;
+        validate::capabilities(&capabilities, FIELD)?;
+        Ok(capabilities)
+    }
+
+    /// A producer of this router.
+    fn producer_of(&self, value: u64, router: ObjectId) -> Result<ObjectId, CommandError> {
+        const FIELD: &str = "producer";
+        let id = self.living(value, &[ObjectKind::Producer], FIELD)?;
+        let transport = self.registry.producer(id).and_then(|p| self.registry.transport(p.transport));
+        match transport {
+            Some(transport) if transport.router == router => Ok(id),
+            Some(_) => Err(invalid(FIELD, format!("{id} is a producer of another router; give one of {router}"))),
+            None => Err(CommandError::not_found(FIELD, id)),
+        }
+    }
+
+    fn consume(&mut self, target: u64, body: fb::ConsumeT) -> Planned {
+        let transport = self.object(target, &[ObjectKind::Transport])?;
+        let Some(router) = self.registry.transport(transport).map(|t| t.router) else {
+            return Err(CommandError::not_found(TARGET, transport));
+        };
+        let producer = self.producer_of(body.producer, router)?;
+        let capabilities = Self::peer_capabilities(body.rtp_capabilities)?;
+        if let Some(mid) = &body.mid {
+            validate::mid(mid, "mid")?;
+        }
+        let mid = self.registry.reserve_mid(transport, body.mid.as_deref())?;
+        let wish = consumer::Wish {
+            producer,
+            capabilities: &capabilities,
+            mid: &mid,
+            paused: body.paused,
+            enable_rtx: body.enable_rtx,
+        };
+        let entry = self.registry.producer(producer).ok_or_else(|| CommandError::not_found("producer", producer));
+        match entry.and_then(|entry| consumer::negotiate(&entry.consumable, &wish)) {
+            Ok((config, parameters)) => {
+                let command = Command::Consume { transport, config: Box::new(config) };
+                Ok(one(transport, command, Pending::Consume { transport, producer, mid, parameters }))
+            }
+            Err(error) => {
+                self.registry.release_mid(transport, &mid);
+                Err(error)
+            }
+        }
+    }
+
+    fn can_consume(&self, target: u64, body: fb::CanConsumeT) -> Planned {
+        let router = self.object(target, &[ObjectKind::Router])?;
+        let id = self.producer_of(body.producer, router)?;
+        let capabilities = Self::peer_capabilities(body.rtp_capabilities)?;
+        let known = self.registry.producer(id).ok_or_else(|| CommandError::not_found("producer", id))?;
+        let can_consume = consumer::can_consume(&known.consumable, &capabilities);
+        Ok(Plan::Answer(fb::ReplyBodyT::CanConsumeResult(Box::new(fb::CanConsumeResultT { can_consume }))))
+    }
+
+    fn router_capabilities(&self, target: u64) -> Planned {
+        let id = self.object(target, &[ObjectKind::Router])?;
+        let router = self.registry.router(id).ok_or_else(|| CommandError::not_found(TARGET, id))?;
+        Ok(capabilities_answer(&router.capabilities))
+    }
+}
+
+fn engine(target: u64) -> Result<(), CommandError> {
+    match target {
+        0 => Ok(()),
+        _ => Err(invalid(TARGET, format!("{target:#x}; this request goes to the engine, give 0"))),
+    }
+}
+
+fn capabilities_answer(capabilities: &ortc::RtpCapabilities) -> Plan {
+    let rtp_capabilities = Some(Box::new(convert::capabilities_to(capabilities)));
+    Plan::Answer(fb::ReplyBodyT::RouterCapabilities(Box::new(fb::RouterCapabilitiesT { rtp_capabilities })))
+}
+
+/// By the object's shard.
+fn one(object: ObjectId, command: Command, pending: Pending) -> Plan {
+    Plan::One { shard: object.shard(), listen: Vec::new(), command, pending }
+}
+
+/// By the object's shard, with nothing to remember.
+fn plain(object: ObjectId, command: Command) -> Plan {
+    one(object, command, Pending::Plain { target: object.to_u64() })
+}

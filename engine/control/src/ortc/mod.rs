@@ -1,0 +1,17 @@
+//! ORTC: the dictionaries that browsers' clients speak, their validation, and the negotiation between a router and
+//! its publishers and subscribers.
+//!
+//! Told: RTP capabilities and parameters. Tells: router capabilities, consumable parameters, consumer parameters, and
+//! the numbers that a shard needs. Limits: [`limits`]. Leaves out: SDP, and producers of several encodings.
+
+pub mod capabilities;
+pub mod codec;
+pub mod consumer;
+pub mod convert;
+pub mod h264;
+pub mod limits;
+pub mod producer;
+pub mod types;
+pub mod validate;
+
+pub use types::*;

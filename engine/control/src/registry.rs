@@ -1,0 +1,228 @@
+//! What the control floor remembers of living objects: capabilities, parameters, MIDs in use, and who is below whom.
+//!
+//! Told: replies and closings as they pass on their way to the caller. Tells: lookups for negotiation and dumps. An
+//! object is in here from its reply to its closing, so nothing a caller may know is missing. Limits: those of the
+//! shards, which refuse before this grows.
+
+use std::collections::{HashMap, HashSet};
+
+use sfu_core::command::{CommandError, ErrorCode};
+use sfu_wire::id::ObjectId;
+
+use crate::ortc::producer::Consumable;
+use crate::ortc::{RtpCapabilities, RtpParameters};
+
+#[derive(Debug)]
+pub(crate) struct Router {
+    pub(crate) capabilities: RtpCapabilities,
+    transports: HashSet<ObjectId>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Transport {
+    pub(crate) router: ObjectId,
+    server: Option<ObjectId>,
+    producers: HashSet<ObjectId>,
+    consumers: HashSet<ObjectId>,
+    /// MIDs of consumers, those under way included.
+    mids: HashSet<String>,
+    next_mid: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Producer {
+    pub(crate) transport: ObjectId,
+    pub(crate) parameters: RtpParameters,
+    pub(crate) consumable: Consumable,
+    consumers: HashSet<ObjectId>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub(crate) transport: ObjectId,
+    pub(crate) producer: ObjectId,
+    pub(crate) parameters: RtpParameters,
+}
+
+/// All that lives.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    routers: HashMap<ObjectId, Router>,
+    servers: HashSet<ObjectId>,
+    transports: HashMap<ObjectId, Transport>,
+    producers: HashMap<ObjectId, Producer>,
+    consumers: HashMap<ObjectId, Consumer>,
+}
+
+impl Registry {
+    pub(crate) fn contains(&self, id: ObjectId) -> bool {
+        self.routers.contains_key(&id)
+            || self.servers.contains(&id)
+            || self.transports.contains_key(&id)
+            || self.producers.contains_key(&id)
+            || self.consumers.contains_key(&id)
+    }
+
+    pub(crate) fn router(&self, id: ObjectId) -> Option<&Router> {
+        self.routers.get(&id)
+    }
+
+    pub(crate) fn transport(&self, id: ObjectId) -> Option<&Transport> {
+        self.transports.get(&id)
+    }
+
+    pub(crate) fn producer(&self, id: ObjectId) -> Option<&Producer> {
+        self.producers.get(&id)
+    }
+
+    pub(crate) fn consumer(&self, id: ObjectId) -> Option<&Consumer> {
+        self.consumers.get(&id)
+    }
+
+    pub(crate) fn add_router(&mut self, id: ObjectId, capabilities: RtpCapabilities) {
+        self.routers.insert(id, Router { capabilities, transports: HashSet::new() });
+    }
+
+    pub(crate) fn add_server(&mut self, id: ObjectId) {
+        self.servers.insert(id);
+    }
+
+    /// False if the router is gone meanwhile, and the transport with it; likewise below.
+    pub(crate) fn add_transport(&mut self, id: ObjectId, router: ObjectId, server: Option<ObjectId>) -> bool {
+        if server.is_some_and(|server| !self.servers.contains(&server)) {
+            return false;
+        }
+        let Some(parent) = self.routers.get_mut(&router) else { return false };
+        parent.transports.insert(id);
+        let transport = Transport {
+            router,
+            server,
+            producers: HashSet::new(),
+            consumers: HashSet::new(),
+            mids: HashSet::new(),
+            next_mid: 0,
+        };
+        self.transports.insert(id, transport);
+        true
+    }
+
+    pub(crate) fn add_producer(
+        &mut self,
+        id: ObjectId,
+        transport: ObjectId,
+        parameters: RtpParameters,
+        consumable: Consumable,
+    ) -> bool {
+        let Some(parent) = self.transports.get_mut(&transport) else { return false };
+        parent.producers.insert(id);
+        self.producers.insert(id, Producer { transport, parameters, consumable, consumers: HashSet::new() });
+        true
+    }
+
+    /// The MID in `parameters` must have been reserved.
+    pub(crate) fn add_consumer(&mut self, id: ObjectId, consumer: Consumer) -> bool {
+        let Some(transport) = self.transports.get_mut(&consumer.transport) else { return false };
+        let Some(producer) = self.producers.get_mut(&consumer.producer) else {
+            // The consumer went with its producer.
+            if let Some(mid) = &consumer.parameters.mid {
+                transport.mids.remove(mid);
+            }
+            return false;
+        };
+        transport.consumers.insert(id);
+        producer.consumers.insert(id);
+        self.consumers.insert(id, consumer);
+        true
+    }
+
+    /// Takes a MID of a transport: the wanted one, or the next free number.
+    pub(crate) fn reserve_mid(&mut self, transport: ObjectId, wanted: Option<&str>) -> Result<String, CommandError> {
+        let Some(transport_entry) = self.transports.get_mut(&transport) else {
+            return Err(CommandError::not_found("target", transport));
+        };
+        let mid = match wanted {
+            Some(mid) => mid.to_owned(),
+            None => loop {
+                let mid = transport_entry.next_mid.to_string();
+                transport_entry.next_mid = transport_entry.next_mid.wrapping_add(1);
+                if !transport_entry.mids.contains(&mid) {
+                    break mid;
+                }
+            },
+        };
+        if !transport_entry.mids.insert(mid.clone()) {
+            let text = format!("{mid:?} is used by another consumer of the transport; give another or none");
+            return Err(CommandError::new(ErrorCode::AlreadyExists, "mid", text));
+        }
+        Ok(mid)
+    }
+
+    pub(crate) fn release_mid(&mut self, transport: ObjectId, mid: &str) {
+        if let Some(transport) = self.transports.get_mut(&transport) {
+            transport.mids.remove(mid);
+        }
+    }
+
+    /// Removes an object and all below it; tells what went, the object itself first. Removing twice is harmless.
+    pub(crate) fn remove(&mut self, id: ObjectId) -> Vec<ObjectId> {
+        let mut removed = Vec::new();
+        self.remove_into(id, &mut removed);
+        removed
+    }
+
+    // The tree is four levels deep: router, transport, producer, consumer.
+    fn remove_into(&mut self, id: ObjectId, removed: &mut Vec<ObjectId>) {
+        if let Some(router) = self.routers.remove(&id) {
+            removed.push(id);
+            router.transports.into_iter().for_each(|t| self.remove_into(t, removed));
+        } else if self.servers.remove(&id) {
+            removed.push(id);
+            let of_server = self.transports.iter().filter(|(_, t)| t.server == Some(id));
+            let of_server: Vec<ObjectId> = of_server.map(|(id, _)| *id).collect();
+            of_server.into_iter().for_each(|t| self.remove_into(t, removed));
+        } else if let Some(transport) = self.transports.remove(&id) {
+            removed.push(id);
+            if let Some(router) = self.routers.get_mut(&transport.router) {
+                router.transports.remove(&id);
+            }
+            transport.producers.into_iter().for_each(|p| self.remove_into(p, removed));
+            transport.consumers.into_iter().for_each(|c| self.remove_into(c, removed));
+        } else if let Some(producer) = self.producers.remove(&id) {
+            removed.push(id);
+            if let Some(transport) = self.transports.get_mut(&producer.transport) {
+                transport.producers.remove(&id);
+            }
+            producer.consumers.into_iter().for_each(|c| self.remove_into(c, removed));
+        } else if let Some(consumer) = self.consumers.remove(&id) {
+            removed.push(id);
+            if let Some(producer) = self.producers.get_mut(&consumer.producer) {
+                producer.consumers.remove(&id);
+            }
+            if let Some(transport) = self.transports.get_mut(&consumer.transport) {
+                transport.consumers.remove(&id);
+                if let Some(mid) = &consumer.parameters.mid {
+                    transport.mids.remove(mid);
+                }
+            }
+        }
+    }
+
+    /// Removes all of a shard.
+    pub(crate) fn remove_shard(&mut self, shard: u8) -> Vec<ObjectId> {
+        let tops = self.routers.keys().chain(self.servers.iter()).filter(|id| id.shard() == shard);
+        let tops: Vec<ObjectId> = tops.copied().collect();
+        let mut removed = Vec::new();
+        tops.into_iter().for_each(|id| self.remove_into(id, &mut removed));
+        removed
+    }
+
+    /// Entries of all kinds, links and MIDs: what a leak would show in.
+    #[cfg(test)]
+    pub(crate) fn footprint(&self) -> usize {
+        let routers = self.routers.values().map(|r| 1 + r.transports.len()).sum::<usize>();
+        let links = |t: &Transport| 1 + t.producers.len() + t.consumers.len() + t.mids.len();
+        let transports = self.transports.values().map(links).sum::<usize>();
+        let producers = self.producers.values().map(|p| 1 + p.consumers.len()).sum::<usize>();
+        routers + self.servers.len() + transports + producers + self.consumers.len()
+    }
+}
