@@ -484,3 +484,7 @@ impl Answer<'_> {
 #[cfg(test)]
 #[path = "ice_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "ice_life_tests.rs"]
+mod life_tests;

@@ -1,31 +1,32 @@
+//! Connectivity checks: which are believed, what they change, what is answered.
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sfu_wire::net::SocketId;
 
 use super::*;
-use crate::testing::Random;
 
-const START: Time = Time::from_millis(5_000);
-const SECOND: Duration = Duration::from_secs(1);
-const OLD: (&str, &str) = ("oldufrag", "old password of some length");
-const NEW: (&str, &str) = ("newufrag", "new password of some length");
+pub(super) const START: Time = Time::from_millis(5_000);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const OLD: (&str, &str) = ("oldufrag", "old password of some length");
+pub(super) const NEW: (&str, &str) = ("newufrag", "new password of some length");
 
-fn credentials((ufrag, password): (&str, &str)) -> IceCredentials {
+pub(super) fn credentials((ufrag, password): (&str, &str)) -> IceCredentials {
     IceCredentials::new(ufrag, password)
 }
 
-fn agent() -> IceAgent {
+pub(super) fn agent() -> IceAgent {
     IceAgent::new(START, credentials(OLD), IceConfig::default())
 }
 
-fn tuple(port: u16) -> Tuple {
+pub(super) fn tuple(port: u16) -> Tuple {
     Tuple::new(
         SocketId(1),
         SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), port),
     )
 }
 
-fn tuple6(port: u16) -> Tuple {
+pub(super) fn tuple6(port: u16) -> Tuple {
     Tuple::new(
         SocketId(1),
         SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port),
@@ -33,19 +34,19 @@ fn tuple6(port: u16) -> Tuple {
 }
 
 /// What a test changes in a good request.
-struct Check {
-    credentials: (&'static str, &'static str),
-    username: Option<Vec<u8>>,
-    key: Option<&'static str>,
-    class: Class,
-    method: u16,
-    nominate: bool,
-    nomination: Option<u32>,
-    controlled: bool,
-    extra: Vec<(u16, Vec<u8>)>,
+pub(super) struct Check {
+    pub(super) credentials: (&'static str, &'static str),
+    pub(super) username: Option<Vec<u8>>,
+    pub(super) key: Option<&'static str>,
+    pub(super) class: Class,
+    pub(super) method: u16,
+    pub(super) nominate: bool,
+    pub(super) nomination: Option<u32>,
+    pub(super) controlled: bool,
+    pub(super) extra: Vec<(u16, Vec<u8>)>,
 }
 
-fn check() -> Check {
+pub(super) fn check() -> Check {
     Check {
         credentials: OLD,
         username: None,
@@ -59,14 +60,14 @@ fn check() -> Check {
     }
 }
 
-fn nominating() -> Check {
+pub(super) fn nominating() -> Check {
     Check {
         nominate: true,
         ..check()
     }
 }
 
-fn renominating(value: u32) -> Check {
+pub(super) fn renominating(value: u32) -> Check {
     Check {
         nomination: Some(value),
         ..check()
@@ -74,7 +75,7 @@ fn renominating(value: u32) -> Check {
 }
 
 impl Check {
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let mut buffer = [0u8; 1500];
         let (ufrag, password) = self.credentials;
         let username = self
@@ -104,7 +105,7 @@ impl Check {
     }
 }
 
-fn give(
+pub(super) fn give(
     agent: &mut IceAgent,
     now: Time,
     tuple: Tuple,
@@ -120,7 +121,7 @@ fn give(
     (input.verdict, reply[..input.reply_len].to_vec())
 }
 
-fn accept(agent: &mut IceAgent, now: Time, tuple: Tuple, check: &Check) {
+pub(super) fn accept(agent: &mut IceAgent, now: Time, tuple: Tuple, check: &Check) {
     let (verdict, reply) = give(agent, now, tuple, &check.bytes());
     assert_eq!(verdict, Ok(()));
     let reply = StunMessage::parse(&reply).expect("reply");
@@ -131,7 +132,13 @@ fn accept(agent: &mut IceAgent, now: Time, tuple: Tuple, check: &Check) {
     assert!(reply.check_integrity(check.credentials.1.as_bytes(), hmac_sha1));
 }
 
-fn refuse(agent: &mut IceAgent, now: Time, tuple: Tuple, bytes: &[u8], reason: DropReason) {
+pub(super) fn refuse(
+    agent: &mut IceAgent,
+    now: Time,
+    tuple: Tuple,
+    bytes: &[u8],
+    reason: DropReason,
+) {
     let before = format!("{agent:?}");
     assert_eq!(give(agent, now, tuple, bytes), (Err(reason), Vec::new()));
     assert_eq!(
@@ -141,7 +148,7 @@ fn refuse(agent: &mut IceAgent, now: Time, tuple: Tuple, bytes: &[u8], reason: D
     );
 }
 
-fn events(agent: &mut IceAgent) -> Vec<IceEvent> {
+pub(super) fn events(agent: &mut IceAgent) -> Vec<IceEvent> {
     std::iter::from_fn(|| agent.poll_event()).collect()
 }
 
@@ -228,7 +235,7 @@ fn row_004_integrity_and_fingerprint_decide() {
 }
 
 /// Adds FINGERPRINT to a message whose attributes end here, by way of the builder's arithmetic.
-fn with_fingerprint(message: Vec<u8>) -> Vec<u8> {
+pub(super) fn with_fingerprint(message: Vec<u8>) -> Vec<u8> {
     let mut buffer = [0u8; 1500];
     let id: [u8; 12] = message[8..20].try_into().expect("id");
     let mut builder = StunBuilder::new(&mut buffer, Class::Request, BINDING, &id);
@@ -452,300 +459,4 @@ fn row_010_a_controlled_peer_is_told_to_switch() {
         (agent.state(), agent.tuples().count(), events(&mut agent)),
         (IceState::New, 0, vec![])
     );
-}
-
-#[test]
-fn row_011_old_credentials_hold_until_the_new_ones_are_used_and_not_longer() {
-    let mut agent = agent();
-    let old = nominating();
-    accept(&mut agent, START, tuple(1), &old);
-    agent.restart(credentials(NEW));
-    assert_eq!(agent.local(), &credentials(NEW));
-    assert_eq!(agent.previous(), Some(&credentials(OLD)));
-    assert!(agent.knows_username(b"oldufrag:x") && agent.knows_username(b"newufrag:x"));
-    accept(&mut agent, START + SECOND, tuple(1), &old);
-    assert_eq!(agent.selected(), Some(tuple(1)), "data goes on meanwhile");
-    events(&mut agent);
-    accept(
-        &mut agent,
-        START + SECOND,
-        tuple(2),
-        &Check {
-            credentials: NEW,
-            ..nominating()
-        },
-    );
-    assert_eq!(agent.previous(), None);
-    assert!(!agent.knows_username(b"oldufrag:x"));
-    assert_eq!(events(&mut agent), [IceEvent::Selected(tuple(2))]);
-    refuse(
-        &mut agent,
-        START + SECOND,
-        tuple(1),
-        &old.bytes(),
-        DropReason::StunUnauthenticated,
-    );
-    refuse(
-        &mut agent,
-        START + SECOND,
-        tuple(9),
-        &old.bytes(),
-        DropReason::StunUnauthenticated,
-    );
-}
-
-#[test]
-fn row_011_a_second_restart_keeps_the_credentials_that_are_in_use() {
-    let mut agent = agent();
-    accept(&mut agent, START, tuple(1), &check());
-    agent.restart(credentials(("middle", "never used by anybody")));
-    agent.restart(credentials(NEW));
-    assert!(agent.knows_username(b"oldufrag:x") && !agent.knows_username(b"middle:x"));
-    accept(&mut agent, START, tuple(1), &check());
-    accept(
-        &mut agent,
-        START,
-        tuple(1),
-        &Check {
-            credentials: NEW,
-            ..check()
-        },
-    );
-    assert!(!agent.knows_username(b"oldufrag:x"));
-}
-
-#[test]
-fn a_restart_lets_nomination_values_begin_anew() {
-    let mut agent = agent();
-    accept(&mut agent, START, tuple(1), &renominating(100));
-    agent.restart(credentials(NEW));
-    accept(
-        &mut agent,
-        START,
-        tuple(2),
-        &Check {
-            credentials: NEW,
-            ..renominating(1)
-        },
-    );
-    assert_eq!(agent.selected(), Some(tuple(2)));
-}
-
-#[test]
-fn row_013_silence_of_thirty_seconds_disconnects() {
-    let mut agent = agent();
-    accept(&mut agent, START, tuple(1), &nominating());
-    accept(&mut agent, START + SECOND * 10, tuple(1), &check());
-    events(&mut agent);
-    let end = START + SECOND * 40;
-    assert_eq!(agent.next_timeout(), Some(end));
-    agent.handle_timeout(Time::from_nanos(end.as_nanos() - 1));
-    assert_eq!(agent.state(), IceState::Completed);
-    agent.handle_timeout(end);
-    assert_eq!(
-        events(&mut agent),
-        [
-            IceEvent::TupleRemoved(tuple(1)),
-            IceEvent::State(IceState::Disconnected)
-        ]
-    );
-    assert_eq!(
-        (
-            agent.selected(),
-            agent.next_timeout(),
-            agent.tuples().count()
-        ),
-        (None, None, 0)
-    );
-}
-
-#[test]
-fn row_013_unsigned_traffic_is_no_consent() {
-    let mut agent = agent();
-    accept(&mut agent, START, tuple(1), &nominating());
-    let forged = Check {
-        key: Some("wrong"),
-        ..nominating()
-    };
-    for second in 1..30 {
-        give(
-            &mut agent,
-            START + SECOND * second,
-            tuple(1),
-            &forged.bytes(),
-        )
-        .0
-        .expect_err("forged");
-    }
-    agent.handle_timeout(START + SECOND * 30);
-    assert_eq!(agent.state(), IceState::Disconnected);
-}
-
-#[test]
-fn an_expired_tuple_is_not_revived_by_the_same_credentials() {
-    let mut agent = agent();
-    accept(&mut agent, START, tuple(1), &nominating());
-    let late = START + SECOND * 31;
-    // Nobody has called the timeout: the request itself comes too late.
-    let (verdict, reply) = give(&mut agent, late, tuple(1), &nominating().bytes());
-    assert_eq!(
-        (verdict, reply.len()),
-        (Err(DropReason::StunUnauthenticated), 0)
-    );
-    assert_eq!(agent.state(), IceState::Disconnected);
-    // Another address of the same peer may connect, and so may the old one after a restart.
-    accept(&mut agent, late, tuple(2), &check());
-    assert_eq!(agent.state(), IceState::Connected);
-    agent.restart(credentials(NEW));
-    accept(
-        &mut agent,
-        late,
-        tuple(1),
-        &Check {
-            credentials: NEW,
-            ..nominating()
-        },
-    );
-    assert_eq!(
-        (agent.state(), agent.selected()),
-        (IceState::Completed, Some(tuple(1)))
-    );
-}
-
-#[test]
-fn the_memory_of_expired_tuples_is_bounded_and_closes_when_full() {
-    let mut agent = agent();
-    let mut now = START;
-    for port in 0..MAX_EXPIRED as u16 {
-        accept(&mut agent, now, tuple(1000 + port), &check());
-        now += SECOND * 31;
-        agent.handle_timeout(now);
-    }
-    assert_eq!(
-        give(&mut agent, now, tuple(7), &check().bytes()).0,
-        Err(DropReason::StunUnauthenticated)
-    );
-    agent.restart(credentials(NEW));
-    accept(
-        &mut agent,
-        now,
-        tuple(7),
-        &Check {
-            credentials: NEW,
-            ..check()
-        },
-    );
-}
-
-#[test]
-fn when_the_selected_tuple_falls_silent_the_freshest_takes_over() {
-    let mut agent = agent();
-    accept(&mut agent, START, tuple(1), &nominating());
-    accept(&mut agent, START + SECOND * 20, tuple(2), &check());
-    accept(&mut agent, START + SECOND * 25, tuple(3), &check());
-    events(&mut agent);
-    agent.handle_timeout(START + SECOND * 30);
-    assert_eq!(
-        events(&mut agent),
-        [
-            IceEvent::TupleRemoved(tuple(1)),
-            IceEvent::Selected(tuple(3))
-        ]
-    );
-}
-
-#[test]
-fn without_consent_timeout_nothing_expires() {
-    let mut agent = IceAgent::new(
-        START,
-        credentials(OLD),
-        IceConfig {
-            consent_timeout: None,
-        },
-    );
-    accept(&mut agent, START, tuple(1), &check());
-    assert_eq!(agent.next_timeout(), None);
-    agent.handle_timeout(Time::MAX);
-    accept(&mut agent, START + SECOND * 10_000, tuple(1), &check());
-}
-
-#[test]
-fn h30_bytes_out_never_exceed_bytes_in() {
-    let (mut bytes_in, mut bytes_out, mut unsigned_out) = (0, 0, 0);
-    for to in [tuple(1), tuple6(1)] {
-        for check in [
-            check(),
-            nominating(),
-            Check {
-                controlled: true,
-                ..check()
-            },
-            renominating(1),
-        ] {
-            let mut agent = agent();
-            let bytes = check.bytes();
-            bytes_in += bytes.len();
-            bytes_out += give(&mut agent, START, to, &bytes).1.len();
-            let unsigned = with_fingerprint(bytes[..bytes.len() - 32].to_vec());
-            unsigned_out += give(&mut agent, START, to, &unsigned).1.len();
-        }
-        // The smallest request that can be signed: user name only.
-        let mut buffer = [0u8; 200];
-        let len = StunBuilder::new(&mut buffer, Class::Request, BINDING, b"transaction!")
-            .username(b"oldufrag:x")
-            .finish(Some((OLD.1.as_bytes(), hmac_sha1)))
-            .expect("room");
-        bytes_in += len;
-        bytes_out += give(&mut agent(), START, to, &buffer[..len]).1.len();
-    }
-    assert!(
-        bytes_out <= bytes_in && bytes_out > 0,
-        "{bytes_out} out, {bytes_in} in"
-    );
-    assert_eq!(unsigned_out, 0);
-}
-
-#[test]
-fn a_reply_buffer_that_is_too_small_gives_no_reply() {
-    let mut agent = agent();
-    let bytes = check().bytes();
-    let message = StunMessage::parse(&bytes).expect("well-formed");
-    let input = agent.handle_binding(START, tuple(1), &message, &mut [0; 10]);
-    assert_eq!(
-        input,
-        IceInput {
-            reply_len: 0,
-            verdict: Ok(())
-        }
-    );
-}
-
-#[test]
-fn generated_credentials_are_long_legal_and_different() {
-    struct Counting(Random);
-    impl RngCore for Counting {
-        fn next_u32(&mut self) -> u32 {
-            self.0.next() as u32
-        }
-        fn next_u64(&mut self) -> u64 {
-            self.0.next()
-        }
-        fn fill_bytes(&mut self, bytes: &mut [u8]) {
-            bytes
-                .iter_mut()
-                .for_each(|byte| *byte = self.0.next() as u8);
-        }
-    }
-    let mut random = Counting(Random::new(1));
-    let (a, b) = (
-        IceCredentials::generate(&mut random),
-        IceCredentials::generate(&mut random),
-    );
-    assert_ne!(a, b);
-    assert_eq!(
-        (a.username_fragment.len(), a.password.len()),
-        (UFRAG_LEN, PASSWORD_LEN)
-    );
-    assert!(a.password.bytes().all(|byte| ICE_CHARS.contains(&byte)));
-    assert!(!format!("{a:?}").contains(&a.password));
 }

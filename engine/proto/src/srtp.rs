@@ -326,6 +326,15 @@ impl SrtpReceiver {
         self.streams.len()
     }
 
+    /// True if the library itself keeps a stream for this SSRC.
+    #[cfg(test)]
+    fn library_knows(&self, ssrc: u32) -> bool {
+        let mut roc = 0;
+        // SAFETY: the session is live and the pointer valid.
+        let status = unsafe { ffi::srtp_get_stream_roc(self.session.0.as_ptr(), ssrc, &mut roc) };
+        status == ffi::srtp_err_status_t_srtp_err_status_ok
+    }
+
     /// Notes that a packet of `ssrc` verified. A new SSRC beyond the limit replaces the one that has been
     /// silent for longest: only the peer itself can bring that about, so only its own packets could be
     /// replayed then.
@@ -462,6 +471,10 @@ impl SrtpSender {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "srtp_oracle_tests.rs"]
+mod oracle;
 
 #[cfg(test)]
 #[path = "srtp_tests.rs"]

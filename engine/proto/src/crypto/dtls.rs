@@ -6,7 +6,7 @@
 //! [`DtlsEvent`]s; keys are handed out once, after the certificate matched, and never otherwise.
 //!
 //! Limits: see `budget` for what a handshake may hold; [`HANDSHAKE_TIME`] from its first record to its
-//! end; [`MAX_OUTGOING`] datagrams and [`MAX_EVENTS`] events wait for the caller. Datagrams are as large as
+//! end; `pipe::MAX_OUTGOING` datagrams and [`MAX_EVENTS`] events wait for the caller. Datagrams are as large as
 //! `mtu` allows (RFC 6347, section 4.1.1.1).
 //!
 //! RFCs: 6347 (DTLS 1.2; 4.2.4 for retransmission), 5764 (use_srtp, exporter), 5705, 7627 (extended master
@@ -16,32 +16,26 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use openssl::error::ErrorStack;
-use openssl::ssl::{
-    ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslRef,
-    SslSessionCacheMode, SslStream, SslVerifyMode, SslVersion,
-};
+use openssl::ssl::{ErrorCode, Ssl, SslRef, SslStream};
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::time::Time;
 
-use super::budget::{HandshakeBudget, MAX_MESSAGE, RECORD_HEADER, Record};
-use super::certificate::{Certificate, matches_any, reason};
+use super::budget::{HandshakeBudget, RECORD_HEADER, Record};
+use super::certificate::{matches_any, reason};
+use super::context::{DtlsContext, DtlsError};
 use super::ffi;
 use super::fingerprint::Fingerprint;
+use super::pipe::Pipe;
 use crate::keys::{KeyMaterial, SrtpKeys, SrtpProfile, erase};
 
 /// From the first record of a handshake to its end.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
 /// The first wait before a flight is sent again; it doubles.
 pub const FIRST_RETRANSMIT: Duration = Duration::from_millis(50);
-/// The longest datagram that we send by default: fits an IPv6 minimum link with tunnels.
-pub const DEFAULT_MTU: usize = 1200;
-/// Datagrams that wait for the caller; the largest flight has a quarter of that.
-pub const MAX_OUTGOING: usize = 64;
 /// Events that wait for the caller; application data beyond is dropped.
 pub const MAX_EVENTS: usize = 256;
 
@@ -49,11 +43,6 @@ pub const MAX_EVENTS: usize = 256;
 const MAX_HELD: usize = 2;
 /// The longest record worth holding: a Finished has 40 bytes of content.
 const MAX_HELD_LEN: usize = 512;
-/// Forward secrecy and AEAD only; RFC 8827 requires the first.
-const CIPHERS: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:\
-    ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:\
-    ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
-const GROUPS: &str = "X25519:P-256:P-384";
 /// RFC 5764, section 4.2.
 const EXPORTER_LABEL: &str = "EXTRACTOR-dtls_srtp";
 /// The library's name of the state in which encrypted records can be read.
@@ -91,24 +80,6 @@ pub enum DtlsState {
     Closed,
 }
 
-/// The TLS library refused a configuration: no memory, no entropy, unusable certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DtlsError(String);
-
-impl fmt::Display for DtlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DTLS: {}", self.0)
-    }
-}
-
-impl std::error::Error for DtlsError {}
-
-impl From<ErrorStack> for DtlsError {
-    fn from(stack: ErrorStack) -> Self {
-        Self(reason(&stack))
-    }
-}
-
 /// What a session tells.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DtlsEvent {
@@ -130,108 +101,6 @@ impl fmt::Debug for DtlsEvent {
             Self::Closed => f.write_str("Closed"),
             Self::ApplicationData(data) => write!(f, "ApplicationData({} bytes)", data.len()),
         }
-    }
-}
-
-/// What all sessions of a shard share: certificate, profiles, cipher suites.
-#[derive(Clone)]
-pub struct DtlsContext {
-    context: SslContext,
-    mtu: u32,
-}
-
-impl fmt::Debug for DtlsContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DtlsContext(mtu {})", self.mtu)
-    }
-}
-
-impl DtlsContext {
-    /// `profiles` in our order of preference; `mtu` is the longest datagram that sessions send, at least
-    /// 256 and at most 1400 bytes.
-    pub fn new(
-        certificate: &Certificate,
-        profiles: &[SrtpProfile],
-        mtu: usize,
-    ) -> Result<Self, DtlsError> {
-        Self::customised(certificate, profiles, mtu, |_| Ok(()))
-    }
-
-    /// [`DtlsContext::new`] with a last word on the builder, by which tests make odd peers.
-    fn customised(
-        certificate: &Certificate,
-        profiles: &[SrtpProfile],
-        mtu: usize,
-        last_word: impl FnOnce(&mut SslContextBuilder) -> Result<(), ErrorStack>,
-    ) -> Result<Self, DtlsError> {
-        let mut builder = SslContext::builder(SslMethod::dtls())?;
-        builder.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
-        builder.set_max_proto_version(Some(SslVersion::DTLS1_2))?;
-        builder.set_options(
-            SslOptions::NO_QUERY_MTU
-                | SslOptions::NO_RENEGOTIATION
-                | SslOptions::NO_TICKET
-                | SslOptions::NO_COMPRESSION
-                | SslOptions::CIPHER_SERVER_PREFERENCE,
-        );
-        builder.set_mode(SslMode::RELEASE_BUFFERS);
-        builder.set_session_cache_mode(SslSessionCacheMode::OFF);
-        builder.set_cipher_list(CIPHERS)?;
-        builder.set_groups_list(GROUPS)?;
-        builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
-        ffi::accept_any_chain(&mut builder);
-        ffi::limit_certificates(&mut builder, MAX_MESSAGE);
-        let names: Vec<&str> = profiles
-            .iter()
-            .map(|profile| profile.openssl_name())
-            .collect();
-        builder.set_tlsext_use_srtp(&names.join(":"))?;
-        let (x509, key) = certificate.to_native()?;
-        builder.set_certificate(&x509)?;
-        builder.set_private_key(&key)?;
-        last_word(&mut builder)?;
-        Ok(Self {
-            context: builder.build(),
-            mtu: mtu.clamp(256, 1400) as u32,
-        })
-    }
-}
-
-/// The datagram BIO: one record in, whole datagrams out.
-#[derive(Debug, Default)]
-struct Pipe {
-    /// The record that the library is to read next.
-    incoming: Vec<u8>,
-    /// Datagrams for the caller.
-    outgoing: VecDeque<Vec<u8>>,
-    /// Datagrams written since the session last looked.
-    written: usize,
-}
-
-impl Read for Pipe {
-    /// A datagram is read whole or not at all, so what does not fit is lost, as with a socket.
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.incoming.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let len = self.incoming.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&self.incoming[..len]);
-        self.incoming.clear();
-        Ok(len)
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, datagram: &[u8]) -> io::Result<usize> {
-        if self.outgoing.len() < MAX_OUTGOING && !datagram.is_empty() {
-            self.outgoing.push_back(datagram.to_vec());
-            self.written += 1;
-        }
-        Ok(datagram.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -656,3 +525,7 @@ fn export_keys(ssl: &SslRef, role: DtlsRole) -> Option<SrtpKeys> {
 #[cfg(test)]
 #[path = "dtls_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "dtls_refusal_tests.rs"]
+mod refusal_tests;

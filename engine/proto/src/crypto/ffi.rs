@@ -98,3 +98,13 @@ pub(super) fn limit_certificates(context: &mut SslContextBuilder, bytes: usize) 
         );
     }
 }
+
+/// Asks for a renegotiation: what a peer might do to us.
+#[cfg(test)]
+pub(super) fn renegotiate(ssl: &SslRef) -> bool {
+    unsafe extern "C" {
+        fn SSL_renegotiate(ssl: *mut SSL) -> c_int;
+    }
+    // SAFETY: the pointer is that of a live session.
+    unsafe { SSL_renegotiate(ssl.as_ptr()) == 1 }
+}

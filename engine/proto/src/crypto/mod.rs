@@ -6,12 +6,15 @@
 
 mod budget;
 pub mod certificate;
+pub mod context;
 pub mod dtls;
 mod ffi;
 pub mod fingerprint;
 pub mod hmac;
+mod pipe;
 
 pub use crate::keys::{KeyMaterial, SrtpKeys, SrtpProfile};
 pub use certificate::{Certificate, CertificateError};
-pub use dtls::{DtlsContext, DtlsError, DtlsEvent, DtlsRole, DtlsSession, DtlsState};
+pub use context::{DtlsContext, DtlsError};
+pub use dtls::{DtlsEvent, DtlsRole, DtlsSession, DtlsState};
 pub use fingerprint::{Fingerprint, FingerprintAlgorithm};
