@@ -136,7 +136,13 @@ impl Shard {
         if routed.learned {
             self.learn(now, id, &view, &routed.route);
         }
-        self.forward(now, arrival, &routed.route, bytes, &view)
+        let verdict = self.forward(now, arrival, &routed.route, bytes, &view);
+        if verdict == Err(DropReason::RtpUnroutable) && !routed.learned {
+            // A signalled SSRC that others had taken the place of goes on.
+            self.learn(now, id, &view, &routed.route);
+            return self.forward(now, arrival, &routed.route, bytes, &view);
+        }
+        verdict
     }
 
     /// Binds a learned SSRC to its stream, and forgets the one that it replaces.
