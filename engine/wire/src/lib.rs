@@ -36,4 +36,6 @@ pub mod stun;
 pub mod time;
 
 #[cfg(test)]
+mod oracle_tests;
+#[cfg(test)]
 mod testing;
