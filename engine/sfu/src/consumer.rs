@@ -13,6 +13,10 @@
 //! Left out: layers (only the first encoding is followed), pacing.
 
 mod packet;
+#[cfg(test)]
+pub(crate) mod rig;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::time::Duration;

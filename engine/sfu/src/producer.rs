@@ -8,6 +8,8 @@
 //! Left out: layers. All encodings are received and reported on; consumers follow the first one.
 
 mod encoding;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -1,0 +1,206 @@
+use sfu_wire::rtcp::{Packets, RtcpPacket};
+use sfu_wire::rtp::RtpView;
+use sfu_wire::time::NtpTime;
+
+use super::*;
+use crate::consumer::rig::*;
+
+fn only<'a>(told: &'a [String], prefix: &str) -> Vec<&'a String> {
+    told.iter().filter(|t| t.starts_with(prefix)).collect()
+}
+
+#[test]
+fn what_cannot_be_received_is_refused() {
+    for change in [
+        |c: &mut ProducerConfig| c.codecs.clear(),
+        |c: &mut ProducerConfig| c.encodings.clear(),
+        |c: &mut ProducerConfig| c.encodings = vec![c.encodings[0].clone(); MAX_ENCODINGS + 1],
+    ] {
+        let mut config = producer_config(CodecKind::Opus);
+        change(&mut config);
+        let rig = Rig::new(CodecKind::Opus);
+        let result = Producer::new(Time::ZERO, rig.producer.id(), rig.producer.transport(), config);
+        assert_eq!(result.err().map(|e| e.code), Some(ErrorCode::InvalidArgument));
+    }
+}
+
+#[test]
+fn losses_are_asked_for_and_repairs_counted() {
+    let mut rig = Rig::new(CodecKind::Vp8);
+    rig.key(10).unwrap();
+    rig.media(13).unwrap();
+    assert_eq!(only(&rig.told(), "NACK"), Vec::<&String>::new(), "it may be out of order");
+    rig.advance(10);
+    assert_eq!(only(&rig.told(), "NACK"), ["NACK [11, 12]"]);
+    assert!(rig.producer.next_timeout().is_some());
+    rig.repair(1, 11, false).unwrap();
+    rig.advance(150);
+    assert_eq!(only(&rig.told(), "NACK"), ["NACK [12]"]);
+    rig.media(12).unwrap();
+    rig.advance(150);
+    assert_eq!(only(&rig.told(), "NACK"), Vec::<&String>::new());
+    let stats = &rig.producer.stats(rig.now)[0];
+    assert_eq!((stats.nack_count, stats.nack_packet_count, stats.packets_repaired), (2, 3, 1));
+    assert_eq!((stats.ssrc, stats.rtx_ssrc, stats.inbound), (SSRC, Some(RTX_SSRC), true));
+}
+
+#[test]
+fn what_is_given_up_needs_a_key_frame() {
+    let mut rig = Rig::new(CodecKind::Vp8);
+    rig.key(10).unwrap();
+    rig.media(12).unwrap();
+    let mut told = Vec::new();
+    for _ in 0..300 {
+        rig.advance(10);
+        told.extend(rig.told());
+    }
+    assert_eq!(only(&told, "NACK").len(), 10);
+    assert!(!only(&told, "PLI").is_empty());
+}
+
+#[test]
+fn feedback_that_was_not_negotiated_is_not_sent() {
+    let mut config = producer_config(CodecKind::Vp8);
+    config.codecs[0].feedback = crate::config::Feedback { fir: true, ..Default::default() };
+    let mut rig = Rig::with(config, consumer_config(CodecKind::Vp8));
+    rig.key(10).unwrap();
+    rig.media(12).unwrap();
+    rig.advance(20);
+    rig.producer.request_key_frame(rig.now);
+    assert_eq!(rig.told().iter().filter(|t| !t.starts_with("RR") && *t != "SDES").collect::<Vec<_>>(), ["FIR [1]"]);
+    rig.key(13).unwrap();
+    rig.advance(1_000);
+    rig.producer.request_key_frame(rig.now);
+    assert_eq!(only(&rig.told(), "FIR"), ["FIR [2]"], "a new request has a new number");
+    let mut config = producer_config(CodecKind::Vp8);
+    config.codecs[0].feedback = crate::config::Feedback::default();
+    let mut rig = Rig::with(config, consumer_config(CodecKind::Vp8));
+    rig.key(10).unwrap();
+    rig.media(12).unwrap();
+    rig.producer.request_key_frame(rig.now);
+    rig.advance(20);
+    assert_eq!(only(&rig.told(), "NACK").len() + only(&rig.told(), "PLI").len(), 0);
+}
+
+#[test]
+fn reports_come_about_once_a_second_with_a_name() {
+    let mut rig = Rig::new(CodecKind::Opus);
+    assert_eq!(rig.producer.next_timeout(), None, "there is nothing to report on");
+    let mut reports = 0;
+    for seq in 0..2_000u16 {
+        rig.media(seq).unwrap();
+        rig.advance(10);
+        for told in rig.told().chunks(2) {
+            assert_eq!(told, ["RR 1", "SDES"]);
+            reports += 1;
+        }
+    }
+    assert!((14..=28).contains(&reports), "{reports}");
+}
+
+#[test]
+fn without_reduced_size_feedback_comes_behind_a_report() {
+    let mut config = producer_config(CodecKind::Vp8);
+    config.reduced_size_rtcp = false;
+    let mut rig = Rig::with(config, consumer_config(CodecKind::Vp8));
+    rig.key(10).unwrap();
+    rig.advance(600);
+    rig.told();
+    rig.producer.request_key_frame(rig.now);
+    let mut buf = [0u8; 1200];
+    let len = rig.producer.poll_rtcp(rig.now, &mut buf).unwrap();
+    let packets: Vec<_> = Packets::new(&buf[..len], false).unwrap().flatten().collect();
+    assert!(matches!(packets[..], [RtcpPacket::ReceiverReport(..), RtcpPacket::Sdes(_), RtcpPacket::Pli(_)]), "{packets:?}");
+}
+
+#[test]
+fn row_041_upstream_requests_keep_the_configured_distance() {
+    let mut config = producer_config(CodecKind::Vp8);
+    config.key_frame_request_delay = Duration::from_secs(3);
+    let mut rig = Rig::with(config, consumer_config(CodecKind::Vp8));
+    rig.key(10).unwrap();
+    let mut at = Vec::new();
+    for ms in 0..20_000u64 {
+        rig.advance(1);
+        rig.producer.request_key_frame(rig.now);
+        if rig.told().iter().any(|t| t.starts_with("PLI")) {
+            at.push(ms);
+        }
+        if ms % 100 == 0 {
+            rig.key(100 + (ms / 100) as u16).unwrap();
+        }
+    }
+    assert!(at.len() >= 5 && at.windows(2).all(|w| w[1] - w[0] >= 3_000), "{at:?}");
+}
+
+#[test]
+fn a_paused_producer_counts_and_reports_but_forwards_and_asks_nothing() {
+    let mut rig = Rig::new(CodecKind::Vp8);
+    rig.producer.pause(rig.now);
+    rig.producer.request_key_frame(rig.now);
+    for seq in 0..100 {
+        rig.advance(20);
+        assert_eq!(rig.key(seq), Err(DropReason::ProducerPaused));
+    }
+    let told = rig.told();
+    assert!(only(&told, "PLI").is_empty() && !only(&told, "RR 1").is_empty(), "{told:?}");
+    assert_eq!(rig.producer.stats(rig.now)[0].packets, 100);
+}
+
+#[test]
+fn row_039_a_goodbye_counts_only_for_own_streams() {
+    let mut rig = Rig::new(CodecKind::Vp8);
+    let first = rig.key(1).unwrap();
+    rig.media(5).unwrap();
+    assert!(!rig.producer.handle_bye(rig.now, 0x7777));
+    rig.advance(20);
+    assert_eq!(only(&rig.told(), "NACK").len(), 1);
+    assert!(rig.producer.handle_bye(rig.now, SSRC));
+    assert!(rig.producer.handle_bye(rig.now, RTX_SSRC));
+    rig.advance(2_000);
+    let told = rig.told();
+    assert!(only(&told, "NACK").is_empty() && only(&told, "PLI").is_empty(), "nobody is left to ask");
+    assert_eq!(rig.media(6).unwrap().seq(), first.seq().wrapping_add(5), "and if it goes on after all, so do we");
+}
+
+#[test]
+fn sender_reports_of_others_change_nothing() {
+    let mut rig = Rig::new(CodecKind::Opus);
+    let report = SenderReport { ssrc: 0x7777, ntp: NtpTime(1 << 40), ..SenderReport::default() };
+    assert!(!rig.producer.handle_sender_report(rig.now, &report));
+    let report = SenderReport { ssrc: SSRC, ntp: NtpTime(1 << 40), ..SenderReport::default() };
+    assert!(rig.producer.handle_sender_report(rig.now, &report));
+    assert_eq!(rig.producer.source_clock(), None, "nothing was received yet, so there is no line");
+}
+
+#[test]
+fn streams_found_by_mid_or_rid_are_bound_when_their_ssrc_is_known() {
+    let mut config = producer_config(CodecKind::Vp8);
+    config.encodings[0] = crate::config::EncodingConfig::default();
+    let mut rig = Rig::with(config, consumer_config(CodecKind::Vp8));
+    assert_eq!(rig.key(1), Err(DropReason::RtpUnroutable));
+    let slot = |rtx| StreamSlot { encoding: 0, rtx };
+    assert_eq!(rig.producer.bind_ssrc(rig.now, slot(false), SSRC), None);
+    assert_eq!(rig.producer.bind_ssrc(rig.now, slot(true), RTX_SSRC), None);
+    assert_eq!(rig.producer.bind_ssrc(rig.now, StreamSlot { encoding: 9, rtx: false }, 5), None);
+    assert_eq!(rig.producer.ssrcs().collect::<Vec<_>>(), [(SSRC, slot(false)), (RTX_SSRC, slot(true))]);
+    rig.key(1).unwrap();
+    rig.media(3).unwrap();
+    rig.repair(1, 2, false).unwrap();
+}
+
+#[test]
+fn malformed_vp8_is_left_out_without_a_gap() {
+    let mut rig = Rig::new(CodecKind::Vp8);
+    let first = rig.key(1).unwrap();
+    assert_eq!(rig.send(&In { payload: vec![0x90], ..rig.input(2, false) }), Err(DropReason::RtpPayload));
+    assert_eq!(rig.media(3).unwrap().seq(), first.seq().wrapping_add(1));
+}
+
+#[test]
+fn a_packet_of_nobody_is_not_taken() {
+    let mut rig = Rig::new(CodecKind::Opus);
+    let bytes = In { ssrc: 5, ..rig.input(1, false) }.bytes();
+    let view = RtpView::parse(&bytes).unwrap();
+    assert_eq!(rig.producer.handle_rtp(rig.now, rig.now, &bytes, &view).err(), Some(DropReason::RtpUnroutable));
+}
