@@ -1,0 +1,89 @@
+//! After warm-up the way of a media packet allocates nothing: real SRTP in, one producer, many
+//! consumers, real SRTP out.
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use sfu_core::testing::world::{OPUS, VP8, World, rtp, vp8_frame};
+
+/// Counts allocations while it is told to.
+struct Counting;
+
+static COUNTING: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+fn count() {
+    if COUNTING.load(Ordering::Relaxed) {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call is handed to the system's allocator as it came; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps `alloc`'s contract, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `System` with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: `pointer` came from `System` with this layout; the caller vouches for `size`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Sends `packets` of audio and video; answers how many datagrams came out, and how often memory was
+/// asked for meanwhile.
+fn turn(world: &mut World, alice: usize, first: u16, packets: u16) -> (usize, u64) {
+    let (now, socket, from) = (world.now, world.members[alice].socket, world.members[alice].peer.addr());
+    let mut datagrams = Vec::new();
+    for n in first..first + packets {
+        let peer = &mut world.members[alice].peer;
+        peer.send_rtp(&rtp(OPUS, 5, n, u32::from(n) * 960, &[], &[1; 100]));
+        peer.send_rtp(&rtp(VP8, 7, n, u32::from(n) * 3_000, &[], &vp8_frame(n == 0, n)));
+        datagrams.extend(std::iter::from_fn(|| peer.poll_transmit()));
+    }
+    let mut out = 0;
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    COUNTING.store(true, Ordering::Relaxed);
+    for (n, datagram) in datagrams.iter_mut().enumerate() {
+        let now = now + Duration::from_millis(10 * n as u64);
+        world.shard.handle_datagram(now, now, socket, from, datagram);
+        world.shard.handle_timeout(now);
+        out += world.shard.outbox().transmits().len();
+        world.shard.outbox().clear();
+    }
+    COUNTING.store(false, Ordering::Relaxed);
+    world.now = now + Duration::from_millis(10 * datagrams.len() as u64);
+    (out, ALLOCATIONS.load(Ordering::Relaxed) - before)
+}
+
+#[test]
+fn a_media_packet_allocates_nothing_after_warm_up() {
+    let mut world = World::new(60);
+    let router = world.router();
+    let alice = world.join(router);
+    let (audio, video) = (world.produce_audio(alice, 5), world.produce_video(alice, 7));
+    for _ in 0..20 {
+        let member = world.join(router);
+        world.consume(member, audio);
+        world.consume(member, video);
+    }
+    world.settle();
+    // Warm-up: until the history of retransmissions has been filled and emptied once.
+    turn(&mut world, alice, 0, 1_000);
+    let (out, allocations) = turn(&mut world, alice, 1_000, 200);
+    assert!(out >= 400 * 20, "{out} datagrams");
+    assert_eq!(allocations, 0, "for {out} datagrams");
+}
