@@ -222,9 +222,7 @@ impl DtlsSession {
             return Err(DropReason::DtlsBudget);
         }
         if !self.held.iter().any(|held| held == record.bytes) {
-            self.held
-                .try_push(record.bytes.to_vec())
-                .map_err(|_| DropReason::DtlsBudget)?;
+            self.held.try_push(record.bytes.to_vec()).map_err(|_| DropReason::DtlsBudget)?;
         }
         Ok(())
     }
@@ -243,16 +241,9 @@ impl DtlsSession {
     /// library ends the session for such a one, although anybody can forge it (RFC 6347, section 4.1.2.7
     /// wants invalid records ignored).
     fn feed_encrypted(&mut self, now: Time, record: &[u8]) -> Result<(), DropReason> {
-        let cipher = self
-            .stream
-            .as_ref()
-            .and_then(|stream| stream.ssl().current_cipher());
+        let cipher = self.stream.as_ref().and_then(|stream| stream.ssl().current_cipher());
         let implicit_nonce = cipher.is_some_and(|cipher| cipher.name().contains("CHACHA20"));
-        let overhead = if implicit_nonce {
-            TAG
-        } else {
-            EXPLICIT_NONCE + TAG
-        };
+        let overhead = if implicit_nonce { TAG } else { EXPLICIT_NONCE + TAG };
         if record.len() < RECORD_HEADER + overhead {
             return Err(DropReason::Dtls);
         }
@@ -272,9 +263,7 @@ impl DtlsSession {
 
     /// True while the library waits for the peer's Finished.
     fn keys_changed(&self) -> bool {
-        self.stream
-            .as_ref()
-            .is_some_and(|stream| stream.ssl().state_string_long() == STATE_KEYS_CHANGED)
+        self.stream.as_ref().is_some_and(|stream| stream.ssl().state_string_long() == STATE_KEYS_CHANGED)
     }
 
     fn is_past_handshake(&self) -> bool {
@@ -288,6 +277,7 @@ impl DtlsSession {
 
     /// Lets the library work until it wants more input.
     fn drive(&mut self, now: Time) {
+        forget_errors();
         if self.state == DtlsState::Handshaking {
             let Some(stream) = &mut self.stream else {
                 return;
@@ -340,10 +330,7 @@ impl DtlsSession {
         let (Some(stream), Some(fingerprints)) = (&self.stream, &self.fingerprints) else {
             return;
         };
-        let der = stream
-            .ssl()
-            .peer_certificate()
-            .and_then(|certificate| certificate.to_der().ok());
+        let der = stream.ssl().peer_certificate().and_then(|certificate| certificate.to_der().ok());
         if !der.is_some_and(|der| matches_any(&der, fingerprints)) {
             return self.fail("certificate matches no signalled fingerprint".to_owned());
         }
@@ -360,6 +347,7 @@ impl DtlsSession {
     /// Reads what the peer sent after the handshake, and notices its end.
     fn read_data(&mut self) {
         let mut buffer = [0u8; MAX_PLAINTEXT];
+        let mut doubt: Option<String> = None;
         while let Some(stream) = &mut self.stream {
             match stream.ssl_read(&mut buffer) {
                 // Data of a peer that is not identified is not data (RFC 8122, section 6.2).
@@ -372,20 +360,23 @@ impl DtlsSession {
                     self.end(DtlsState::Closed);
                     return self.push(DtlsEvent::Closed);
                 }
-                Err(error) => return self.fail(describe(&error)),
+                // An error that a dropped record left in the queue looks like one that ended the association.
+                // Asked once more, only the latter stays (RFC 6347, section 4.1.2.7).
+                Err(error) => match doubt.take() {
+                    Some(why) => return self.fail(why),
+                    None => doubt = Some(describe(&error)),
+                },
             }
+            forget_errors();
         }
     }
 
     /// Sends application data as one record. For SCTP, and for tests.
     pub fn send(&mut self, data: &[u8]) -> Result<(), DropReason> {
-        let Some(stream) = self
-            .stream
-            .as_mut()
-            .filter(|_| self.state == DtlsState::Connected)
-        else {
+        let Some(stream) = self.stream.as_mut().filter(|_| self.state == DtlsState::Connected) else {
             return Err(DropReason::NotConnected);
         };
+        forget_errors();
         let result = stream.ssl_write(data);
         forget_errors();
         result.map(|_| ()).map_err(|_| DropReason::Dtls)
@@ -423,11 +414,7 @@ impl DtlsSession {
     /// Writes one datagram into `buffer`; `None` when there is none. A datagram that does not fit is lost.
     pub fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<usize> {
         loop {
-            let datagram = match self
-                .stream
-                .as_mut()
-                .and_then(|stream| stream.get_mut().outgoing.pop_front())
-            {
+            let datagram = match self.stream.as_mut().and_then(|stream| stream.get_mut().outgoing.pop_front()) {
                 Some(datagram) => datagram,
                 None => self.last_words.pop_front()?,
             };
@@ -488,13 +475,12 @@ fn wants_input(code: ErrorCode) -> bool {
 
 /// The first reason in the library's words ("no shared cipher", "ssl/tls alert handshake failure").
 fn describe(error: &openssl::ssl::Error) -> String {
-    error
-        .ssl_error()
-        .map(reason)
-        .unwrap_or_else(|| "association broke off".to_owned())
+    error.ssl_error().map(reason).unwrap_or_else(|| "association broke off".to_owned())
 }
 
-/// The library keeps errors in a queue per thread; one left over would be blamed on the next session.
+/// The library keeps errors in a queue per thread and blames whatever it finds there on the call that it is
+/// in. Others leave errors there too: an SRTP packet with a bad tag does. So the queue is emptied before
+/// each call, and after.
 fn forget_errors() {
     let _ = ErrorStack::get();
 }
@@ -515,11 +501,7 @@ fn export_keys(ssl: &SslRef, role: DtlsRole) -> Option<SrtpKeys> {
         DtlsRole::Client => (client?, server?),
         DtlsRole::Server => (server?, client?),
     };
-    Some(SrtpKeys {
-        profile,
-        local,
-        remote,
-    })
+    Some(SrtpKeys { profile, local, remote })
 }
 
 #[cfg(test)]
