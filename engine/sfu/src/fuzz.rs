@@ -1,1 +1,323 @@
-//! Bodies of the fuzz targets.
+//! Bodies of the fuzz targets of this floor: bytes become a list of operations on a shard, and
+//! invariants are checked after each. They compile with the crate, so that changes cannot leave them
+//! behind.
+//!
+//! Limits: [`MAX_STEPS`] operations for each input; what an operation takes from the input it consumes.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sfu_proto::crypto::DtlsRole;
+use sfu_wire::id::{ObjectId, ObjectKind};
+use sfu_wire::media::{MediaKind, Mid};
+
+use crate::command::{Command, ErrorCode, Event, Listen, RemoteDtls, Reply, WebRtcTransportOptions};
+use crate::config::{ConsumerConfig, ProducerConfig};
+use crate::limits::Limits;
+use crate::stats::Dump;
+use crate::testing::world::{OPUS, VP8, World, consumer_config, opus, producer_config, rtp, vp8, vp8_frame};
+
+/// Operations for one input.
+pub const MAX_STEPS: usize = 256;
+
+/// Reads choices from the input; when it is used up, everything is zero.
+struct Choices<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Choices<'a> {
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.rest.split_first() else { return 0 };
+        self.rest = rest;
+        *first
+    }
+
+    fn word(&mut self) -> u16 {
+        u16::from_be_bytes([self.byte(), self.byte()])
+    }
+
+    fn number(&mut self) -> u32 {
+        u32::from(self.word()) << 16 | u32::from(self.word())
+    }
+
+    fn bytes(&mut self) -> &'a [u8] {
+        let len = usize::from(self.word() & 0x07ff).min(self.rest.len());
+        let (taken, rest) = self.rest.split_at(len);
+        self.rest = rest;
+        taken
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+}
+
+/// Datagrams from strangers, from a peer as they are, and from a peer under its SRTP keys, into a call
+/// of two. The call must survive all of them, and nothing may go to a stranger.
+///
+/// # Panics
+/// If an invariant is broken.
+pub fn datagrams(data: &[u8]) {
+    let mut world = World::new(1);
+    let router = world.router();
+    let (alice, bob) = (world.join(router), world.join(router));
+    let (audio, video) = (world.produce_audio(alice, 5), world.produce_video(alice, 7));
+    world.consume(bob, audio);
+    world.consume(bob, video);
+    let mut choices = Choices { rest: data };
+    for _ in 0..MAX_STEPS {
+        if choices.is_empty() {
+            break;
+        }
+        let member = if choices.byte() & 1 == 0 { alice } else { bob };
+        let own = world.members[member].peer.addr();
+        match choices.byte() % 6 {
+            0 => world.inject(member, SocketAddr::from(([203, 0, 113, 1], choices.word() | 1)), choices.bytes()),
+            1 => world.inject(member, own, choices.bytes()),
+            2 => protect(&mut world, member, choices.bytes(), true),
+            3 => protect(&mut world, member, choices.bytes(), false),
+            4 => mutate(&mut world, member, &mut choices),
+            _ => world.run(Duration::from_millis(u64::from(choices.word() % 3_000))),
+        }
+        world.received(alice);
+        world.received(bob);
+        assert!(world.strays.is_empty(), "a stranger got an answer");
+        assert!(!world.events.iter().any(|e| matches!(e, Event::Closed { .. })), "something closed");
+        world.events.clear();
+    }
+    let id = world.members[alice].transport.id;
+    let Some(Dump::WebRtcTransport(dump)) = world.dump(id) else { panic!("the transport is gone") };
+    assert!(dump.tuples.len() <= 8 && dump.learned_ssrcs <= Limits::default().learned_ssrcs_per_transport);
+}
+
+/// What the peer's own SRTP refuses to protect is not sent.
+fn protect(world: &mut World, member: usize, plain: &[u8], is_rtp: bool) {
+    let peer = &mut world.members[member].peer;
+    let sent = if is_rtp { peer.try_send_rtp(plain) } else { peer.try_send_rtcp(plain) };
+    if sent {
+        world.settle();
+    }
+}
+
+/// A good packet, a good check or a frame with some bytes changed before protection.
+fn mutate(world: &mut World, member: usize, choices: &mut Choices<'_>) {
+    let sequence = choices.word();
+    let mut bytes = match choices.byte() % 4 {
+        0 => rtp(OPUS, 5, sequence, choices.number(), &[(1, b"1")], choices.bytes()),
+        1 => rtp(VP8, 7, sequence, choices.number(), &[(1, b"2")], &vp8_frame(choices.byte() & 1 == 0, sequence)),
+        2 => rtp(VP8 + 1, 8, sequence, choices.number(), &[(1, b"2")], choices.bytes()),
+        _ => world.members[member].peer.binding_request(choices.byte() & 1 == 0),
+    };
+    let is_stun = bytes.first().is_some_and(|b| *b < 4);
+    for _ in 0..choices.byte() % 4 {
+        let at = usize::from(choices.word()) % bytes.len().max(1);
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= choices.byte();
+        }
+    }
+    if is_stun {
+        let own = world.members[member].peer.addr();
+        world.inject(member, own, &bytes);
+    } else {
+        protect(world, member, &bytes, true);
+    }
+}
+
+/// Commands in any order, with ids and numbers of any kind. Whatever comes of them, the tree is sound:
+/// every child's parent exists and knows it, and what was closed is not found.
+///
+/// # Panics
+/// If an invariant is broken.
+pub fn commands(data: &[u8]) {
+    let limits = Limits {
+        routers: 4,
+        webrtc_servers: 2,
+        transports: 8,
+        producers: 16,
+        consumers: 32,
+        consumers_per_transport: 8,
+        producers_per_transport: 4,
+        outbox_bytes: 1 << 16,
+        outbox_datagrams: 64,
+        ..Limits::default()
+    };
+    let mut world = World::with_limits(2, limits);
+    let mut ids: Vec<ObjectId> = Vec::new();
+    let mut closed: BTreeSet<ObjectId> = BTreeSet::new();
+    let mut choices = Choices { rest: data };
+    for _ in 0..MAX_STEPS {
+        if choices.is_empty() {
+            break;
+        }
+        step(&mut world, &mut choices, &mut ids, &mut closed);
+        check_tree(&mut world, &ids, &closed);
+    }
+    let routers: Vec<ObjectId> = ids.iter().copied().filter(|id| id.kind() == Some(ObjectKind::Router)).collect();
+    for router in routers {
+        let _ = world.close(router);
+    }
+    for id in ids.iter().filter(|id| !matches!(id.kind(), Some(ObjectKind::WebRtcServer))) {
+        assert!(world.dump(*id).is_none(), "{id:?} outlived its router");
+    }
+}
+
+fn step(world: &mut World, choices: &mut Choices<'_>, ids: &mut Vec<ObjectId>, closed: &mut BTreeSet<ObjectId>) {
+    let now = world.now;
+    let object = any_id(choices, ids);
+    let command = any_command(choices, ids, object);
+    let named = if let Command::Close { object } = &command { Some(*object) } else { None };
+    let own = matches!(&command, Command::CreateWebRtcServer)
+        || matches!(&command, Command::CreateWebRtcTransport { options, .. } if options.listen == Listen::Own);
+    let bound = if own && choices.byte() != 0 { vec![world.bind()] } else { vec![] };
+    match world.shard.handle_command(now, &bound, command) {
+        Ok(Reply::Created(id)) => ids.push(id),
+        Ok(Reply::WebRtcTransport(created)) => ids.push(created.id),
+        Ok(Reply::Consumer(created)) => {
+            assert!(created.ssrc != 0 && created.rtx_ssrc != Some(created.ssrc));
+            ids.push(created.id);
+        }
+        Ok(_) => closed.extend(named),
+        Err(error) => {
+            assert!(!error.text.is_empty() && error.code != ErrorCode::Internal, "{error}");
+        }
+    }
+    if choices.byte() & 7 == 0 {
+        world.run(Duration::from_millis(u64::from(choices.word())));
+    }
+    world.settle();
+    for event in std::mem::take(&mut world.events) {
+        if let Event::Closed { object, .. } = event {
+            assert!(closed.insert(object), "{object:?} closed twice");
+        }
+    }
+}
+
+/// Mostly an id that was given out once, sometimes any number.
+fn any_id(choices: &mut Choices<'_>, ids: &[ObjectId]) -> ObjectId {
+    let at = usize::from(choices.byte());
+    match ids.get(at % ids.len().max(1)) {
+        Some(id) if at < 240 => *id,
+        _ => ObjectId::from_u64(u64::from(choices.number()) << 32 | u64::from(choices.number())),
+    }
+}
+
+fn any_command(choices: &mut Choices<'_>, ids: &[ObjectId], object: ObjectId) -> Command {
+    match choices.byte() % 16 {
+        0 => Command::CreateRouter,
+        1 => Command::CreateWebRtcServer,
+        2 | 3 => {
+            let listen = if choices.byte() & 3 == 0 { Listen::Server(any_id(choices, ids)) } else { Listen::Own };
+            let timeout = Duration::from_millis(u64::from(choices.word()));
+            let options = WebRtcTransportOptions {
+                listen,
+                ice_consent_timeout: (choices.byte() & 1 == 0).then_some(timeout),
+                max_incoming_bitrate: choices.number(),
+            };
+            Command::CreateWebRtcTransport { router: object, options }
+        }
+        4 => {
+            let role = [None, Some(DtlsRole::Client), Some(DtlsRole::Server)][usize::from(choices.byte() % 3)];
+            Command::ConnectWebRtcTransport { transport: object, dtls: RemoteDtls { role, fingerprints: vec![] } }
+        }
+        5 => Command::RestartIce { transport: object },
+        6 => Command::SetMaxIncomingBitrate { transport: object, bitrate: choices.number() },
+        7 | 8 => Command::Produce { transport: object, config: Box::new(any_producer(choices)) },
+        9 | 10 => {
+            let producer = any_id(choices, ids);
+            Command::Consume { transport: object, config: Box::new(any_consumer(choices, producer)) }
+        }
+        11 => Command::Pause { object },
+        12 => Command::Resume { object },
+        13 => Command::RequestKeyFrame { consumer: object },
+        14 => Command::Stats { object },
+        _ => Command::Close { object },
+    }
+}
+
+fn any_mid(choices: &mut Choices<'_>) -> Mid {
+    let byte = [b'a' + choices.byte() % 26];
+    Mid::new(&byte).expect("letters are legal")
+}
+
+fn any_kind(choices: &mut Choices<'_>) -> MediaKind {
+    if choices.byte() & 1 == 0 { MediaKind::Audio } else { MediaKind::Video }
+}
+
+fn any_producer(choices: &mut Choices<'_>) -> ProducerConfig {
+    let kind = any_kind(choices);
+    let codec = if kind == MediaKind::Audio { opus() } else { vp8() };
+    let some = |flag: u8, value: u32| (flag & 1 == 0).then_some(value);
+    let ssrc = some(choices.byte(), u32::from(choices.byte()));
+    let rtx = some(choices.byte(), u32::from(choices.byte()));
+    let mut config = producer_config(kind, any_mid(choices), vec![codec], ssrc, rtx);
+    config.codecs[0].payload_type = choices.byte();
+    config.codecs[0].clock_rate = choices.number();
+    for _ in 0..choices.byte() % 4 {
+        config.encodings.push(config.encodings[0].clone());
+    }
+    config.paused = choices.byte() & 1 == 1;
+    config
+}
+
+fn any_consumer(choices: &mut Choices<'_>, producer: ObjectId) -> ConsumerConfig {
+    let mut config = consumer_config(producer, any_kind(choices), any_mid(choices), choices.byte() & 1 == 1);
+    config.codecs[0].slot = choices.byte() & 3;
+    config
+}
+
+/// Parents and children know each other, and the dead are not found.
+fn check_tree(world: &mut World, ids: &[ObjectId], closed: &BTreeSet<ObjectId>) {
+    for id in ids {
+        let dump = world.dump(*id);
+        assert_eq!(dump.is_none(), closed.contains(id), "{id:?}");
+        match dump {
+            Some(Dump::WebRtcTransport(transport)) => {
+                let Some(Dump::Router(router)) = world.dump(transport.router) else { panic!("an orphan") };
+                assert!(router.transports.contains(id));
+            }
+            Some(Dump::Producer(producer)) => {
+                let Some(Dump::WebRtcTransport(parent)) = world.dump(producer.transport) else { panic!("an orphan") };
+                assert!(parent.producers.contains(id));
+                for consumer in producer.consumers {
+                    assert!(world.dump(consumer).is_some(), "a dead consumer is kept");
+                }
+            }
+            Some(Dump::Consumer(consumer)) => {
+                let Some(Dump::WebRtcTransport(parent)) = world.dump(consumer.transport) else { panic!("an orphan") };
+                assert!(parent.consumers.contains(id));
+                let Some(Dump::Producer(producer)) = world.dump(consumer.producer) else { panic!("an orphan") };
+                assert!(producer.consumers.contains(id));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::{RngCore, SeedableRng};
+
+    fn inputs(n: u64, len: usize) -> impl Iterator<Item = Vec<u8>> {
+        (0..n).map(move |seed| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let mut data = vec![0; rng.next_u32() as usize % len];
+            rng.fill_bytes(&mut data);
+            // Lengths come as words: small ones make more operations of the same bytes.
+            data.iter_mut().filter(|b| **b >= 8).for_each(|b| *b = if *b & 3 == 0 { *b } else { *b & 7 });
+            data
+        })
+    }
+
+    #[test]
+    fn h26_random_commands_keep_the_tree_sound() {
+        inputs(300, 2_000).for_each(|data| commands(&data));
+    }
+
+    #[test]
+    fn random_datagrams_leave_a_call_alive() {
+        inputs(60, 4_000).for_each(|data| datagrams(&data));
+    }
+}

@@ -219,6 +219,20 @@ impl Peer {
         self.outgoing.push_back(buf);
     }
 
+    /// As [`Peer::send_rtp`]; `false` if the peer cannot protect it.
+    pub fn try_send_rtp(&mut self, packet: &[u8]) -> bool {
+        let mut buf = [packet, &[0; 64]].concat();
+        let len = self.sender.as_mut().and_then(|s| s.protect_rtp(&mut buf, packet.len()).ok());
+        self.queue(buf, len)
+    }
+
+    /// As [`Peer::send_rtcp`]; `false` if the peer cannot protect it.
+    pub fn try_send_rtcp(&mut self, packet: &[u8]) -> bool {
+        let mut buf = [packet, &[0; 64]].concat();
+        let len = self.sender.as_mut().and_then(|s| s.protect_rtcp(&mut buf, packet.len()).ok());
+        self.queue(buf, len)
+    }
+
     /// Queues bytes as they are.
     pub fn send_raw(&mut self, bytes: Vec<u8>) {
         self.outgoing.push_back(bytes);
@@ -283,6 +297,15 @@ impl Peer {
             dtls.close(now);
         }
         self.drain_dtls();
+    }
+
+    fn queue(&mut self, mut buf: Vec<u8>, len: Option<usize>) -> bool {
+        buf.truncate(len.unwrap_or(0));
+        let sent = !buf.is_empty();
+        if sent {
+            self.outgoing.push_back(buf);
+        }
+        sent
     }
 
     fn handle_stun(&mut self, now: Time, datagram: &[u8]) {
