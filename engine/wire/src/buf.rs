@@ -33,12 +33,7 @@ pub struct PacketPool {
 impl PacketPool {
     /// An empty pool that keeps at most `max_free` unused buffers.
     pub fn new(max_free: usize) -> Self {
-        Self {
-            pool: Rc::new(Pool {
-                free: RefCell::new(Vec::with_capacity(max_free.min(1024))),
-                max_free,
-            }),
-        }
+        Self { pool: Rc::new(Pool { free: RefCell::new(Vec::with_capacity(max_free.min(1024))), max_free }) }
     }
 
     /// A copy of `bytes`; `None` if they are more than [`PACKET_CAP`].
@@ -54,9 +49,7 @@ impl PacketPool {
     /// and returns how many it wrote, or `None` to give up.
     #[inline]
     pub fn take_with(&self, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<Packet> {
-        let mut packet = Packet {
-            slot: Some(self.free_slot()),
-        };
+        let mut packet = Packet { slot: Some(self.free_slot()) };
         // A buffer in the free list has one owner, and a slot is never pointed to weakly.
         let slot = packet.slot.as_mut().and_then(Rc::get_mut)?;
         slot.len = 0;
@@ -72,22 +65,13 @@ impl PacketPool {
     #[inline]
     fn free_slot(&self) -> Rc<Slot> {
         let free = self.pool.free.borrow_mut().pop();
-        free.unwrap_or_else(|| {
-            Rc::new(Slot {
-                len: 0,
-                pool: Rc::downgrade(&self.pool),
-                bytes: [0; PACKET_CAP],
-            })
-        })
+        free.unwrap_or_else(|| Rc::new(Slot { len: 0, pool: Rc::downgrade(&self.pool), bytes: [0; PACKET_CAP] }))
     }
 }
 
 impl fmt::Debug for PacketPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PacketPool")
-            .field("free", &self.free_len())
-            .field("max_free", &self.pool.max_free)
-            .finish()
+        f.debug_struct("PacketPool").field("free", &self.free_len()).field("max_free", &self.pool.max_free).finish()
     }
 }
 
@@ -110,10 +94,7 @@ impl Deref for Packet {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.slot
-            .as_ref()
-            .and_then(|slot| slot.bytes.get(..slot.len))
-            .unwrap_or(&[])
+        self.slot.as_ref().and_then(|slot| slot.bytes.get(..slot.len)).unwrap_or(&[])
     }
 }
 
@@ -171,12 +152,7 @@ mod tests {
     fn the_free_list_is_capped_and_so_is_a_packet() {
         let pool = PacketPool::new(2);
         let packets: Vec<_> = (0..10).map(|i| pool.take(&[i; 100]).unwrap()).collect();
-        assert!(
-            packets
-                .iter()
-                .enumerate()
-                .all(|(i, packet)| packet[..] == [i as u8; 100])
-        );
+        assert!(packets.iter().enumerate().all(|(i, packet)| packet[..] == [i as u8; 100]));
         drop(packets);
         assert_eq!(pool.free_len(), 2);
         assert!(pool.take(&[0; PACKET_CAP]).is_some());

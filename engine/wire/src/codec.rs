@@ -75,27 +75,18 @@ const SUBTYPES: &[(&str, CodecKind)] = &[
 impl CodecKind {
     /// The codec with this MIME subtype, in any case; [`CodecKind::Other`] if libsfu knows none.
     pub fn from_subtype(subtype: &str) -> Self {
-        SUBTYPES
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(subtype))
-            .map_or(Self::Other, |(_, kind)| *kind)
+        SUBTYPES.iter().find(|(name, _)| name.eq_ignore_ascii_case(subtype)).map_or(Self::Other, |(_, kind)| *kind)
     }
 
     /// The MIME subtype; empty for [`CodecKind::Other`].
     pub fn subtype(self) -> &'static str {
-        SUBTYPES
-            .iter()
-            .find(|(_, kind)| *kind == self)
-            .map_or("", |(name, _)| name)
+        SUBTYPES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
 
     /// Is it a codec of pictures? Repair formats carry either and count as neither.
     #[inline]
     pub const fn is_video(self) -> bool {
-        matches!(
-            self,
-            Self::Vp8 | Self::Vp9 | Self::H264 | Self::H265 | Self::Av1
-        )
+        matches!(self, Self::Vp8 | Self::Vp9 | Self::H264 | Self::H265 | Self::Av1)
     }
 
     /// Does it carry media itself, or repair another stream?

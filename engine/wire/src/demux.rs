@@ -63,10 +63,7 @@ mod tests {
             let rtcp = (192..=223).contains(&second);
             assert_eq!(classify(&[0x80, second]) == Some(DatagramKind::Rtcp), rtcp);
             // The marker bit plus a payload type of 64 to 95 is what falls into that range.
-            assert_eq!(
-                rtcp,
-                second & 0x80 != 0 && (64..=95).contains(&(second & 0x7f))
-            );
+            assert_eq!(rtcp, second & 0x80 != 0 && (64..=95).contains(&(second & 0x7f)));
         }
     }
 }

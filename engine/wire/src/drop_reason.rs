@@ -132,10 +132,7 @@ impl DropCounters {
 
     /// Reasons that happened, with their counts.
     pub fn nonzero(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
-        DropReason::ALL
-            .iter()
-            .map(|r| (*r, self.count(*r)))
-            .filter(|(_, n)| *n > 0)
+        DropReason::ALL.iter().map(|r| (*r, self.count(*r))).filter(|(_, n)| *n > 0)
     }
 
     /// Sum over all reasons.

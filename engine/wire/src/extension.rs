@@ -70,9 +70,7 @@ pub struct ExtensionIds {
 impl ExtensionIds {
     /// None at all.
     pub const fn new() -> Self {
-        Self {
-            ids: [0; ExtensionKind::COUNT],
-        }
+        Self { ids: [0; ExtensionKind::COUNT] }
     }
 
     /// Gives an extension its number. `false`, and nothing changed, for the reserved numbers 0 and
@@ -111,11 +109,7 @@ impl ExtensionIds {
 
     /// Those that have a number.
     pub fn iter(&self) -> impl Iterator<Item = (ExtensionKind, u8)> + '_ {
-        ExtensionKind::ALL
-            .iter()
-            .copied()
-            .zip(self.ids)
-            .filter(|(_, id)| *id != 0)
+        ExtensionKind::ALL.iter().copied().zip(self.ids).filter(|(_, id)| *id != 0)
     }
 
     /// Has none a number?
@@ -138,10 +132,7 @@ impl AudioLevel {
     #[inline]
     pub fn parse(value: &[u8]) -> Option<Self> {
         match *value {
-            [byte] | [byte, 0] => Some(Self {
-                voice: byte & 0x80 != 0,
-                level: byte & 0x7f,
-            }),
+            [byte] | [byte, 0] => Some(Self { voice: byte & 0x80 != 0, level: byte & 0x7f }),
             _ => None,
         }
     }
@@ -167,11 +158,7 @@ pub struct VideoOrientation {
 /// Reads [`ExtensionKind::AbsSendTime`]: 24 bits of 6.18 fixed point seconds.
 #[inline]
 pub fn abs_send_time(value: &[u8]) -> Option<u32> {
-    if value.len() == 3 {
-        u24_at(value, 0)
-    } else {
-        None
-    }
+    if value.len() == 3 { u24_at(value, 0) } else { None }
 }
 
 /// 6.18 fixed point seconds of a moment in nanoseconds, as [`ExtensionKind::AbsSendTime`] wants it.
@@ -186,11 +173,7 @@ pub const fn abs_send_time_from_nanos(nanos: u64) -> [u8; 3] {
 /// number is taken.
 #[inline]
 pub fn transport_sequence(value: &[u8]) -> Option<u16> {
-    if matches!(value.len(), 2 | 4) {
-        u16_at(value, 0)
-    } else {
-        None
-    }
+    if matches!(value.len(), 2 | 4) { u16_at(value, 0) } else { None }
 }
 
 /// Reads [`ExtensionKind::Mid`]. Some senders pad it with zero bytes, which are no part of it.
@@ -212,18 +195,11 @@ pub fn video_orientation(value: &[u8]) -> Option<VideoOrientation> {
         return None;
     }
     let byte = u8_at(value, 0)?;
-    Some(VideoOrientation {
-        back_camera: byte & 8 != 0,
-        flip: byte & 4 != 0,
-        rotation: u16::from(byte & 3) * 90,
-    })
+    Some(VideoOrientation { back_camera: byte & 8 != 0, flip: byte & 4 != 0, rotation: u16::from(byte & 3) * 90 })
 }
 
 fn without_padding(value: &[u8]) -> &[u8] {
-    let end = value
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last + 1);
+    let end = value.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     value.get(..end).unwrap_or(&[])
 }
 
@@ -237,10 +213,7 @@ mod tests {
             assert_eq!(*kind as usize, index);
             assert_eq!(ExtensionKind::from_uri(kind.uri()), Some(*kind));
         }
-        assert_eq!(
-            ExtensionKind::from_uri("urn:ietf:params:rtp-hdrext:encrypt"),
-            None
-        );
+        assert_eq!(ExtensionKind::from_uri("urn:ietf:params:rtp-hdrext:encrypt"), None);
     }
 
     #[test]
@@ -253,21 +226,9 @@ mod tests {
         assert!(ids.set(ExtensionKind::Mid, 1));
         assert!(!ids.set(ExtensionKind::Rid, 1));
         assert!(ids.set(ExtensionKind::Rid, 255));
-        assert_eq!(
-            (
-                ids.get(ExtensionKind::Rid),
-                ids.get(ExtensionKind::AudioLevel)
-            ),
-            (Some(255), None)
-        );
-        assert_eq!(
-            (ids.kind_of(1), ids.kind_of(2), ids.kind_of(0)),
-            (Some(ExtensionKind::Mid), None, None)
-        );
-        assert_eq!(
-            ids.iter().collect::<Vec<_>>(),
-            [(ExtensionKind::Mid, 1), (ExtensionKind::Rid, 255)]
-        );
+        assert_eq!((ids.get(ExtensionKind::Rid), ids.get(ExtensionKind::AudioLevel)), (Some(255), None));
+        assert_eq!((ids.kind_of(1), ids.kind_of(2), ids.kind_of(0)), (Some(ExtensionKind::Mid), None, None));
+        assert_eq!(ids.iter().collect::<Vec<_>>(), [(ExtensionKind::Mid, 1), (ExtensionKind::Rid, 255)]);
         ids.unset(ExtensionKind::Mid);
         assert!(ids.set(ExtensionKind::Rid, 1));
         assert_eq!(ids.kind_of(255), None);
@@ -275,13 +236,7 @@ mod tests {
 
     #[test]
     fn values_of_wrong_size_are_nothing() {
-        assert_eq!(
-            AudioLevel::parse(&[0xff]),
-            Some(AudioLevel {
-                voice: true,
-                level: 127
-            })
-        );
+        assert_eq!(AudioLevel::parse(&[0xff]), Some(AudioLevel { voice: true, level: 127 }));
         assert_eq!(AudioLevel::parse(&[5, 0]).map(AudioLevel::to_byte), Some(5));
         assert_eq!(abs_send_time(&[1, 2, 3]), Some(0x01_0203));
         assert_eq!(abs_send_time_from_nanos(64_500_000_000), [0x02, 0, 0]);

@@ -9,9 +9,7 @@ use std::net::SocketAddr;
 use crate::codec::{CodecKind, av1, h264, h265, opus, vp8, vp9};
 use crate::demux::{DatagramKind, classify};
 use crate::extension::{self, AudioLevel, ExtensionIds, ExtensionKind};
-use crate::rtcp::{
-    Bye, Fir, Nack, Packets, Remb, ReportBlock, RtcpPacket, Sdes, TransportCc, transport_cc,
-};
+use crate::rtcp::{Bye, Fir, Nack, Packets, Remb, ReportBlock, RtcpPacket, Sdes, TransportCc, transport_cc};
 use crate::rtp::{self, RtpHeaderFields, RtpView};
 use crate::stun::{Class, StunBuilder, StunMessage};
 
@@ -55,12 +53,7 @@ pub fn stun(data: &[u8]) {
     let _ = message.has_valid_fingerprint();
 
     let mut buf = vec![0; data.len() + 256];
-    let mut builder = StunBuilder::new(
-        &mut buf,
-        message.class(),
-        message.method(),
-        message.transaction_id(),
-    );
+    let mut builder = StunBuilder::new(&mut buf, message.class(), message.method(), message.transaction_id());
     if let Some(name) = message.username() {
         assert!(name.len() <= crate::stun::MAX_USERNAME);
         builder = builder.username(name);
@@ -87,9 +80,7 @@ pub fn stun(data: &[u8]) {
     if let Some(address) = message.xor_mapped_address() {
         builder = builder.xor_mapped_address(address);
     }
-    let len = builder
-        .finish(Some((b"key", pretended_hmac)))
-        .expect("room for what was read");
+    let len = builder.finish(Some((b"key", pretended_hmac))).expect("room for what was read");
     let again = StunMessage::parse(&buf[..len]).expect("what was written is well-formed");
     assert!(again.has_valid_fingerprint() && again.check_integrity(b"key", pretended_hmac));
     assert!(!again.check_integrity(b"kex", pretended_hmac));
@@ -97,21 +88,8 @@ pub fn stun(data: &[u8]) {
 }
 
 type StunValues<'a> = (
-    (
-        Class,
-        u16,
-        &'a [u8; 12],
-        Option<&'a [u8]>,
-        Option<u32>,
-        bool,
-    ),
-    (
-        Option<u32>,
-        Option<u64>,
-        Option<u64>,
-        Option<u16>,
-        Option<SocketAddr>,
-    ),
+    (Class, u16, &'a [u8; 12], Option<&'a [u8]>, Option<u32>, bool),
+    (Option<u32>, Option<u64>, Option<u64>, Option<u16>, Option<SocketAddr>),
 );
 
 fn stun_values<'a>(message: &StunMessage<'a>) -> StunValues<'a> {
@@ -144,35 +122,21 @@ pub fn rtp(data: &[u8]) {
     rtp::set_marker(&mut copy, true);
     assert_eq!(copy.len(), data.len());
     let Ok(view) = RtpView::parse(data) else {
-        assert!(
-            RtpView::parse(&copy).is_err(),
-            "setters do not repair structure"
-        );
+        assert!(RtpView::parse(&copy).is_err(), "setters do not repair structure");
         return;
     };
     let range = view.payload_range();
     assert!(range.start <= range.end && range.end + view.padding_len == data.len());
-    assert_eq!(
-        (view.header_len, view.payload()),
-        (range.start, &data[range.clone()])
-    );
-    assert_eq!(
-        view.is_padding_only(),
-        range.is_empty() && view.padding_len > 0
-    );
+    assert_eq!((view.header_len, view.payload()), (range.start, &data[range.clone()]));
+    assert_eq!(view.is_padding_only(), range.is_empty() && view.padding_len > 0);
     assert_eq!(view.csrcs().count(), usize::from(view.csrc_count));
     let _ = format!("{view:?}");
     let exts: Vec<_> = view.extensions().collect();
     for (id, value) in &exts {
         assert_ne!(*id, 0);
-        let first = exts
-            .iter()
-            .find(|(other, _)| other == id)
-            .map(|(_, value)| *value);
+        let first = exts.iter().find(|(other, _)| other == id).map(|(_, value)| *value);
         assert_eq!(view.extension(*id), first);
-        let at = view
-            .extension_range(*id)
-            .expect("an element that was found");
+        let at = view.extension_range(*id).expect("an element that was found");
         assert!(at.end <= view.header_len);
         assert_eq!(Some(&data[at]), first);
         assert!(value.len() <= 255);
@@ -185,20 +149,14 @@ pub fn rtp(data: &[u8]) {
         timestamp: 0x5678_9abc,
         ssrc: 0xdef0_1234,
     };
-    assert_eq!(
-        (changed.fields(), changed.payload_range()),
-        (expected, range)
-    );
+    assert_eq!((changed.fields(), changed.payload_range()), (expected, range));
 
     let mut buf = vec![0; data.len() + 16];
     let len = rtp::write_header(&mut buf, &view.fields(), &exts).expect("room for what was read");
     buf.truncate(len);
     buf.extend_from_slice(view.payload());
     let again = RtpView::parse(&buf).expect("what was written is well-formed");
-    assert_eq!(
-        (again.fields(), again.payload()),
-        (view.fields(), view.payload())
-    );
+    assert_eq!((again.fields(), again.payload()), (view.fields(), view.payload()));
     assert!(again.extensions().eq(exts), "header extensions survive");
 }
 
@@ -267,27 +225,14 @@ pub fn rtcp(data: &[u8]) {
 fn rtcp_again(packet: &RtcpPacket<'_>, room: usize) {
     let mut buf = vec![0; 2 * room + 3 * usize::from(transport_cc::MAX_STATUS_COUNT)];
     let written = match packet {
-        RtcpPacket::SenderReport(report, blocks) => {
-            report.write(&mut buf, &blocks.collect::<Vec<ReportBlock>>())
-        }
-        RtcpPacket::ReceiverReport(report, blocks) => {
-            report.write(&mut buf, &blocks.collect::<Vec<ReportBlock>>())
-        }
-        RtcpPacket::Bye(bye) => {
-            Bye::write(&mut buf, &bye.ssrcs().collect::<Vec<_>>(), bye.reason())
-        }
+        RtcpPacket::SenderReport(report, blocks) => report.write(&mut buf, &blocks.collect::<Vec<ReportBlock>>()),
+        RtcpPacket::ReceiverReport(report, blocks) => report.write(&mut buf, &blocks.collect::<Vec<ReportBlock>>()),
+        RtcpPacket::Bye(bye) => Bye::write(&mut buf, &bye.ssrcs().collect::<Vec<_>>(), bye.reason()),
         RtcpPacket::Pli(pli) => pli.write(&mut buf),
-        RtcpPacket::Fir(fir) => Fir::write(
-            &mut buf,
-            fir.sender_ssrc,
-            &fir.entries().collect::<Vec<_>>(),
-        ),
-        RtcpPacket::Remb(remb) if remb.bitrate != u64::MAX => Remb::write(
-            &mut buf,
-            remb.sender_ssrc,
-            remb.bitrate,
-            &remb.ssrcs().collect::<Vec<_>>(),
-        ),
+        RtcpPacket::Fir(fir) => Fir::write(&mut buf, fir.sender_ssrc, &fir.entries().collect::<Vec<_>>()),
+        RtcpPacket::Remb(remb) if remb.bitrate != u64::MAX => {
+            Remb::write(&mut buf, remb.sender_ssrc, remb.bitrate, &remb.ssrcs().collect::<Vec<_>>())
+        }
         RtcpPacket::TransportCc(feedback) => {
             let arrivals: Vec<_> = feedback.arrivals().collect();
             assert_eq!(arrivals.len(), usize::from(feedback.status_count));
@@ -297,8 +242,7 @@ fn rtcp_again(packet: &RtcpPacket<'_>, room: usize) {
         RtcpPacket::Nack(nack) => {
             assert!(nack.pairs().count() <= room / 4);
             let mut lost: Vec<_> = nack.sequences().collect();
-            let len = Nack::write(&mut buf, nack.sender_ssrc, nack.media_ssrc, &lost)
-                .expect("room for what was read");
+            let len = Nack::write(&mut buf, nack.sender_ssrc, nack.media_ssrc, &lost).expect("room for what was read");
             let again = Nack::parse(&buf[..len]).expect("what was written is well-formed");
             let mut lost_again: Vec<_> = again.sequences().collect();
             lost.sort_unstable();
@@ -333,23 +277,11 @@ fn rtcp_again(packet: &RtcpPacket<'_>, room: usize) {
 }
 
 fn sdes_again(sdes: &Sdes<'_>, buf: &mut [u8]) {
-    let names: Vec<_> = sdes
-        .chunks()
-        .filter_map(|chunk| chunk.cname().map(|name| (chunk.ssrc, name)))
-        .collect();
-    assert!(sdes.chunks().all(|chunk| {
-        chunk
-            .items()
-            .all(|(kind, text)| kind != 0 && text.len() <= 255)
-    }));
+    let names: Vec<_> = sdes.chunks().filter_map(|chunk| chunk.cname().map(|name| (chunk.ssrc, name))).collect();
+    assert!(sdes.chunks().all(|chunk| { chunk.items().all(|(kind, text)| kind != 0 && text.len() <= 255) }));
     let len = Sdes::write(buf, &names).expect("room for what was read");
     let again = Sdes::parse(&buf[..len]).expect("what was written is well-formed");
-    assert!(
-        again
-            .chunks()
-            .map(|chunk| (chunk.ssrc, chunk.cname().unwrap_or(&[])))
-            .eq(names)
-    );
+    assert!(again.chunks().map(|chunk| (chunk.ssrc, chunk.cname().unwrap_or(&[]))).eq(names));
 }
 
 /// VP8: a rewrite changes the two numbers and nothing else.
@@ -362,17 +294,11 @@ pub fn vp8(data: &[u8]) {
     assert_eq!(descriptor.is_key_frame, vp8::is_key_frame(data));
     for (picture_id, tl0) in [(0, 0), (0x7fff, 0xff), (0x1234, 0x56)] {
         let mut copy = data.to_vec();
-        descriptor
-            .rewrite_picture_id(&mut copy, picture_id, tl0)
-            .expect("the payload that was parsed");
+        descriptor.rewrite_picture_id(&mut copy, picture_id, tl0).expect("the payload that was parsed");
         let again = vp8::Vp8Descriptor::parse(&copy).expect("a rewrite keeps the structure");
         let mut expected = descriptor;
         if let Some(id) = &mut expected.picture_id {
-            id.value = if id.long {
-                picture_id
-            } else {
-                picture_id & 0x7f
-            };
+            id.value = if id.long { picture_id } else { picture_id & 0x7f };
         }
         expected.tl0_picture_index = descriptor.tl0_picture_index.map(|_| tl0);
         assert_eq!(again, expected);
@@ -395,22 +321,10 @@ pub fn vp9(data: &[u8]) {
     };
     assert!(descriptor.len <= data.len() && descriptor.len >= 1);
     assert!(!key || descriptor.is_key_frame());
-    assert!(
-        descriptor
-            .picture_id
-            .is_none_or(|id| id.value < if id.long { 0x8000 } else { 0x80 })
-    );
-    assert!(
-        descriptor
-            .layer
-            .is_none_or(|layer| layer.spatial < 8 && layer.temporal < 8)
-    );
+    assert!(descriptor.picture_id.is_none_or(|id| id.value < if id.long { 0x8000 } else { 0x80 }));
+    assert!(descriptor.layer.is_none_or(|layer| layer.spatial < 8 && layer.temporal < 8));
     assert!(descriptor.tl0_picture_index.is_none() || !descriptor.flexible);
-    assert!(
-        descriptor
-            .structure
-            .is_none_or(|structure| (1..=8).contains(&structure.spatial_layers))
-    );
+    assert!(descriptor.structure.is_none_or(|structure| (1..=8).contains(&structure.spatial_layers)));
 }
 
 /// H.264: the units of an aggregate are all of it.
@@ -418,10 +332,7 @@ pub fn h264(data: &[u8]) {
     let key = CodecKind::H264.is_key_frame(data);
     match h264::H264Payload::parse(data) {
         Ok(h264::H264Payload::StapA(units)) => {
-            assert_eq!(
-                units.map(|unit| unit.len() + 2).sum::<usize>() + 1,
-                data.len()
-            );
+            assert_eq!(units.map(|unit| unit.len() + 2).sum::<usize>() + 1, data.len());
         }
         Ok(h264::H264Payload::FuA { start, end, .. }) => assert!(!(start && end)),
         Ok(_) => {}
@@ -435,10 +346,7 @@ pub fn h265(data: &[u8]) {
     assert!(h265::temporal_layer(data).is_none_or(|layer| layer < 7));
     match h265::H265Payload::parse(data) {
         Ok(h265::H265Payload::Aggregate(units)) => {
-            assert_eq!(
-                units.map(|unit| unit.len() + 2).sum::<usize>() + 2,
-                data.len()
-            );
+            assert_eq!(units.map(|unit| unit.len() + 2).sum::<usize>() + 2, data.len());
         }
         Ok(h265::H265Payload::Fragment { start, end, .. }) => assert!(!(start && end)),
         Ok(_) => {}
@@ -456,9 +364,7 @@ pub fn av1(data: &[u8]) {
     assert_eq!(key, payload.new_sequence);
     assert!(payload.elements().map(<[u8]>::len).sum::<usize>() < data.len());
     let count = payload.elements().count();
-    assert!(
-        count >= 1 && (payload.element_count == 0 || count == usize::from(payload.element_count))
-    );
+    assert!(count >= 1 && (payload.element_count == 0 || count == usize::from(payload.element_count)));
 }
 
 /// Opus: durations within bounds.
@@ -501,9 +407,7 @@ mod tests {
         for _ in 0..15_000 {
             let len = rng.below(80);
             let input = rng.bytes(len);
-            TARGETS
-                .iter()
-                .for_each(|(name, target)| run(name, *target, &input));
+            TARGETS.iter().for_each(|(name, target)| run(name, *target, &input));
         }
     }
 
@@ -511,14 +415,10 @@ mod tests {
     fn h18_every_accessor_of_every_parser_survives_mutated_packets() {
         let mut rng = Rng(0xfa17);
         for seed in corpus() {
-            TARGETS
-                .iter()
-                .for_each(|(name, target)| run(name, *target, &seed));
+            TARGETS.iter().for_each(|(name, target)| run(name, *target, &seed));
             for _ in 0..1_500 {
                 let input = mutate(&mut rng, &seed);
-                TARGETS
-                    .iter()
-                    .for_each(|(name, target)| run(name, *target, &input));
+                TARGETS.iter().for_each(|(name, target)| run(name, *target, &input));
             }
         }
     }
@@ -527,9 +427,7 @@ mod tests {
     fn h15_every_prefix_of_every_packet_survives() {
         for seed in corpus() {
             for len in 0..=seed.len().min(256) {
-                TARGETS
-                    .iter()
-                    .for_each(|(name, target)| run(name, *target, &seed[..len]));
+                TARGETS.iter().for_each(|(name, target)| run(name, *target, &seed[..len]));
             }
         }
     }

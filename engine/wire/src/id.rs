@@ -36,13 +36,8 @@ pub enum ObjectKind {
 
 impl ObjectKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [ObjectKind; 5] = [
-        Self::Router,
-        Self::WebRtcServer,
-        Self::Transport,
-        Self::Producer,
-        Self::Consumer,
-    ];
+    pub const ALL: [ObjectKind; 5] =
+        [Self::Router, Self::WebRtcServer, Self::Transport, Self::Producer, Self::Consumer];
 
     /// The kind with this number.
     #[inline]
@@ -166,14 +161,7 @@ pub struct IdTable<T> {
 impl<T> IdTable<T> {
     /// An empty table for objects of one kind, of at most `cap` live ones.
     pub fn new(shard: u8, kind: ObjectKind, cap: usize) -> Self {
-        Self {
-            shard,
-            kind,
-            cap: cap.min(1 << FIELD_BITS),
-            slots: Vec::new(),
-            free: Vec::new(),
-            len: 0,
-        }
+        Self { shard, kind, cap: cap.min(1 << FIELD_BITS), slots: Vec::new(), free: Vec::new(), len: 0 }
     }
 
     /// Adds a value; `None` if the table is full.
@@ -188,14 +176,9 @@ impl<T> IdTable<T> {
         }
         let index = match self.free.last() {
             Some(index) => *index,
-            None => u32::try_from(self.slots.len())
-                .ok()
-                .filter(|i| *i <= FIELD_MASK)?,
+            None => u32::try_from(self.slots.len()).ok().filter(|i| *i <= FIELD_MASK)?,
         };
-        let generation = self
-            .slots
-            .get(index as usize)
-            .map_or(1, |slot| slot.generation);
+        let generation = self.slots.get(index as usize).map_or(1, |slot| slot.generation);
         Some(ObjectId::new(self.shard, self.kind, generation, index))
     }
 
@@ -207,13 +190,8 @@ impl<T> IdTable<T> {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
-                let index = u32::try_from(self.slots.len())
-                    .ok()
-                    .filter(|i| *i <= FIELD_MASK)?;
-                self.slots.push(Slot {
-                    generation: 1,
-                    value: None,
-                });
+                let index = u32::try_from(self.slots.len()).ok().filter(|i| *i <= FIELD_MASK)?;
+                self.slots.push(Slot { generation: 1, value: None });
                 index
             }
         };
@@ -250,11 +228,7 @@ impl<T> IdTable<T> {
             return None;
         }
         let slot = self.slots.get_mut(id.index() as usize)?;
-        if slot.generation == id.generation() {
-            slot.value.as_mut()
-        } else {
-            None
-        }
+        if slot.generation == id.generation() { slot.value.as_mut() } else { None }
     }
 
     /// The value of a live id.
@@ -264,11 +238,7 @@ impl<T> IdTable<T> {
             return None;
         }
         let slot = self.slots.get(id.index() as usize)?;
-        if slot.generation == id.generation() {
-            slot.value.as_ref()
-        } else {
-            None
-        }
+        if slot.generation == id.generation() { slot.value.as_ref() } else { None }
     }
 
     /// Two different live values at once, to change.
@@ -276,10 +246,7 @@ impl<T> IdTable<T> {
         if !self.is_ours(a) || !self.is_ours(b) {
             return None;
         }
-        let [x, y] = self
-            .slots
-            .get_disjoint_mut([a.index() as usize, b.index() as usize])
-            .ok()?;
+        let [x, y] = self.slots.get_disjoint_mut([a.index() as usize, b.index() as usize]).ok()?;
         if x.generation != a.generation() || y.generation != b.generation() {
             return None;
         }
@@ -295,25 +262,19 @@ impl<T> IdTable<T> {
     /// Live values, in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (ObjectId, &T)> {
         let (shard, kind) = (self.shard, self.kind);
-        self.slots
-            .iter()
-            .enumerate()
-            .filter_map(move |(index, slot)| {
-                let id = ObjectId::new(shard, kind, slot.generation, index as u32);
-                slot.value.as_ref().map(|value| (id, value))
-            })
+        self.slots.iter().enumerate().filter_map(move |(index, slot)| {
+            let id = ObjectId::new(shard, kind, slot.generation, index as u32);
+            slot.value.as_ref().map(|value| (id, value))
+        })
     }
 
     /// Live values, to change, in the order of their slots.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (ObjectId, &mut T)> {
         let (shard, kind) = (self.shard, self.kind);
-        self.slots
-            .iter_mut()
-            .enumerate()
-            .filter_map(move |(index, slot)| {
-                let id = ObjectId::new(shard, kind, slot.generation, index as u32);
-                slot.value.as_mut().map(|value| (id, value))
-            })
+        self.slots.iter_mut().enumerate().filter_map(move |(index, slot)| {
+            let id = ObjectId::new(shard, kind, slot.generation, index as u32);
+            slot.value.as_mut().map(|value| (id, value))
+        })
     }
 
     /// How many are alive.
@@ -346,8 +307,7 @@ mod tests {
     #[test]
     fn fields_come_back_and_no_real_id_is_zero() {
         for kind in ObjectKind::ALL {
-            for (shard, generation, index) in [(0, 0, 0), (255, FIELD_MASK, FIELD_MASK), (3, 1, 77)]
-            {
+            for (shard, generation, index) in [(0, 0, 0), (255, FIELD_MASK, FIELD_MASK), (3, 1, 77)] {
                 let id = ObjectId::new(shard, kind, generation, index);
                 assert_eq!(
                     (id.shard(), id.kind(), id.generation(), id.index()),
@@ -359,10 +319,7 @@ mod tests {
             }
         }
         assert_eq!(ObjectId::from_u64(0).kind(), None);
-        assert_eq!(
-            ObjectId::new(1, ObjectKind::Router, 2, 3).to_string(),
-            "0101000002000003"
-        );
+        assert_eq!(ObjectId::new(1, ObjectKind::Router, 2, 3).to_string(), "0101000002000003");
     }
 
     #[test]
@@ -376,10 +333,7 @@ mod tests {
         for _ in 0..1000 {
             let id = table.insert("again").unwrap();
             assert!(!seen.contains(&id));
-            assert!(
-                seen.iter()
-                    .all(|old| table.get(*old).is_none() && !table.contains(*old))
-            );
+            assert!(seen.iter().all(|old| table.get(*old).is_none() && !table.contains(*old)));
             table.remove(id).unwrap();
             assert_eq!(table.remove(id), None);
             seen.push(id);

@@ -126,26 +126,17 @@ mod tests {
         }
         for byte in 0..=255 {
             let rid = Rid::new(&[b'a', byte]);
-            assert_eq!(
-                rid.is_ok(),
-                byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
-            );
+            assert_eq!(rid.is_ok(), byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
             let token = byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]".contains(&byte);
             assert_eq!(Mid::new(&[byte]).is_ok(), token, "{byte}");
         }
-        assert_eq!(
-            Rid::new(b"hi\0"),
-            Err(ParseError::new("illegal character in RID", 2))
-        );
+        assert_eq!(Rid::new(b"hi\0"), Err(ParseError::new("illegal character in RID", 2)));
     }
 
     #[test]
     fn equal_names_are_equal_values() {
         assert_eq!(Mid::new(b"0"), "0".parse());
         assert_ne!(Mid::new(b"0"), Mid::new(b"00"));
-        assert_eq!(
-            format!("{:?} {}", Rid::new(b"hi").unwrap(), Mid::new(b"v").unwrap()),
-            "Rid(\"hi\") v"
-        );
+        assert_eq!(format!("{:?} {}", Rid::new(b"hi").unwrap(), Mid::new(b"v").unwrap()), "Rid(\"hi\") v");
     }
 }

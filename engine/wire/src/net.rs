@@ -19,10 +19,7 @@ impl Tuple {
     /// Makes a tuple; the remote address is made canonical.
     #[inline]
     pub fn new(socket: SocketId, remote: SocketAddr) -> Self {
-        Self {
-            socket,
-            remote: canonical_addr(remote),
-        }
+        Self { socket, remote: canonical_addr(remote) }
     }
 }
 
@@ -60,10 +57,7 @@ mod tests {
     fn mapped_addresses_become_plain_ones() {
         let mapped: SocketAddr = "[::ffff:127.0.0.1]:9".parse().unwrap();
         assert_eq!(canonical_addr(mapped), "127.0.0.1:9".parse().unwrap());
-        assert_eq!(
-            Tuple::new(SocketId(1), mapped).remote,
-            "127.0.0.1:9".parse().unwrap()
-        );
+        assert_eq!(Tuple::new(SocketId(1), mapped).remote, "127.0.0.1:9".parse().unwrap());
         for same in ["127.0.0.1:9", "[::1]:9", "[fe80::1%3]:9", "[::127.0.0.1]:9"] {
             let same: SocketAddr = same.parse().unwrap();
             assert_eq!(canonical_addr(same), same);
@@ -84,14 +78,7 @@ mod tests {
         ] {
             assert!(is_unroutable(bad.parse().unwrap()), "{bad}");
         }
-        for good in [
-            "127.0.0.1",
-            "10.0.0.1",
-            "192.0.2.255",
-            "::1",
-            "2001:db8::1",
-            "fe80::1",
-        ] {
+        for good in ["127.0.0.1", "10.0.0.1", "192.0.2.255", "::1", "2001:db8::1", "fe80::1"] {
             assert!(!is_unroutable(good.parse().unwrap()), "{good}");
         }
     }

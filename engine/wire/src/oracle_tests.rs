@@ -5,9 +5,7 @@ use rtcp_types::FciParser as _;
 use rtcp_types::{Compound, Packet};
 use rtp_types::RtpPacket;
 use stun_types::attribute::{MessageIntegrity, Username, XorMappedAddress};
-use stun_types::message::{
-    IntegrityAlgorithm, Message, MessageIntegrityCredentials, ShortTermCredentials,
-};
+use stun_types::message::{IntegrityAlgorithm, Message, MessageIntegrityCredentials, ShortTermCredentials};
 
 use crate::rtcp::{Nack, Packets, ReportBlock, ReportBlocks, RtcpPacket, TransportCc};
 use crate::rtp::RtpView;
@@ -37,18 +35,9 @@ fn rtp_is_read_as_rtp_types_reads_it() {
             return;
         };
         agreed += 1;
-        assert_eq!(
-            (ours.marker, ours.payload_type),
-            (theirs.marker_bit(), theirs.payload_type())
-        );
-        assert_eq!(
-            (ours.sequence, ours.timestamp),
-            (theirs.sequence_number(), theirs.timestamp())
-        );
-        assert_eq!(
-            (ours.ssrc, ours.header_len),
-            (theirs.ssrc(), theirs.payload_offset())
-        );
+        assert_eq!((ours.marker, ours.payload_type), (theirs.marker_bit(), theirs.payload_type()));
+        assert_eq!((ours.sequence, ours.timestamp), (theirs.sequence_number(), theirs.timestamp()));
+        assert_eq!((ours.ssrc, ours.header_len), (theirs.ssrc(), theirs.payload_offset()));
         assert_eq!(ours.padding_len, usize::from(theirs.padding().unwrap_or(0)));
         assert_eq!(ours.payload(), theirs.payload());
         assert!(ours.csrcs().eq(theirs.csrc()));
@@ -80,26 +69,19 @@ fn stun_is_read_as_stun_types_reads_it() {
         // They refuse a message whose FINGERPRINT is wrong, which a mutation always makes it, and
         // read attributes only when asked.
         let bytes = without_fingerprint(bytes);
-        let (Ok(ours), Ok(theirs)) = (StunMessage::parse(&bytes), Message::from_bytes(&bytes))
-        else {
+        let (Ok(ours), Ok(theirs)) = (StunMessage::parse(&bytes), Message::from_bytes(&bytes)) else {
             return;
         };
         agreed += 1;
         assert_eq!(ours.method(), theirs.method().value());
-        assert_eq!(
-            ours.class() == Class::Request,
-            theirs.class() == stun_types::message::MessageClass::Request
-        );
+        assert_eq!(ours.class() == Class::Request, theirs.class() == stun_types::message::MessageClass::Request);
         let id = u128::from(theirs.transaction_id()).to_be_bytes();
         assert_eq!(ours.transaction_id()[..], id[4..]);
         if let Ok(name) = theirs.attribute::<Username>() {
             assert_eq!(ours.username(), Some(name.username().as_bytes()));
         }
         if let Ok(address) = theirs.attribute::<XorMappedAddress>() {
-            assert_eq!(
-                ours.xor_mapped_address(),
-                Some(address.addr(theirs.transaction_id()))
-            );
+            assert_eq!(ours.xor_mapped_address(), Some(address.addr(theirs.transaction_id())));
         }
     });
     assert!(agreed > 1_000, "{agreed}");
@@ -108,21 +90,13 @@ fn stun_is_read_as_stun_types_reads_it() {
 #[test]
 fn stun_integrity_and_fingerprint_are_what_stun_types_makes_of_them() {
     for password in ["a", "VOkJxbRl1RmTxUk/WvJxBt", &"long".repeat(40)] {
-        let credentials =
-            MessageIntegrityCredentials::from(ShortTermCredentials::new(password.to_owned()));
+        let credentials = MessageIntegrityCredentials::from(ShortTermCredentials::new(password.to_owned()));
         let mut buf = [0; 300];
-        let builder = StunBuilder::new(&mut buf, Class::Request, BINDING, &[3; 12])
-            .username(b"us:them")
-            .priority(77);
-        let len = builder
-            .finish(Some((password.as_bytes(), hmac_sha1)))
-            .unwrap();
+        let builder = StunBuilder::new(&mut buf, Class::Request, BINDING, &[3; 12]).username(b"us:them").priority(77);
+        let len = builder.finish(Some((password.as_bytes(), hmac_sha1))).unwrap();
         // Reading checks the FINGERPRINT.
         let theirs = Message::from_bytes(&buf[..len]).unwrap();
-        assert_eq!(
-            theirs.validate_integrity(&credentials).ok(),
-            Some(IntegrityAlgorithm::Sha1)
-        );
+        assert_eq!(theirs.validate_integrity(&credentials).ok(), Some(IntegrityAlgorithm::Sha1));
         let ours = StunMessage::parse(&buf[..len]).unwrap();
         assert!(ours.check_integrity(password.as_bytes(), hmac_sha1));
         assert!(!ours.check_integrity(b"another", hmac_sha1));
@@ -137,10 +111,7 @@ fn the_integrity_of_the_sample_request_of_rfc_5769_is_right() {
     assert!(!message.check_integrity(b"VOkJxbRl1RmTxUk/WvJxBu", hmac_sha1));
 }
 
-fn same_blocks<'a>(
-    ours: ReportBlocks<'_>,
-    theirs: impl Iterator<Item = rtcp_types::ReportBlock<'a>>,
-) -> bool {
+fn same_blocks<'a>(ours: ReportBlocks<'_>, theirs: impl Iterator<Item = rtcp_types::ReportBlock<'a>>) -> bool {
     ours.eq(theirs.map(|block| ReportBlock {
         ssrc: block.ssrc(),
         fraction_lost: block.fraction_lost(),
@@ -157,14 +128,8 @@ fn same_blocks<'a>(
 fn same_packet(ours: &RtcpPacket<'_>, theirs: &Packet<'_>) -> bool {
     match (ours, theirs) {
         (RtcpPacket::SenderReport(report, blocks), Packet::Sr(theirs)) => {
-            assert_eq!(
-                (report.ssrc, report.ntp.0),
-                (theirs.ssrc(), theirs.ntp_timestamp())
-            );
-            assert_eq!(
-                (report.rtp_timestamp, report.packet_count),
-                (theirs.rtp_timestamp(), theirs.packet_count())
-            );
+            assert_eq!((report.ssrc, report.ntp.0), (theirs.ssrc(), theirs.ntp_timestamp()));
+            assert_eq!((report.rtp_timestamp, report.packet_count), (theirs.rtp_timestamp(), theirs.packet_count()));
             assert_eq!(report.octet_count, theirs.octet_count());
             assert!(same_blocks(*blocks, theirs.report_blocks()));
         }
@@ -177,14 +142,8 @@ fn same_packet(ours: &RtcpPacket<'_>, theirs: &Packet<'_>) -> bool {
             assert_eq!(bye.reason().unwrap_or(&[]), theirs.reason().unwrap_or(&[]));
         }
         (RtcpPacket::Sdes(sdes), Packet::Sdes(theirs)) => {
-            let theirs = theirs
-                .chunks()
-                .map(|chunk| (chunk.ssrc(), chunk.items().next().map(|item| item.value())));
-            assert!(
-                sdes.chunks()
-                    .map(|chunk| (chunk.ssrc, chunk.items().next().map(|(_, text)| text)))
-                    .eq(theirs)
-            );
+            let theirs = theirs.chunks().map(|chunk| (chunk.ssrc(), chunk.items().next().map(|item| item.value())));
+            assert!(sdes.chunks().map(|chunk| (chunk.ssrc, chunk.items().next().map(|(_, text)| text))).eq(theirs));
         }
         _ => return same_feedback(ours, theirs),
     }
@@ -195,52 +154,27 @@ fn same_packet(ours: &RtcpPacket<'_>, theirs: &Packet<'_>) -> bool {
 fn same_feedback(ours: &RtcpPacket<'_>, theirs: &Packet<'_>) -> bool {
     match (ours, theirs) {
         (RtcpPacket::Nack(nack), Packet::TransportFeedback(theirs)) => {
-            assert_eq!(
-                (nack.sender_ssrc, nack.media_ssrc),
-                (theirs.sender_ssrc(), theirs.media_ssrc())
-            );
-            assert!(
-                nack.sequences().eq(theirs
-                    .parse_fci::<rtcp_types::Nack<'_>>()
-                    .unwrap()
-                    .entries())
-            );
+            assert_eq!((nack.sender_ssrc, nack.media_ssrc), (theirs.sender_ssrc(), theirs.media_ssrc()));
+            assert!(nack.sequences().eq(theirs.parse_fci::<rtcp_types::Nack<'_>>().unwrap().entries()));
         }
         (RtcpPacket::TransportCc(feedback), Packet::TransportFeedback(theirs)) => {
             let theirs = theirs.parse_fci::<rtcp_types::Twcc<'_>>().unwrap();
             assert_eq!(feedback.header.base_sequence, theirs.base_sequence_number());
-            assert_eq!(
-                feedback.header.reference_time as u32 & 0xff_ffff,
-                theirs.reference_time()
-            );
-            assert_eq!(
-                feedback.header.feedback_count,
-                theirs.feedback_packet_count()
-            );
+            assert_eq!(feedback.header.reference_time as u32 & 0xff_ffff, theirs.reference_time());
+            assert_eq!(feedback.header.feedback_count, theirs.feedback_packet_count());
             let theirs = theirs.packets().map(|packet| match packet.unwrap() {
-                (sequence, rtcp_types::TwccPacketStatus::Received { delta }) => {
-                    (sequence, Some(delta))
-                }
+                (sequence, rtcp_types::TwccPacketStatus::Received { delta }) => (sequence, Some(delta)),
                 (sequence, rtcp_types::TwccPacketStatus::NotReceived) => (sequence, None),
             });
             assert!(feedback.arrivals().eq(theirs));
         }
         (RtcpPacket::Pli(pli), Packet::PayloadFeedback(theirs)) => {
-            assert_eq!(
-                (pli.sender_ssrc, pli.media_ssrc),
-                (theirs.sender_ssrc(), theirs.media_ssrc())
-            );
+            assert_eq!((pli.sender_ssrc, pli.media_ssrc), (theirs.sender_ssrc(), theirs.media_ssrc()));
         }
         (RtcpPacket::Fir(fir), Packet::PayloadFeedback(theirs)) => {
             let theirs = theirs.parse_fci::<rtcp_types::Fir<'_>>().unwrap();
-            let theirs = theirs
-                .entries()
-                .map(|entry| (entry.ssrc(), entry.sequence()));
-            assert!(
-                fir.entries()
-                    .map(|entry| (entry.ssrc, entry.sequence))
-                    .eq(theirs)
-            );
+            let theirs = theirs.entries().map(|entry| (entry.ssrc(), entry.sequence()));
+            assert!(fir.entries().map(|entry| (entry.ssrc, entry.sequence)).eq(theirs));
         }
         _ => return false,
     }
@@ -249,10 +183,7 @@ fn same_feedback(ours: &RtcpPacket<'_>, theirs: &Packet<'_>) -> bool {
 
 #[test]
 fn rtcp_is_read_as_rtcp_types_reads_it() {
-    assert_eq!(
-        (Nack::FORMAT, TransportCc::FORMAT),
-        (rtcp_types::Nack::FCI_FORMAT, rtcp_types::Twcc::FCI_FORMAT)
-    );
+    assert_eq!((Nack::FORMAT, TransportCc::FORMAT), (rtcp_types::Nack::FCI_FORMAT, rtcp_types::Twcc::FCI_FORMAT));
     let mut agreed = 0;
     for_each_input(3, |bytes| {
         // They check the first packet's version only, and have no cap; we allow padding of

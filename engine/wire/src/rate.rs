@@ -21,10 +21,7 @@ impl Default for RateMeter {
 impl RateMeter {
     /// A meter that has seen nothing.
     pub const fn new() -> Self {
-        Self {
-            bytes: [0; BUCKETS],
-            newest: 0,
-        }
+        Self { bytes: [0; BUCKETS], newest: 0 }
     }
 
     /// Counts bytes. Time that goes back counts as now.

@@ -44,11 +44,7 @@ pub(crate) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(buf: &'a mut [u8]) -> Self {
-        Self {
-            buf,
-            at: 0,
-            overflow: false,
-        }
+        Self { buf, at: 0, overflow: false }
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
@@ -112,10 +108,7 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn finish(self) -> Result<usize, ParseError> {
         if self.overflow {
-            Err(ParseError::new(
-                "value or slice too small for the other",
-                self.at,
-            ))
+            Err(ParseError::new("value or slice too small for the other", self.at))
         } else {
             Ok(self.at)
         }

@@ -12,10 +12,7 @@ pub struct Ring<T> {
 impl<T> Ring<T> {
     /// An empty ring.
     pub fn new(cap: usize) -> Self {
-        Self {
-            values: VecDeque::with_capacity(cap),
-            cap,
-        }
+        Self { values: VecDeque::with_capacity(cap), cap }
     }
 
     /// Adds at the back; gives the value back if the ring is full.
@@ -35,11 +32,7 @@ impl<T> Ring<T> {
         if self.cap == 0 {
             return Some(value);
         }
-        let oldest = if self.is_full() {
-            self.values.pop_front()
-        } else {
-            None
-        };
+        let oldest = if self.is_full() { self.values.pop_front() } else { None };
         self.values.push_back(value);
         oldest
     }
@@ -122,10 +115,7 @@ mod tests {
         assert_eq!(ring.push(9), Err(9));
         assert_eq!(ring.push_evicting(3), Some(0));
         assert_eq!(ring.iter().copied().collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!(
-            (ring.front(), ring.back(), ring.get(1), ring.len()),
-            (Some(&1), Some(&3), Some(&2), 3)
-        );
+        assert_eq!((ring.front(), ring.back(), ring.get(1), ring.len()), (Some(&1), Some(&3), Some(&2), 3));
         assert_eq!(ring.pop(), Some(1));
         assert_eq!(ring.push_evicting(4), None);
         ring.clear();

@@ -77,18 +77,13 @@ impl<'a> RtpView<'a> {
     #[inline]
     pub fn parse(data: &'a [u8]) -> Result<Self, ParseError> {
         let short = ParseError::new("RTP header too short", data.len());
-        let &[first, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3] =
-            data.first_chunk().ok_or(short)?;
+        let &[first, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3] = data.first_chunk().ok_or(short)?;
         if first >> 6 != 2 {
             return Err(ParseError::new("RTP version not 2", 0));
         }
         let csrc_count = first & 0x0f;
         let mut header_len = FIXED_HEADER_LEN + 4 * usize::from(csrc_count);
-        let mut elements = Elements {
-            start: header_len,
-            end: header_len,
-            form: Form::Opaque,
-        };
+        let mut elements = Elements { start: header_len, end: header_len, form: Form::Opaque };
         if first & 0x10 != 0 {
             let profile = u16_at(data, header_len).ok_or(short)?;
             let words = u16_at(data, header_len + 2).ok_or(short)?;
@@ -108,10 +103,7 @@ impl<'a> RtpView<'a> {
         if first & 0x20 != 0 {
             padding_len = usize::from(data.last().copied().unwrap_or(0));
             if padding_len == 0 || padding_len > body_len {
-                return Err(ParseError::new(
-                    "RTP padding count out of range",
-                    data.len() - 1,
-                ));
+                return Err(ParseError::new("RTP padding count out of range", data.len() - 1));
             }
         }
         Ok(Self {
@@ -167,27 +159,19 @@ impl<'a> RtpView<'a> {
     /// Contributing sources.
     pub fn csrcs(&self) -> impl Iterator<Item = u32> + use<'a> {
         let data = self.data;
-        (0..usize::from(self.csrc_count))
-            .filter_map(move |i| u32_at(data, FIXED_HEADER_LEN + 4 * i))
+        (0..usize::from(self.csrc_count)).filter_map(move |i| u32_at(data, FIXED_HEADER_LEN + 4 * i))
     }
 
     /// Extension elements, id and value, in the order of the packet.
     #[inline]
     pub fn extensions(&self) -> ExtensionIter<'a> {
-        ExtensionIter {
-            data: self.data,
-            at: self.elements.start,
-            end: self.elements.end,
-            form: self.elements.form,
-        }
+        ExtensionIter { data: self.data, at: self.elements.start, end: self.elements.end, form: self.elements.form }
     }
 
     /// Value of the first extension element with this id.
     #[inline]
     pub fn extension(&self, id: u8) -> Option<&'a [u8]> {
-        self.extensions()
-            .find(|(other, _)| *other == id)
-            .map(|(_, value)| value)
+        self.extensions().find(|(other, _)| *other == id).map(|(_, value)| value)
     }
 
     /// Where that value is, for changing it in place.
@@ -241,11 +225,7 @@ impl ExtensionIter<'_> {
                 _ if byte == 0 => self.at += 1,
                 Form::OneByte => break (byte >> 4, usize::from(byte & 0x0f) + 1, 1),
                 Form::TwoByte => {
-                    let len = if self.at + 1 < self.end {
-                        u8_at(self.data, self.at + 1)
-                    } else {
-                        None
-                    };
+                    let len = if self.at + 1 < self.end { u8_at(self.data, self.at + 1) } else { None };
                     break (byte, usize::from(len.unwrap_or(u8::MAX)), 2);
                 }
             }
@@ -334,11 +314,7 @@ pub struct RtpHeaderFields {
 /// Writes a header without CSRCs and padding, and returns its length. The one-byte form is taken if
 /// all elements fit it: id 1 to 14, 1 to 16 bytes. An id of 0 is refused in both forms.
 #[inline]
-pub fn write_header(
-    buf: &mut [u8],
-    fields: &RtpHeaderFields,
-    exts: &[(u8, &[u8])],
-) -> Result<usize, ParseError> {
+pub fn write_header(buf: &mut [u8], fields: &RtpHeaderFields, exts: &[(u8, &[u8])]) -> Result<usize, ParseError> {
     let mut out = Cursor::new(buf);
     out.u8(0x80 | u8::from(!exts.is_empty()) << 4);
     out.u8(u8::from(fields.marker) << 7 | fields.payload_type & 0x7f);
@@ -348,22 +324,13 @@ pub fn write_header(
     if exts.is_empty() {
         return out.finish();
     }
-    let one_byte = exts
-        .iter()
-        .all(|(id, value)| matches!(id, 1..=14) && matches!(value.len(), 1..=16));
-    out.u16(if one_byte {
-        ONE_BYTE_PROFILE
-    } else {
-        TWO_BYTE_PROFILE
-    });
+    let one_byte = exts.iter().all(|(id, value)| matches!(id, 1..=14) && matches!(value.len(), 1..=16));
+    out.u16(if one_byte { ONE_BYTE_PROFILE } else { TWO_BYTE_PROFILE });
     out.u16(0);
     let start = out.at();
     for (id, value) in exts {
         let Some(len) = u8::try_from(value.len()).ok().filter(|_| *id != 0) else {
-            return Err(ParseError::new(
-                "header extension element not writable",
-                out.at(),
-            ));
+            return Err(ParseError::new("header extension element not writable", out.at()));
         };
         if one_byte {
             out.u8(id << 4 | (len - 1));
@@ -385,13 +352,8 @@ pub fn write_header(
 mod tests {
     use super::*;
 
-    const FIELDS: RtpHeaderFields = RtpHeaderFields {
-        marker: true,
-        payload_type: 111,
-        sequence: 65_535,
-        timestamp: 7,
-        ssrc: 0xdead_beef,
-    };
+    const FIELDS: RtpHeaderFields =
+        RtpHeaderFields { marker: true, payload_type: 111, sequence: 65_535, timestamp: 7, ssrc: 0xdead_beef };
 
     fn packet(exts: &[(u8, &[u8])], payload: &[u8]) -> Vec<u8> {
         let mut buf = vec![0; 1500];
@@ -416,9 +378,7 @@ mod tests {
         let packet = with_block(profile, block);
         let view = RtpView::parse(&packet).unwrap();
         assert_eq!(view.payload(), b"payload");
-        view.extensions()
-            .map(|(id, value)| (id, value.to_vec()))
-            .collect()
+        view.extensions().map(|(id, value)| (id, value.to_vec())).collect()
     }
 
     #[test]
@@ -426,19 +386,10 @@ mod tests {
         let exts: [(u8, &[u8]); 3] = [(1, b"0"), (14, &[5; 16]), (3, &[1, 2, 3])];
         let bytes = packet(&exts, b"hello");
         let view = RtpView::parse(&bytes).unwrap();
-        assert_eq!(
-            (view.fields(), view.payload(), view.header_len),
-            (FIELDS, &b"hello"[..], 12 + 4 + 24)
-        );
+        assert_eq!((view.fields(), view.payload(), view.header_len), (FIELDS, &b"hello"[..], 12 + 4 + 24));
         assert!(view.extensions().eq(exts));
         assert_eq!(bytes[12..14], [0xbe, 0xde]);
-        for two_byte in [
-            [(15, &[1][..])],
-            [(16, &[1])],
-            [(1, &[])],
-            [(1, &[0; 17])],
-            [(255, &[9; 255])],
-        ] {
+        for two_byte in [[(15, &[1][..])], [(16, &[1])], [(1, &[])], [(1, &[0; 17])], [(255, &[9; 255])]] {
             let bytes = packet(&two_byte, b"hello");
             assert_eq!(bytes[12..14], [0x10, 0x00]);
             let view = RtpView::parse(&bytes).unwrap();
@@ -471,9 +422,7 @@ mod tests {
         }
         // CC=15 in twelve bytes, X=1 whose length runs past the end, other versions.
         assert!(RtpView::parse(&[0x8f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
-        assert!(
-            RtpView::parse(&[0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xbe, 0xde, 0, 1]).is_err()
-        );
+        assert!(RtpView::parse(&[0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xbe, 0xde, 0, 1]).is_err());
         assert!(RtpView::parse(&[0x40; 12]).is_err());
         assert!(RtpView::parse(&[0x80; 12]).is_ok());
     }
@@ -515,11 +464,7 @@ mod tests {
                 let good = payload_len > 0 && pad > 0 && usize::from(pad) <= payload_len;
                 let view = RtpView::parse(&bytes);
                 assert_eq!(view.is_ok(), good);
-                assert!(
-                    view.is_err()
-                        || view.unwrap().payload_range()
-                            == (12..12 + payload_len - usize::from(pad))
-                );
+                assert!(view.is_err() || view.unwrap().payload_range() == (12..12 + payload_len - usize::from(pad)));
             }
         }
     }
@@ -528,53 +473,41 @@ mod tests {
     fn row_058_number_0_is_padding_and_number_15_ends_the_one_byte_form() {
         let a = || (1, vec![0xaa]);
         let b = || (2, vec![0xbb]);
-        assert_eq!(
-            elements(0xbede, &[0x10, 0xaa, 0, 0, 0x20, 0xbb, 0, 0]),
-            [a(), b()]
-        );
-        assert_eq!(
-            elements(0xbede, &[0x10, 0xaa, 0xf0, 0, 0x20, 0xbb, 0, 0]),
-            [a()]
-        );
-        assert_eq!(
-            elements(0xbede, &[0x10, 0xaa, 0x03, 0, 0x20, 0xbb, 0, 0]),
-            [a()],
-            "id 0 with a length"
-        );
-        assert_eq!(
-            elements(0x1000, &[1, 1, 0xaa, 0, 2, 1, 0xbb, 0]),
-            [a(), b()]
-        );
-        assert_eq!(
-            elements(0x100f, &[1, 1, 0xaa, 2, 1, 0xbb, 0, 0]),
-            [a(), b()],
-            "application bits"
-        );
-        assert_eq!(
-            elements(0x1000, &[15, 1, 0xaa, 3, 0, 0, 0, 0]),
-            [(15, vec![0xaa]), (3, vec![])]
-        );
+        assert_eq!(elements(0xbede, &[0x10, 0xaa, 0, 0, 0x20, 0xbb, 0, 0]), [a(), b()]);
+        assert_eq!(elements(0xbede, &[0x10, 0xaa, 0xf0, 0, 0x20, 0xbb, 0, 0]), [a()]);
+        assert_eq!(elements(0xbede, &[0x10, 0xaa, 0x03, 0, 0x20, 0xbb, 0, 0]), [a()], "id 0 with a length");
+        assert_eq!(elements(0x1000, &[1, 1, 0xaa, 0, 2, 1, 0xbb, 0]), [a(), b()]);
+        assert_eq!(elements(0x100f, &[1, 1, 0xaa, 2, 1, 0xbb, 0, 0]), [a(), b()], "application bits");
+        assert_eq!(elements(0x1000, &[15, 1, 0xaa, 3, 0, 0, 0, 0]), [(15, vec![0xaa]), (3, vec![])]);
     }
 
     #[test]
     fn row_058_an_element_past_the_end_of_its_block_is_none() {
-        assert_eq!(
-            elements(0xbede, &[0x10, 0xaa, 0x21, 0xbb]),
-            [(1, vec![0xaa])]
-        );
+        assert_eq!(elements(0xbede, &[0x10, 0xaa, 0x21, 0xbb]), [(1, vec![0xaa])]);
         assert_eq!(elements(0xbede, &[0x1f, 0xaa, 0xbb, 0xcc]), []);
-        assert_eq!(
-            elements(0x1000, &[1, 1, 0xaa, 2]),
-            [(1, vec![0xaa])],
-            "no room for a length"
-        );
+        assert_eq!(elements(0x1000, &[1, 1, 0xaa, 2]), [(1, vec![0xaa])], "no room for a length");
         assert_eq!(elements(0x1000, &[1, 3, 0xaa, 2]), []);
-        assert_eq!(
-            elements(0x1010, &[1, 1, 0xaa, 0]),
-            [],
-            "a profile of somebody else"
-        );
+        assert_eq!(elements(0x1010, &[1, 1, 0xaa, 0]), [], "a profile of somebody else");
         assert_eq!(elements(0xbede, &[]), []);
+    }
+
+    #[test]
+    fn row_034_h19_growing_past_the_slot_is_refused_and_never_written() {
+        let all: Vec<(u8, &[u8])> = (1..=14).map(|id| (id, &[0x55_u8; 16][..])).collect();
+        for payload_len in 1_150..=1_500 {
+            for count in 0..=all.len() {
+                let mut slot = vec![0xee; 1_500];
+                let exts = &all[..count];
+                let header = write_header(&mut slot[..1_400], &FIELDS, exts).unwrap();
+                assert!(slot[header..].iter().all(|byte| *byte == 0xee));
+                let fits = header + payload_len <= 1_400;
+                let room = 1_400_usize.saturating_sub(payload_len);
+                assert_eq!(write_header(&mut slot[..room], &FIELDS, exts).is_ok(), fits);
+            }
+        }
+        // A block of more words than its length can say.
+        let many: Vec<(u8, &[u8])> = vec![(200, &[0; 255]); 1_100];
+        assert!(write_header(&mut vec![0; 300_000], &FIELDS, &many).is_err());
     }
 
     #[test]
@@ -585,13 +518,7 @@ mod tests {
         set_sequence(&mut bytes, 1);
         set_timestamp(&mut bytes, 2);
         set_ssrc(&mut bytes, 3);
-        let expected = RtpHeaderFields {
-            marker: false,
-            payload_type: 0x60,
-            sequence: 1,
-            timestamp: 2,
-            ssrc: 3,
-        };
+        let expected = RtpHeaderFields { marker: false, payload_type: 0x60, sequence: 1, timestamp: 2, ssrc: 3 };
         assert_eq!(RtpView::parse(&bytes).unwrap().fields(), expected);
         set_marker(&mut bytes, true);
         assert_eq!(bytes[1], 0xe0);
@@ -618,9 +545,29 @@ mod tests {
         let mut bytes = packet(&[], b"\0\0\0\x01\0\0\0\x02rest");
         bytes[0] |= 2;
         let view = RtpView::parse(&bytes).unwrap();
-        assert_eq!(
-            (view.csrcs().collect::<Vec<_>>(), view.payload()),
-            (vec![1, 2], &b"rest"[..])
-        );
+        assert_eq!((view.csrcs().collect::<Vec<_>>(), view.payload()), (vec![1, 2], &b"rest"[..]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_header_and_any_elements_round_trip(
+            marker: bool,
+            payload_type in 0..128_u8,
+            sequence: u16,
+            timestamp: u32,
+            ssrc: u32,
+            exts in proptest::collection::vec((1..=255_u8, proptest::collection::vec(0..=255_u8, 0..=255)), 0..10),
+            payload in proptest::collection::vec(0..=255_u8, 0..40),
+        ) {
+            let fields = RtpHeaderFields { marker, payload_type, sequence, timestamp, ssrc };
+            let exts: Vec<_> = exts.iter().map(|(id, value)| (*id, &value[..])).collect();
+            let mut bytes = vec![0; 4_000];
+            let len = write_header(&mut bytes, &fields, &exts).unwrap();
+            bytes.truncate(len);
+            bytes.extend_from_slice(&payload);
+            let view = RtpView::parse(&bytes).unwrap();
+            assert_eq!((view.fields(), view.payload()), (fields, &payload[..]));
+            assert!(view.extensions().eq(exts));
+        }
     }
 }

@@ -5,11 +5,7 @@
 #[inline]
 pub const fn seq_newer(a: u16, b: u16) -> bool {
     let ahead = a.wrapping_sub(b);
-    if ahead == 0x8000 {
-        a > b
-    } else {
-        ahead != 0 && ahead < 0x8000
-    }
+    if ahead == 0x8000 { a > b } else { ahead != 0 && ahead < 0x8000 }
 }
 
 /// How far `a` is ahead of `b`: negative if it is behind.
@@ -22,11 +18,7 @@ pub const fn seq_diff(a: u16, b: u16) -> i16 {
 #[inline]
 pub const fn ts_newer(a: u32, b: u32) -> bool {
     let ahead = a.wrapping_sub(b);
-    if ahead == 0x8000_0000 {
-        a > b
-    } else {
-        ahead != 0 && ahead < 0x8000_0000
-    }
+    if ahead == 0x8000_0000 { a > b } else { ahead != 0 && ahead < 0x8000_0000 }
 }
 
 /// How far `a` is ahead of `b`: negative if it is behind.
@@ -106,17 +98,7 @@ mod tests {
     #[test]
     fn of_two_different_numbers_exactly_one_is_newer() {
         for a in (0..=u16::MAX).step_by(17) {
-            for b in [
-                0,
-                1,
-                0x7fff,
-                0x8000,
-                0x8001,
-                0xffff,
-                a,
-                a.wrapping_add(0x8000),
-                a.wrapping_add(1),
-            ] {
+            for b in [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff, a, a.wrapping_add(0x8000), a.wrapping_add(1)] {
                 assert_eq!(seq_newer(a, b) || seq_newer(b, a), a != b);
                 assert!(!(seq_newer(a, b) && seq_newer(b, a)));
             }

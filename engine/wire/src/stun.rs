@@ -126,10 +126,7 @@ impl<'a> StunMessage<'a> {
         let kind = u16_at(data, 0).ok_or(short)?;
         let length = usize::from(u16_at(data, 2).ok_or(short)?);
         let cookie: [u8; 4] = array_at(data, 4).ok_or(short)?;
-        let transaction_id = data
-            .get(8..HEADER_LEN)
-            .and_then(|id| id.try_into().ok())
-            .ok_or(short)?;
+        let transaction_id = data.get(8..HEADER_LEN).and_then(|id| id.try_into().ok()).ok_or(short)?;
         if kind & 0xc000 != 0 {
             return Err(ParseError::new("not a STUN message type", 0));
         }
@@ -174,8 +171,7 @@ impl<'a> StunMessage<'a> {
                 self.username.get_or_insert(value);
             }
             attribute::PRIORITY => {
-                self.priority
-                    .get_or_insert(exact_u32(value).ok_or(wrong("STUN PRIORITY not 4 bytes"))?);
+                self.priority.get_or_insert(exact_u32(value).ok_or(wrong("STUN PRIORITY not 4 bytes"))?);
             }
             attribute::USE_CANDIDATE => {
                 if !value.is_empty() {
@@ -184,23 +180,16 @@ impl<'a> StunMessage<'a> {
                 self.use_candidate = true;
             }
             attribute::NOMINATION | attribute::NOMINATION_DRAFT => {
-                self.nomination
-                    .get_or_insert(exact_u32(value).ok_or(wrong("STUN NOMINATION not 4 bytes"))?);
+                self.nomination.get_or_insert(exact_u32(value).ok_or(wrong("STUN NOMINATION not 4 bytes"))?);
             }
             attribute::ICE_CONTROLLING => {
-                self.ice_controlling.get_or_insert(
-                    exact_u64(value).ok_or(wrong("STUN ICE-CONTROLLING not 8 bytes"))?,
-                );
+                self.ice_controlling.get_or_insert(exact_u64(value).ok_or(wrong("STUN ICE-CONTROLLING not 8 bytes"))?);
             }
             attribute::ICE_CONTROLLED => {
-                self.ice_controlled.get_or_insert(
-                    exact_u64(value).ok_or(wrong("STUN ICE-CONTROLLED not 8 bytes"))?,
-                );
+                self.ice_controlled.get_or_insert(exact_u64(value).ok_or(wrong("STUN ICE-CONTROLLED not 8 bytes"))?);
             }
             attribute::ERROR_CODE => {
-                self.error_code.get_or_insert(
-                    read_error_code(value).ok_or(wrong("STUN ERROR-CODE malformed"))?,
-                );
+                self.error_code.get_or_insert(read_error_code(value).ok_or(wrong("STUN ERROR-CODE malformed"))?);
             }
             attribute::UNKNOWN_ATTRIBUTES => {
                 if !value.len().is_multiple_of(2) {
@@ -212,8 +201,7 @@ impl<'a> StunMessage<'a> {
             }
             attribute::XOR_MAPPED_ADDRESS => {
                 let address = read_xor_address(value, self.transaction_id);
-                self.xor_mapped_address
-                    .get_or_insert(address.ok_or(wrong("STUN XOR-MAPPED-ADDRESS malformed"))?);
+                self.xor_mapped_address.get_or_insert(address.ok_or(wrong("STUN XOR-MAPPED-ADDRESS malformed"))?);
             }
             attribute::MESSAGE_INTEGRITY => {
                 if value.len() != INTEGRITY_LEN - 4 {
@@ -300,9 +288,7 @@ impl<'a> StunMessage<'a> {
 
     /// Types listed in UNKNOWN-ATTRIBUTES.
     pub fn unknown_attributes(&self) -> impl Iterator<Item = u16> + use<'a> {
-        self.unknown_attributes
-            .chunks_exact(2)
-            .filter_map(|pair| u16_at(pair, 0))
+        self.unknown_attributes.chunks_exact(2).filter_map(|pair| u16_at(pair, 0))
     }
 
     /// Is MESSAGE-INTEGRITY there? Whether it is right is another question.
@@ -324,10 +310,7 @@ impl<'a> StunMessage<'a> {
     /// the order of the message, up to MESSAGE-INTEGRITY.
     pub fn unknown_required(&self) -> impl Iterator<Item = u16> + use<'a> {
         let end = self.integrity_at.unwrap_or(self.data.len());
-        let mut attributes = Attributes {
-            data: self.data.get(..end).unwrap_or(&[]),
-            at: HEADER_LEN,
-        };
+        let mut attributes = Attributes { data: self.data.get(..end).unwrap_or(&[]), at: HEADER_LEN };
         std::iter::from_fn(move || attributes.next_attribute().ok().flatten())
             .map(|(kind, _)| kind)
             .filter(|kind| *kind < 0x8000 && !is_known_required(*kind))
@@ -344,11 +327,7 @@ impl<'a> StunMessage<'a> {
             return false;
         };
         let length = (at + INTEGRITY_LEN - HEADER_LEN) as u16;
-        let parts = [
-            self.data.get(..2),
-            Some(&length.to_be_bytes()[..]),
-            self.data.get(4..at),
-        ];
+        let parts = [self.data.get(..2), Some(&length.to_be_bytes()[..]), self.data.get(4..at)];
         let [Some(kind), Some(length), Some(rest)] = parts else {
             return false;
         };
@@ -383,10 +362,7 @@ struct Attributes<'a> {
 
 impl<'a> Attributes<'a> {
     fn new(data: &'a [u8]) -> Self {
-        Self {
-            data,
-            at: HEADER_LEN,
-        }
+        Self { data, at: HEADER_LEN }
     }
 
     /// Type, and where the value is; its padding lies within the message too.
@@ -428,29 +404,17 @@ const fn is_known_required(kind: u16) -> bool {
 }
 
 fn exact_u32(value: &[u8]) -> Option<u32> {
-    if value.len() == 4 {
-        u32_at(value, 0)
-    } else {
-        None
-    }
+    if value.len() == 4 { u32_at(value, 0) } else { None }
 }
 
 fn exact_u64(value: &[u8]) -> Option<u64> {
-    if value.len() == 8 {
-        u64_at(value, 0)
-    } else {
-        None
-    }
+    if value.len() == 8 { u64_at(value, 0) } else { None }
 }
 
 fn read_error_code(value: &[u8]) -> Option<u16> {
     let class = u8_at(value, 2)? & 0x07;
     let number = u8_at(value, 3)?;
-    if (3..=6).contains(&class) && number < 100 {
-        Some(u16::from(class) * 100 + u16::from(number))
-    } else {
-        None
-    }
+    if (3..=6).contains(&class) && number < 100 { Some(u16::from(class) * 100 + u16::from(number)) } else { None }
 }
 
 /// The mask of an address: cookie and transaction id (RFC 8489, section 14.2).
@@ -467,9 +431,7 @@ fn read_xor_address(value: &[u8], transaction_id: &[u8; 12]) -> Option<SocketAdd
     let port = u16_at(value, 2)? ^ (mask >> 112) as u16;
     let ip = match (u8_at(value, 1)?, value.len()) {
         (1, 8) => IpAddr::V4(Ipv4Addr::from_bits(u32_at(value, 4)? ^ (mask >> 96) as u32)),
-        (2, 20) => IpAddr::V6(Ipv6Addr::from_bits(
-            u128::from_be_bytes(array_at(value, 4)?) ^ mask,
-        )),
+        (2, 20) => IpAddr::V6(Ipv6Addr::from_bits(u128::from_be_bytes(array_at(value, 4)?) ^ mask)),
         _ => return None,
     };
     Some(SocketAddr::new(ip, port))
@@ -484,9 +446,7 @@ fn equal_in_constant_time(a: &[u8; 20], b: &[u8; 20]) -> bool {
 /// CRC-32 of ISO 3309, as FINGERPRINT wants it (RFC 8489, section 14.7).
 fn crc32(data: &[u8]) -> u32 {
     const TABLE: [u32; 256] = crc32_table();
-    !data.iter().fold(!0, |crc, byte| {
-        crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)]
-    })
+    !data.iter().fold(!0, |crc, byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
 }
 
 const fn crc32_table() -> [u32; 256] {
@@ -496,11 +456,7 @@ const fn crc32_table() -> [u32; 256] {
         let mut crc = index as u32;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 1 == 0 {
-                crc >> 1
-            } else {
-                crc >> 1 ^ 0xedb8_8320
-            };
+            crc = if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0xedb8_8320 };
             bit += 1;
         }
         table[index] = crc;
@@ -539,15 +495,9 @@ mod tests {
     #[test]
     fn the_sample_request_of_rfc_5769_is_read() {
         let message = StunMessage::parse(&SAMPLE).unwrap();
-        assert_eq!(
-            (message.class(), message.method()),
-            (Class::Request, BINDING)
-        );
+        assert_eq!((message.class(), message.method()), (Class::Request, BINDING));
         assert_eq!(message.username(), Some(&b"evtj:h6vY"[..]));
-        assert_eq!(
-            (message.priority(), message.ice_controlled()),
-            (Some(0x6e00_01ff), Some(0x932f_f9b1_5126_3b36))
-        );
+        assert_eq!((message.priority(), message.ice_controlled()), (Some(0x6e00_01ff), Some(0x932f_f9b1_5126_3b36)));
         assert!(message.has_valid_fingerprint() && message.has_integrity());
         assert_eq!(message.unknown_required().count(), 0);
         // What is covered by the MAC, and with which length.
@@ -561,66 +511,34 @@ mod tests {
 
     #[test]
     fn what_is_built_is_read_back() {
-        for address in [
-            "192.0.2.1:32853",
-            "[2001:db8:1234:5678:11:2233:4455:6677]:32853",
-            "0.0.0.0:0",
-        ] {
+        for address in ["192.0.2.1:32853", "[2001:db8:1234:5678:11:2233:4455:6677]:32853", "0.0.0.0:0"] {
             let address = address.parse().unwrap();
             let mut buf = [0; 200];
-            let builder = StunBuilder::new(&mut buf, Class::Success, BINDING, &ID)
-                .xor_mapped_address(address);
+            let builder = StunBuilder::new(&mut buf, Class::Success, BINDING, &ID).xor_mapped_address(address);
             let len = builder.finish(KEY).unwrap();
             let message = StunMessage::parse(&buf[..len]).unwrap();
-            assert_eq!(
-                (message.class(), message.xor_mapped_address()),
-                (Class::Success, Some(address))
-            );
-            assert!(
-                message.has_valid_fingerprint()
-                    && message.check_integrity(b"password", pretended_hmac)
-            );
+            assert_eq!((message.class(), message.xor_mapped_address()), (Class::Success, Some(address)));
+            assert!(message.has_valid_fingerprint() && message.check_integrity(b"password", pretended_hmac));
         }
         let mut buf = [0; 200];
-        let builder = StunBuilder::new(&mut buf, Class::Error, 0xfff, &ID)
-            .error_code(420, "Unknown Attribute");
-        let len = builder
-            .unknown_attributes(&[0x77, 0x7fff])
-            .finish(None)
-            .unwrap();
+        let builder = StunBuilder::new(&mut buf, Class::Error, 0xfff, &ID).error_code(420, "Unknown Attribute");
+        let len = builder.unknown_attributes(&[0x77, 0x7fff]).finish(None).unwrap();
         let message = StunMessage::parse(&buf[..len]).unwrap();
-        assert_eq!(
-            (message.class(), message.method(), message.error_code()),
-            (Class::Error, 0xfff, Some(420))
-        );
-        assert_eq!(
-            message.unknown_attributes().collect::<Vec<_>>(),
-            [0x77, 0x7fff]
-        );
+        assert_eq!((message.class(), message.method(), message.error_code()), (Class::Error, 0xfff, Some(420)));
+        assert_eq!(message.unknown_attributes().collect::<Vec<_>>(), [0x77, 0x7fff]);
         assert!(!message.has_integrity() && !message.check_integrity(b"password", pretended_hmac));
     }
 
     #[test]
     fn a_slice_that_is_too_small_is_an_error_at_every_length() {
-        let build = |buf: &mut [u8]| {
-            request(buf)
-                .username(b"a:b")
-                .priority(1)
-                .use_candidate()
-                .nomination(3)
-                .finish(KEY)
-        };
+        let build =
+            |buf: &mut [u8]| request(buf).username(b"a:b").priority(1).use_candidate().nomination(3).finish(KEY);
         let whole = build(&mut [0; 200]).unwrap();
         for len in 0..whole {
             assert!(build(&mut vec![0; len]).is_err(), "{len}");
         }
         assert_eq!(build(&mut vec![0; whole]), Ok(whole));
-        assert!(
-            request(&mut [0; 100])
-                .attribute(1, &[0; 70_000])
-                .finish(None)
-                .is_err()
-        );
+        assert!(request(&mut [0; 100]).attribute(1, &[0; 70_000]).finish(None).is_err());
     }
 
     #[test]
@@ -631,26 +549,17 @@ mod tests {
         for cut in 0..good.len() {
             assert!(StunMessage::parse(&good[..cut]).is_err());
         }
-        for length in (0..=200)
-            .chain([0xfffc, 0xffff])
-            .filter(|length| *length != len - 20)
-        {
+        for length in (0..=200).chain([0xfffc, 0xffff]).filter(|length| *length != len - 20) {
             let mut bad = good.to_vec();
             bad[2..4].copy_from_slice(&(length as u16).to_be_bytes());
-            assert_eq!(
-                StunMessage::parse(&bad).unwrap_err().what,
-                "STUN length wrong"
-            );
+            assert_eq!(StunMessage::parse(&bad).unwrap_err().what, "STUN length wrong");
         }
         let mut longer = good.to_vec();
         longer.extend_from_slice(&[0; 4]);
         assert!(StunMessage::parse(&longer).is_err());
         let mut cookie = good.to_vec();
         cookie[7] ^= 1;
-        assert_eq!(
-            StunMessage::parse(&cookie).unwrap_err().what,
-            "STUN magic cookie wrong"
-        );
+        assert_eq!(StunMessage::parse(&cookie).unwrap_err().what, "STUN magic cookie wrong");
         let mut kind = good.to_vec();
         kind[0] |= 0x40;
         assert!(StunMessage::parse(&kind).is_err());
@@ -658,34 +567,17 @@ mod tests {
 
     #[test]
     fn row_003_attributes_of_wrong_size_make_no_message() {
-        assert_eq!(
-            what(&[0, 6, 0, 5, b'a', b'b', b'c', b'd']),
-            "STUN attribute past the end"
-        );
-        assert_eq!(
-            what(&[0, 6, 0xff, 0xff, b'a', b'b', b'c', b'd']),
-            "STUN attribute past the end"
-        );
+        assert_eq!(what(&[0, 6, 0, 5, b'a', b'b', b'c', b'd']), "STUN attribute past the end");
+        assert_eq!(what(&[0, 6, 0xff, 0xff, b'a', b'b', b'c', b'd']), "STUN attribute past the end");
         assert_eq!(what(&[0, 6, 0, 3, b'a', b'b', b'c', 0xff]), "fine");
-        for (kind, size) in [
-            (0x24_u16, 4),
-            (0x8029, 8),
-            (0x802a, 8),
-            (0xc001, 4),
-            (0x30, 4),
-            (8, 20),
-            (0x8028, 4),
-            (0x25, 0),
-        ] {
+        for (kind, size) in
+            [(0x24_u16, 4), (0x8029, 8), (0x802a, 8), (0xc001, 4), (0x30, 4), (8, 20), (0x8028, 4), (0x25, 0)]
+        {
             for len in 0..=24 {
                 let mut attribute = kind.to_be_bytes().to_vec();
                 attribute.extend_from_slice(&[0, len as u8]);
                 attribute.resize(4 + usize::next_multiple_of(len, 4), 0);
-                assert_eq!(
-                    what(&attribute) == "fine",
-                    len == size,
-                    "{kind:#x} of {len}"
-                );
+                assert_eq!(what(&attribute) == "fine", len == size, "{kind:#x} of {len}");
             }
         }
         for len in 0..=24 {
@@ -693,57 +585,28 @@ mod tests {
                 let mut attribute = vec![0, 0x20, 0, len as u8, 0, family];
                 attribute.resize(4 + usize::next_multiple_of(len, 4).max(4), 0);
                 attribute.truncate(4 + usize::next_multiple_of(len, 4));
-                assert_eq!(
-                    what(&attribute) == "fine",
-                    matches!((family, len), (1, 8) | (2, 20)),
-                    "{family} {len}"
-                );
+                assert_eq!(what(&attribute) == "fine", matches!((family, len), (1, 8) | (2, 20)), "{family} {len}");
             }
         }
         assert_eq!(what(&[0, 9, 0, 4, 0, 0, 2, 0]), "STUN ERROR-CODE malformed");
-        assert_eq!(
-            what(&[0, 9, 0, 4, 0, 0, 4, 100]),
-            "STUN ERROR-CODE malformed"
-        );
+        assert_eq!(what(&[0, 9, 0, 4, 0, 0, 4, 100]), "STUN ERROR-CODE malformed");
     }
 
     #[test]
     fn row_003_a_thousand_tiny_attributes_are_too_many() {
         assert_eq!(what(&[0x80, 0, 0, 0].repeat(MAX_ATTRIBUTES)), "fine");
-        assert_eq!(
-            what(&[0x80, 0, 0, 0].repeat(1000)),
-            "too many STUN attributes"
-        );
+        assert_eq!(what(&[0x80, 0, 0, 0].repeat(1000)), "too many STUN attributes");
         let error = StunMessage::parse(&raw(&[0x80, 0, 0, 0].repeat(1000))).unwrap_err();
-        assert_eq!(
-            error.offset,
-            20 + 4 * MAX_ATTRIBUTES,
-            "reading stops at the cap"
-        );
+        assert_eq!(error.offset, 20 + 4 * MAX_ATTRIBUTES, "reading stops at the cap");
     }
 
     #[test]
     fn row_004_what_follows_message_integrity_is_ignored_but_for_fingerprint() {
         let mut buf = [0; 200];
-        let builder = request(&mut buf)
-            .username(b"a:b")
-            .attribute(attribute::MESSAGE_INTEGRITY, &[9; 20]);
-        let len = builder
-            .use_candidate()
-            .username(b"x:y")
-            .priority(7)
-            .attribute(0x77, &[])
-            .finish(KEY)
-            .unwrap();
+        let builder = request(&mut buf).username(b"a:b").attribute(attribute::MESSAGE_INTEGRITY, &[9; 20]);
+        let len = builder.use_candidate().username(b"x:y").priority(7).attribute(0x77, &[]).finish(KEY).unwrap();
         let message = StunMessage::parse(&buf[..len]).unwrap();
-        assert_eq!(
-            (
-                message.username(),
-                message.priority(),
-                message.use_candidate()
-            ),
-            (Some(&b"a:b"[..]), None, false)
-        );
+        assert_eq!((message.username(), message.priority(), message.use_candidate()), (Some(&b"a:b"[..]), None, false));
         assert_eq!(message.unknown_required().count(), 0);
         assert!(message.has_valid_fingerprint());
         // The second MESSAGE-INTEGRITY, which is right, counts for nothing.
@@ -752,27 +615,13 @@ mod tests {
 
     #[test]
     fn row_004_short_or_wrong_integrity_and_fingerprint_are_refused() {
-        assert_eq!(
-            what(&[0, 8, 0, 4, 1, 2, 3, 4]),
-            "STUN MESSAGE-INTEGRITY not 20 bytes"
-        );
+        assert_eq!(what(&[0, 8, 0, 4, 1, 2, 3, 4]), "STUN MESSAGE-INTEGRITY not 20 bytes");
         assert_eq!(what(&[0x80, 0x28, 0, 0]), "STUN FINGERPRINT not 4 bytes");
         let fingerprint = [0x80, 0x28, 0, 4, 1, 2, 3, 4];
-        assert_eq!(
-            what(&fingerprint.repeat(2)),
-            "STUN attribute after FINGERPRINT"
-        );
+        assert_eq!(what(&fingerprint.repeat(2)), "STUN attribute after FINGERPRINT");
         let with_fingerprint = raw(&fingerprint);
-        assert!(
-            !StunMessage::parse(&with_fingerprint)
-                .unwrap()
-                .has_valid_fingerprint()
-        );
-        assert!(
-            !StunMessage::parse(&raw(&[]))
-                .unwrap()
-                .has_valid_fingerprint()
-        );
+        assert!(!StunMessage::parse(&with_fingerprint).unwrap().has_valid_fingerprint());
+        assert!(!StunMessage::parse(&raw(&[])).unwrap().has_valid_fingerprint());
         let mut buf = [0; 200];
         let len = request(&mut buf).username(b"a:b").finish(KEY).unwrap();
         for at in 20..len {
@@ -783,11 +632,7 @@ mod tests {
             };
             assert!(!message.has_valid_fingerprint());
             // Only the FINGERPRINT itself is not covered.
-            assert_eq!(
-                message.check_integrity(b"password", pretended_hmac),
-                at >= len - 8,
-                "{at}"
-            );
+            assert_eq!(message.check_integrity(b"password", pretended_hmac), at >= len - 8, "{at}");
         }
     }
 
@@ -806,51 +651,26 @@ mod tests {
     #[test]
     fn row_006_unknown_required_attributes_are_listed_and_optional_ones_are_not() {
         let mut buf = [0; 200];
-        let builder = request(&mut buf)
-            .attribute(0x0077, b"x")
-            .attribute(0x8077, b"y")
-            .attribute(0x7fff, b"");
-        let len = builder
-            .attribute(0x0003, &[0; 4])
-            .username(b"a:b")
-            .finish(KEY)
-            .unwrap();
+        let builder = request(&mut buf).attribute(0x0077, b"x").attribute(0x8077, b"y").attribute(0x7fff, b"");
+        let len = builder.attribute(0x0003, &[0; 4]).username(b"a:b").finish(KEY).unwrap();
         let message = StunMessage::parse(&buf[..len]).unwrap();
-        assert_eq!(
-            message.unknown_required().collect::<Vec<_>>(),
-            [0x77, 0x7fff, 3]
-        );
+        assert_eq!(message.unknown_required().collect::<Vec<_>>(), [0x77, 0x7fff, 3]);
     }
 
     #[test]
     fn h17_a_getter_never_reads_what_is_not_there() {
         // XOR-MAPPED-ADDRESS of zero length, once alone and once at the very end.
         assert_eq!(what(&[0, 0x20, 0, 0]), "STUN XOR-MAPPED-ADDRESS malformed");
-        assert_eq!(
-            what(&[0, 6, 0, 0, 0, 0x20, 0, 0]),
-            "STUN XOR-MAPPED-ADDRESS malformed"
-        );
-        assert_eq!(
-            what(&[0, 10, 0, 1, 0, 0, 0, 0]),
-            "STUN UNKNOWN-ATTRIBUTES of odd length"
-        );
+        assert_eq!(what(&[0, 6, 0, 0, 0, 0x20, 0, 0]), "STUN XOR-MAPPED-ADDRESS malformed");
+        assert_eq!(what(&[0, 10, 0, 1, 0, 0, 0, 0]), "STUN UNKNOWN-ATTRIBUTES of odd length");
         assert_eq!(what(&[0, 9, 0, 3, 0, 0, 4, 0]), "STUN ERROR-CODE malformed");
     }
 
     #[test]
     fn of_two_equal_attributes_the_first_counts() {
         let mut buf = [0; 200];
-        let len = request(&mut buf)
-            .username(b"a:b")
-            .priority(1)
-            .username(b"c:d")
-            .priority(2)
-            .finish(None)
-            .unwrap();
+        let len = request(&mut buf).username(b"a:b").priority(1).username(b"c:d").priority(2).finish(None).unwrap();
         let message = StunMessage::parse(&buf[..len]).unwrap();
-        assert_eq!(
-            (message.username(), message.priority()),
-            (Some(&b"a:b"[..]), Some(1))
-        );
+        assert_eq!((message.username(), message.priority()), (Some(&b"a:b"[..]), Some(1)));
     }
 }

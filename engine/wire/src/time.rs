@@ -108,11 +108,7 @@ impl NtpTime {
     /// era that begins in 2036 (RFC 4330, section 3).
     pub const fn to_unix_nanos(self) -> u64 {
         let seconds = self.0 >> 32;
-        let seconds = if seconds & 0x8000_0000 == 0 {
-            seconds + (1 << 32)
-        } else {
-            seconds
-        };
+        let seconds = if seconds & 0x8000_0000 == 0 { seconds + (1 << 32) } else { seconds };
         let fraction = ((self.0 & 0xffff_ffff) * NANOS_PER_SECOND) >> 32;
         match seconds.checked_sub(NTP_UNIX_OFFSET) {
             Some(seconds) => seconds * NANOS_PER_SECOND + fraction,
@@ -149,10 +145,7 @@ mod tests {
         assert_eq!(Time::ZERO - second, Time::ZERO);
         assert_eq!(Time::ZERO + Duration::MAX, Time::MAX);
         assert_eq!(Time::ZERO.saturating_since(Time::MAX), Duration::ZERO);
-        assert_eq!(
-            Time::from_millis(1500).saturating_since(Time::from_millis(500)),
-            second
-        );
+        assert_eq!(Time::from_millis(1500).saturating_since(Time::from_millis(500)), second);
         assert_eq!(Time::from_millis(7).as_micros(), 7_000);
         assert_eq!(Time::from_micros(u64::MAX), Time::MAX);
     }
@@ -160,13 +153,7 @@ mod tests {
     #[test]
     fn ntp_round_trips_to_the_nanosecond_across_the_era() {
         // 1970, a moment of 2024, the last and first seconds around the era change, 2100.
-        for seconds in [
-            0,
-            1_700_000_000,
-            2_085_978_495,
-            2_085_978_496,
-            4_102_444_800,
-        ] {
+        for seconds in [0, 1_700_000_000, 2_085_978_495, 2_085_978_496, 4_102_444_800] {
             for nanos in [0, 1, 2, 499_999_999, 999_999_999] {
                 let unix = seconds * NANOS_PER_SECOND + nanos;
                 assert_eq!(NtpTime::from_unix_nanos(unix).to_unix_nanos(), unix);

@@ -58,10 +58,7 @@ impl<'a> Av1Payload<'a> {
 
     /// The OBU elements; the first and the last may be parts.
     pub fn elements(&self) -> Av1Elements<'a> {
-        Av1Elements {
-            rest: self.body,
-            left: (self.element_count != 0).then_some(self.element_count),
-        }
+        Av1Elements { rest: self.body, left: (self.element_count != 0).then_some(self.element_count) }
     }
 }
 
@@ -126,9 +123,7 @@ mod tests {
     use super::*;
 
     fn elements(payload: &[u8]) -> Option<Vec<usize>> {
-        Av1Payload::parse(payload)
-            .ok()
-            .map(|parsed| parsed.elements().map(<[u8]>::len).collect())
+        Av1Payload::parse(payload).ok().map(|parsed| parsed.elements().map(<[u8]>::len).collect())
     }
 
     #[test]
@@ -146,10 +141,7 @@ mod tests {
     fn a_new_sequence_is_a_key_frame() {
         assert!(is_key_frame(&[0x18, 0x0a]));
         assert!(!is_key_frame(&[0x10, 0x0a]));
-        assert!(
-            !is_key_frame(&[0x98, 0x0a]),
-            "a sequence cannot begin within an element"
-        );
+        assert!(!is_key_frame(&[0x98, 0x0a]), "a sequence cannot begin within an element");
     }
 
     #[test]
@@ -171,9 +163,6 @@ mod tests {
             assert!(!is_key_frame(bad));
         }
         // Seven bytes that say nothing, and an eighth that ends the number.
-        assert_eq!(
-            elements(&[0x00, 0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00, 0xaa]),
-            Some(vec![1])
-        );
+        assert_eq!(elements(&[0x00, 0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00, 0xaa]), Some(vec![1]));
     }
 }

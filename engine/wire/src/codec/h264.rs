@@ -50,15 +50,12 @@ impl<'a> H264Payload<'a> {
         match header & 0x1f {
             nal_type @ 1..=23 => Ok(Self::Single(nal_type)),
             nal::STAP_A => {
-                let units = StapUnits {
-                    rest: payload.get(1..).unwrap_or(&[]),
-                };
+                let units = StapUnits { rest: payload.get(1..).unwrap_or(&[]) };
                 units.check()?;
                 Ok(Self::StapA(units))
             }
             nal::FU_A => {
-                let fragment =
-                    u8_at(payload, 1).ok_or(ParseError::new("H264 fragment too short", 1))?;
+                let fragment = u8_at(payload, 1).ok_or(ParseError::new("H264 fragment too short", 1))?;
                 let (start, end) = (fragment & 0x80 != 0, fragment & 0x40 != 0);
                 let nal_type = fragment & 0x1f;
                 if start && end {
@@ -67,11 +64,7 @@ impl<'a> H264Payload<'a> {
                 if !matches!(nal_type, 1..=23) {
                     return Err(ParseError::new("H264 fragment of no NAL unit", 1));
                 }
-                Ok(Self::FuA {
-                    start,
-                    end,
-                    nal_type,
-                })
+                Ok(Self::FuA { start, end, nal_type })
             }
             _ => Ok(Self::Opaque),
         }
@@ -81,12 +74,8 @@ impl<'a> H264Payload<'a> {
     pub fn is_key_frame(&self) -> bool {
         match self {
             Self::Single(nal_type) => is_key(*nal_type),
-            Self::StapA(units) => units
-                .clone()
-                .any(|unit| u8_at(unit, 0).is_some_and(|header| is_key(header & 0x1f))),
-            Self::FuA {
-                start, nal_type, ..
-            } => *start && is_key(*nal_type),
+            Self::StapA(units) => units.clone().any(|unit| u8_at(unit, 0).is_some_and(|header| is_key(header & 0x1f))),
+            Self::FuA { start, nal_type, .. } => *start && is_key(*nal_type),
             Self::Opaque => false,
         }
     }
@@ -111,9 +100,7 @@ impl StapUnits<'_> {
         let whole = self.rest.len();
         while !self.rest.is_empty() {
             let at = 1 + whole - self.rest.len();
-            let unit = self
-                .next()
-                .ok_or(ParseError::new("H264 aggregated unit past the end", at))?;
+            let unit = self.next().ok_or(ParseError::new("H264 aggregated unit past the end", at))?;
             let header = u8_at(unit, 0).ok_or(ParseError::new("H264 aggregated unit empty", at))?;
             if !matches!(header & 0x1f, 1..=23) {
                 return Err(ParseError::new("H264 aggregate within an aggregate", at));

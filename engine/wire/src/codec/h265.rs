@@ -52,11 +52,7 @@ fn read_header(unit: &[u8]) -> Option<(u8, u8, u8)> {
     if temporal == 0 {
         return None;
     }
-    Some((
-        (bits >> 9) as u8 & 0x3f,
-        (bits >> 3) as u8 & 0x3f,
-        temporal - 1,
-    ))
+    Some(((bits >> 9) as u8 & 0x3f, (bits >> 3) as u8 & 0x3f, temporal - 1))
 }
 
 impl<'a> H265Payload<'a> {
@@ -64,20 +60,16 @@ impl<'a> H265Payload<'a> {
     /// rest that is no unit or with an aggregate or fragment inside, and a fragment that is both
     /// first and last, or of an aggregate, are malformed.
     pub fn parse(payload: &'a [u8]) -> Result<Self, ParseError> {
-        let (nal_type, ..) =
-            read_header(payload).ok_or(ParseError::new("H265 NAL header malformed", 0))?;
+        let (nal_type, ..) = read_header(payload).ok_or(ParseError::new("H265 NAL header malformed", 0))?;
         match nal_type {
             0..=47 => Ok(Self::Single(nal_type)),
             nal::AP => {
-                let units = ApUnits {
-                    rest: payload.get(2..).unwrap_or(&[]),
-                };
+                let units = ApUnits { rest: payload.get(2..).unwrap_or(&[]) };
                 units.check()?;
                 Ok(Self::Aggregate(units))
             }
             nal::FU => {
-                let fragment =
-                    u8_at(payload, 2).ok_or(ParseError::new("H265 fragment too short", 2))?;
+                let fragment = u8_at(payload, 2).ok_or(ParseError::new("H265 fragment too short", 2))?;
                 let (start, end) = (fragment & 0x80 != 0, fragment & 0x40 != 0);
                 let nal_type = fragment & 0x3f;
                 if start && end {
@@ -86,11 +78,7 @@ impl<'a> H265Payload<'a> {
                 if nal_type >= nal::AP {
                     return Err(ParseError::new("H265 fragment of no NAL unit", 2));
                 }
-                Ok(Self::Fragment {
-                    start,
-                    end,
-                    nal_type,
-                })
+                Ok(Self::Fragment { start, end, nal_type })
             }
             nal::PACI.. => Ok(Self::Opaque),
         }
@@ -100,12 +88,10 @@ impl<'a> H265Payload<'a> {
     pub fn is_key_frame(&self) -> bool {
         match self {
             Self::Single(nal_type) => is_key(*nal_type),
-            Self::Aggregate(units) => units
-                .clone()
-                .any(|unit| read_header(unit).is_some_and(|(nal_type, ..)| is_key(nal_type))),
-            Self::Fragment {
-                start, nal_type, ..
-            } => *start && is_key(*nal_type),
+            Self::Aggregate(units) => {
+                units.clone().any(|unit| read_header(unit).is_some_and(|(nal_type, ..)| is_key(nal_type)))
+            }
+            Self::Fragment { start, nal_type, .. } => *start && is_key(*nal_type),
             Self::Opaque => false,
         }
     }
@@ -136,11 +122,8 @@ impl ApUnits<'_> {
         let whole = self.rest.len();
         while !self.rest.is_empty() {
             let at = 2 + whole - self.rest.len();
-            let unit = self
-                .next()
-                .ok_or(ParseError::new("H265 aggregated unit past the end", at))?;
-            let (nal_type, ..) =
-                read_header(unit).ok_or(ParseError::new("H265 aggregated unit malformed", at))?;
+            let unit = self.next().ok_or(ParseError::new("H265 aggregated unit past the end", at))?;
+            let (nal_type, ..) = read_header(unit).ok_or(ParseError::new("H265 aggregated unit malformed", at))?;
             if nal_type >= nal::AP {
                 return Err(ParseError::new("H265 aggregate within an aggregate", at));
             }
@@ -185,10 +168,7 @@ mod tests {
             assert_eq!(is_key_frame(&[98, 1, 0x80 | nal_type]), key);
             assert!(!is_key_frame(&[98, 1, 0x40 | nal_type]));
         }
-        assert_eq!(
-            (temporal_layer(&[0, 7]), temporal_layer(&[0, 1])),
-            (Some(6), Some(0))
-        );
+        assert_eq!((temporal_layer(&[0, 7]), temporal_layer(&[0, 1])), (Some(6), Some(0)));
     }
 
     #[test]
@@ -212,10 +192,6 @@ mod tests {
             assert!(H265Payload::parse(bad).is_err(), "{bad:02x?}");
             assert!(!is_key_frame(bad));
         }
-        assert_eq!(
-            H265Payload::parse(&[100, 1, 0x40]),
-            Ok(H265Payload::Opaque),
-            "PACI"
-        );
+        assert_eq!(H265Payload::parse(&[100, 1, 0x40]), Ok(H265Payload::Opaque), "PACI");
     }
 }

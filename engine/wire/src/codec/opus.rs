@@ -30,11 +30,7 @@ impl OpusToc {
     #[inline]
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let byte = u8_at(payload, 0)?;
-        Some(Self {
-            config: byte >> 3,
-            stereo: byte & 4 != 0,
-            code: byte & 3,
-        })
+        Some(Self { config: byte >> 3, stereo: byte & 4 != 0, code: byte & 3 })
     }
 
     /// Length of one frame (RFC 6716, table 2).
@@ -93,11 +89,7 @@ mod tests {
             (&[0xfe], 40_000),
             (&[0xff, 6], 120_000),
         ] {
-            assert_eq!(
-                duration(payload),
-                Some(Duration::from_micros(micros)),
-                "{payload:02x?}"
-            );
+            assert_eq!(duration(payload), Some(Duration::from_micros(micros)), "{payload:02x?}");
         }
         let toc = OpusToc::parse(&[0xfd]).unwrap();
         assert_eq!((toc.config, toc.stereo, toc.code), (31, true, 1));

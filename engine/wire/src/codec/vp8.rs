@@ -123,10 +123,7 @@ impl Vp8Descriptor {
         tl0_picture_index: u8,
     ) -> Result<(), ParseError> {
         let Some(descriptor) = payload.get_mut(..self.len) else {
-            return Err(ParseError::new(
-                "VP8 payload shorter than its descriptor",
-                payload.len(),
-            ));
+            return Err(ParseError::new("VP8 payload shorter than its descriptor", payload.len()));
         };
         if let Some(old) = self.picture_id {
             let at = usize::from(self.picture_id_at);
@@ -166,25 +163,11 @@ mod tests {
     fn all_fields_are_read_and_rewritten_where_they_are() {
         let mut payload = [0x90, 0xf0, 0x92, 0x34, 0x56, 0xa7, 0x00, 0x01];
         let descriptor = Vp8Descriptor::parse(&payload).unwrap();
-        assert_eq!(
-            descriptor.picture_id,
-            Some(PictureId {
-                value: 0x1234,
-                long: true
-            })
-        );
-        assert_eq!(
-            (descriptor.tl0_picture_index, descriptor.temporal_layer),
-            (Some(0x56), Some(2))
-        );
-        assert_eq!(
-            (descriptor.layer_sync, descriptor.key_index, descriptor.len),
-            (true, Some(7), 6)
-        );
+        assert_eq!(descriptor.picture_id, Some(PictureId { value: 0x1234, long: true }));
+        assert_eq!((descriptor.tl0_picture_index, descriptor.temporal_layer), (Some(0x56), Some(2)));
+        assert_eq!((descriptor.layer_sync, descriptor.key_index, descriptor.len), (true, Some(7), 6));
         assert!(descriptor.is_key_frame);
-        descriptor
-            .rewrite_picture_id(&mut payload, 0x7fff, 0)
-            .unwrap();
+        descriptor.rewrite_picture_id(&mut payload, 0x7fff, 0).unwrap();
         assert_eq!(payload, [0x90, 0xf0, 0xff, 0xff, 0x00, 0xa7, 0x00, 0x01]);
     }
 
@@ -201,21 +184,12 @@ mod tests {
     fn row_062_short_descriptors_and_odd_flags() {
         for flags in 0..=255_u8 {
             let payload = [0x90, flags, 0x81, 2, 3, 4, 0];
-            let fields = [
-                flags & 0x80 != 0,
-                flags & 0x80 != 0,
-                flags & 0x40 != 0,
-                flags & 0x30 != 0,
-            ];
+            let fields = [flags & 0x80 != 0, flags & 0x80 != 0, flags & 0x40 != 0, flags & 0x30 != 0];
             let expected = 2 + fields.iter().filter(|field| **field).count();
             let descriptor = Vp8Descriptor::parse(&payload).unwrap();
             assert_eq!(descriptor.len, expected, "{flags:#x}");
             for len in 0..payload.len() {
-                assert_eq!(
-                    Vp8Descriptor::parse(&payload[..len]).is_ok(),
-                    len >= expected,
-                    "{flags:#x} {len}"
-                );
+                assert_eq!(Vp8Descriptor::parse(&payload[..len]).is_ok(), len >= expected, "{flags:#x} {len}");
             }
             // T without K and K without T share one byte.
             assert_eq!(descriptor.temporal_layer.is_some(), flags & 0x20 != 0);
@@ -227,28 +201,16 @@ mod tests {
     fn row_062_a_picture_id_of_seven_bits_stays_one() {
         let mut payload = [0x90, 0x80, 0x7f, 0x00];
         let descriptor = Vp8Descriptor::parse(&payload).unwrap();
-        assert_eq!(
-            descriptor.picture_id,
-            Some(PictureId {
-                value: 0x7f,
-                long: false
-            })
-        );
-        descriptor
-            .rewrite_picture_id(&mut payload, 0x1ff, 9)
-            .unwrap();
+        assert_eq!(descriptor.picture_id, Some(PictureId { value: 0x7f, long: false }));
+        descriptor.rewrite_picture_id(&mut payload, 0x1ff, 9).unwrap();
         assert_eq!(payload, [0x90, 0x80, 0x7f, 0x00]);
-        descriptor
-            .rewrite_picture_id(&mut payload, 0x180, 9)
-            .unwrap();
+        descriptor.rewrite_picture_id(&mut payload, 0x180, 9).unwrap();
         assert_eq!(payload, [0x90, 0x80, 0x00, 0x00]);
     }
 
     #[test]
     fn h14_a_rewrite_checks_the_length_itself() {
-        let payload = [
-            0x90, 0xf0, 0x92, 0x34, 0x56, 0xa7, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
-        ];
+        let payload = [0x90, 0xf0, 0x92, 0x34, 0x56, 0xa7, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
         let longest = Vp8Descriptor::parse(&payload).unwrap();
         for first in [0x00, 0x10, 0x80, 0x90] {
             for flags in 0..=255_u8 {

@@ -80,11 +80,7 @@ impl Vp9Descriptor {
         let flags = reader.u8()?;
         let bit = |mask: u8| flags & mask != 0;
         let (inter_predicted, flexible) = (bit(0x40), bit(0x10));
-        let picture_id = if bit(0x80) {
-            Some(reader.picture_id()?)
-        } else {
-            None
-        };
+        let picture_id = if bit(0x80) { Some(reader.picture_id()?) } else { None };
         let mut layer = None;
         let mut tl0_picture_index = None;
         if bit(0x20) {
@@ -99,16 +95,8 @@ impl Vp9Descriptor {
                 tl0_picture_index = Some(reader.u8()?);
             }
         }
-        let reference_diffs = if flexible && inter_predicted {
-            reader.reference_diffs()?
-        } else {
-            [0; 3]
-        };
-        let structure = if bit(0x02) {
-            Some(reader.structure()?)
-        } else {
-            None
-        };
+        let reference_diffs = if flexible && inter_predicted { reader.reference_diffs()? } else { [0; 3] };
+        let structure = if bit(0x02) { Some(reader.structure()?) } else { None };
         Ok(Self {
             inter_predicted,
             flexible,
@@ -135,8 +123,7 @@ impl Vp9Descriptor {
 /// Does this payload begin a key frame?
 #[inline]
 pub fn is_key_frame(payload: &[u8]) -> bool {
-    Vp9Descriptor::parse(payload)
-        .is_ok_and(|descriptor| descriptor.is_key_frame() && payload.len() > descriptor.len)
+    Vp9Descriptor::parse(payload).is_ok_and(|descriptor| descriptor.is_key_frame() && payload.len() > descriptor.len)
 }
 
 struct Reader<'a> {
@@ -159,11 +146,7 @@ impl Reader<'_> {
     fn picture_id(&mut self) -> Result<PictureId, ParseError> {
         let high = self.u8()?;
         let long = high & 0x80 != 0;
-        let value = if long {
-            u16::from_be_bytes([high & 0x7f, self.u8()?])
-        } else {
-            u16::from(high)
-        };
+        let value = if long { u16::from_be_bytes([high & 0x7f, self.u8()?]) } else { u16::from(high) };
         Ok(PictureId { value, long })
     }
 
@@ -180,10 +163,7 @@ impl Reader<'_> {
                 return Ok(diffs);
             }
         }
-        Err(ParseError::new(
-            "VP9 references more than three",
-            self.at - 1,
-        ))
+        Err(ParseError::new("VP9 references more than three", self.at - 1))
     }
 
     fn structure(&mut self) -> Result<Vp9Structure, ParseError> {
@@ -209,11 +189,7 @@ impl Reader<'_> {
                 }
             }
         }
-        Ok(Vp9Structure {
-            spatial_layers,
-            resolutions,
-            group_len,
-        })
+        Ok(Vp9Structure { spatial_layers, resolutions, group_len })
     }
 }
 
@@ -223,38 +199,16 @@ mod tests {
 
     #[test]
     fn a_key_frame_of_a_layered_stream_is_read() {
-        let payload = [
-            0xaa, 0x81, 0x02, 0x15, 0x03, 0x38, 0, 1, 0, 2, 0, 3, 0, 4, 2, 0x04, 0x02, 0x20, 0x99,
-        ];
+        let payload = [0xaa, 0x81, 0x02, 0x15, 0x03, 0x38, 0, 1, 0, 2, 0, 3, 0, 4, 2, 0x04, 0x02, 0x20, 0x99];
         let descriptor = Vp9Descriptor::parse(&payload).unwrap();
-        assert_eq!(
-            descriptor.picture_id,
-            Some(PictureId {
-                value: 0x102,
-                long: true
-            })
-        );
-        let layer = Vp9Layer {
-            temporal: 0,
-            switch_up: true,
-            spatial: 2,
-            inter_layer: true,
-        };
-        assert_eq!(
-            (descriptor.layer, descriptor.tl0_picture_index),
-            (Some(layer), Some(3))
-        );
+        assert_eq!(descriptor.picture_id, Some(PictureId { value: 0x102, long: true }));
+        let layer = Vp9Layer { temporal: 0, switch_up: true, spatial: 2, inter_layer: true };
+        assert_eq!((descriptor.layer, descriptor.tl0_picture_index), (Some(layer), Some(3)));
         let structure = descriptor.structure.unwrap();
         assert_eq!((structure.spatial_layers, structure.group_len), (2, 2));
-        assert_eq!(
-            structure.resolutions.unwrap()[..3],
-            [(1, 2), (3, 4), (0, 0)]
-        );
+        assert_eq!(structure.resolutions.unwrap()[..3], [(1, 2), (3, 4), (0, 0)]);
         assert_eq!(descriptor.len, payload.len() - 1);
-        assert!(
-            !descriptor.is_key_frame(),
-            "a spatial layer that is not the lowest"
-        );
+        assert!(!descriptor.is_key_frame(), "a spatial layer that is not the lowest");
         let mut lowest = payload;
         lowest[3] = 0x10;
         assert!(is_key_frame(&lowest));
@@ -273,52 +227,25 @@ mod tests {
         payload.push(0x55);
         let whole = payload.len() - 1;
         let descriptor = Vp9Descriptor::parse(&payload).unwrap();
-        assert_eq!(
-            (descriptor.len, descriptor.structure.unwrap().spatial_layers),
-            (whole, 8)
-        );
+        assert_eq!((descriptor.len, descriptor.structure.unwrap().spatial_layers), (whole, 8));
         for len in 0..whole {
             assert!(Vp9Descriptor::parse(&payload[..len]).is_err(), "{len}");
             assert!(!is_key_frame(&payload[..len]));
         }
         payload[36] = 0;
-        assert!(
-            Vp9Descriptor::parse(&payload).is_err(),
-            "a reference to itself"
-        );
+        assert!(Vp9Descriptor::parse(&payload).is_err(), "a reference to itself");
     }
 
     #[test]
     fn row_063_flexible_mode_has_one_to_three_references() {
-        assert_eq!(
-            Vp9Descriptor::parse(&[0x50, 0x02]).unwrap().reference_diffs,
-            [1, 0, 0]
-        );
-        assert_eq!(
-            Vp9Descriptor::parse(&[0x50, 0x03, 0x05, 0x06])
-                .unwrap()
-                .reference_diffs,
-            [1, 2, 3]
-        );
-        assert!(
-            Vp9Descriptor::parse(&[0x50, 0x00]).is_err(),
-            "a reference to itself"
-        );
-        assert!(
-            Vp9Descriptor::parse(&[0x50, 0x03, 0x03, 0x03, 0x02]).is_err(),
-            "four references"
-        );
+        assert_eq!(Vp9Descriptor::parse(&[0x50, 0x02]).unwrap().reference_diffs, [1, 0, 0]);
+        assert_eq!(Vp9Descriptor::parse(&[0x50, 0x03, 0x05, 0x06]).unwrap().reference_diffs, [1, 2, 3]);
+        assert!(Vp9Descriptor::parse(&[0x50, 0x00]).is_err(), "a reference to itself");
+        assert!(Vp9Descriptor::parse(&[0x50, 0x03, 0x03, 0x03, 0x02]).is_err(), "four references");
         assert!(Vp9Descriptor::parse(&[0x50, 0x03, 0x03]).is_err());
-        assert_eq!(
-            Vp9Descriptor::parse(&[0x10]).unwrap().len,
-            1,
-            "flexible and not predicted"
-        );
+        assert_eq!(Vp9Descriptor::parse(&[0x10]).unwrap().len, 1, "flexible and not predicted");
         let flexible = Vp9Descriptor::parse(&[0x30, 0xee]).unwrap();
         assert_eq!((flexible.tl0_picture_index, flexible.len), (None, 2));
-        assert_eq!(
-            flexible.layer.map(|layer| (layer.temporal, layer.spatial)),
-            Some((7, 7))
-        );
+        assert_eq!(flexible.layer.map(|layer| (layer.temporal, layer.spatial)), Some((7, 7)));
     }
 }

@@ -29,10 +29,7 @@ impl<'a> Bye<'a> {
             None => None,
             Some(len) => {
                 let reason = rest.get(1..1 + usize::from(len));
-                Some(reason.ok_or(ParseError::new(
-                    "RTCP BYE reason past the end",
-                    packet.len() - rest.len(),
-                ))?)
+                Some(reason.ok_or(ParseError::new("RTCP BYE reason past the end", packet.len() - rest.len()))?)
             }
         };
         Ok(Self { sources, reason })
@@ -40,9 +37,7 @@ impl<'a> Bye<'a> {
 
     /// Who leaves, at most 31.
     pub fn ssrcs(&self) -> impl Iterator<Item = u32> + use<'a> {
-        self.sources
-            .chunks_exact(4)
-            .filter_map(|word| u32_at(word, 0))
+        self.sources.chunks_exact(4).filter_map(|word| u32_at(word, 0))
     }
 
     /// Why, as the sender puts it.
@@ -51,11 +46,7 @@ impl<'a> Bye<'a> {
     }
 
     /// Writes a goodbye of at most 31 sources, with a reason of at most 255 bytes.
-    pub fn write(
-        buf: &mut [u8],
-        ssrcs: &[u32],
-        reason: Option<&[u8]>,
-    ) -> Result<usize, ParseError> {
+    pub fn write(buf: &mut [u8], ssrcs: &[u32], reason: Option<&[u8]>) -> Result<usize, ParseError> {
         let mut out = Cursor::new(buf);
         begin(&mut out, packet_type::BYE, ssrcs.len());
         ssrcs.iter().for_each(|ssrc| out.u32(*ssrc));

@@ -1,9 +1,7 @@
 //! Compound packets (RFC 3550, section 6.1 and appendix A.2; reduced size, RFC 5506).
 
 use super::header::{RtcpHeader, packet_type};
-use super::{
-    Bye, Fir, Nack, Pli, ReceiverReport, Remb, ReportBlocks, Sdes, SenderReport, TransportCc, Xr,
-};
+use super::{Bye, Fir, Nack, Pli, ReceiverReport, Remb, ReportBlocks, Sdes, SenderReport, TransportCc, Xr};
 use crate::error::ParseError;
 
 /// Most packets that a compound may have; real ones have about five.
@@ -58,14 +56,10 @@ impl<'a> RtcpPacket<'a> {
             (packet_type::SDES, _) => Self::Sdes(Sdes::parse(packet)?),
             (packet_type::BYE, _) => Self::Bye(Bye::parse(packet)?),
             (packet_type::TRANSPORT_FEEDBACK, Nack::FORMAT) => Self::Nack(Nack::parse(packet)?),
-            (packet_type::TRANSPORT_FEEDBACK, TransportCc::FORMAT) => {
-                Self::TransportCc(TransportCc::parse(packet)?)
-            }
+            (packet_type::TRANSPORT_FEEDBACK, TransportCc::FORMAT) => Self::TransportCc(TransportCc::parse(packet)?),
             (packet_type::PAYLOAD_FEEDBACK, Pli::FORMAT) => Self::Pli(Pli::parse(packet)?),
             (packet_type::PAYLOAD_FEEDBACK, Fir::FORMAT) => Self::Fir(Fir::parse(packet)?),
-            (packet_type::PAYLOAD_FEEDBACK, Remb::FORMAT) if Remb::is_one(packet) => {
-                Self::Remb(Remb::parse(packet)?)
-            }
+            (packet_type::PAYLOAD_FEEDBACK, Remb::FORMAT) if Remb::is_one(packet) => Self::Remb(Remb::parse(packet)?),
             (packet_type::EXTENDED_REPORT, _) => Self::Xr(Xr::parse(packet)?),
             (pt, fmt) => Self::Unknown { pt, fmt },
         })
@@ -87,23 +81,15 @@ impl<'a> Packets<'a> {
     /// feedback may have padding anywhere, since libwebrtc aligns transport-cc with it.
     pub fn new(data: &'a [u8], reduced_size: bool) -> Result<Self, ParseError> {
         let first = RtcpHeader::parse(data)?;
-        let is_report = matches!(
-            first.packet_type,
-            packet_type::SENDER_REPORT | packet_type::RECEIVER_REPORT
-        );
+        let is_report = matches!(first.packet_type, packet_type::SENDER_REPORT | packet_type::RECEIVER_REPORT);
         if !reduced_size && !is_report {
-            return Err(ParseError::new(
-                "RTCP compound does not begin with a report",
-                1,
-            ));
+            return Err(ParseError::new("RTCP compound does not begin with a report", 1));
         }
         let mut at = 0;
         let mut count = 0;
         while at < data.len() {
             let header = data.get(at..).map(RtcpHeader::parse);
-            let header = header
-                .and_then(Result::ok)
-                .ok_or(ParseError::new("RTCP compound malformed", at))?;
+            let header = header.and_then(Result::ok).ok_or(ParseError::new("RTCP compound malformed", at))?;
             count += 1;
             if count > MAX_PACKETS {
                 return Err(ParseError::new("too many packets in RTCP compound", at));
@@ -134,10 +120,7 @@ impl<'a> Iterator for Packets<'a> {
         let (packet, rest) = self.rest.split_at_checked(header.len)?;
         self.rest = rest;
         self.at += header.len;
-        Some(
-            RtcpPacket::parse(packet)
-                .map_err(|error| ParseError::new(error.what, error.offset + at)),
-        )
+        Some(RtcpPacket::parse(packet).map_err(|error| ParseError::new(error.what, error.offset + at)))
     }
 }
 
@@ -156,13 +139,8 @@ mod tests {
         last_sr: 6,
         delay_since_last_sr: 7,
     };
-    const REPORT: SenderReport = SenderReport {
-        ssrc: 9,
-        ntp: NtpTime(1 << 40),
-        rtp_timestamp: 8,
-        packet_count: 7,
-        octet_count: 6,
-    };
+    const REPORT: SenderReport =
+        SenderReport { ssrc: 9, ntp: NtpTime(1 << 40), rtp_timestamp: 8, packet_count: 7, octet_count: 6 };
 
     fn written(write: impl FnOnce(&mut [u8]) -> Result<usize, ParseError>) -> Vec<u8> {
         let mut buf = vec![0; 4000];
@@ -179,9 +157,7 @@ mod tests {
     #[test]
     fn a_compound_of_reports_and_names_is_read_as_it_was_written() {
         let mut all = written(|buf| REPORT.write(buf, &[BLOCK; 31]));
-        all.extend(written(|buf| {
-            Sdes::write(buf, &[(1, b"a"), (2, b"ab"), (3, b"abc"), (4, b"")])
-        }));
+        all.extend(written(|buf| Sdes::write(buf, &[(1, b"a"), (2, b"ab"), (3, b"abc"), (4, b"")])));
         all.extend([0x82, 204, 0, 2, 0, 0, 0, 1, b'n', b'a', b'm', b'e']);
         all.extend(written(|buf| Bye::write(buf, &[1, 2], Some(b"because"))));
         let packets = parse(&all).unwrap();
@@ -196,42 +172,19 @@ mod tests {
         };
         assert_eq!((report, blocks.len()), (REPORT, 31));
         assert!(blocks.into_iter().all(|block| block == BLOCK));
-        let names: Vec<_> = sdes
-            .chunks()
-            .map(|chunk| (chunk.ssrc, chunk.cname().unwrap()))
-            .collect();
+        let names: Vec<_> = sdes.chunks().map(|chunk| (chunk.ssrc, chunk.cname().unwrap())).collect();
         assert_eq!(names, [(1, &b"a"[..]), (2, b"ab"), (3, b"abc"), (4, b"")]);
-        assert_eq!(
-            (bye.ssrcs().collect::<Vec<_>>(), bye.reason()),
-            (vec![1, 2], Some(&b"because"[..]))
-        );
+        assert_eq!((bye.ssrcs().collect::<Vec<_>>(), bye.reason()), (vec![1, 2], Some(&b"because"[..])));
     }
 
     #[test]
     fn a_compound_of_feedback_is_read_as_it_was_written() {
         let mut all = written(|buf| ReceiverReport { ssrc: 3 }.write(buf, &[]));
         all.extend(written(|buf| Nack::write(buf, 1, 2, &[65_535, 0, 15, 16])));
-        all.extend(written(|buf| {
-            Pli {
-                sender_ssrc: 1,
-                media_ssrc: 2,
-            }
-            .write(buf)
-        }));
-        all.extend(written(|buf| {
-            Fir::write(
-                buf,
-                1,
-                &[FirEntry {
-                    ssrc: 2,
-                    sequence: 255,
-                }],
-            )
-        }));
+        all.extend(written(|buf| Pli { sender_ssrc: 1, media_ssrc: 2 }.write(buf)));
+        all.extend(written(|buf| Fir::write(buf, 1, &[FirEntry { ssrc: 2, sequence: 255 }])));
         all.extend(written(|buf| Remb::write(buf, 1, 2_000_000_001, &[2, 3])));
-        all.extend(written(|buf| {
-            TransportCc::write(buf, &TransportCcHeader::default(), &[Some(1), None])
-        }));
+        all.extend(written(|buf| TransportCc::write(buf, &TransportCcHeader::default(), &[Some(1), None])));
         let packets = parse(&all).unwrap();
         let [
             RtcpPacket::ReceiverReport(ReceiverReport { ssrc: 3 }, _),
@@ -244,30 +197,12 @@ mod tests {
         else {
             panic!("{packets:?}");
         };
-        assert_eq!(
-            nack.pairs().collect::<Vec<_>>(),
-            [(65_535, 0x8001), (16, 0)]
-        );
+        assert_eq!(nack.pairs().collect::<Vec<_>>(), [(65_535, 0x8001), (16, 0)]);
         assert_eq!(nack.sequences().collect::<Vec<_>>(), [65_535, 0, 15, 16]);
-        assert_eq!(
-            pli,
-            Pli {
-                sender_ssrc: 1,
-                media_ssrc: 2
-            }
-        );
-        assert_eq!(
-            fir.entries().collect::<Vec<_>>(),
-            [FirEntry {
-                ssrc: 2,
-                sequence: 255
-            }]
-        );
+        assert_eq!(pli, Pli { sender_ssrc: 1, media_ssrc: 2 });
+        assert_eq!(fir.entries().collect::<Vec<_>>(), [FirEntry { ssrc: 2, sequence: 255 }]);
         assert!(remb.bitrate <= 2_000_000_001 && remb.bitrate > 1_999_990_000);
-        assert_eq!(
-            feedback.arrivals().collect::<Vec<_>>(),
-            [(0, Some(1)), (1, None)]
-        );
+        assert_eq!(feedback.arrivals().collect::<Vec<_>>(), [(0, Some(1)), (1, None)]);
     }
 
     #[test]
@@ -307,10 +242,7 @@ mod tests {
         }
         let mut many = report.clone();
         many.extend([0x80, 204, 0, 0].repeat(350));
-        assert_eq!(
-            Packets::new(&many, false).unwrap_err().what,
-            "too many packets in RTCP compound"
-        );
+        assert_eq!(Packets::new(&many, false).unwrap_err().what, "too many packets in RTCP compound");
         let mut few = report.clone();
         few.extend([0x80, 204, 0, 0].repeat(MAX_PACKETS - 1));
         assert_eq!(Packets::new(&few, false).unwrap().count(), MAX_PACKETS);
@@ -339,26 +271,11 @@ mod tests {
             }
         }
         let lost = |lost| {
-            let bytes = written(|buf| {
-                ReceiverReport { ssrc: 1 }.write(
-                    buf,
-                    &[ReportBlock {
-                        cumulative_lost: lost,
-                        ..BLOCK
-                    }],
-                )
-            });
-            ReceiverReport::parse(&bytes)
-                .unwrap()
-                .1
-                .next()
-                .unwrap()
-                .cumulative_lost
+            let bytes =
+                written(|buf| ReceiverReport { ssrc: 1 }.write(buf, &[ReportBlock { cumulative_lost: lost, ..BLOCK }]));
+            ReceiverReport::parse(&bytes).unwrap().1.next().unwrap().cumulative_lost
         };
-        assert_eq!(
-            [-1, 8_388_607, -8_388_608].map(lost),
-            [-1, 8_388_607, -8_388_608]
-        );
+        assert_eq!([-1, 8_388_607, -8_388_608].map(lost), [-1, 8_388_607, -8_388_608]);
         assert_eq!([i32::MAX, i32::MIN].map(lost), [8_388_607, -8_388_608]);
     }
 
@@ -399,18 +316,12 @@ mod tests {
             let bytes = written(|buf| Remb::write(buf, 1, bitrate, &[2]));
             Remb::parse(&bytes).unwrap().bitrate
         };
-        assert_eq!(
-            [0, 1, 262_143, 262_144, 1 << 63].map(with),
-            [0, 1, 262_143, 262_144, 1 << 63]
-        );
+        assert_eq!([0, 1, 262_143, 262_144, 1 << 63].map(with), [0, 1, 262_143, 262_144, 1 << 63]);
         assert_eq!(with(u64::MAX), 0x3ffff << 46);
         let mut bytes = written(|buf| Remb::write(buf, 1, 1, &[2]));
-        for (exponent, mantissa, bitrate) in [
-            (63, 1, 1 << 63),
-            (63, 2, u64::MAX),
-            (63, 0, 0),
-            (46, 0x3ffff, 0x3ffff << 46),
-        ] {
+        for (exponent, mantissa, bitrate) in
+            [(63, 1, 1 << 63), (63, 2, u64::MAX), (63, 0, 0), (46, 0x3ffff, 0x3ffff << 46)]
+        {
             let packed: u32 = exponent << 18 | mantissa;
             bytes[17..20].copy_from_slice(&packed.to_be_bytes()[1..]);
             assert_eq!(Remb::parse(&bytes).unwrap().bitrate, bitrate);
@@ -418,10 +329,7 @@ mod tests {
         bytes[16] = 2;
         assert!(Remb::parse(&bytes).is_err());
         bytes[12] = b'r';
-        assert_eq!(
-            RtcpPacket::parse(&bytes),
-            Ok(RtcpPacket::Unknown { pt: 206, fmt: 15 })
-        );
+        assert_eq!(RtcpPacket::parse(&bytes), Ok(RtcpPacket::Unknown { pt: 206, fmt: 15 }));
     }
 
     #[test]
@@ -429,29 +337,16 @@ mod tests {
         let xr = |body: &[u8]| {
             let mut packet = vec![0x80, 207, 0, (body.len() / 4) as u8];
             packet.extend_from_slice(body);
-            Xr::parse(&packet).map(|xr| {
-                xr.blocks()
-                    .map(|(kind, contents)| (kind, contents.len()))
-                    .collect::<Vec<_>>()
-            })
+            Xr::parse(&packet).map(|xr| xr.blocks().map(|(kind, contents)| (kind, contents.len())).collect::<Vec<_>>())
         };
-        assert_eq!(
-            xr(&[0, 0, 0, 1, 4, 0, 0, 0, 5, 0, 0, 1, 0, 0, 0, 0]),
-            Ok(vec![(4, 0), (5, 4)])
-        );
+        assert_eq!(xr(&[0, 0, 0, 1, 4, 0, 0, 0, 5, 0, 0, 1, 0, 0, 0, 0]), Ok(vec![(4, 0), (5, 4)]));
         assert!(xr(&[0, 0, 0, 1, 4, 0, 0, 1]).is_err());
         assert!(xr(&[]).is_err());
         assert_eq!(xr(&[0, 0, 0, 1]), Ok(vec![]));
         let pli = written(|buf| Pli::default().write(buf));
-        assert!(
-            Packets::new(&pli, false).is_err(),
-            "reduced size was not negotiated"
-        );
+        assert!(Packets::new(&pli, false).is_err(), "reduced size was not negotiated");
         assert_eq!(Packets::new(&pli, true).unwrap().count(), 1);
-        assert_eq!(
-            RtcpPacket::parse(&[0x9e, 205, 0, 0]),
-            Ok(RtcpPacket::Unknown { pt: 205, fmt: 30 })
-        );
+        assert_eq!(RtcpPacket::parse(&[0x9e, 205, 0, 0]), Ok(RtcpPacket::Unknown { pt: 205, fmt: 30 }));
     }
 
     #[test]
@@ -461,12 +356,9 @@ mod tests {
                 for len in 0..=64_usize {
                     for fill in [0, 1, 0xff] {
                         let mut packet = vec![fill; len];
-                        for (slot, value) in packet.iter_mut().zip([
-                            0x80 | count,
-                            packet_type,
-                            0,
-                            (len / 4).saturating_sub(1) as u8,
-                        ]) {
+                        for (slot, value) in
+                            packet.iter_mut().zip([0x80 | count, packet_type, 0, (len / 4).saturating_sub(1) as u8])
+                        {
                             *slot = value;
                         }
                         let sound = Packets::new(&packet, true).is_ok();
@@ -484,11 +376,7 @@ mod tests {
         for len in 0..28 {
             for kind in [200, 201] {
                 let mut packet = vec![0xaa; len];
-                for (slot, value) in
-                    packet
-                        .iter_mut()
-                        .zip([0x81, kind, 0, (len / 4).saturating_sub(1) as u8])
-                {
+                for (slot, value) in packet.iter_mut().zip([0x81, kind, 0, (len / 4).saturating_sub(1) as u8]) {
                     *slot = value;
                 }
                 assert!(parse(&packet).is_err(), "{kind} {len}");
@@ -512,8 +400,7 @@ mod tests {
             assert!(parse(&padded).is_err());
         }
         // libwebrtc aligns transport-cc feedback with one to three bytes of padding.
-        let mut feedback =
-            written(|buf| TransportCc::write(buf, &TransportCcHeader::default(), &[Some(1)]));
+        let mut feedback = written(|buf| TransportCc::write(buf, &TransportCcHeader::default(), &[Some(1)]));
         feedback[0] |= 0x20;
         *feedback.last_mut().unwrap() = 1;
         let mut both = report.clone();

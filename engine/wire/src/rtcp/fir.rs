@@ -38,38 +38,21 @@ impl<'a> Fir<'a> {
         let (_, body) = split_as(packet, packet_type::PAYLOAD_FEEDBACK, Some(Self::FORMAT))?;
         let wrong = ParseError::new("RTCP FIR of wrong length", packet.len());
         let sender_ssrc = u32_at(body, 0).ok_or(wrong)?;
-        let entries = body
-            .get(8..)
-            .filter(|rest| !rest.is_empty() && rest.len() % 8 == 0)
-            .ok_or(wrong)?;
-        Ok(Self {
-            sender_ssrc,
-            entries,
-        })
+        let entries = body.get(8..).filter(|rest| !rest.is_empty() && rest.len() % 8 == 0).ok_or(wrong)?;
+        Ok(Self { sender_ssrc, entries })
     }
 
     /// The requests, as many as the bytes hold.
     pub fn entries(&self) -> impl Iterator<Item = FirEntry> + use<'a> {
-        self.entries.chunks_exact(8).filter_map(|entry| {
-            Some(FirEntry {
-                ssrc: u32_at(entry, 0)?,
-                sequence: u8_at(entry, 4)?,
-            })
-        })
+        self.entries
+            .chunks_exact(8)
+            .filter_map(|entry| Some(FirEntry { ssrc: u32_at(entry, 0)?, sequence: u8_at(entry, 4)? }))
     }
 
     /// Writes requests.
-    pub fn write(
-        buf: &mut [u8],
-        sender_ssrc: u32,
-        entries: &[FirEntry],
-    ) -> Result<usize, ParseError> {
+    pub fn write(buf: &mut [u8], sender_ssrc: u32, entries: &[FirEntry]) -> Result<usize, ParseError> {
         let mut out = Cursor::new(buf);
-        begin(
-            &mut out,
-            packet_type::PAYLOAD_FEEDBACK,
-            usize::from(Self::FORMAT),
-        );
+        begin(&mut out, packet_type::PAYLOAD_FEEDBACK, usize::from(Self::FORMAT));
         out.u32(sender_ssrc);
         out.u32(0);
         if entries.is_empty() {

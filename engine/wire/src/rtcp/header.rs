@@ -62,12 +62,7 @@ impl RtcpHeader {
         if len > data.len() {
             return Err(ParseError::new("RTCP length past the end", 2));
         }
-        Ok(Self {
-            padding: first & 0x20 != 0,
-            count: first & 0x1f,
-            packet_type,
-            len,
-        })
+        Ok(Self { padding: first & 0x20 != 0, count: first & 0x1f, packet_type, len })
     }
 }
 
@@ -81,10 +76,7 @@ pub(super) fn split(packet: &[u8]) -> Result<(RtcpHeader, &[u8]), ParseError> {
     if header.padding {
         let padding = usize::from(u8_at(packet, header.len - 1).unwrap_or(0));
         if padding == 0 || padding > header.len - RtcpHeader::LEN {
-            return Err(ParseError::new(
-                "RTCP padding count out of range",
-                header.len - 1,
-            ));
+            return Err(ParseError::new("RTCP padding count out of range", header.len - 1));
         }
         end -= padding;
     }
@@ -94,11 +86,7 @@ pub(super) fn split(packet: &[u8]) -> Result<(RtcpHeader, &[u8]), ParseError> {
 
 /// Splits one packet that has to be of a given type, and for feedback of a given format.
 #[inline]
-pub(super) fn split_as(
-    packet: &[u8],
-    packet_type: u8,
-    format: Option<u8>,
-) -> Result<(RtcpHeader, &[u8]), ParseError> {
+pub(super) fn split_as(packet: &[u8], packet_type: u8, format: Option<u8>) -> Result<(RtcpHeader, &[u8]), ParseError> {
     let (header, body) = split(packet)?;
     if header.packet_type != packet_type || format.is_some_and(|format| format != header.count) {
         return Err(ParseError::new("RTCP packet of another type", 1));

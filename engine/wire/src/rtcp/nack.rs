@@ -31,48 +31,28 @@ impl<'a> Nack<'a> {
         let short = ParseError::new("RTCP NACK too short", packet.len());
         let sender_ssrc = u32_at(body, 0).ok_or(short)?;
         let media_ssrc = u32_at(body, 4).ok_or(short)?;
-        let pairs = body
-            .get(8..)
-            .filter(|pairs| !pairs.is_empty())
-            .ok_or(short)?;
-        Ok(Self {
-            sender_ssrc,
-            media_ssrc,
-            pairs,
-        })
+        let pairs = body.get(8..).filter(|pairs| !pairs.is_empty()).ok_or(short)?;
+        Ok(Self { sender_ssrc, media_ssrc, pairs })
     }
 
     /// Packet id and bitmask of the 16 packets after it, as written.
     pub fn pairs(&self) -> impl Iterator<Item = (u16, u16)> + use<'a> {
-        self.pairs
-            .chunks_exact(4)
-            .filter_map(|pair| Some((u16_at(pair, 0)?, u16_at(pair, 2)?)))
+        self.pairs.chunks_exact(4).filter_map(|pair| Some((u16_at(pair, 0)?, u16_at(pair, 2)?)))
     }
 
     /// Sequence numbers, as written: up to 17 per pair, repeated ones included. The receiver has to
     /// cap what it answers.
     pub fn sequences(&self) -> impl Iterator<Item = u16> + use<'a> {
         self.pairs().flat_map(|(first, mask)| {
-            let following = (0..16)
-                .filter(move |bit| mask >> bit & 1 != 0)
-                .map(move |bit| first.wrapping_add(bit + 1));
+            let following = (0..16).filter(move |bit| mask >> bit & 1 != 0).map(move |bit| first.wrapping_add(bit + 1));
             std::iter::once(first).chain(following)
         })
     }
 
     /// Writes a NACK. Sequence numbers in ascending order, wraps included, take the fewest bytes.
-    pub fn write(
-        buf: &mut [u8],
-        sender_ssrc: u32,
-        media_ssrc: u32,
-        sequences: &[u16],
-    ) -> Result<usize, ParseError> {
+    pub fn write(buf: &mut [u8], sender_ssrc: u32, media_ssrc: u32, sequences: &[u16]) -> Result<usize, ParseError> {
         let mut out = Cursor::new(buf);
-        begin(
-            &mut out,
-            packet_type::TRANSPORT_FEEDBACK,
-            usize::from(Self::FORMAT),
-        );
+        begin(&mut out, packet_type::TRANSPORT_FEEDBACK, usize::from(Self::FORMAT));
         out.u32(sender_ssrc);
         out.u32(media_ssrc);
         let mut sequences = sequences.iter().copied().peekable();
@@ -81,11 +61,7 @@ impl<'a> Nack<'a> {
         }
         while let Some(first) = sequences.next() {
             let mut mask = 0_u16;
-            while let Some(ahead) = sequences
-                .peek()
-                .map(|next| next.wrapping_sub(first))
-                .filter(|ahead| *ahead <= 16)
-            {
+            while let Some(ahead) = sequences.peek().map(|next| next.wrapping_sub(first)).filter(|ahead| *ahead <= 16) {
                 // 0 is the packet id again.
                 mask |= ((1_u32 << ahead) >> 1) as u16;
                 sequences.next();

@@ -29,20 +29,13 @@ impl Pli {
     pub fn parse(packet: &[u8]) -> Result<Self, ParseError> {
         let (_, body) = split_as(packet, packet_type::PAYLOAD_FEEDBACK, Some(Self::FORMAT))?;
         let short = ParseError::new("RTCP PLI too short", packet.len());
-        Ok(Self {
-            sender_ssrc: u32_at(body, 0).ok_or(short)?,
-            media_ssrc: u32_at(body, 4).ok_or(short)?,
-        })
+        Ok(Self { sender_ssrc: u32_at(body, 0).ok_or(short)?, media_ssrc: u32_at(body, 4).ok_or(short)? })
     }
 
     /// Writes an indication.
     pub fn write(&self, buf: &mut [u8]) -> Result<usize, ParseError> {
         let mut out = Cursor::new(buf);
-        begin(
-            &mut out,
-            packet_type::PAYLOAD_FEEDBACK,
-            usize::from(Self::FORMAT),
-        );
+        begin(&mut out, packet_type::PAYLOAD_FEEDBACK, usize::from(Self::FORMAT));
         out.u32(self.sender_ssrc);
         out.u32(self.media_ssrc);
         end(out)

@@ -27,10 +27,7 @@ impl ReceiverReport {
         let (header, body) = split_as(packet, packet_type::RECEIVER_REPORT, None)?;
         let short = ParseError::new("RTCP receiver report too short", packet.len());
         let ssrc = u32_at(body, 0).ok_or(short)?;
-        let blocks = body
-            .get(4..)
-            .and_then(|rest| ReportBlocks::new(rest, header.count))
-            .ok_or(short)?;
+        let blocks = body.get(4..).and_then(|rest| ReportBlocks::new(rest, header.count)).ok_or(short)?;
         Ok((Self { ssrc }, blocks))
     }
 

@@ -47,39 +47,20 @@ impl<'a> Remb<'a> {
         let packed = u24_at(body, 13).ok_or(short)?;
         let mantissa = u64::from(packed & ((1 << Self::MANTISSA_BITS) - 1));
         let exponent = packed >> Self::MANTISSA_BITS;
-        let bitrate = if mantissa.leading_zeros() >= exponent {
-            mantissa << exponent
-        } else {
-            u64::MAX
-        };
+        let bitrate = if mantissa.leading_zeros() >= exponent { mantissa << exponent } else { u64::MAX };
         let ssrcs = body.get(16..16 + 4 * count).ok_or(short)?;
-        Ok(Self {
-            sender_ssrc,
-            bitrate: if mantissa == 0 { 0 } else { bitrate },
-            ssrcs,
-        })
+        Ok(Self { sender_ssrc, bitrate: if mantissa == 0 { 0 } else { bitrate }, ssrcs })
     }
 
     /// The streams that share the estimate.
     pub fn ssrcs(&self) -> impl Iterator<Item = u32> + use<'a> {
-        self.ssrcs
-            .chunks_exact(4)
-            .filter_map(|word| u32_at(word, 0))
+        self.ssrcs.chunks_exact(4).filter_map(|word| u32_at(word, 0))
     }
 
     /// Writes an estimate for at most 255 streams; the bitrate is rounded down to 18 bits.
-    pub fn write(
-        buf: &mut [u8],
-        sender_ssrc: u32,
-        bitrate: u64,
-        ssrcs: &[u32],
-    ) -> Result<usize, ParseError> {
+    pub fn write(buf: &mut [u8], sender_ssrc: u32, bitrate: u64, ssrcs: &[u32]) -> Result<usize, ParseError> {
         let mut out = Cursor::new(buf);
-        begin(
-            &mut out,
-            packet_type::PAYLOAD_FEEDBACK,
-            usize::from(Self::FORMAT),
-        );
+        begin(&mut out, packet_type::PAYLOAD_FEEDBACK, usize::from(Self::FORMAT));
         out.u32(sender_ssrc);
         out.u32(0);
         out.bytes(&Self::IDENTIFIER);

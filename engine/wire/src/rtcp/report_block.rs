@@ -72,8 +72,7 @@ impl<'a> ReportBlocks<'a> {
     /// The first `count` blocks of `body`; `None` if they are not all there.
     #[inline]
     pub(super) fn new(body: &'a [u8], count: u8) -> Option<Self> {
-        body.get(..usize::from(count) * ReportBlock::LEN)
-            .map(|data| Self { data })
+        body.get(..usize::from(count) * ReportBlock::LEN).map(|data| Self { data })
     }
 }
 

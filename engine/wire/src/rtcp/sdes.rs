@@ -43,22 +43,14 @@ impl<'a> Sdes<'a> {
         let (header, body) = split_as(packet, packet_type::SDES, None)?;
         let mut rest = body;
         for _ in 0..header.count {
-            let (_, next) = next_chunk(rest).ok_or(ParseError::new(
-                "RTCP SDES chunk malformed",
-                packet.len() - rest.len(),
-            ))?;
+            let (_, next) =
+                next_chunk(rest).ok_or(ParseError::new("RTCP SDES chunk malformed", packet.len() - rest.len()))?;
             rest = next;
         }
         if !rest.is_empty() {
-            return Err(ParseError::new(
-                "RTCP SDES longer than its chunks",
-                packet.len() - rest.len(),
-            ));
+            return Err(ParseError::new("RTCP SDES longer than its chunks", packet.len() - rest.len()));
         }
-        Ok(Self {
-            body,
-            count: header.count,
-        })
+        Ok(Self { body, count: header.count })
     }
 
     /// The chunks, at most 31.
@@ -99,9 +91,7 @@ impl<'a> SdesChunk<'a> {
 
     /// Text of the first CNAME.
     pub fn cname(&self) -> Option<&'a [u8]> {
-        self.items()
-            .find(|(kind, _)| *kind == sdes_item::CNAME)
-            .map(|(_, text)| text)
+        self.items().find(|(kind, _)| *kind == sdes_item::CNAME).map(|(_, text)| text)
     }
 }
 

@@ -46,10 +46,7 @@ impl SenderReport {
             packet_count: u32_at(body, 16).ok_or(short)?,
             octet_count: u32_at(body, 20).ok_or(short)?,
         };
-        let blocks = body
-            .get(24..)
-            .and_then(|rest| ReportBlocks::new(rest, header.count))
-            .ok_or(short)?;
+        let blocks = body.get(24..).and_then(|rest| ReportBlocks::new(rest, header.count)).ok_or(short)?;
         Ok((report, blocks))
     }
 

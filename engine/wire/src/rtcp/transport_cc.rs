@@ -74,10 +74,7 @@ impl<'a> TransportCc<'a> {
         };
         let status_count = u16_at(body, 10).ok_or(short)?;
         if status_count == 0 || status_count > MAX_STATUS_COUNT {
-            return Err(ParseError::new(
-                "RTCP transport-cc status count out of range",
-                14,
-            ));
+            return Err(ParseError::new("RTCP transport-cc status count out of range", 14));
         }
         let rest = body.get(16..).ok_or(short)?;
         let mut at = 0;
@@ -85,9 +82,7 @@ impl<'a> TransportCc<'a> {
         let mut delta_len = 0;
         while left > 0 {
             let chunk = Chunk::read(u16_at(rest, at).ok_or(short)?);
-            let (len, bytes) = chunk
-                .measure(left)
-                .ok_or(ParseError::new("RTCP transport-cc symbol reserved", at))?;
+            let (len, bytes) = chunk.measure(left).ok_or(ParseError::new("RTCP transport-cc symbol reserved", at))?;
             if len == 0 {
                 return Err(ParseError::new("RTCP transport-cc run of nothing", at));
             }
@@ -97,12 +92,7 @@ impl<'a> TransportCc<'a> {
         }
         let chunks = rest.get(..at).ok_or(short)?;
         let deltas = rest.get(at..at + delta_len).ok_or(short)?;
-        Ok(Self {
-            header,
-            status_count,
-            chunks,
-            deltas,
-        })
+        Ok(Self { header, status_count, chunks, deltas })
     }
 
     /// What happened to each packet, in order.
@@ -110,10 +100,7 @@ impl<'a> TransportCc<'a> {
         Arrivals {
             chunks: self.chunks,
             deltas: self.deltas,
-            chunk: Chunk::Run {
-                symbol: MISSING,
-                len: 0,
-            },
+            chunk: Chunk::Run { symbol: MISSING, len: 0 },
             index: 0,
             sequence: self.header.base_sequence,
             left: self.status_count,
@@ -123,26 +110,13 @@ impl<'a> TransportCc<'a> {
     /// Writes a feedback. `deltas` has one entry per packet from the base sequence number on: `None`
     /// for a missing one, else 250 us units since the received one before it, or since the reference
     /// time.
-    pub fn write(
-        buf: &mut [u8],
-        header: &TransportCcHeader,
-        deltas: &[Option<i16>],
-    ) -> Result<usize, ParseError> {
-        let Some(count) = u16::try_from(deltas.len())
-            .ok()
-            .filter(|count| (1..=MAX_STATUS_COUNT).contains(count))
+    pub fn write(buf: &mut [u8], header: &TransportCcHeader, deltas: &[Option<i16>]) -> Result<usize, ParseError> {
+        let Some(count) = u16::try_from(deltas.len()).ok().filter(|count| (1..=MAX_STATUS_COUNT).contains(count))
         else {
-            return Err(ParseError::new(
-                "RTCP transport-cc status count out of range",
-                0,
-            ));
+            return Err(ParseError::new("RTCP transport-cc status count out of range", 0));
         };
         let mut out = Cursor::new(buf);
-        begin(
-            &mut out,
-            packet_type::TRANSPORT_FEEDBACK,
-            usize::from(Self::FORMAT),
-        );
+        begin(&mut out, packet_type::TRANSPORT_FEEDBACK, usize::from(Self::FORMAT));
         out.u32(header.sender_ssrc);
         out.u32(header.media_ssrc);
         out.u16(header.base_sequence);
@@ -219,10 +193,7 @@ impl Chunk {
     #[inline]
     fn read(bits: u16) -> Self {
         match bits >> 14 {
-            0 | 1 => Self::Run {
-                symbol: (bits >> 13) as u8 & 3,
-                len: bits & 0x1fff,
-            },
+            0 | 1 => Self::Run { symbol: (bits >> 13) as u8 & 3, len: bits & 0x1fff },
             2 => Self::OneBit(bits),
             _ => Self::TwoBit(bits),
         }
@@ -253,8 +224,7 @@ impl Chunk {
         if let Self::Run { symbol, .. } = self {
             return delta_len(symbol).map(|bytes| (len, len * bytes));
         }
-        let bytes =
-            (0..len).try_fold(0, |sum, index| Some(sum + delta_len(self.symbol(index))?))?;
+        let bytes = (0..len).try_fold(0, |sum, index| Some(sum + delta_len(self.symbol(index))?))?;
         Some((len, bytes))
     }
 }
@@ -284,10 +254,7 @@ fn next_chunk(deltas: &[Option<i16>]) -> (u16, usize) {
     let same = |delta: &&Option<i16>| symbol_of(**delta) == first;
     let run = deltas.iter().take(MAX_RUN).take_while(same).count();
     // A run pays if no vector covers as much: 14 symbols of one bit, 7 of two.
-    let one_bit = deltas
-        .iter()
-        .take(14)
-        .all(|delta| symbol_of(*delta) != LARGE);
+    let one_bit = deltas.iter().take(14).all(|delta| symbol_of(*delta) != LARGE);
     let vector = if one_bit { 14 } else { 7 };
     if run >= vector || run == deltas.len() {
         return (u16::from(first) << 13 | run as u16, run);
@@ -297,9 +264,7 @@ fn next_chunk(deltas: &[Option<i16>]) -> (u16, usize) {
         .iter()
         .take(vector)
         .enumerate()
-        .fold(bits, |chunk, (index, delta)| {
-            chunk | u16::from(symbol_of(*delta)) << (14 - width * (index + 1))
-        });
+        .fold(bits, |chunk, (index, delta)| chunk | u16::from(symbol_of(*delta)) << (14 - width * (index + 1)));
     (chunk, vector.min(deltas.len()))
 }
 
@@ -324,42 +289,17 @@ mod tests {
         let parsed = TransportCc::parse(&packet).ok()?;
         assert_eq!(parsed.header.reference_time, -2);
         let arrivals: Vec<_> = parsed.arrivals().collect();
-        assert!(
-            arrivals
-                .iter()
-                .enumerate()
-                .all(|(i, (sequence, _))| *sequence == 65_535_u16.wrapping_add(i as u16))
-        );
+        assert!(arrivals.iter().enumerate().all(|(i, (sequence, _))| *sequence == 65_535_u16.wrapping_add(i as u16)));
         Some(arrivals.into_iter().map(|(_, delta)| delta).collect())
     }
 
     #[test]
     fn all_three_chunks_are_read() {
-        assert_eq!(
-            arrivals(3, &[0x20, 3, 1, 2, 255]),
-            Some(vec![Some(1), Some(2), Some(255)]),
-            "run of small"
-        );
-        assert_eq!(
-            arrivals(2, &[0x40, 2, 0xff, 0xff, 1, 0]),
-            Some(vec![Some(-1), Some(256)]),
-            "run of large"
-        );
-        assert_eq!(
-            arrivals(4, &[0x00, 4]),
-            Some(vec![None; 4]),
-            "run of missing"
-        );
-        assert_eq!(
-            arrivals(3, &[0xa8, 0, 5, 6]),
-            Some(vec![Some(5), None, Some(6)]),
-            "vector of one bit"
-        );
-        assert_eq!(
-            arrivals(3, &[0xd8, 0, 5, 0x80, 0]),
-            Some(vec![Some(5), Some(-32_768), None]),
-            "vector of two bits"
-        );
+        assert_eq!(arrivals(3, &[0x20, 3, 1, 2, 255]), Some(vec![Some(1), Some(2), Some(255)]), "run of small");
+        assert_eq!(arrivals(2, &[0x40, 2, 0xff, 0xff, 1, 0]), Some(vec![Some(-1), Some(256)]), "run of large");
+        assert_eq!(arrivals(4, &[0x00, 4]), Some(vec![None; 4]), "run of missing");
+        assert_eq!(arrivals(3, &[0xa8, 0, 5, 6]), Some(vec![Some(5), None, Some(6)]), "vector of one bit");
+        assert_eq!(arrivals(3, &[0xd8, 0, 5, 0x80, 0]), Some(vec![Some(5), Some(-32_768), None]), "vector of two bits");
     }
 
     #[test]
@@ -377,11 +317,7 @@ mod tests {
                     if hold == 0 {
                         hold = rng.below(30) * rng.below(2);
                         let received = rng.below(10) >= missing;
-                        let value = if rng.below(10) < large {
-                            rng.next() as i16
-                        } else {
-                            rng.below(256) as i16
-                        };
+                        let value = if rng.below(10) < large { rng.next() as i16 } else { rng.below(256) as i16 };
                         last = received.then_some(value);
                     } else {
                         hold -= 1;
@@ -398,10 +334,7 @@ mod tests {
             };
             let len = TransportCc::write(&mut buf, &header, &deltas).unwrap();
             let parsed = TransportCc::parse(&buf[..len]).unwrap();
-            assert_eq!(
-                (parsed.header, usize::from(parsed.status_count)),
-                (header, deltas.len())
-            );
+            assert_eq!((parsed.header, usize::from(parsed.status_count)), (header, deltas.len()));
             assert!(parsed.arrivals().map(|(_, delta)| delta).eq(deltas));
         }
     }
@@ -409,36 +342,13 @@ mod tests {
     #[test]
     fn row_042_feedback_that_claims_more_than_it_has_is_refused() {
         assert_eq!(arrivals(0, &[0x20, 1, 1]), None, "nothing");
-        assert_eq!(
-            arrivals(65_535, &[0x1f, 0xff].repeat(9)),
-            None,
-            "more than the cap"
-        );
-        assert_eq!(
-            arrivals(MAX_STATUS_COUNT, &[0x1f, 0xff, 0, 1]).map(|all| all.len()),
-            Some(8192)
-        );
-        assert_eq!(
-            arrivals(MAX_STATUS_COUNT, &[0x1f, 0xff]),
-            None,
-            "chunks missing"
-        );
+        assert_eq!(arrivals(65_535, &[0x1f, 0xff].repeat(9)), None, "more than the cap");
+        assert_eq!(arrivals(MAX_STATUS_COUNT, &[0x1f, 0xff, 0, 1]).map(|all| all.len()), Some(8192));
+        assert_eq!(arrivals(MAX_STATUS_COUNT, &[0x1f, 0xff]), None, "chunks missing");
         assert_eq!(arrivals(5, &[0x20, 5, 1, 2]), None, "deltas missing");
-        assert_eq!(
-            arrivals(1, &[0x60, 1, 1, 2]),
-            None,
-            "reserved symbol in a run"
-        );
-        assert_eq!(
-            arrivals(2, &[0xdc, 0, 1, 2]),
-            None,
-            "reserved symbol in a vector"
-        );
-        assert_eq!(
-            arrivals(1, &[0xdc, 0, 1, 2]),
-            Some(vec![Some(1)]),
-            "reserved symbol past the count"
-        );
+        assert_eq!(arrivals(1, &[0x60, 1, 1, 2]), None, "reserved symbol in a run");
+        assert_eq!(arrivals(2, &[0xdc, 0, 1, 2]), None, "reserved symbol in a vector");
+        assert_eq!(arrivals(1, &[0xdc, 0, 1, 2]), Some(vec![Some(1)]), "reserved symbol past the count");
         assert_eq!(arrivals(1, &[0x20, 0, 0x20, 1, 1]), None, "run of nothing");
         assert!(TransportCc::write(&mut [0; 99], &TransportCcHeader::default(), &[]).is_err());
         let many = vec![None; usize::from(MAX_STATUS_COUNT) + 1];

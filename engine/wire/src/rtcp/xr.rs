@@ -27,10 +27,8 @@ impl<'a> Xr<'a> {
         let blocks = body.get(4..).ok_or(short)?;
         let mut rest = blocks;
         while !rest.is_empty() {
-            let (_, _, next) = next_block(rest).ok_or(ParseError::new(
-                "RTCP XR block past the end",
-                packet.len() - rest.len(),
-            ))?;
+            let (_, _, next) =
+                next_block(rest).ok_or(ParseError::new("RTCP XR block past the end", packet.len() - rest.len()))?;
             rest = next;
         }
         Ok(Self { ssrc, blocks })

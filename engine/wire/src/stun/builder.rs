@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    COOKIE, Class, FINGERPRINT_LEN, FINGERPRINT_XOR, HEADER_LEN, HmacSha1, INTEGRITY_LEN,
-    MAX_ATTRIBUTES, attribute, crc32, xor_mask,
+    COOKIE, Class, FINGERPRINT_LEN, FINGERPRINT_XOR, HEADER_LEN, HmacSha1, INTEGRITY_LEN, MAX_ATTRIBUTES, attribute,
+    crc32, xor_mask,
 };
 use crate::error::ParseError;
 use crate::read::Cursor;
@@ -32,10 +32,7 @@ impl<'a> StunBuilder<'a> {
         out.u16(0);
         out.bytes(&COOKIE);
         out.bytes(transaction_id);
-        Self {
-            out,
-            transaction_id: *transaction_id,
-        }
+        Self { out, transaction_id: *transaction_id }
     }
 
     /// Any attribute.
