@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sfu_proto::crypto::DtlsRole;
+use sfu_proto::crypto::{DtlsRole, Fingerprint, FingerprintAlgorithm};
 use sfu_wire::id::{ObjectId, ObjectKind};
 use sfu_wire::media::{MediaKind, Mid};
 
@@ -130,6 +130,11 @@ fn mutate(world: &mut World, member: usize, choices: &mut Choices<'_>) {
 /// # Panics
 /// If an invariant is broken.
 pub fn commands(data: &[u8]) {
+    run_commands(data);
+}
+
+/// Answers the ids that were given out.
+fn run_commands(data: &[u8]) -> Vec<ObjectId> {
     let limits = Limits {
         routers: 4,
         webrtc_servers: 2,
@@ -160,16 +165,16 @@ pub fn commands(data: &[u8]) {
     for id in ids.iter().filter(|id| !matches!(id.kind(), Some(ObjectKind::WebRtcServer))) {
         assert!(world.dump(*id).is_none(), "{id:?} outlived its router");
     }
+    ids
 }
 
 fn step(world: &mut World, choices: &mut Choices<'_>, ids: &mut Vec<ObjectId>, closed: &mut BTreeSet<ObjectId>) {
     let now = world.now;
-    let object = any_id(choices, ids);
-    let command = any_command(choices, ids, object);
+    let command = any_command(world, choices, ids);
     let named = if let Command::Close { object } = &command { Some(*object) } else { None };
     let own = matches!(&command, Command::CreateWebRtcServer)
         || matches!(&command, Command::CreateWebRtcTransport { options, .. } if options.listen == Listen::Own);
-    let bound = if own && choices.byte() != 0 { vec![world.bind()] } else { vec![] };
+    let bound = if own && choices.byte() != 255 { vec![world.bind()] } else { vec![] };
     match world.shard.handle_command(now, &bound, command) {
         Ok(Reply::Created(id)) => ids.push(id),
         Ok(Reply::WebRtcTransport(created)) => ids.push(created.id),
@@ -193,24 +198,35 @@ fn step(world: &mut World, choices: &mut Choices<'_>, ids: &mut Vec<ObjectId>, c
     }
 }
 
-/// Mostly an id that was given out once, sometimes any number.
-fn any_id(choices: &mut Choices<'_>, ids: &[ObjectId]) -> ObjectId {
+/// Mostly an id of the kind that was given out once, sometimes any id, seldom any number.
+fn id_of(kind: ObjectKind, choices: &mut Choices<'_>, ids: &[ObjectId]) -> ObjectId {
     let at = usize::from(choices.byte());
-    match ids.get(at % ids.len().max(1)) {
-        Some(id) if at < 240 => *id,
-        _ => ObjectId::from_u64(u64::from(choices.number()) << 32 | u64::from(choices.number())),
+    if at == 255 {
+        return ObjectId::from_u64(u64::from(choices.number()) << 32 | u64::from(choices.number()));
     }
+    let fitting = ids.iter().filter(|id| id.kind() == Some(kind) || at == 254);
+    // The newest ones first: what is old has often been closed.
+    let count = fitting.clone().count().max(1);
+    fitting.rev().nth(at % count).copied().unwrap_or(ObjectId::from_u64(0))
 }
 
-fn any_command(choices: &mut Choices<'_>, ids: &[ObjectId], object: ObjectId) -> Command {
-    match choices.byte() % 16 {
+fn any_command(world: &mut World, choices: &mut Choices<'_>, ids: &[ObjectId]) -> Command {
+    let method = choices.byte() % 18;
+    let kind = match method {
+        2 | 3 => ObjectKind::Router,
+        4..=11 => ObjectKind::Transport,
+        _ => ObjectKind::ALL[usize::from(choices.byte()) % ObjectKind::ALL.len()],
+    };
+    let object = id_of(kind, choices, ids);
+    match method {
         0 => Command::CreateRouter,
         1 => Command::CreateWebRtcServer,
         2 | 3 => {
-            let listen = if choices.byte() & 3 == 0 { Listen::Server(any_id(choices, ids)) } else { Listen::Own };
+            let by_server = choices.byte() & 3 == 0;
+            let server = id_of(ObjectKind::WebRtcServer, choices, ids);
             let timeout = Duration::from_millis(u64::from(choices.word()));
             let options = WebRtcTransportOptions {
-                listen,
+                listen: if by_server { Listen::Server(server) } else { Listen::Own },
                 ice_consent_timeout: (choices.byte() & 1 == 0).then_some(timeout),
                 max_incoming_bitrate: choices.number(),
             };
@@ -218,19 +234,22 @@ fn any_command(choices: &mut Choices<'_>, ids: &[ObjectId], object: ObjectId) ->
         }
         4 => {
             let role = [None, Some(DtlsRole::Client), Some(DtlsRole::Server)][usize::from(choices.byte() % 3)];
-            Command::ConnectWebRtcTransport { transport: object, dtls: RemoteDtls { role, fingerprints: vec![] } }
+            let one = Fingerprint { algorithm: FingerprintAlgorithm::Sha256, value: vec![7; 32] };
+            let fingerprints = vec![one; usize::from(choices.byte() % 20)];
+            Command::ConnectWebRtcTransport { transport: object, dtls: RemoteDtls { role, fingerprints } }
         }
         5 => Command::RestartIce { transport: object },
         6 => Command::SetMaxIncomingBitrate { transport: object, bitrate: choices.number() },
         7 | 8 => Command::Produce { transport: object, config: Box::new(any_producer(choices)) },
-        9 | 10 => {
-            let producer = any_id(choices, ids);
-            Command::Consume { transport: object, config: Box::new(any_consumer(choices, producer)) }
+        9..=11 => {
+            let producer = id_of(ObjectKind::Producer, choices, ids);
+            let config = any_consumer(world, choices, producer);
+            Command::Consume { transport: object, config: Box::new(config) }
         }
-        11 => Command::Pause { object },
-        12 => Command::Resume { object },
-        13 => Command::RequestKeyFrame { consumer: object },
-        14 => Command::Stats { object },
+        12 => Command::Pause { object },
+        13 => Command::Resume { object },
+        14 => Command::RequestKeyFrame { consumer: object },
+        15 => Command::Stats { object },
         _ => Command::Close { object },
     }
 }
@@ -251,8 +270,10 @@ fn any_producer(choices: &mut Choices<'_>) -> ProducerConfig {
     let ssrc = some(choices.byte(), u32::from(choices.byte()));
     let rtx = some(choices.byte(), u32::from(choices.byte()));
     let mut config = producer_config(kind, any_mid(choices), vec![codec], ssrc, rtx);
-    config.codecs[0].payload_type = choices.byte();
-    config.codecs[0].clock_rate = choices.number();
+    if choices.byte() & 15 == 15 {
+        config.codecs[0].payload_type = choices.byte();
+        config.codecs[0].clock_rate = choices.number();
+    }
     for _ in 0..choices.byte() % 4 {
         config.encodings.push(config.encodings[0].clone());
     }
@@ -260,9 +281,16 @@ fn any_producer(choices: &mut Choices<'_>) -> ProducerConfig {
     config
 }
 
-fn any_consumer(choices: &mut Choices<'_>, producer: ObjectId) -> ConsumerConfig {
-    let mut config = consumer_config(producer, any_kind(choices), any_mid(choices), choices.byte() & 1 == 1);
-    config.codecs[0].slot = choices.byte() & 3;
+/// Mostly what fits the producer.
+fn any_consumer(world: &mut World, choices: &mut Choices<'_>, producer: ObjectId) -> ConsumerConfig {
+    let kind = match world.dump(producer) {
+        Some(Dump::Producer(dump)) if choices.byte() & 15 != 15 => dump.kind,
+        _ => any_kind(choices),
+    };
+    let mut config = consumer_config(producer, kind, any_mid(choices), choices.byte() & 1 == 1);
+    if choices.byte() & 15 == 15 {
+        config.codecs[0].slot = choices.byte();
+    }
     config
 }
 
@@ -305,15 +333,21 @@ mod tests {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let mut data = vec![0; rng.next_u32() as usize % len];
             rng.fill_bytes(&mut data);
-            // Lengths come as words: small ones make more operations of the same bytes.
-            data.iter_mut().filter(|b| **b >= 8).for_each(|b| *b = if *b & 3 == 0 { *b } else { *b & 7 });
+            // Lengths come as words: small first bytes make more operations of the same bytes.
+            data.iter_mut().for_each(|b| if *b & 32 == 0 { *b &= 7 });
             data
         })
     }
 
     #[test]
+    fn random_commands_make_objects_of_each_kind() {
+        let made: BTreeSet<u8> = inputs(100, 3_000).flat_map(|d| run_commands(&d)).filter_map(|id| id.kind()).map(|k| k as u8).collect();
+        assert_eq!(made.len(), ObjectKind::ALL.len());
+    }
+
+    #[test]
     fn h26_random_commands_keep_the_tree_sound() {
-        inputs(300, 2_000).for_each(|data| commands(&data));
+        inputs(300, 3_000).for_each(|data| commands(&data));
     }
 
     #[test]

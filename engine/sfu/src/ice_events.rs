@@ -81,7 +81,7 @@ impl IceEvents {
         let periods = u32::try_from(periods).unwrap_or(u32::MAX);
         if periods > 0 {
             self.tokens = self.tokens.saturating_add(periods).min(BURST);
-            self.refilled = self.refilled + REFILL * periods;
+            self.refilled += REFILL * periods;
         }
     }
 }

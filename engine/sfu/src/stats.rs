@@ -24,6 +24,7 @@ pub struct TupleAddrs {
 
 /// The state of one object.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "it travels in a box, seldom")]
 pub enum Dump {
     /// The shard.
     Shard(ShardDump),

@@ -340,7 +340,7 @@ impl Tree {
             }
             2 | 3 => {
                 let Some(router) = self.pick(ObjectKind::Router) else { return };
-                let server = self.pick(ObjectKind::WebRtcServer).filter(|_| self.rng.next_u32() % 2 == 0);
+                let server = self.pick(ObjectKind::WebRtcServer).filter(|_| self.rng.next_u32().is_multiple_of(2));
                 let (listen, bound) = match server {
                     Some(server) => (Listen::Server(server), vec![]),
                     None => (Listen::Own, vec![self.world.bind()]),
@@ -418,7 +418,7 @@ fn h26_any_order_of_closing_at_any_step_of_building_leaves_nothing_behind() {
         for _ in 0..tree.rng.next_u32() % 6 {
             tree.close_one();
         }
-        if tree.rng.next_u32() % 16 == 0 {
+        if tree.rng.next_u32().is_multiple_of(16) {
             while !tree.live.is_empty() {
                 tree.close_one();
             }
