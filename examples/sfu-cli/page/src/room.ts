@@ -19,6 +19,14 @@ interface Tool {
 	label: HTMLElement;
 }
 
+interface WantedTile {
+	state: TileState;
+	/// What its level meter listens to.
+	level?: MediaStreamTrack;
+}
+
+const isOwn = (id: string): boolean => id === 'me' || id.startsWith('me:');
+
 export interface TileSnapshot {
 	id: string;
 	label: string;
@@ -214,7 +222,7 @@ export class RoomView {
 	}
 
 	#renderTiles(): void {
-		const wanted = new Map<string, { state: TileState; stream?: RemoteStream; level?: MediaStreamTrack }>();
+		const wanted = new Map<string, WantedTile>();
 		this.#wantOwnTiles(wanted);
 		for (const peer of this.#session.peers.values()) this.#wantPeerTiles(wanted, peer);
 		for (const [id, tile] of this.tiles) {
@@ -223,10 +231,10 @@ export class RoomView {
 			this.tiles.delete(id);
 			this.#infos.delete(id);
 		}
-		for (const [id, { state, stream, level }] of wanted) {
+		for (const [id, { state, level }] of wanted) {
 			let tile = this.tiles.get(id);
 			if (!tile) {
-				tile = new Tile(id, stream ? this.#actions(id) : undefined);
+				tile = new Tile(id, isOwn(id) ? undefined : this.#actions(id));
 				this.tiles.set(id, tile);
 				this.#grid.append(tile.element);
 			}
@@ -237,7 +245,7 @@ export class RoomView {
 		this.#arrange();
 	}
 
-	#wantOwnTiles(wanted: Map<string, { state: TileState; level?: MediaStreamTrack }>): void {
+	#wantOwnTiles(wanted: Map<string, WantedTile>): void {
 		const session = this.#session;
 		const state = (label: string, source: 'webcam' | 'screen', microphoneOn: boolean | undefined): TileState => ({
 			label,
@@ -259,13 +267,12 @@ export class RoomView {
 		if (session.tracks.has('screen')) wanted.set('me:screen', { state: state('Your screen', 'screen', undefined) });
 	}
 
-	#wantPeerTiles(wanted: Map<string, { state: TileState; stream?: RemoteStream; level?: MediaStreamTrack }>, peer: RemotePeer): void {
+	#wantPeerTiles(wanted: Map<string, WantedTile>, peer: RemotePeer): void {
 		const streams = [...peer.streams.values()];
 		const cameras = streams.filter((stream) => stream.source === 'webcam');
 		const microphones = streams.filter((stream) => stream.source === 'mic');
 		const screens = streams.filter((stream) => stream.source === 'screen');
 		const tile = (id: string, label: string, video: RemoteStream | undefined, audio: RemoteStream | undefined, isMain: boolean): void => {
-			const stream = video ?? audio;
 			const speaks = audio !== undefined && !audio.producerPaused;
 			wanted.set(id, {
 				state: {
@@ -280,7 +287,6 @@ export class RoomView {
 					isScreen: video?.source === 'screen',
 					info: this.#infos.get(id) ?? '',
 				},
-				...(stream ? { stream } : {}),
 				...(audio && speaks ? { level: audio.consumer.track } : {}),
 			});
 		};

@@ -31,6 +31,11 @@ export class Tile {
 	readonly #muted = el('span', { class: 'tile-muted' });
 	readonly #info = el('pre', { class: 'tile-info', hidden: true });
 	readonly #pause = el('button', { type: 'button', class: 'tile-button' });
+	readonly #keyFrame = el(
+		'button',
+		{ type: 'button', class: 'tile-button', 'aria-label': 'Ask for a fresh picture', title: 'Ask for a key frame' },
+		icon('refresh'),
+	);
 	readonly #state = el('span', { class: 'tile-state' });
 	speaking = false;
 
@@ -39,14 +44,9 @@ export class Tile {
 		this.#muted.append(icon('micOff'));
 		const controls = el('div', { class: 'tile-controls' });
 		if (actions) {
-			const keyFrame = el(
-				'button',
-				{ type: 'button', class: 'tile-button', 'aria-label': 'Ask for a fresh picture', title: 'Ask for a key frame' },
-				icon('refresh'),
-			);
-			keyFrame.addEventListener('click', actions.onKeyFrame);
+			this.#keyFrame.addEventListener('click', actions.onKeyFrame);
 			this.#pause.addEventListener('click', actions.onPause);
-			controls.append(keyFrame, this.#pause);
+			controls.append(this.#keyFrame, this.#pause);
 		}
 		this.element = el(
 			'li',
@@ -97,6 +97,7 @@ export class Tile {
 	#renderPause(state: TileState): void {
 		const label = state.videoPaused ? 'Resume the picture' : 'Pause the picture';
 		this.#pause.hidden = state.video === undefined;
+		this.#keyFrame.hidden = this.#pause.hidden || state.videoPaused;
 		this.#pause.title = label;
 		this.#pause.setAttribute('aria-label', label);
 		setIcon(this.#pause, state.videoPaused ? 'play' : 'pause');

@@ -1,0 +1,112 @@
+//! The command line.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A WebRTC room service on libsfu.
+#[derive(Debug, Parser)]
+#[command(name = "sfu", disable_version_flag = true)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the room service and its web page.
+    Serve(Box<ServeArgs>),
+    /// Check whether this machine is fit to run the engine.
+    Doctor(DoctorArgs),
+    /// Print the versions of the program and of its contract.
+    Version,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServeArgs {
+    /// Address of the web page and of signalling; may be given several times. Port 0 takes any free port.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:3000", env = "SFU_LISTEN", value_delimiter = ',')]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Address for media (IPv4 or IPv6); may be given several times.
+    #[arg(long, value_name = "IP", default_values_t = [IpAddr::V4(Ipv4Addr::LOCALHOST)], env = "SFU_RTC_IP", value_delimiter = ',')]
+    pub(crate) rtc_ip: Vec<IpAddr>,
+    /// What browsers are told instead of the --rtc-ip at the same place (an address or a host name).
+    #[arg(long, value_name = "ADDRESS", env = "SFU_ANNOUNCED_ADDRESS", value_delimiter = ',')]
+    pub(crate) announced_address: Vec<String>,
+    /// UDP port for media of the first shard; each further shard takes the next one. 0 takes any free ports.
+    #[arg(long, value_name = "PORT", default_value_t = 40000, env = "SFU_RTC_PORT")]
+    pub(crate) rtc_port: u16,
+    /// Number of shards; 0 is one for each core that the process may use.
+    #[arg(long, value_name = "N", default_value_t = 0, env = "SFU_SHARDS")]
+    pub(crate) shards: u16,
+    /// Leave the shards unpinned (for containers with CPU quotas).
+    #[arg(long)]
+    pub(crate) unpinned: bool,
+    /// Further web origins that may signal (such as https://app.example.org); the page's own always may. * is any.
+    #[arg(long, value_name = "ORIGIN", env = "SFU_ORIGIN", value_delimiter = ',')]
+    pub(crate) origin: Vec<String>,
+    /// SRTP profiles in order of preference; all four when absent.
+    #[arg(long, value_name = "PROFILE", value_enum, value_delimiter = ',')]
+    pub(crate) srtp_profile: Vec<Profile>,
+    /// Most rooms at a time.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) max_rooms: usize,
+    /// Most peers in a room.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) max_peers: usize,
+    /// What to log: error, warn, info, debug, trace, or a tracing filter.
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "SFU_LOG")]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DoctorArgs {
+    /// Address for media to try; may be given several times.
+    #[arg(long, value_name = "IP", default_values_t = [IpAddr::V4(Ipv4Addr::LOCALHOST)], env = "SFU_RTC_IP", value_delimiter = ',')]
+    pub(crate) rtc_ip: Vec<IpAddr>,
+    /// UDP port for media of the first shard.
+    #[arg(long, value_name = "PORT", default_value_t = 40000, env = "SFU_RTC_PORT")]
+    pub(crate) rtc_port: u16,
+    /// Number of shards; 0 is one for each core that the process may use.
+    #[arg(long, value_name = "N", default_value_t = 0, env = "SFU_SHARDS")]
+    pub(crate) shards: u16,
+}
+
+/// An SRTP protection profile by its IANA name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    #[value(name = "AEAD_AES_256_GCM")]
+    AeadAes256Gcm,
+    #[value(name = "AEAD_AES_128_GCM")]
+    AeadAes128Gcm,
+    #[value(name = "AES_CM_128_HMAC_SHA1_80", alias = "AES128_CM_SHA1_80")]
+    Aes128CmSha1_80,
+    #[value(name = "AES_CM_128_HMAC_SHA1_32", alias = "AES128_CM_SHA1_32")]
+    Aes128CmSha1_32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_stay_on_this_machine() {
+        let line = CommandLine::try_parse_from(["sfu", "serve"]).unwrap();
+        let Command::Serve(serve) = line.command else { panic!("not serve") };
+        assert!(serve.listen.iter().all(|address| address.ip().is_loopback()));
+        assert!(serve.rtc_ip.iter().all(IpAddr::is_loopback));
+    }
+
+    #[test]
+    fn profiles_go_by_their_registered_names() {
+        let line = ["sfu", "serve", "--srtp-profile", "AEAD_AES_128_GCM,AES_CM_128_HMAC_SHA1_32"];
+        let Command::Serve(serve) = CommandLine::try_parse_from(line).unwrap().command else { panic!("not serve") };
+        assert_eq!(serve.srtp_profile, [Profile::AeadAes128Gcm, Profile::Aes128CmSha1_32]);
+    }
+}

@@ -1,0 +1,110 @@
+//! Giving a peer what others publish: a consumer is made paused, offered, and resumed once the peer has accepted it.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use sfu_control::ErrorCode;
+use sfu_control::client::{ConsumeOptions, Consumer};
+
+use crate::room::{ConsumerEntry, Offer, Peer, id_text};
+use crate::service::{Owner, Service};
+
+/// Makes and offers consumers of all these producers; returns at once.
+pub(crate) fn offer_all(service: &Arc<Service>, peer: &Arc<Peer>, offers: Vec<Offer>) {
+    if offers.is_empty() {
+        return;
+    }
+    let (service, peer) = (Arc::clone(service), Arc::clone(peer));
+    tokio::spawn(async move {
+        for offer in offers {
+            for _ in 0..=peer.replicas {
+                if let Some(consumer) = make(&service, &peer, &offer).await {
+                    tokio::spawn(introduce(Arc::clone(&service), Arc::clone(&peer), offer.clone(), consumer));
+                }
+            }
+        }
+    });
+}
+
+async fn make(service: &Service, peer: &Arc<Peer>, offer: &Offer) -> Option<Consumer> {
+    let (transport, capabilities) = {
+        let state = peer.state();
+        (state.consuming_transport()?, state.joined.as_ref()?.rtp_capabilities.clone()?)
+    };
+    let options = ConsumeOptions {
+        producer: offer.producer,
+        rtp_capabilities: (*capabilities).clone(),
+        paused: true,
+        mid: None,
+        // For audio too: a lost packet is worth one repetition.
+        enable_rtx: Some(true),
+    };
+    let consumer = match service.client.consume(transport, &options).await {
+        Ok(consumer) => consumer,
+        Err(error) => {
+            // The publisher or the subscriber may have left meanwhile, or they have no codec in common.
+            let level_is_low = matches!(error.code, ErrorCode::NotFound | ErrorCode::Closed);
+            if level_is_low {
+                tracing::debug!("{}: no consumer of {}: {error}", peer.id, offer.publisher.id);
+            } else {
+                tracing::warn!("{}: no consumer of {}'s {}: {error}", peer.id, offer.publisher.id, offer.kind);
+            }
+            return None;
+        }
+    };
+    // Known before the owner is looked for, so that an event about it finds both. Should the producer be gone by now,
+    // the event may have passed already: the consumer died with it and is not spoken of.
+    service.own(consumer.id, Owner::Consumer(Arc::downgrade(peer)));
+    let registered = {
+        let mut state = peer.state();
+        if !state.left {
+            state.consumers.insert(consumer.id, ConsumerEntry { paused: false, accepted: false });
+        }
+        !state.left
+    };
+    if registered && offer.publisher.state().producers.contains_key(&offer.producer) {
+        return Some(consumer);
+    }
+    peer.state().consumers.remove(&consumer.id);
+    service.disown(consumer.id);
+    // Most likely gone with its producer or its transport.
+    let _ = service.client.close(consumer.id).await;
+    None
+}
+
+async fn introduce(service: Arc<Service>, peer: Arc<Peer>, offer: Offer, consumer: Consumer) {
+    let data = json!({
+        "peerId": offer.publisher.id,
+        "producerId": id_text(offer.producer),
+        "id": id_text(consumer.id),
+        "kind": consumer.kind,
+        "rtpParameters": consumer.rtp_parameters,
+        "type": consumer.r#type,
+        "appData": offer.app_data,
+        "producerPaused": consumer.producer_paused,
+    });
+    match peer.connection.request("newConsumer", &data).await {
+        Ok(_) => {
+            let wanted = {
+                let mut state = peer.state();
+                state.consumers.get_mut(&consumer.id).map(|entry| {
+                    entry.accepted = true;
+                    !entry.paused
+                })
+            };
+            if wanted == Some(true)
+                && let Err(error) = service.client.resume(consumer.id).await
+            {
+                tracing::debug!("{}: consumer {} was not resumed: {error}", peer.id, id_text(consumer.id));
+            }
+        }
+        Err(refusal) => {
+            let known = peer.state().consumers.remove(&consumer.id).is_some();
+            service.disown(consumer.id);
+            if known {
+                tracing::info!("{}: refused {}'s {}: {refusal}", peer.id, offer.publisher.id, offer.kind);
+                let _ = service.client.close(consumer.id).await;
+            }
+        }
+    }
+}

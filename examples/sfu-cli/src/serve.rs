@@ -1,0 +1,214 @@
+//! `sfu serve`: starts the engine, its WebRTC servers and the web side; ends all of them in the opposite order.
+
+use std::future::Future;
+use std::io::IsTerminal;
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sfu_control::client::{Client, Event, Id, ListenInfo};
+use sfu_control::{Engine, EngineOptions, SrtpProfile};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Profile, ServeArgs};
+use crate::codecs;
+use crate::service::{Limits, Service};
+use crate::web::{self, Web};
+
+/// How long peers may take to leave when the service stops.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Runs the service until it is told to stop.
+pub(crate) fn run(args: &ServeArgs) -> ExitCode {
+    if let Err(error) = start_logging(&args.log) {
+        eprintln!("sfu: --log: {error}");
+        return ExitCode::FAILURE;
+    }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("sfu-web").enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(serve(args)),
+        Err(error) => Err(format!("the threads of the web side do not start: {error}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("sfu: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_logging(filter: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    logging.try_init().map_err(|error| error.to_string())
+}
+
+async fn serve(args: &ServeArgs) -> Result<(), String> {
+    // The web side comes first: a taken port is found before anything is started.
+    let listeners = bind(&args.listen).await?;
+    let engine = Engine::with_options(&engine_options(args)).map_err(|error| error.to_string())?;
+    let shards = engine.shard_count();
+    let (sender, events) = mpsc::unbounded_channel();
+    let client = Client::start_with(engine, move |event| {
+        // Nobody listens any more once the service stops.
+        let _ = sender.send(event);
+    });
+    let started = start_servers(&client, args, shards).await;
+    let servers = match started {
+        Ok(servers) => servers,
+        Err(text) => {
+            stop_engine(client).await;
+            return Err(text);
+        }
+    };
+    let limits = Limits { rooms: args.max_rooms, peers: args.max_peers };
+    let service = Service::new(client.clone(), servers, codecs::of_a_room(), limits);
+    let pump = tokio::spawn(pump(Arc::clone(&service), events));
+    banner(args, &listeners, shards, &service).await;
+
+    let (stop, stopping) = watch::channel(false);
+    let web = Web { service: Arc::clone(&service), origins: Arc::new(args.origin.clone()) };
+    let serving: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| tokio::spawn(serve_one(listener, web.clone(), stopping.clone())))
+        .collect();
+    wait_for_signal().await;
+    tracing::info!("stopping; once more to stop at once");
+    tokio::spawn(async {
+        wait_for_signal().await;
+        std::process::exit(130);
+    });
+    let _ = stop.send(true);
+    service.close_all(FAREWELL).await;
+    for server in serving {
+        let _ = tokio::time::timeout(FAREWELL, server).await;
+    }
+    pump.abort();
+    stop_engine(client).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn engine_options(args: &ServeArgs) -> EngineOptions {
+    let profile = |profile: &Profile| match profile {
+        Profile::AeadAes256Gcm => SrtpProfile::AeadAes256Gcm,
+        Profile::AeadAes128Gcm => SrtpProfile::AeadAes128Gcm,
+        Profile::Aes128CmSha1_80 => SrtpProfile::Aes128CmSha1_80,
+        Profile::Aes128CmSha1_32 => SrtpProfile::Aes128CmSha1_32,
+    };
+    EngineOptions {
+        shards: args.shards,
+        unpinned: args.unpinned,
+        srtp_profiles: args.srtp_profile.iter().map(profile).collect(),
+        ..EngineOptions::default()
+    }
+}
+
+async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, String> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            format!("--listen: {address} cannot be had: {error}; stop what uses it or choose another address")
+        })?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// One WebRTC server for each shard: all calls on a shard share its port.
+async fn start_servers(client: &Client, args: &ServeArgs, shards: usize) -> Result<Vec<Id>, String> {
+    if args.announced_address.len() > args.rtc_ip.len() {
+        return Err("--announced-address: more of them than of --rtc-ip".into());
+    }
+    let mut servers = Vec::new();
+    for shard in 0..shards {
+        let number = u8::try_from(shard).map_err(|_| "more than 256 shards".to_owned())?;
+        let port = match args.rtc_port {
+            0 => 0,
+            first => first.checked_add(u16::from(number)).ok_or("--rtc-port: no port is left for the last shards")?,
+        };
+        let infos: Vec<ListenInfo> = args
+            .rtc_ip
+            .iter()
+            .enumerate()
+            .map(|(at, ip)| listen_info(ip, args.announced_address.get(at), port))
+            .collect();
+        let server = client.create_webrtc_server(&infos, Some(number)).await;
+        servers.push(server.map_err(|error| format!("media port {port} of shard {shard}: {error}"))?);
+    }
+    Ok(servers)
+}
+
+fn listen_info(ip: &IpAddr, announced: Option<&String>, port: u16) -> ListenInfo {
+    let mut info = ListenInfo::udp(ip.to_string());
+    info.announced_address = announced.filter(|address| !address.is_empty()).cloned();
+    info.port = port;
+    info.ipv6_only = ip.is_ipv6();
+    info
+}
+
+async fn pump(service: Arc<Service>, mut events: mpsc::UnboundedReceiver<Event>) {
+    while let Some(event) = events.recv().await {
+        service.on_event(&event);
+    }
+}
+
+async fn serve_one(listener: TcpListener, web: Web, mut stopping: watch::Receiver<bool>) {
+    let stop = async move {
+        // An ended sender means stopping too.
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    if let Err(error) = axum::serve(listener, web::routes(web)).with_graceful_shutdown(stop).await {
+        tracing::error!("the web side ended: {error}");
+    }
+}
+
+async fn banner(args: &ServeArgs, listeners: &[TcpListener], shards: usize, service: &Service) {
+    println!("sfu {}: a room service on libsfu", env!("CARGO_PKG_VERSION"));
+    for listener in listeners {
+        if let Ok(address) = listener.local_addr() {
+            println!("  open    http://{address}/");
+        }
+    }
+    let media = service.media_addresses().await;
+    println!("  media   {} (UDP, {shards} {})", media.join(", "), if shards == 1 { "shard" } else { "shards" });
+    if args.rtc_ip.iter().all(IpAddr::is_loopback) {
+        println!("  reach   this machine only; see --listen, --rtc-ip and --announced-address for more");
+    }
+    println!("  stop    Ctrl-C");
+}
+
+async fn stop_engine(client: Client) {
+    // It joins threads, which is nothing for a thread of tokio.
+    let stopped = tokio::task::spawn_blocking(move || client.shutdown()).await;
+    if stopped.is_err() {
+        tracing::error!("the engine did not stop cleanly");
+    }
+}
+
+/// SIGINT or SIGTERM.
+fn wait_for_signal() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let interrupt = signal(SignalKind::interrupt());
+    let terminate = signal(SignalKind::terminate());
+    async move {
+        match (interrupt, terminate) {
+            (Ok(mut interrupt), Ok(mut terminate)) => {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            _ => tracing::error!("signals cannot be caught; the service stops"),
+        }
+    }
+}

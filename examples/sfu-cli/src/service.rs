@@ -1,0 +1,357 @@
+//! The room service: who is in which room, and what the engine's events mean to them.
+//!
+//! Told: connections that come and go, events of the engine. Tells: peers what concerns them. Limits: rooms, peers in
+//! a room. Placement of rooms on shards is the engine's: each new router goes to the least loaded one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sfu_control::client::{Client, ClientError, Event, Id};
+use sfu_control::ortc::RtpCodecCapability;
+use sfu_control::schema as fb;
+
+use crate::connection::{Connection, close_code};
+use crate::protoo::{Refusal, check_text};
+use crate::room::{Peer, Room, id_text};
+
+/// Most characters of a room's or a peer's id.
+const MAX_ID: usize = 64;
+/// Most consumers made of one producer for one peer.
+const MAX_REPLICAS: usize = 50;
+
+/// What a connection's address says.
+#[derive(Debug, Clone)]
+pub(crate) struct Hello {
+    pub(crate) room_id: String,
+    pub(crate) peer_id: String,
+    pub(crate) replicas: usize,
+}
+
+impl Hello {
+    /// Checks what the address says; the refusal names the parameter.
+    pub(crate) fn new(query: &HashMap<String, String>) -> Result<Self, Refusal> {
+        let text = |name: &str| -> Result<String, Refusal> {
+            let text = query.get(name).ok_or_else(|| Refusal::field(name, "missing in the address"))?;
+            check_text(name, text, MAX_ID)?;
+            Ok(text.clone())
+        };
+        let replicas = match query.get("consumerReplicas") {
+            None => 0,
+            Some(number) => match number.parse() {
+                Ok(n) if n <= MAX_REPLICAS => n,
+                _ => return Err(Refusal::field("consumerReplicas", format_args!("expected 0 to {MAX_REPLICAS}"))),
+            },
+        };
+        Ok(Self { room_id: text("roomId")?, peer_id: text("peerId")?, replicas })
+    }
+}
+
+/// Whom an object of the engine belongs to.
+#[derive(Clone)]
+pub(crate) enum Owner {
+    Router(Weak<Room>),
+    Transport(Weak<Peer>),
+    Producer(Weak<Peer>),
+    Consumer(Weak<Peer>),
+}
+
+/// Numbers that the operator sets.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) rooms: usize,
+    pub(crate) peers: usize,
+}
+
+/// See the module.
+pub(crate) struct Service {
+    pub(crate) client: Client,
+    /// The WebRTC server of each shard.
+    servers: Vec<Id>,
+    codecs: Vec<RtpCodecCapability>,
+    limits: Limits,
+    /// An async lock: rooms are made under it, so that two who open the same room get the same router.
+    rooms: tokio::sync::Mutex<BTreeMap<String, Arc<Room>>>,
+    owners: Mutex<HashMap<Id, Owner>>,
+}
+
+impl Service {
+    pub(crate) fn new(client: Client, servers: Vec<Id>, codecs: Vec<RtpCodecCapability>, limits: Limits) -> Arc<Self> {
+        let rooms = tokio::sync::Mutex::default();
+        Arc::new(Self { client, servers, codecs, limits, rooms, owners: Mutex::default() })
+    }
+
+    fn owners(&self) -> MutexGuard<'_, HashMap<Id, Owner>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers whom events of an object concern.
+    pub(crate) fn own(&self, id: Id, owner: Owner) {
+        self.owners().insert(id, owner);
+    }
+
+    /// Forgets an object.
+    pub(crate) fn disown(&self, id: Id) {
+        self.owners().remove(&id);
+    }
+
+    /// The WebRTC server on the shard of a router.
+    pub(crate) fn server_for(&self, router: Id) -> Result<Id, Refusal> {
+        let shard = |id: Id| id >> 56;
+        let server = self.servers.iter().find(|server| shard(**server) == shard(router));
+        server.copied().ok_or_else(|| Refusal::new(500, "no WebRTC server on the room's shard"))
+    }
+
+    /// Rooms and peers right now.
+    pub(crate) async fn census(&self) -> (usize, usize) {
+        let rooms = self.rooms.lock().await;
+        (rooms.len(), rooms.values().map(|room| room.len()).sum())
+    }
+
+    /// Number of shards.
+    pub(crate) fn shards(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// Where the WebRTC servers listen.
+    pub(crate) async fn media_addresses(&self) -> Vec<String> {
+        let mut addresses = Vec::new();
+        for server in &self.servers {
+            if let Ok(fb::ReplyBodyT::WebRtcServerDump(dump)) = self.client.dump(*server).await {
+                addresses.extend(dump.local_addresses.unwrap_or_default());
+            }
+        }
+        addresses
+    }
+
+    /// A new peer enters a room, which is made for its first.
+    pub(crate) async fn enter(
+        &self,
+        hello: &Hello,
+        connection: Arc<Connection>,
+    ) -> Result<(Arc<Room>, Arc<Peer>), Refusal> {
+        let mut rooms = self.rooms.lock().await;
+        let room = match rooms.get(&hello.room_id) {
+            Some(room) => Arc::clone(room),
+            None => {
+                if rooms.len() >= self.limits.rooms {
+                    return Err(Refusal::new(503, format!("roomId: {} rooms are open, the most", self.limits.rooms)));
+                }
+                let router = self.client.create_router(&self.codecs).await.map_err(refusal)?;
+                let room = Room::new(&hello.room_id, router.id, router.rtp_capabilities);
+                self.own(router.id, Owner::Router(Arc::downgrade(&room)));
+                rooms.insert(hello.room_id.clone(), Arc::clone(&room));
+                tracing::info!("room {} opened on shard {}", room.name, router.id >> 56);
+                room
+            }
+        };
+        let peer = Peer::new(&hello.peer_id, hello.replicas, connection);
+        let replaced = room.add(&peer, self.limits.peers)?;
+        drop(rooms);
+        if let Some(old) = replaced {
+            old.connection.close(close_code::CLOSED, "peerId: the same peer connected again");
+        }
+        tracing::info!("{}: entered room {}", peer.id, room.name);
+        Ok((room, peer))
+    }
+
+    /// A peer is gone: its transports close, and with the last peer the room.
+    pub(crate) async fn leave(&self, room: &Arc<Room>, peer: &Arc<Peer>) {
+        let mut rooms = self.rooms.lock().await;
+        let empty = room.remove(peer);
+        if empty && rooms.get(&room.name).is_some_and(|current| Arc::ptr_eq(current, room)) {
+            rooms.remove(&room.name);
+        }
+        drop(rooms);
+        let why = peer.connection.closing().borrow().as_ref().map(|c| c.reason.clone()).unwrap_or_default();
+        tracing::info!("{}: left room {}{}{why}", peer.id, room.name, if why.is_empty() { "" } else { ": " });
+        self.close_objects(peer).await;
+        if empty {
+            self.disown(room.router);
+            if let Err(error) = self.client.close(room.router).await {
+                tracing::debug!("room {}: its router was gone already: {error}", room.name);
+            }
+            tracing::info!("room {} closed", room.name);
+        }
+    }
+
+    async fn close_objects(&self, peer: &Peer) {
+        let transports: Vec<Id> = {
+            let mut state = peer.state();
+            let mut owners = self.owners();
+            let ids = state.transports.keys().chain(state.producers.keys()).chain(state.consumers.keys());
+            ids.for_each(|id| drop(owners.remove(id)));
+            drop(owners);
+            state.producers.clear();
+            state.consumers.clear();
+            state.transports.drain().map(|(id, _)| id).collect()
+        };
+        for transport in transports {
+            // What closed by itself is closed just as well.
+            if let Err(error) = self.client.close(transport).await {
+                tracing::debug!("{}: transport {} was gone already: {error}", peer.id, id_text(transport));
+            }
+        }
+    }
+
+    /// Takes one event of the engine.
+    pub(crate) fn on_event(&self, event: &Event) {
+        tracing::debug!("engine: {event:?}");
+        match event {
+            Event::Closed { object, reason } => self.on_closed(*object, *reason),
+            Event::IceState { transport, state } if *state == fb::IceState::disconnected => {
+                self.drop_peer(*transport, "ICE disconnected");
+            }
+            Event::DtlsState { transport, state, reason } if *state == fb::DtlsState::failed => {
+                self.drop_peer(*transport, &format!("DTLS failed: {reason}"));
+            }
+            Event::ProducerPaused { consumer } => self.tell_consumer(*consumer, "consumerPaused"),
+            Event::ProducerResumed { consumer } => self.tell_consumer(*consumer, "consumerResumed"),
+            Event::EventsLost { count } => {
+                tracing::warn!("{count} events of the engine were lost: the service is too slow")
+            }
+            Event::IceState { .. } | Event::DtlsState { .. } | Event::IceSelectedTuple { .. } => {}
+        }
+    }
+
+    fn on_closed(&self, object: Id, reason: fb::CloseReason) {
+        let owner = self.owners().remove(&object);
+        let why = reason.variant_name().unwrap_or("unknown");
+        match owner {
+            Some(Owner::Consumer(peer)) => {
+                let Some(peer) = peer.upgrade() else { return };
+                if peer.state().consumers.remove(&object).is_some() {
+                    peer.connection.notify("consumerClosed", &json!({ "consumerId": id_text(object) }));
+                }
+            }
+            Some(Owner::Producer(peer)) => {
+                if let Some(peer) = peer.upgrade() {
+                    peer.state().producers.remove(&object);
+                }
+            }
+            Some(Owner::Transport(peer)) => {
+                if let Some(peer) = peer.upgrade() {
+                    peer.connection.close(close_code::RETRY, format!("its transport closed: {why}"));
+                }
+            }
+            Some(Owner::Router(room)) => {
+                let Some(room) = room.upgrade() else { return };
+                tracing::error!("room {}: its router closed: {why}", room.name);
+                for peer in room.peers() {
+                    peer.connection.close(close_code::RETRY, format!("the room closed: {why}"));
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn drop_peer(&self, transport: Id, why: &str) {
+        let owner = self.owners().get(&transport).cloned();
+        if let Some(Owner::Transport(peer)) = owner
+            && let Some(peer) = peer.upgrade()
+        {
+            tracing::info!("{}: dropped: {why}", peer.id);
+            peer.connection.close(close_code::RETRY, why);
+        }
+    }
+
+    fn tell_consumer(&self, consumer: Id, method: &str) {
+        let owner = self.owners().get(&consumer).cloned();
+        if let Some(Owner::Consumer(peer)) = owner
+            && let Some(peer) = peer.upgrade()
+        {
+            peer.connection.notify(method, &json!({ "consumerId": id_text(consumer) }));
+        }
+    }
+
+    /// Closes every connection and waits, for a while, until all have left.
+    pub(crate) async fn close_all(&self, patience: Duration) {
+        let rooms: Vec<_> = self.rooms.lock().await.values().cloned().collect();
+        for peer in rooms.iter().flat_map(|room| room.peers()) {
+            peer.connection.close(close_code::GOING_AWAY, "the service stops");
+        }
+        let emptied = async {
+            while self.census().await.0 > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(patience, emptied).await.is_err() {
+            tracing::warn!("some peers did not leave within {} s", patience.as_secs());
+        }
+    }
+}
+
+/// The engine's refusal in the words of the protocol: codes follow HTTP, fields are camelCase.
+pub(crate) fn refusal(error: ClientError) -> Refusal {
+    use sfu_control::ErrorCode as Code;
+    let code = match error.code {
+        Code::Malformed | Code::InvalidArgument => 400,
+        Code::NotFound => 404,
+        Code::InvalidState | Code::AlreadyExists => 409,
+        Code::Unsupported => 501,
+        Code::Busy | Code::ResourceExhausted | Code::AddressUnavailable | Code::Closed => 503,
+        Code::Internal => 500,
+    };
+    let field = camel_case(&error.field);
+    let reason = if field.is_empty() { error.text } else { format!("{field}: {}", error.text) };
+    Refusal::new(code, reason)
+}
+
+fn camel_case(field: &str) -> String {
+    let mut up = false;
+    let mut out = String::with_capacity(field.len());
+    for letter in field.chars() {
+        if letter == '_' {
+            up = true;
+        } else {
+            out.push(if up { letter.to_ascii_uppercase() } else { letter });
+            up = false;
+        }
+    }
+    out
+}
+
+/// Data for the health check.
+pub(crate) async fn health(service: &Service) -> Value {
+    let (rooms, peers) = service.census().await;
+    json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "shards": service.shards(),
+        "rooms": rooms,
+        "peers": peers,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(pairs: &[(&str, &str)]) -> Result<Hello, Refusal> {
+        Hello::new(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    #[test]
+    fn the_address_must_name_room_and_peer_and_each_refusal_names_its_parameter() {
+        let good = hello(&[("roomId", "r"), ("peerId", "p"), ("consumerReplicas", "3")]).unwrap();
+        assert_eq!((good.room_id.as_str(), good.peer_id.as_str(), good.replicas), ("r", "p", 3));
+        let long = "x".repeat(MAX_ID + 1);
+        for (pairs, field) in [
+            (vec![("peerId", "p")], "roomId"),
+            (vec![("roomId", "r")], "peerId"),
+            (vec![("roomId", ""), ("peerId", "p")], "roomId"),
+            (vec![("roomId", "r"), ("peerId", long.as_str())], "peerId"),
+            (vec![("roomId", "r"), ("peerId", "p"), ("consumerReplicas", "-1")], "consumerReplicas"),
+            (vec![("roomId", "r"), ("peerId", "p"), ("consumerReplicas", "9999")], "consumerReplicas"),
+        ] {
+            let refusal = hello(&pairs).unwrap_err();
+            assert!(refusal.reason.starts_with(field), "{}", refusal.reason);
+        }
+    }
+
+    #[test]
+    fn fields_are_told_in_the_words_of_the_protocol() {
+        assert_eq!(camel_case("rtp_parameters.header_extensions[0].uri"), "rtpParameters.headerExtensions[0].uri");
+    }
+}

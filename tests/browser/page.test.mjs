@@ -1,0 +1,130 @@
+// The page itself: keyboard, names, statistics, both window sizes.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { meet, Person } from './chromium.mjs';
+import { until, withService } from './service.mjs';
+
+const PHONE = { width: 390, height: 844 };
+
+test('the page can be worked by the keyboard alone', async () => {
+	await withService({}, async (service) => {
+		const ada = await Person.open(service, '', { params: { displayName: '' } });
+		const { page } = ada;
+		const focused = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.getAttribute('data-tool'));
+		await until('the name field has the focus', async () => (await focused()) === 'join-name');
+		await page.keyboard.type('Ada');
+		await page.keyboard.press('Enter');
+		await until('Ada joined', async () => (await ada.state()).phase === 'joined');
+		assert.equal((await ada.state()).displayName, 'Ada');
+
+		assert.equal(await focused(), 'mic', 'the toolbar has the focus');
+		const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+		assert.notEqual(outline, 'none', 'the focus is visible');
+		const pressed = (tool) => page.getAttribute(`[data-tool="${tool}"]`, 'aria-pressed');
+		for (const [key, tool] of [['m', 'mic'], ['v', 'webcam']]) {
+			const before = await pressed(tool);
+			await page.keyboard.press(key);
+			await until(`${key} switches ${tool}`, async () => (await pressed(tool)) !== before);
+			await page.keyboard.press(key);
+			await until(`${key} switches ${tool} back`, async () => (await pressed(tool)) === before);
+		}
+		await page.keyboard.press('i');
+		await page.waitForSelector('aside.stats:not([hidden])');
+		await page.keyboard.press('Escape');
+		await page.waitForSelector('aside.stats', { state: 'hidden' });
+
+		await page.keyboard.press('.');
+		await page.waitForSelector('#menu-name');
+		await page.focus('#menu-name');
+		await page.keyboard.press('Control+A');
+		// Letters in a field are text, not commands.
+		await page.keyboard.type('Milva');
+		await page.keyboard.press('Tab');
+		await until('the new name is taken', async () => (await ada.state()).displayName === 'Milva');
+		await page.keyboard.press('Escape');
+		await page.keyboard.press('?');
+		await page.waitForSelector('dialog[open]');
+		await page.keyboard.press('Escape');
+		await page.keyboard.press('l');
+		await until('Ada left', async () => (await ada.state()).phase === 'closed');
+		await page.waitForSelector('.join-form');
+		await ada.close();
+	});
+});
+
+test('a changed name reaches the others', async () => {
+	await withService({}, async (service) => {
+		const params = { resolution: 'qvga' };
+		const [ada, grace] = [await Person.join(service, 'Ada', { params }), await Person.join(service, 'Grace', { params })];
+		await ada.page.evaluate(() => window.sfu.session.rename('Countess'));
+		await until('Grace is told', async () => (await grace.state()).peers.some((peer) => peer.displayName === 'Countess'));
+		for (const person of [ada, grace]) await person.leave();
+	});
+});
+
+test('phone and desktop windows show the same room and nothing sticks out', async () => {
+	await withService({}, async (service) => {
+		const params = { resolution: 'qvga' };
+		const desktop = await Person.open(service, 'Ada', { params });
+		await desktop.page.waitForFunction(() => document.querySelector('.preview video').videoWidth > 0);
+		await desktop.screenshot('join-desktop');
+		await desktop.join();
+		const phone = await Person.open(service, 'Grace', { params, viewport: PHONE });
+		await phone.page.waitForFunction(() => document.querySelector('.preview video').videoWidth > 0);
+		await phone.screenshot('join-phone');
+		await phone.join();
+		await meet([desktop, phone]);
+		await desktop.screenshot('room-desktop');
+		await phone.screenshot('room-phone');
+
+		for (const person of [desktop, phone]) {
+			const { width, scroll, targets } = await person.page.evaluate(() => ({
+				width: innerWidth,
+				scroll: document.documentElement.scrollWidth,
+				targets: [...document.querySelectorAll('.toolbar button')].map((button) => {
+					const box = button.getBoundingClientRect();
+					return { width: box.width, height: box.height, right: box.right, left: box.left };
+				}),
+			}));
+			assert.ok(scroll <= width, `${person.name}: no sideways scrolling`);
+			for (const box of targets) {
+				assert.ok(box.left >= 0 && box.right <= width, `${person.name}: the toolbar fits`);
+				assert.ok(box.width >= 44 && box.height >= 44, `${person.name}: buttons are big enough for a thumb`);
+			}
+			await person.page.keyboard.press('i');
+			await until(`${person.name}: statistics of both sides`, async () =>
+				person.page.evaluate(() => {
+					const cards = [...document.querySelectorAll('.stats-card')];
+					return cards.length >= 6 && cards.every((card) => card.querySelectorAll('.stats-half dl').length === 2);
+				}),
+			);
+		}
+		await desktop.screenshot('statistics-desktop');
+		await phone.screenshot('statistics-phone');
+		for (const person of [desktop, phone]) {
+			await person.page.keyboard.press('Escape');
+			await person.leave();
+		}
+	});
+});
+
+test('every control has a name that can be read aloud', async () => {
+	await withService({}, async (service) => {
+		const ada = await Person.join(service, 'Ada', { params: { resolution: 'qvga' } });
+		await ada.page.keyboard.press('.');
+		await ada.page.waitForSelector('#menu-microphone');
+		const nameless = await ada.page.evaluate(() =>
+			[...document.querySelectorAll('button, input, select')]
+				.filter((element) => element.checkVisibility())
+				.filter((element) => {
+					const label = element.labels?.[0]?.textContent ?? '';
+					return !(element.getAttribute('aria-label') || element.textContent.trim() || label);
+				})
+				.map((element) => element.outerHTML),
+		);
+		assert.deepEqual(nameless, []);
+		await ada.page.keyboard.press('Escape');
+		await ada.leave();
+	});
+});
