@@ -69,11 +69,7 @@ pub fn dtls_server(data: &[u8]) {
 /// An ICE agent that is sent `data` as STUN messages from a few tuples.
 pub fn ice(data: &[u8]) {
     let mut now = Time::from_millis(1);
-    let mut agent = IceAgent::new(
-        now,
-        IceCredentials::new("user", "password"),
-        IceConfig::default(),
-    );
+    let mut agent = IceAgent::new(now, IceCredentials::new("user", "password"), IceConfig::default());
     let mut reply = [0u8; MAX_REPLY];
     for (at, bytes) in pieces(data).enumerate() {
         let port = 1000 + (at % 20) as u16;
@@ -94,15 +90,11 @@ pub fn ice(data: &[u8]) {
 /// Receivers and senders of every profile that are given `data` as packets.
 pub fn srtp(data: &[u8]) {
     for profile in SrtpProfile::ALL {
-        let Some(key) =
-            KeyMaterial::new(&[7; KeyMaterial::MAX_LEN][..profile.key_len() + profile.salt_len()])
-        else {
+        let Some(key) = KeyMaterial::new(&[7; KeyMaterial::MAX_LEN][..profile.key_len() + profile.salt_len()]) else {
             return;
         };
-        let (Ok(mut receiver), Ok(mut sender)) = (
-            SrtpReceiver::new(&profile, &key),
-            SrtpSender::new(&profile, &key),
-        ) else {
+        let (Ok(mut receiver), Ok(mut sender)) = (SrtpReceiver::new(&profile, &key), SrtpSender::new(&profile, &key))
+        else {
             return;
         };
         for packet in pieces(data) {
@@ -112,10 +104,7 @@ pub fn srtp(data: &[u8]) {
             buffer.resize(packet.len() + 20, 0);
             if let Ok(len) = sender.protect_rtp(&mut buffer, packet.len()) {
                 let opened = receiver.unprotect_rtp(&mut buffer[..len]);
-                assert!(
-                    opened.is_err() || opened == Ok(packet.len()),
-                    "what we close opens to the same length"
-                );
+                assert!(opened.is_err() || opened == Ok(packet.len()), "what we close opens to the same length");
             }
             let mut buffer = packet.to_vec();
             buffer.resize(packet.len() + 20, 0);
@@ -160,10 +149,7 @@ mod tests {
 
     #[test]
     fn pieces_end() {
-        assert_eq!(
-            pieces(&[0, 2, 1, 2, 0, 9, 3]).collect::<Vec<_>>(),
-            [&[1u8, 2][..], &[3u8][..]]
-        );
+        assert_eq!(pieces(&[0, 2, 1, 2, 0, 9, 3]).collect::<Vec<_>>(), [&[1u8, 2][..], &[3u8][..]]);
         assert_eq!(pieces(&[0]).count(), 0);
     }
 }

@@ -58,10 +58,7 @@ pub struct IceCredentials {
 impl IceCredentials {
     /// Credentials from outside.
     pub fn new(username_fragment: impl Into<String>, password: impl Into<String>) -> Self {
-        Self {
-            username_fragment: username_fragment.into(),
-            password: password.into(),
-        }
+        Self { username_fragment: username_fragment.into(), password: password.into() }
     }
 
     /// New credentials from a cryptographic generator.
@@ -69,15 +66,9 @@ impl IceCredentials {
         let mut text = |len: usize| {
             let mut bytes = vec![0u8; len];
             random.fill_bytes(&mut bytes);
-            bytes
-                .iter()
-                .map(|byte| char::from(ICE_CHARS[usize::from(byte & 63)]))
-                .collect::<String>()
+            bytes.iter().map(|byte| char::from(ICE_CHARS[usize::from(byte & 63)])).collect::<String>()
         };
-        Self {
-            username_fragment: text(UFRAG_LEN),
-            password: text(PASSWORD_LEN),
-        }
+        Self { username_fragment: text(UFRAG_LEN), password: text(PASSWORD_LEN) }
     }
 }
 
@@ -96,9 +87,7 @@ pub struct IceConfig {
 
 impl Default for IceConfig {
     fn default() -> Self {
-        Self {
-            consent_timeout: Some(Duration::from_secs(30)),
-        }
+        Self { consent_timeout: Some(Duration::from_secs(30)) }
     }
 }
 
@@ -137,10 +126,7 @@ pub struct IceInput {
 
 impl IceInput {
     fn silent(reason: DropReason) -> Self {
-        Self {
-            reply_len: 0,
-            verdict: Err(reason),
-        }
+        Self { reply_len: 0, verdict: Err(reason) }
     }
 }
 
@@ -237,10 +223,7 @@ impl IceAgent {
     /// When to call [`IceAgent::handle_timeout`].
     pub fn next_timeout(&self) -> Option<Time> {
         let timeout = self.config.consent_timeout?;
-        self.tuples
-            .iter()
-            .map(|valid| valid.last_heard + timeout)
-            .min()
+        self.tuples.iter().map(|valid| valid.last_heard + timeout).min()
     }
 
     /// Drops tuples whose consent has run out.
@@ -248,11 +231,7 @@ impl IceAgent {
         let Some(timeout) = self.config.consent_timeout else {
             return;
         };
-        while let Some(at) = self
-            .tuples
-            .iter()
-            .position(|valid| valid.last_heard + timeout <= now)
-        {
+        while let Some(at) = self.tuples.iter().position(|valid| valid.last_heard + timeout <= now) {
             let tuple = self.tuples.remove(at).tuple;
             // When this list is full, `is_dead` refuses everything that the same credentials sign.
             let _ = self.expired.try_push(tuple);
@@ -261,23 +240,14 @@ impl IceAgent {
     }
 
     /// A Binding request that came by `tuple`. A reply, if any, is written into `reply`.
-    pub fn handle_binding(
-        &mut self,
-        now: Time,
-        tuple: Tuple,
-        msg: &StunMessage<'_>,
-        reply: &mut [u8],
-    ) -> IceInput {
+    pub fn handle_binding(&mut self, now: Time, tuple: Tuple, msg: &StunMessage<'_>, reply: &mut [u8]) -> IceInput {
         if msg.class() != Class::Request || msg.method() != BINDING {
             return IceInput::silent(DropReason::StunUnexpected);
         }
         if !msg.has_valid_fingerprint() {
             return IceInput::silent(DropReason::StunFingerprint);
         }
-        let credentials = msg
-            .username()
-            .and_then(|name| self.credentials_for(name))
-            .cloned();
+        let credentials = msg.username().and_then(|name| self.credentials_for(name)).cloned();
         let Some(credentials) = credentials else {
             return refuse_unknown_user(msg);
         };
@@ -286,13 +256,8 @@ impl IceAgent {
         }
         // From here on the request is the peer's. The timers may be late: expiry comes first.
         self.handle_timeout(now);
-        let answer = Answer {
-            msg,
-            password: credentials.password.as_bytes(),
-            reply,
-        };
-        let unknown: ArrayVec<u16, MAX_UNKNOWN> =
-            msg.unknown_required().take(MAX_UNKNOWN).collect();
+        let answer = Answer { msg, password: credentials.password.as_bytes(), reply };
+        let unknown: ArrayVec<u16, MAX_UNKNOWN> = msg.unknown_required().take(MAX_UNKNOWN).collect();
         if !unknown.is_empty() {
             return answer.refuse(420, &unknown);
         }
@@ -343,10 +308,7 @@ impl IceAgent {
             if self.tuples.is_full() && !self.make_room(now) {
                 return false;
             }
-            self.tuples.push(Valid {
-                tuple,
-                last_heard: now,
-            });
+            self.tuples.push(Valid { tuple, last_heard: now });
         }
         if self.selected.is_none() {
             self.select(tuple);
@@ -393,8 +355,7 @@ impl IceAgent {
         if self.selected != Some(tuple) {
             self.selected = Some(tuple);
             // Only the latest choice matters to a caller who has not looked yet.
-            self.events
-                .retain(|event| !matches!(event, IceEvent::Selected(_)));
+            self.events.retain(|event| !matches!(event, IceEvent::Selected(_)));
             self.events.push_back(IceEvent::Selected(tuple));
         }
     }
@@ -408,20 +369,14 @@ impl IceAgent {
 
     /// A tuple has left the table: another takes its place if it was selected.
     fn removed(&mut self, tuple: Tuple) {
-        self.events
-            .retain(|event| *event != IceEvent::Selected(tuple));
+        self.events.retain(|event| *event != IceEvent::Selected(tuple));
         self.events.push_back(IceEvent::TupleRemoved(tuple));
         if self.selected != Some(tuple) {
             return;
         }
         self.selected = None;
         self.nominated = false;
-        match self
-            .tuples
-            .iter()
-            .max_by_key(|valid| valid.last_heard)
-            .map(|valid| valid.tuple)
-        {
+        match self.tuples.iter().max_by_key(|valid| valid.last_heard).map(|valid| valid.tuple) {
             Some(next) => self.select(next),
             None => {
                 self.highest_nomination = None;
@@ -449,27 +404,16 @@ struct Answer<'a> {
 impl Answer<'_> {
     fn succeed(self, remote: SocketAddr) -> IceInput {
         let limit = self.msg.data().len();
-        let builder = StunBuilder::new(
-            self.reply,
-            Class::Success,
-            BINDING,
-            self.msg.transaction_id(),
-        );
-        let length = builder
-            .xor_mapped_address(remote)
-            .finish(Some((self.password, hmac_sha1)));
-        IceInput {
-            reply_len: length.ok().filter(|length| *length <= limit).unwrap_or(0),
-            verdict: Ok(()),
-        }
+        let builder = StunBuilder::new(self.reply, Class::Success, BINDING, self.msg.transaction_id());
+        let length = builder.xor_mapped_address(remote).finish(Some((self.password, hmac_sha1)));
+        IceInput { reply_len: length.ok().filter(|length| *length <= limit).unwrap_or(0), verdict: Ok(()) }
     }
 
     /// An error response. The reason phrase stays empty: it would only make the reply larger.
     fn refuse(self, code: u16, unknown: &[u16]) -> IceInput {
         let limit = self.msg.data().len();
         let mut builder =
-            StunBuilder::new(self.reply, Class::Error, BINDING, self.msg.transaction_id())
-                .error_code(code, "");
+            StunBuilder::new(self.reply, Class::Error, BINDING, self.msg.transaction_id()).error_code(code, "");
         if !unknown.is_empty() {
             builder = builder.unknown_attributes(unknown);
         }

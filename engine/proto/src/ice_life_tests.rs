@@ -16,32 +16,12 @@ fn row_011_old_credentials_hold_until_the_new_ones_are_used_and_not_longer() {
     accept(&mut agent, START + SECOND, tuple(1), &old);
     assert_eq!(agent.selected(), Some(tuple(1)), "data goes on meanwhile");
     events(&mut agent);
-    accept(
-        &mut agent,
-        START + SECOND,
-        tuple(2),
-        &Check {
-            credentials: NEW,
-            ..nominating()
-        },
-    );
+    accept(&mut agent, START + SECOND, tuple(2), &Check { credentials: NEW, ..nominating() });
     assert_eq!(agent.previous(), None);
     assert!(!agent.knows_username(b"oldufrag:x"));
     assert_eq!(events(&mut agent), [IceEvent::Selected(tuple(2))]);
-    refuse(
-        &mut agent,
-        START + SECOND,
-        tuple(1),
-        &old.bytes(),
-        DropReason::StunUnauthenticated,
-    );
-    refuse(
-        &mut agent,
-        START + SECOND,
-        tuple(9),
-        &old.bytes(),
-        DropReason::StunUnauthenticated,
-    );
+    refuse(&mut agent, START + SECOND, tuple(1), &old.bytes(), DropReason::StunUnauthenticated);
+    refuse(&mut agent, START + SECOND, tuple(9), &old.bytes(), DropReason::StunUnauthenticated);
 }
 
 #[test]
@@ -52,15 +32,7 @@ fn row_011_a_second_restart_keeps_the_credentials_that_are_in_use() {
     agent.restart(credentials(NEW));
     assert!(agent.knows_username(b"oldufrag:x") && !agent.knows_username(b"middle:x"));
     accept(&mut agent, START, tuple(1), &check());
-    accept(
-        &mut agent,
-        START,
-        tuple(1),
-        &Check {
-            credentials: NEW,
-            ..check()
-        },
-    );
+    accept(&mut agent, START, tuple(1), &Check { credentials: NEW, ..check() });
     assert!(!agent.knows_username(b"oldufrag:x"));
 }
 
@@ -69,15 +41,7 @@ fn a_restart_lets_nomination_values_begin_anew() {
     let mut agent = agent();
     accept(&mut agent, START, tuple(1), &renominating(100));
     agent.restart(credentials(NEW));
-    accept(
-        &mut agent,
-        START,
-        tuple(2),
-        &Check {
-            credentials: NEW,
-            ..renominating(1)
-        },
-    );
+    accept(&mut agent, START, tuple(2), &Check { credentials: NEW, ..renominating(1) });
     assert_eq!(agent.selected(), Some(tuple(2)));
 }
 
@@ -92,40 +56,17 @@ fn row_013_silence_of_thirty_seconds_disconnects() {
     agent.handle_timeout(Time::from_nanos(end.as_nanos() - 1));
     assert_eq!(agent.state(), IceState::Completed);
     agent.handle_timeout(end);
-    assert_eq!(
-        events(&mut agent),
-        [
-            IceEvent::TupleRemoved(tuple(1)),
-            IceEvent::State(IceState::Disconnected)
-        ]
-    );
-    assert_eq!(
-        (
-            agent.selected(),
-            agent.next_timeout(),
-            agent.tuples().count()
-        ),
-        (None, None, 0)
-    );
+    assert_eq!(events(&mut agent), [IceEvent::TupleRemoved(tuple(1)), IceEvent::State(IceState::Disconnected)]);
+    assert_eq!((agent.selected(), agent.next_timeout(), agent.tuples().count()), (None, None, 0));
 }
 
 #[test]
 fn row_013_unsigned_traffic_is_no_consent() {
     let mut agent = agent();
     accept(&mut agent, START, tuple(1), &nominating());
-    let forged = Check {
-        key: Some("wrong"),
-        ..nominating()
-    };
+    let forged = Check { key: Some("wrong"), ..nominating() };
     for second in 1..30 {
-        give(
-            &mut agent,
-            START + SECOND * second,
-            tuple(1),
-            &forged.bytes(),
-        )
-        .0
-        .expect_err("forged");
+        give(&mut agent, START + SECOND * second, tuple(1), &forged.bytes()).0.expect_err("forged");
     }
     agent.handle_timeout(START + SECOND * 30);
     assert_eq!(agent.state(), IceState::Disconnected);
@@ -138,28 +79,14 @@ fn an_expired_tuple_is_not_revived_by_the_same_credentials() {
     let late = START + SECOND * 31;
     // Nobody has called the timeout: the request itself comes too late.
     let (verdict, reply) = give(&mut agent, late, tuple(1), &nominating().bytes());
-    assert_eq!(
-        (verdict, reply.len()),
-        (Err(DropReason::StunUnauthenticated), 0)
-    );
+    assert_eq!((verdict, reply.len()), (Err(DropReason::StunUnauthenticated), 0));
     assert_eq!(agent.state(), IceState::Disconnected);
     // Another address of the same peer may connect, and so may the old one after a restart.
     accept(&mut agent, late, tuple(2), &check());
     assert_eq!(agent.state(), IceState::Connected);
     agent.restart(credentials(NEW));
-    accept(
-        &mut agent,
-        late,
-        tuple(1),
-        &Check {
-            credentials: NEW,
-            ..nominating()
-        },
-    );
-    assert_eq!(
-        (agent.state(), agent.selected()),
-        (IceState::Completed, Some(tuple(1)))
-    );
+    accept(&mut agent, late, tuple(1), &Check { credentials: NEW, ..nominating() });
+    assert_eq!((agent.state(), agent.selected()), (IceState::Completed, Some(tuple(1))));
 }
 
 #[test]
@@ -171,20 +98,9 @@ fn the_memory_of_expired_tuples_is_bounded_and_closes_when_full() {
         now += SECOND * 31;
         agent.handle_timeout(now);
     }
-    assert_eq!(
-        give(&mut agent, now, tuple(7), &check().bytes()).0,
-        Err(DropReason::StunUnauthenticated)
-    );
+    assert_eq!(give(&mut agent, now, tuple(7), &check().bytes()).0, Err(DropReason::StunUnauthenticated));
     agent.restart(credentials(NEW));
-    accept(
-        &mut agent,
-        now,
-        tuple(7),
-        &Check {
-            credentials: NEW,
-            ..check()
-        },
-    );
+    accept(&mut agent, now, tuple(7), &Check { credentials: NEW, ..check() });
 }
 
 #[test]
@@ -195,24 +111,12 @@ fn when_the_selected_tuple_falls_silent_the_freshest_takes_over() {
     accept(&mut agent, START + SECOND * 25, tuple(3), &check());
     events(&mut agent);
     agent.handle_timeout(START + SECOND * 30);
-    assert_eq!(
-        events(&mut agent),
-        [
-            IceEvent::TupleRemoved(tuple(1)),
-            IceEvent::Selected(tuple(3))
-        ]
-    );
+    assert_eq!(events(&mut agent), [IceEvent::TupleRemoved(tuple(1)), IceEvent::Selected(tuple(3))]);
 }
 
 #[test]
 fn without_consent_timeout_nothing_expires() {
-    let mut agent = IceAgent::new(
-        START,
-        credentials(OLD),
-        IceConfig {
-            consent_timeout: None,
-        },
-    );
+    let mut agent = IceAgent::new(START, credentials(OLD), IceConfig { consent_timeout: None });
     accept(&mut agent, START, tuple(1), &check());
     assert_eq!(agent.next_timeout(), None);
     agent.handle_timeout(Time::MAX);
@@ -223,15 +127,7 @@ fn without_consent_timeout_nothing_expires() {
 fn h30_bytes_out_never_exceed_bytes_in() {
     let (mut bytes_in, mut bytes_out, mut unsigned_out) = (0, 0, 0);
     for to in [tuple(1), tuple6(1)] {
-        for check in [
-            check(),
-            nominating(),
-            Check {
-                controlled: true,
-                ..check()
-            },
-            renominating(1),
-        ] {
+        for check in [check(), nominating(), Check { controlled: true, ..check() }, renominating(1)] {
             let mut agent = agent();
             let bytes = check.bytes();
             bytes_in += bytes.len();
@@ -248,10 +144,7 @@ fn h30_bytes_out_never_exceed_bytes_in() {
         bytes_in += len;
         bytes_out += give(&mut agent(), START, to, &buffer[..len]).1.len();
     }
-    assert!(
-        bytes_out <= bytes_in && bytes_out > 0,
-        "{bytes_out} out, {bytes_in} in"
-    );
+    assert!(bytes_out <= bytes_in && bytes_out > 0, "{bytes_out} out, {bytes_in} in");
     assert_eq!(unsigned_out, 0);
 }
 
@@ -261,13 +154,7 @@ fn a_reply_buffer_that_is_too_small_gives_no_reply() {
     let bytes = check().bytes();
     let message = StunMessage::parse(&bytes).expect("well-formed");
     let input = agent.handle_binding(START, tuple(1), &message, &mut [0; 10]);
-    assert_eq!(
-        input,
-        IceInput {
-            reply_len: 0,
-            verdict: Ok(())
-        }
-    );
+    assert_eq!(input, IceInput { reply_len: 0, verdict: Ok(()) });
 }
 
 #[test]
@@ -281,21 +168,13 @@ fn generated_credentials_are_long_legal_and_different() {
             self.0.next()
         }
         fn fill_bytes(&mut self, bytes: &mut [u8]) {
-            bytes
-                .iter_mut()
-                .for_each(|byte| *byte = self.0.next() as u8);
+            bytes.iter_mut().for_each(|byte| *byte = self.0.next() as u8);
         }
     }
     let mut random = Counting(Random::new(1));
-    let (a, b) = (
-        IceCredentials::generate(&mut random),
-        IceCredentials::generate(&mut random),
-    );
+    let (a, b) = (IceCredentials::generate(&mut random), IceCredentials::generate(&mut random));
     assert_ne!(a, b);
-    assert_eq!(
-        (a.username_fragment.len(), a.password.len()),
-        (UFRAG_LEN, PASSWORD_LEN)
-    );
+    assert_eq!((a.username_fragment.len(), a.password.len()), (UFRAG_LEN, PASSWORD_LEN));
     assert!(a.password.bytes().all(|byte| ICE_CHARS.contains(&byte)));
     assert!(!format!("{a:?}").contains(&a.password));
 }

@@ -41,9 +41,7 @@ impl SrtpProfile {
 
     /// The profile of an OpenSSL name.
     pub fn from_openssl_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|profile| profile.openssl_name() == name)
+        Self::ALL.into_iter().find(|profile| profile.openssl_name() == name)
     }
 
     /// Length of the master key in bytes.
@@ -99,15 +97,9 @@ impl KeyMaterial {
 
     /// Key and salt apart; `None` if together they are longer than any profile needs.
     pub fn from_parts(key: &[u8], salt: &[u8]) -> Option<Self> {
-        let mut material = Self {
-            bytes: [0; Self::MAX_LEN],
-            len: key.len().checked_add(salt.len())?,
-        };
+        let mut material = Self { bytes: [0; Self::MAX_LEN], len: key.len().checked_add(salt.len())? };
         material.bytes.get_mut(..key.len())?.copy_from_slice(key);
-        material
-            .bytes
-            .get_mut(key.len()..material.len)?
-            .copy_from_slice(salt);
+        material.bytes.get_mut(key.len()..material.len)?.copy_from_slice(salt);
         Some(material)
     }
 
@@ -169,10 +161,7 @@ mod tests {
     #[test]
     fn names_go_both_ways() {
         for profile in SrtpProfile::ALL {
-            assert_eq!(
-                SrtpProfile::from_openssl_name(profile.openssl_name()),
-                Some(profile)
-            );
+            assert_eq!(SrtpProfile::from_openssl_name(profile.openssl_name()), Some(profile));
             assert!(profile.key_len() + profile.salt_len() <= KeyMaterial::MAX_LEN);
         }
         assert_eq!(SrtpProfile::from_openssl_name("SRTP_NULL"), None);

@@ -88,14 +88,8 @@ impl Session {
         let (rtp, rtcp) = crypto_policies(profile);
         let policy = ffi::srtp_policy_t {
             ssrc: match streams {
-                Streams::AnyInbound => ffi::srtp_ssrc_t {
-                    type_: ffi::srtp_ssrc_type_t_ssrc_any_inbound,
-                    value: 0,
-                },
-                Streams::Outbound(ssrc) => ffi::srtp_ssrc_t {
-                    type_: ffi::srtp_ssrc_type_t_ssrc_specific,
-                    value: ssrc,
-                },
+                Streams::AnyInbound => ffi::srtp_ssrc_t { type_: ffi::srtp_ssrc_type_t_ssrc_any_inbound, value: 0 },
+                Streams::Outbound(ssrc) => ffi::srtp_ssrc_t { type_: ffi::srtp_ssrc_type_t_ssrc_specific, value: ssrc },
             },
             rtp,
             rtcp,
@@ -115,9 +109,7 @@ impl Session {
         let status = unsafe { ffi::srtp_create(&mut session, &policy) };
         erase(&mut master);
         match NonNull::new(session) {
-            Some(session) if status == ffi::srtp_err_status_t_srtp_err_status_ok => {
-                Ok(Self(session))
-            }
+            Some(session) if status == ffi::srtp_err_status_t_srtp_err_status_ok => Ok(Self(session)),
             _ => Err(SrtpError(status)),
         }
     }
@@ -129,11 +121,7 @@ impl Session {
     /// it, for those that protect there is room for the profile's overhead.
     unsafe fn process(
         &mut self,
-        call: unsafe extern "C" fn(
-            ffi::srtp_t,
-            *mut std::ffi::c_void,
-            *mut c_int,
-        ) -> ffi::srtp_err_status_t,
+        call: unsafe extern "C" fn(ffi::srtp_t, *mut std::ffi::c_void, *mut c_int) -> ffi::srtp_err_status_t,
         buffer: &mut [u8],
         len: usize,
     ) -> Result<usize, DropReason> {
@@ -143,10 +131,7 @@ impl Session {
         // that the call adds, by this function's contract.
         let status = unsafe { call(self.0.as_ptr(), buffer.as_mut_ptr().cast(), &mut length) };
         drop_reason(status)?;
-        usize::try_from(length)
-            .ok()
-            .filter(|length| *length <= buffer.len())
-            .ok_or(DropReason::SrtpOther)
+        usize::try_from(length).ok().filter(|length| *length <= buffer.len()).ok_or(DropReason::SrtpOther)
     }
 
     fn remove(&mut self, ssrc: u32) {
@@ -186,11 +171,13 @@ fn drop_reason(status: ffi::srtp_err_status_t) -> Result<(), DropReason> {
     match status {
         ffi::srtp_err_status_t_srtp_err_status_ok => Ok(()),
         ffi::srtp_err_status_t_srtp_err_status_auth_fail => Err(DropReason::SrtpAuth),
-        ffi::srtp_err_status_t_srtp_err_status_replay_fail
-        | ffi::srtp_err_status_t_srtp_err_status_replay_old => Err(DropReason::SrtpReplay),
+        ffi::srtp_err_status_t_srtp_err_status_replay_fail | ffi::srtp_err_status_t_srtp_err_status_replay_old => {
+            Err(DropReason::SrtpReplay)
+        }
         ffi::srtp_err_status_t_srtp_err_status_key_expired => Err(DropReason::SrtpKeyExhausted),
-        ffi::srtp_err_status_t_srtp_err_status_bad_param
-        | ffi::srtp_err_status_t_srtp_err_status_parse_err => Err(DropReason::RtpMalformed),
+        ffi::srtp_err_status_t_srtp_err_status_bad_param | ffi::srtp_err_status_t_srtp_err_status_parse_err => {
+            Err(DropReason::RtpMalformed)
+        }
         _ => Err(DropReason::SrtpOther),
     }
 }
@@ -205,17 +192,13 @@ fn check_rtp(packet: &[u8], trailer: usize) -> Result<u32, DropReason> {
     }
     let mut header = RTP_HEADER + 4 * usize::from(packet[0] & 0x0f);
     if packet[0] & 0x10 != 0 {
-        let length = packet
-            .get(header + 2..header + 4)
-            .ok_or(DropReason::RtpMalformed)?;
+        let length = packet.get(header + 2..header + 4).ok_or(DropReason::RtpMalformed)?;
         header += 4 + 4 * usize::from(u16::from_be_bytes([length[0], length[1]]));
     }
     if packet.len() < header + trailer {
         return Err(DropReason::RtpMalformed);
     }
-    Ok(u32::from_be_bytes([
-        packet[8], packet[9], packet[10], packet[11],
-    ]))
+    Ok(u32::from_be_bytes([packet[8], packet[9], packet[10], packet[11]]))
 }
 
 /// Checks the first header of an RTCP packet, behind which `trailer` bytes must remain; tells the SSRC.
@@ -226,9 +209,7 @@ fn check_rtcp(packet: &[u8], trailer: usize) -> Result<u32, DropReason> {
     if packet[0] >> 6 != 2 {
         return Err(DropReason::RtcpMalformed);
     }
-    Ok(u32::from_be_bytes([
-        packet[4], packet[5], packet[6], packet[7],
-    ]))
+    Ok(u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]))
 }
 
 /// What is known of an SSRC of the peer.
@@ -250,12 +231,7 @@ pub struct SrtpReceiver {
 
 impl fmt::Debug for SrtpReceiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "SrtpReceiver({:?}, {} streams)",
-            self.profile,
-            self.streams.len()
-        )
+        write!(f, "SrtpReceiver({:?}, {} streams)", self.profile, self.streams.len())
     }
 }
 
@@ -263,12 +239,7 @@ impl SrtpReceiver {
     /// A receiver for all SSRCs of the peer that has `key`.
     pub fn new(profile: &SrtpProfile, key: &KeyMaterial) -> Result<Self, SrtpError> {
         let session = Session::new(*profile, key, Streams::AnyInbound)?;
-        Ok(Self {
-            session,
-            profile: *profile,
-            streams: HashMap::new(),
-            clock: 0,
-        })
+        Ok(Self { session, profile: *profile, streams: HashMap::new(), clock: 0 })
     }
 
     /// Verifies and decrypts an RTP packet in place; tells its new length. After an error the content of
@@ -288,15 +259,8 @@ impl SrtpReceiver {
         let ssrc = check_rtcp(packet, self.profile.rtcp_overhead())?;
         let len = packet.len();
         // SAFETY: unprotecting makes packets shorter.
-        let len = unsafe { self.session.process(ffi::srtp_unprotect_rtcp, packet, len) }.map_err(
-            |reason| {
-                if reason == DropReason::RtpMalformed {
-                    DropReason::RtcpMalformed
-                } else {
-                    reason
-                }
-            },
-        )?;
+        let len = unsafe { self.session.process(ffi::srtp_unprotect_rtcp, packet, len) }
+            .map_err(|reason| if reason == DropReason::RtpMalformed { DropReason::RtcpMalformed } else { reason })?;
         self.note(ssrc);
         Ok(len)
     }
@@ -305,11 +269,7 @@ impl SrtpReceiver {
     /// packet has verified; half of the table at most can be pinned.
     pub fn pin_stream(&mut self, ssrc: u32) {
         let pinned = self.streams.values().filter(|stream| stream.pinned).count();
-        if let Some(stream) = self
-            .streams
-            .get_mut(&ssrc)
-            .filter(|_| pinned < MAX_INBOUND_SSRCS / 2)
-        {
+        if let Some(stream) = self.streams.get_mut(&ssrc).filter(|_| pinned < MAX_INBOUND_SSRCS / 2) {
             stream.pinned = true;
         }
     }
@@ -340,10 +300,7 @@ impl SrtpReceiver {
     /// replayed then.
     fn note(&mut self, ssrc: u32) {
         self.clock += 1;
-        let stream = Inbound {
-            last_used: self.clock,
-            pinned: false,
-        };
+        let stream = Inbound { last_used: self.clock, pinned: false };
         match self.streams.entry(ssrc) {
             Entry::Occupied(mut known) => {
                 known.get_mut().last_used = self.clock;
@@ -352,11 +309,7 @@ impl SrtpReceiver {
             Entry::Vacant(vacant) => vacant.insert(stream),
         };
         if self.streams.len() > MAX_INBOUND_SSRCS {
-            let oldest = self
-                .streams
-                .iter()
-                .filter(|(_, stream)| !stream.pinned)
-                .min_by_key(|(_, s)| s.last_used);
+            let oldest = self.streams.iter().filter(|(_, stream)| !stream.pinned).min_by_key(|(_, s)| s.last_used);
             if let Some(oldest) = oldest.map(|(ssrc, _)| *ssrc) {
                 self.remove_stream(oldest);
             }
@@ -382,12 +335,7 @@ pub struct SrtpSender {
 
 impl fmt::Debug for SrtpSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "SrtpSender({:?}, {} streams)",
-            self.profile,
-            self.streams.len()
-        )
+        write!(f, "SrtpSender({:?}, {} streams)", self.profile, self.streams.len())
     }
 }
 
@@ -396,12 +344,7 @@ impl SrtpSender {
     pub fn new(profile: &SrtpProfile, key: &KeyMaterial) -> Result<Self, SrtpError> {
         // A first session, dropped at once, proves that key and profile are usable.
         Session::new(*profile, key, Streams::Outbound(0))?;
-        Ok(Self {
-            profile: *profile,
-            key: key.clone(),
-            streams: HashMap::new(),
-            spent: HashSet::new(),
-        })
+        Ok(Self { profile: *profile, key: key.clone(), streams: HashMap::new(), spent: HashSet::new() })
     }
 
     /// Makes room for an SSRC ahead of its first packet, which would do it too. Refused for an SSRC that
@@ -462,11 +405,7 @@ impl SrtpSender {
                 }
                 let session = Session::new(self.profile, &self.key, Streams::Outbound(ssrc))
                     .map_err(|_| DropReason::SrtpOther)?;
-                Ok(vacant.insert(Outbound {
-                    session,
-                    rtp_sent: 0,
-                    rtcp_sent: 0,
-                }))
+                Ok(vacant.insert(Outbound { session, rtp_sent: 0, rtcp_sent: 0 }))
             }
         }
     }

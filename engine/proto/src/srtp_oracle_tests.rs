@@ -25,32 +25,18 @@ impl Oracle {
             let mut iv = [0u8; 16];
             iv[..salt.len()].copy_from_slice(salt);
             iv[7] ^= label;
-            encrypt(
-                Self::counter_mode(profile),
-                master,
-                Some(&iv),
-                &vec![0; len],
-            )
-            .expect("derivation")
+            encrypt(Self::counter_mode(profile), master, Some(&iv), &vec![0; len]).expect("derivation")
         };
         let keys = |label: u8| Keys {
             cipher: derive(label, profile.key_len()),
             auth: derive(label + 1, 20),
             salt: derive(label + 2, profile.salt_len()),
         };
-        Self {
-            profile,
-            rtp: keys(0),
-            rtcp: keys(3),
-        }
+        Self { profile, rtp: keys(0), rtcp: keys(3) }
     }
 
     pub(super) fn counter_mode(profile: SrtpProfile) -> Cipher {
-        if profile.key_len() == 32 {
-            Cipher::aes_256_ctr()
-        } else {
-            Cipher::aes_128_ctr()
-        }
+        if profile.key_len() == 32 { Cipher::aes_256_ctr() } else { Cipher::aes_128_ctr() }
     }
 
     pub(super) fn is_aead(&self) -> bool {
@@ -58,11 +44,7 @@ impl Oracle {
     }
 
     pub(super) fn gcm(&self) -> Cipher {
-        if self.profile.key_len() == 32 {
-            Cipher::aes_256_gcm()
-        } else {
-            Cipher::aes_128_gcm()
-        }
+        if self.profile.key_len() == 32 { Cipher::aes_256_gcm() } else { Cipher::aes_128_gcm() }
     }
 
     pub(super) fn counter_iv(keys: &Keys, ssrc: u32, index: u64) -> [u8; 16] {
@@ -88,23 +70,11 @@ impl Oracle {
         if self.is_aead() {
             let mut tag = [0u8; 16];
             let iv = Self::aead_iv(&self.rtp, ssrc, index);
-            out.extend(
-                encrypt_aead(
-                    self.gcm(),
-                    &self.rtp.cipher,
-                    Some(&iv),
-                    aad,
-                    payload,
-                    &mut tag,
-                )
-                .expect("gcm"),
-            );
+            out.extend(encrypt_aead(self.gcm(), &self.rtp.cipher, Some(&iv), aad, payload, &mut tag).expect("gcm"));
             out.extend(tag);
         } else {
             let iv = Self::counter_iv(&self.rtp, ssrc, index);
-            out.extend(
-                encrypt(Cipher::aes_128_ctr(), &self.rtp.cipher, Some(&iv), payload).expect("ctr"),
-            );
+            out.extend(encrypt(Cipher::aes_128_ctr(), &self.rtp.cipher, Some(&iv), payload).expect("ctr"));
             let roc = ((index >> 16) as u32).to_be_bytes();
             let tag = hmac_sha1(&self.rtp.auth, &[&out, &roc]);
             out.extend(&tag[..self.profile.rtp_overhead()]);
@@ -121,24 +91,12 @@ impl Oracle {
             let mut tag = [0u8; 16];
             let iv = Self::aead_iv(&self.rtcp, ssrc, u64::from(index));
             let aad = [head, &trailer].concat();
-            out.extend(
-                encrypt_aead(
-                    self.gcm(),
-                    &self.rtcp.cipher,
-                    Some(&iv),
-                    &aad,
-                    body,
-                    &mut tag,
-                )
-                .expect("gcm"),
-            );
+            out.extend(encrypt_aead(self.gcm(), &self.rtcp.cipher, Some(&iv), &aad, body, &mut tag).expect("gcm"));
             out.extend(tag);
             out.extend(trailer);
         } else {
             let iv = Self::counter_iv(&self.rtcp, ssrc, u64::from(index));
-            out.extend(
-                encrypt(Cipher::aes_128_ctr(), &self.rtcp.cipher, Some(&iv), body).expect("ctr"),
-            );
+            out.extend(encrypt(Cipher::aes_128_ctr(), &self.rtcp.cipher, Some(&iv), body).expect("ctr"));
             out.extend(trailer);
             let tag = hmac_sha1(&self.rtcp.auth, &[&out]);
             out.extend(&tag[..10]);
@@ -169,7 +127,6 @@ fn our_oracle_opens_what_it_closes() {
     let (head, rest) = sent.split_at(12);
     let (body, tag) = rest.split_at(rest.len() - 16);
     let iv = Oracle::aead_iv(&oracle.rtp, 5, 9);
-    let opened =
-        decrypt_aead(oracle.gcm(), &oracle.rtp.cipher, Some(&iv), head, body, tag).expect("gcm");
+    let opened = decrypt_aead(oracle.gcm(), &oracle.rtp.cipher, Some(&iv), head, body, tag).expect("gcm");
     assert_eq!(opened, b"payload");
 }

@@ -7,9 +7,8 @@ use super::*;
 use crate::testing::Random;
 
 fn key(profile: SrtpProfile) -> KeyMaterial {
-    let bytes: Vec<u8> = (0..(profile.key_len() + profile.salt_len()) as u8)
-        .map(|n| n.wrapping_mul(37) ^ 0x5c)
-        .collect();
+    let bytes: Vec<u8> =
+        (0..(profile.key_len() + profile.salt_len()) as u8).map(|n| n.wrapping_mul(37) ^ 0x5c).collect();
     KeyMaterial::new(&bytes).expect("length")
 }
 
@@ -118,10 +117,7 @@ fn a_bad_tag_is_refused_at_every_byte() {
         for at in 1..control.len() {
             let mut forged = control.clone();
             forged[at] ^= 1;
-            assert!(
-                open_control(&mut back, &forged).is_err(),
-                "{profile:?} byte {at}"
-            );
+            assert!(open_control(&mut back, &forged).is_err(), "{profile:?} byte {at}");
         }
         assert_eq!(back.stream_count(), 0);
         assert!(open(&mut back, &sent).is_ok() && open_control(&mut back, &control).is_ok());
@@ -158,44 +154,15 @@ fn row_023_headers_that_lie_are_refused() {
         let mut back = receiver(profile);
         let tag = profile.rtp_overhead();
         let body = vec![0u8; tag];
-        let with_first = |first: u8, extra: &[u8]| {
-            [&rtp(1, 1, &[])[..], extra, &body]
-                .concat()
-                .tap_first(first)
-        };
-        assert_eq!(
-            open(&mut back, &with_first(0x8f, &[])),
-            Err(DropReason::RtpMalformed),
-            "15 CSRCs in 12 bytes"
-        );
-        assert_eq!(
-            open(&mut back, &with_first(0x90, &[0xbe, 0xde, 0xff, 0xff])),
-            Err(DropReason::RtpMalformed)
-        );
-        assert_eq!(
-            open(&mut back, &with_first(0x90, &[0xbe, 0xde, 0, 1])),
-            Err(DropReason::RtpMalformed)
-        );
-        assert_eq!(
-            open(&mut back, &with_first(0x00, &[])),
-            Err(DropReason::RtpMalformed)
-        );
-        assert_eq!(
-            open(&mut back, &with_first(0x40, &[])),
-            Err(DropReason::RtpMalformed)
-        );
-        assert_eq!(
-            open(&mut back, &with_first(0xc0, &[])),
-            Err(DropReason::RtpMalformed)
-        );
-        assert_eq!(
-            open(&mut back, &with_first(0x80, &[])),
-            Err(DropReason::SrtpAuth)
-        );
-        assert_eq!(
-            open(&mut back, &rtp(1, 1, &body[..tag - 1])),
-            Err(DropReason::SrtpTooShort)
-        );
+        let with_first = |first: u8, extra: &[u8]| [&rtp(1, 1, &[])[..], extra, &body].concat().tap_first(first);
+        assert_eq!(open(&mut back, &with_first(0x8f, &[])), Err(DropReason::RtpMalformed), "15 CSRCs in 12 bytes");
+        assert_eq!(open(&mut back, &with_first(0x90, &[0xbe, 0xde, 0xff, 0xff])), Err(DropReason::RtpMalformed));
+        assert_eq!(open(&mut back, &with_first(0x90, &[0xbe, 0xde, 0, 1])), Err(DropReason::RtpMalformed));
+        assert_eq!(open(&mut back, &with_first(0x00, &[])), Err(DropReason::RtpMalformed));
+        assert_eq!(open(&mut back, &with_first(0x40, &[])), Err(DropReason::RtpMalformed));
+        assert_eq!(open(&mut back, &with_first(0xc0, &[])), Err(DropReason::RtpMalformed));
+        assert_eq!(open(&mut back, &with_first(0x80, &[])), Err(DropReason::SrtpAuth));
+        assert_eq!(open(&mut back, &rtp(1, 1, &body[..tag - 1])), Err(DropReason::SrtpTooShort));
     }
 }
 
@@ -237,19 +204,13 @@ fn row_024_replays_are_refused_at_any_distance() {
                 let sent = oracle.protect_rtp(&rtp(1, index as u16, b"x"), index);
                 assert!(open(&mut back, &sent).is_ok(), "{profile:?} {index}");
                 let refused = open(&mut back, &old);
-                assert!(
-                    matches!(refused, Err(DropReason::SrtpReplay | DropReason::SrtpAuth)),
-                    "{index}"
-                );
+                assert!(matches!(refused, Err(DropReason::SrtpReplay | DropReason::SrtpAuth)), "{index}");
             }
         }
         let control = oracle.protect_rtcp(&rtcp(1, 2), 3);
         assert!(open_control(&mut back, &control).is_ok());
         for index in 4..400 {
-            assert_eq!(
-                open_control(&mut back, &control),
-                Err(DropReason::SrtpReplay)
-            );
+            assert_eq!(open_control(&mut back, &control), Err(DropReason::SrtpReplay));
             assert!(open_control(&mut back, &oracle.protect_rtcp(&rtcp(1, 2), index)).is_ok());
         }
     }
@@ -276,19 +237,12 @@ fn row_025_a_stream_that_starts_before_the_wrap_goes_on_after_it() {
         let mut back = receiver(profile);
         for index in 65_535..66_000u64 {
             let packet = rtp(1, index as u16, b"x");
-            assert_eq!(
-                open(&mut back, &oracle.protect_rtp(&packet, index)),
-                Ok(packet),
-                "{profile:?} {index}"
-            );
+            assert_eq!(open(&mut back, &oracle.protect_rtp(&packet, index)), Ok(packet), "{profile:?} {index}");
         }
         // If the packets before the wrap are lost, nothing tells the receiver of the wrap (RFC 3711, 3.3.1): a
         // sender avoids that by starting low. Nothing is kept of such packets.
         let mut unaware = receiver(profile);
-        assert_eq!(
-            open(&mut unaware, &oracle.protect_rtp(&rtp(1, 0, b"x"), 65_536)),
-            Err(DropReason::SrtpAuth)
-        );
+        assert_eq!(open(&mut unaware, &oracle.protect_rtp(&rtp(1, 0, b"x"), 65_536)), Err(DropReason::SrtpAuth));
         assert!(!unaware.library_knows(1));
     }
 }
@@ -303,25 +257,14 @@ fn row_025_gaps_around_half_of_the_number_space() {
                 // A warm-up teaches the receiver the rollover count.
                 for index in (0..=start).step_by(30_000).chain([start]) {
                     let sent = oracle.protect_rtp(&rtp(1, index as u16, b"x"), index);
-                    assert!(
-                        open(&mut back, &sent).is_ok() || index == start,
-                        "{profile:?} {start} {index}"
-                    );
+                    assert!(open(&mut back, &sent).is_ok() || index == start, "{profile:?} {start} {index}");
                 }
                 let beyond = oracle.protect_rtp(&rtp(1, (start + gap) as u16, b"x"), start + gap);
                 // Below 2^15 the library assumes that no wrap has happened yet, and so reads larger gaps.
                 let readable = readable || start + gap <= 65_535;
-                assert_eq!(
-                    open(&mut back, &beyond).is_ok(),
-                    readable,
-                    "{profile:?} from {start} by {gap}"
-                );
+                assert_eq!(open(&mut back, &beyond).is_ok(), readable, "{profile:?} from {start} by {gap}");
                 let next = oracle.protect_rtp(&rtp(1, (start + 1) as u16, b"x"), start + 1);
-                assert_eq!(
-                    open(&mut back, &next).is_ok(),
-                    !readable,
-                    "an unreadable gap moves nothing"
-                );
+                assert_eq!(open(&mut back, &next).is_ok(), !readable, "an unreadable gap moves nothing");
             }
         }
     }
@@ -337,11 +280,7 @@ fn five_wraps_in_order_with_losses_decrypt() {
         while index < 5 << 16 {
             let packet = rtp(9, index as u16, &index.to_be_bytes());
             let sent = protect(&mut out, &packet).expect("protect");
-            assert_eq!(
-                sent,
-                oracle.protect_rtp(&packet, index),
-                "{profile:?} {index}"
-            );
+            assert_eq!(sent, oracle.protect_rtp(&packet, index), "{profile:?} {index}");
             assert_eq!(open(&mut back, &sent), Ok(packet));
             index += 1 + random.below(900) as u64;
         }
@@ -354,24 +293,13 @@ fn h05_a_forged_jump_moves_nothing() {
         let oracle = Oracle::new(profile, &key(profile));
         let mut back = receiver(profile);
         for index in 0..3000u64 {
-            for jump in [
-                1u16,
-                1 << 10,
-                (1 << 15) - 1,
-                1 << 15,
-                (1 << 15) + 1,
-                u16::MAX,
-            ] {
+            for jump in [1u16, 1 << 10, (1 << 15) - 1, 1 << 15, (1 << 15) + 1, u16::MAX] {
                 let mut forged = oracle.protect_rtp(&rtp(1, index as u16, b"x"), index);
                 forged[2..4].copy_from_slice(&(index as u16).wrapping_add(jump).to_be_bytes());
                 assert!(open(&mut back, &forged).is_err());
             }
             let packet = rtp(1, index as u16, b"x");
-            assert_eq!(
-                open(&mut back, &oracle.protect_rtp(&packet, index)),
-                Ok(packet),
-                "{profile:?} {index}"
-            );
+            assert_eq!(open(&mut back, &oracle.protect_rtp(&packet, index)), Ok(packet), "{profile:?} {index}");
         }
     }
 }
@@ -408,14 +336,8 @@ fn h04_row_035_verified_ssrcs_are_capped_and_signalled_ones_stay() {
     }
     assert!(back.library_knows(7) && back.library_knows(2999));
     assert!(!back.library_knows(8) && !back.library_knows(2999 - MAX_INBOUND_SSRCS as u32));
-    assert_eq!(
-        (0..3000).filter(|ssrc| back.library_knows(*ssrc)).count(),
-        MAX_INBOUND_SSRCS
-    );
-    assert_eq!(
-        open(&mut back, &oracle.protect_rtp(&rtp(7, 1, b"x"), 1)),
-        Err(DropReason::SrtpReplay)
-    );
+    assert_eq!((0..3000).filter(|ssrc| back.library_knows(*ssrc)).count(), MAX_INBOUND_SSRCS);
+    assert_eq!(open(&mut back, &oracle.protect_rtp(&rtp(7, 1, b"x"), 1)), Err(DropReason::SrtpReplay));
     back.remove_stream(7);
     back.remove_stream(7);
     assert!(!back.library_knows(7));
@@ -452,10 +374,7 @@ fn h12_no_index_ever_covers_two_byte_strings() {
                     let index = (0..2000u64)
                         .map(|roc| roc << 16 | u64::from(number))
                         .find(|index| oracle.protect_rtp(&packet, *index) == sent);
-                    assert!(
-                        used.insert((ssrc as u32, index.expect("some index"))),
-                        "{profile:?} step {step}"
-                    );
+                    assert!(used.insert((ssrc as u32, index.expect("some index"))), "{profile:?} step {step}");
                 }
                 Err(_) => refused += 1,
             }
@@ -471,15 +390,9 @@ fn h12_no_index_ever_covers_two_byte_strings() {
 fn h12_a_removed_ssrc_does_not_come_back_under_the_same_key() {
     let mut out = sender(SrtpProfile::AeadAes256Gcm);
     assert!(protect(&mut out, &rtp(1, 1, b"first")).is_ok());
-    assert_eq!(
-        protect(&mut out, &rtp(1, 1, b"other")),
-        Err(DropReason::SrtpReplay)
-    );
+    assert_eq!(protect(&mut out, &rtp(1, 1, b"other")), Err(DropReason::SrtpReplay));
     out.remove_stream(1);
-    assert_eq!(
-        protect(&mut out, &rtp(1, 1, b"other")),
-        Err(DropReason::SrtpKeyExhausted)
-    );
+    assert_eq!(protect(&mut out, &rtp(1, 1, b"other")), Err(DropReason::SrtpKeyExhausted));
     assert_eq!(out.add_stream(1), Err(DropReason::SrtpKeyExhausted));
     out.remove_stream(2);
     assert_eq!(out.add_stream(2), Ok(()), "never used, so never spent");
@@ -491,16 +404,10 @@ fn row_036_a_key_is_not_used_beyond_its_lifetime() {
     out.add_stream(1).expect("add");
     out.streams.get_mut(&1).expect("stream").rtcp_sent = MAX_RTCP_INDEX - 1;
     assert!(protect_control(&mut out, &rtcp(1, 1)).is_ok());
-    assert_eq!(
-        protect_control(&mut out, &rtcp(1, 1)),
-        Err(DropReason::SrtpKeyExhausted)
-    );
+    assert_eq!(protect_control(&mut out, &rtcp(1, 1)), Err(DropReason::SrtpKeyExhausted));
     out.streams.get_mut(&1).expect("stream").rtp_sent = MAX_RTP_INDEX - 1;
     assert!(protect(&mut out, &rtp(1, 1, b"x")).is_ok());
-    assert_eq!(
-        protect(&mut out, &rtp(1, 2, b"x")),
-        Err(DropReason::SrtpKeyExhausted)
-    );
+    assert_eq!(protect(&mut out, &rtp(1, 2, b"x")), Err(DropReason::SrtpKeyExhausted));
 }
 
 #[test]
@@ -511,20 +418,11 @@ fn a_buffer_without_room_for_the_tag_is_refused_before_anything_is_written() {
         for room in 0..profile.rtp_overhead() {
             let mut buffer = packet.clone();
             buffer.resize(packet.len() + room, 0xee);
-            assert_eq!(
-                out.protect_rtp(&mut buffer, packet.len()),
-                Err(DropReason::TooLarge)
-            );
+            assert_eq!(out.protect_rtp(&mut buffer, packet.len()), Err(DropReason::TooLarge));
             assert_eq!(&buffer[..packet.len()], &packet[..]);
         }
-        assert_eq!(
-            out.protect_rtp(&mut [0; 4], usize::MAX),
-            Err(DropReason::TooLarge)
-        );
-        assert_eq!(
-            out.protect_rtcp(&mut [0; 4], usize::MAX),
-            Err(DropReason::TooLarge)
-        );
+        assert_eq!(out.protect_rtp(&mut [0; 4], usize::MAX), Err(DropReason::TooLarge));
+        assert_eq!(out.protect_rtcp(&mut [0; 4], usize::MAX), Err(DropReason::TooLarge));
     }
 }
 
@@ -545,8 +443,7 @@ fn buffers_need_no_alignment() {
             let packet = rtp(1, shift as u16, b"payload of some length");
             let mut buffer = vec![0u8; shift + packet.len() + profile.rtp_overhead()];
             buffer[shift..shift + packet.len()].copy_from_slice(&packet);
-            out.protect_rtp(&mut buffer[shift..], packet.len())
-                .expect("protect");
+            out.protect_rtp(&mut buffer[shift..], packet.len()).expect("protect");
             let len = back.unprotect_rtp(&mut buffer[shift..]).expect("open");
             assert_eq!(&buffer[shift..shift + len], &packet[..]);
         }
@@ -558,8 +455,7 @@ fn the_wrong_key_opens_nothing() {
     for profile in SrtpProfile::ALL {
         let mut other = key(profile).as_bytes().to_vec();
         other[3] ^= 1;
-        let mut back = SrtpReceiver::new(&profile, &KeyMaterial::new(&other).expect("length"))
-            .expect("receiver");
+        let mut back = SrtpReceiver::new(&profile, &KeyMaterial::new(&other).expect("length")).expect("receiver");
         let sent = protect(&mut sender(profile), &rtp(1, 1, b"x")).expect("protect");
         assert_eq!(open(&mut back, &sent), Err(DropReason::SrtpAuth));
     }

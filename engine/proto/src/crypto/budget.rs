@@ -65,14 +65,7 @@ impl<'a> Record<'a> {
             return None;
         }
         let (bytes, rest) = datagram.split_at_checked(RECORD_HEADER + length)?;
-        Some((
-            Record {
-                bytes,
-                content_type,
-                epoch: u16::from_be_bytes([header[3], header[4]]),
-            },
-            rest,
-        ))
+        Some((Record { bytes, content_type, epoch: u16::from_be_bytes([header[3], header[4]]) }, rest))
     }
 
     /// What the record carries.
@@ -120,13 +113,9 @@ impl HandshakeBudget {
     /// Walks the message fragments of a plaintext record; each must be whole and agree with earlier ones.
     fn admit_messages(&mut self, mut content: &[u8]) -> Result<(), DropReason> {
         while !content.is_empty() {
-            let header = content
-                .first_chunk::<MESSAGE_HEADER>()
-                .ok_or(DropReason::Dtls)?;
+            let header = content.first_chunk::<MESSAGE_HEADER>().ok_or(DropReason::Dtls)?;
             let number = |at: usize| {
-                usize::from(header[at]) << 16
-                    | usize::from(header[at + 1]) << 8
-                    | usize::from(header[at + 2])
+                usize::from(header[at]) << 16 | usize::from(header[at + 1]) << 8 | usize::from(header[at + 2])
             };
             let (length, offset, fragment) = (number(1), number(6), number(9));
             let sequence = u16::from_be_bytes([header[4], header[5]]);
@@ -134,25 +123,15 @@ impl HandshakeBudget {
             if offset + fragment > length || (fragment == 0 && length > 0) {
                 return Err(DropReason::Dtls);
             }
-            self.declare(Declared {
-                sequence,
-                kind: header[0],
-                length,
-            })?;
-            content = content
-                .get(MESSAGE_HEADER + fragment..)
-                .ok_or(DropReason::Dtls)?;
+            self.declare(Declared { sequence, kind: header[0], length })?;
+            content = content.get(MESSAGE_HEADER + fragment..).ok_or(DropReason::Dtls)?;
         }
         Ok(())
     }
 
     /// Notes a message, or compares it with what its earlier fragments said.
     fn declare(&mut self, message: Declared) -> Result<(), DropReason> {
-        if let Some(known) = self
-            .declared
-            .iter()
-            .find(|known| known.sequence == message.sequence)
-        {
+        if let Some(known) = self.declared.iter().find(|known| known.sequence == message.sequence) {
             let same = known.kind == message.kind && known.length == message.length;
             return if same { Ok(()) } else { Err(DropReason::Dtls) };
         }
@@ -160,9 +139,7 @@ impl HandshakeBudget {
         if message.length > MAX_MESSAGE || sum + message.length > MAX_DECLARED {
             return Err(DropReason::DtlsBudget);
         }
-        self.declared
-            .try_push(message)
-            .map_err(|_| DropReason::DtlsBudget)
+        self.declared.try_push(message).map_err(|_| DropReason::DtlsBudget)
     }
 }
 
@@ -171,12 +148,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A plaintext record.
-    pub(in crate::crypto) fn record(
-        content_type: u8,
-        epoch: u16,
-        sequence: u64,
-        content: &[u8],
-    ) -> Vec<u8> {
+    pub(in crate::crypto) fn record(content_type: u8, epoch: u16, sequence: u64, content: &[u8]) -> Vec<u8> {
         let mut bytes = vec![content_type, 0xfe, 0xfd];
         bytes.extend(epoch.to_be_bytes());
         bytes.extend(&sequence.to_be_bytes()[2..]);
@@ -186,13 +158,7 @@ pub(super) mod tests {
     }
 
     /// A handshake fragment with its header.
-    pub(in crate::crypto) fn fragment(
-        kind: u8,
-        length: u32,
-        sequence: u16,
-        offset: u32,
-        body: &[u8],
-    ) -> Vec<u8> {
+    pub(in crate::crypto) fn fragment(kind: u8, length: u32, sequence: u16, offset: u32, body: &[u8]) -> Vec<u8> {
         let mut bytes = vec![kind];
         bytes.extend(&length.to_be_bytes()[1..]);
         bytes.extend(sequence.to_be_bytes());
@@ -213,15 +179,9 @@ pub(super) mod tests {
         let mut datagram = record(HANDSHAKE, 0, 1, &[1, 2, 3]);
         datagram.extend(record(ALERT, 1, 2, &[4]));
         let (first, rest) = Record::split_first(&datagram).expect("first");
-        assert_eq!(
-            (first.content_type, first.epoch, first.content()),
-            (HANDSHAKE, 0, &[1u8, 2, 3][..])
-        );
+        assert_eq!((first.content_type, first.epoch, first.content()), (HANDSHAKE, 0, &[1u8, 2, 3][..]));
         let (second, rest) = Record::split_first(rest).expect("second");
-        assert_eq!(
-            (second.content_type, second.epoch, second.content()),
-            (ALERT, 1, &[4u8][..])
-        );
+        assert_eq!((second.content_type, second.epoch, second.content()), (ALERT, 1, &[4u8][..]));
         assert!(rest.is_empty());
         for len in 0..16 {
             assert!(Record::split_first(&datagram[..len]).is_none(), "{len}");
@@ -243,26 +203,16 @@ pub(super) mod tests {
     #[test]
     fn row_016_oversized_and_inconsistent_messages_are_refused() {
         let mut budget = HandshakeBudget::default();
-        let huge = record(
-            HANDSHAKE,
-            0,
-            1,
-            &fragment(11, (1 << 24) - 1, 1, 0, &[0; 10]),
-        );
+        let huge = record(HANDSHAKE, 0, 1, &fragment(11, (1 << 24) - 1, 1, 0, &[0; 10]));
         assert_eq!(admit(&mut budget, &huge), Err(DropReason::DtlsBudget));
         let good = record(HANDSHAKE, 0, 2, &fragment(1, 300, 0, 0, &[0; 10]));
         assert_eq!(admit(&mut budget, &good), Ok(()));
         let overlapping = record(HANDSHAKE, 0, 3, &fragment(1, 300, 0, 5, &[0; 10]));
         assert_eq!(admit(&mut budget, &overlapping), Ok(()));
-        for bad in [
-            fragment(1, 301, 0, 10, &[0; 10]),
-            fragment(2, 300, 0, 10, &[0; 10]),
-            fragment(1, 300, 0, 295, &[0; 10]),
-        ] {
-            assert_eq!(
-                admit(&mut budget, &record(HANDSHAKE, 0, 4, &bad)),
-                Err(DropReason::Dtls)
-            );
+        for bad in
+            [fragment(1, 301, 0, 10, &[0; 10]), fragment(2, 300, 0, 10, &[0; 10]), fragment(1, 300, 0, 295, &[0; 10])]
+        {
+            assert_eq!(admit(&mut budget, &record(HANDSHAKE, 0, 4, &bad)), Err(DropReason::Dtls));
         }
     }
 
@@ -280,34 +230,21 @@ pub(super) mod tests {
 
         let mut budget = HandshakeBudget::default();
         let part = record(HANDSHAKE, 0, 1, &fragment(11, 9000, 0, 0, &[0; 1000]));
-        let passed = (0..1000)
-            .filter(|_| admit(&mut budget, &part).is_ok())
-            .count();
+        let passed = (0..1000).filter(|_| admit(&mut budget, &part).is_ok()).count();
         assert!(passed * part.len() <= MAX_BYTES);
 
         let mut budget = HandshakeBudget::default();
         let tiny = record(CHANGE_CIPHER_SPEC, 0, 1, &[1]);
-        let passed = (0..10_000)
-            .filter(|_| admit(&mut budget, &tiny).is_ok())
-            .count();
+        let passed = (0..10_000).filter(|_| admit(&mut budget, &tiny).is_ok()).count();
         assert_eq!(passed, MAX_RECORDS);
     }
 
     #[test]
     fn row_020_plaintext_close_notify_and_application_data_do_not_pass() {
         let mut budget = HandshakeBudget::default();
-        assert_eq!(
-            admit(&mut budget, &record(ALERT, 0, 1, &[1, 0])),
-            Err(DropReason::Dtls)
-        );
-        assert_eq!(
-            admit(&mut budget, &record(APPLICATION_DATA, 0, 1, &[1, 0])),
-            Err(DropReason::Dtls)
-        );
+        assert_eq!(admit(&mut budget, &record(ALERT, 0, 1, &[1, 0])), Err(DropReason::Dtls));
+        assert_eq!(admit(&mut budget, &record(APPLICATION_DATA, 0, 1, &[1, 0])), Err(DropReason::Dtls));
         assert_eq!(admit(&mut budget, &record(ALERT, 0, 1, &[2, 40])), Ok(()));
-        assert_eq!(
-            admit(&mut budget, &record(HANDSHAKE, 2, 1, &[2, 40])),
-            Err(DropReason::Dtls)
-        );
+        assert_eq!(admit(&mut budget, &record(HANDSHAKE, 2, 1, &[2, 40])), Err(DropReason::Dtls));
     }
 }

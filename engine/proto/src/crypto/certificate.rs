@@ -69,12 +69,7 @@ impl From<ErrorStack> for CertificateError {
 
 /// The first reason of an error stack: short, and free of file names.
 pub(super) fn reason(stack: &ErrorStack) -> String {
-    stack
-        .errors()
-        .first()
-        .and_then(|error| error.reason())
-        .unwrap_or("no reason given")
-        .to_owned()
+    stack.errors().first().and_then(|error| error.reason()).unwrap_or("no reason given").to_owned()
 }
 
 /// A certificate with its private key, both in DER. The key is erased when dropped, never printed.
@@ -94,8 +89,8 @@ impl Certificate {
 
     /// From PEM texts, checked: readable, key belongs to certificate, valid today.
     pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
-        let x509 = X509::from_pem(certificate)
-            .map_err(|stack| CertificateError::UnreadableCertificate(reason(&stack)))?;
+        let x509 =
+            X509::from_pem(certificate).map_err(|stack| CertificateError::UnreadableCertificate(reason(&stack)))?;
         // The callback answers a question for a pass phrase with none; without it OpenSSL would ask the
         // terminal.
         let pkey = PKey::private_key_from_pem_callback(key, |_| Ok(0))
@@ -118,9 +113,7 @@ impl Certificate {
         FingerprintAlgorithm::ALL
             .into_iter()
             .filter_map(|algorithm| {
-                let value = openssl::hash::hash(digest(algorithm), &self.certificate)
-                    .ok()?
-                    .to_vec();
+                let value = openssl::hash::hash(digest(algorithm), &self.certificate).ok()?.to_vec();
                 Some(Fingerprint { algorithm, value })
             })
             .collect()
@@ -143,17 +136,11 @@ impl Certificate {
 
     /// The TLS library's own objects.
     pub(super) fn to_native(&self) -> Result<(X509, PKey<Private>), ErrorStack> {
-        Ok((
-            X509::from_der(&self.certificate)?,
-            PKey::private_key_from_der(&self.key)?,
-        ))
+        Ok((X509::from_der(&self.certificate)?, PKey::private_key_from_der(&self.key)?))
     }
 
     fn from_native(x509: &X509Ref, key: &PKey<Private>) -> Result<Self, CertificateError> {
-        Ok(Self {
-            certificate: x509.to_der()?,
-            key: key.private_key_to_der()?,
-        })
+        Ok(Self { certificate: x509.to_der()?, key: key.private_key_to_der()? })
     }
 
     /// Signs `key` with itself, valid from `since` days ago for `days` days from now.
@@ -222,6 +209,12 @@ pub(super) fn matches_any(der: &[u8], fingerprints: &[Fingerprint]) -> bool {
 
 #[cfg(test)]
 impl Certificate {
+    /// The private key in PKCS #8, as foreign implementations in tests want it.
+    pub(crate) fn key_der(&self) -> Vec<u8> {
+        let key = PKey::private_key_from_der(&self.key).expect("our own key");
+        key.private_key_to_pkcs8().expect("our own key")
+    }
+
     /// An RSA certificate of the given size, for tests.
     pub(crate) fn generate_rsa(bits: u32) -> Result<Self, CertificateError> {
         let key = PKey::from_rsa(openssl::rsa::Rsa::generate(bits)?)?;
@@ -241,33 +234,22 @@ mod tests {
     #[test]
     fn a_generated_certificate_survives_the_way_through_pem() {
         let made = Certificate::generate().expect("generate");
-        let read = Certificate::from_pem(&made.pem().expect("pem"), &made.key_pem().expect("pem"))
-            .expect("read");
+        let read = Certificate::from_pem(&made.pem().expect("pem"), &made.key_pem().expect("pem")).expect("read");
         assert_eq!(made.fingerprints(), read.fingerprints());
         assert_eq!(made.fingerprints().len(), 3);
-        assert_eq!(
-            format!("{made:?}"),
-            format!("Certificate({} bytes)", made.der().len())
-        );
+        assert_eq!(format!("{made:?}"), format!("Certificate({} bytes)", made.der().len()));
     }
 
     #[test]
     fn two_certificates_differ() {
-        let (a, b) = (
-            Certificate::generate().expect("a"),
-            Certificate::generate().expect("b"),
-        );
+        let (a, b) = (Certificate::generate().expect("a"), Certificate::generate().expect("b"));
         assert_ne!(a.fingerprints(), b.fingerprints());
     }
 
     #[test]
     fn row_096_a_key_of_another_certificate_is_refused() {
-        let (a, b) = (
-            Certificate::generate().expect("a"),
-            Certificate::generate().expect("b"),
-        );
-        let error = Certificate::from_pem(&a.pem().expect("pem"), &b.key_pem().expect("pem"))
-            .expect_err("mismatch");
+        let (a, b) = (Certificate::generate().expect("a"), Certificate::generate().expect("b"));
+        let error = Certificate::from_pem(&a.pem().expect("pem"), &b.key_pem().expect("pem")).expect_err("mismatch");
         assert_eq!(error, CertificateError::KeyMismatch);
     }
 
@@ -280,23 +262,15 @@ mod tests {
         assert!(x509.not_before() < x509.not_after());
         let mut builder = X509::builder().expect("builder");
         builder.set_pubkey(&key).expect("key");
-        builder
-            .set_not_before(&days_ago(400).expect("time"))
-            .expect("set");
-        builder
-            .set_not_after(&days_ago(2).expect("time"))
-            .expect("set");
+        builder.set_not_before(&days_ago(400).expect("time")).expect("set");
+        builder.set_not_after(&days_ago(2).expect("time")).expect("set");
         builder.sign(&key, MessageDigest::sha256()).expect("sign");
         let pem = builder.build().to_pem().expect("pem");
         let key_pem = key.private_key_to_pem_pkcs8().expect("pem");
-        assert_eq!(
-            Certificate::from_pem(&pem, &key_pem).expect_err("old"),
-            CertificateError::Expired
-        );
+        assert_eq!(Certificate::from_pem(&pem, &key_pem).expect_err("old"), CertificateError::Expired);
 
         let future = Certificate::self_signed(&key, -5, 30).expect("made");
-        let error =
-            Certificate::from_pem(&future.pem().expect("pem"), &key_pem).expect_err("future");
+        let error = Certificate::from_pem(&future.pem().expect("pem"), &key_pem).expect_err("future");
         assert_eq!(error, CertificateError::NotYetValid);
     }
 
@@ -306,17 +280,11 @@ mod tests {
         let (pem, key) = (good.pem().expect("pem"), good.key_pem().expect("pem"));
         for bad in [&b""[..], b"not a pem", &pem[..pem.len() / 2], &key[..]] {
             let error = Certificate::from_pem(bad, &key).expect_err("bad certificate");
-            assert!(
-                matches!(error, CertificateError::UnreadableCertificate(_)),
-                "{error}"
-            );
+            assert!(matches!(error, CertificateError::UnreadableCertificate(_)), "{error}");
         }
         for bad in [&b""[..], b"not a pem", &key[..key.len() / 2], &pem[..]] {
             let error = Certificate::from_pem(&pem, bad).expect_err("bad key");
-            assert!(
-                matches!(error, CertificateError::UnreadableKey(_)),
-                "{error}"
-            );
+            assert!(matches!(error, CertificateError::UnreadableKey(_)), "{error}");
         }
     }
 

@@ -9,8 +9,7 @@ use std::fmt;
 
 use openssl::error::ErrorStack;
 use openssl::ssl::{
-    SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode,
-    SslVerifyMode, SslVersion,
+    SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVerifyMode, SslVersion,
 };
 
 use super::budget::MAX_MESSAGE;
@@ -60,11 +59,7 @@ impl fmt::Debug for DtlsContext {
 impl DtlsContext {
     /// `profiles` in our order of preference; `mtu` is the longest datagram that sessions send, at least
     /// 256 and at most 1400 bytes.
-    pub fn new(
-        certificate: &Certificate,
-        profiles: &[SrtpProfile],
-        mtu: usize,
-    ) -> Result<Self, DtlsError> {
+    pub fn new(certificate: &Certificate, profiles: &[SrtpProfile], mtu: usize) -> Result<Self, DtlsError> {
         Self::customised(certificate, profiles, mtu, |_| Ok(()))
     }
 
@@ -92,18 +87,12 @@ impl DtlsContext {
         builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
         ffi::accept_any_chain(&mut builder);
         ffi::limit_certificates(&mut builder, MAX_MESSAGE);
-        let names: Vec<&str> = profiles
-            .iter()
-            .map(|profile| profile.openssl_name())
-            .collect();
+        let names: Vec<&str> = profiles.iter().map(|profile| profile.openssl_name()).collect();
         builder.set_tlsext_use_srtp(&names.join(":"))?;
         let (x509, key) = certificate.to_native()?;
         builder.set_certificate(&x509)?;
         builder.set_private_key(&key)?;
         last_word(&mut builder)?;
-        Ok(Self {
-            context: builder.build(),
-            mtu: mtu.clamp(256, 1400) as u32,
-        })
+        Ok(Self { context: builder.build(), mtu: mtu.clamp(256, 1400) as u32 })
     }
 }

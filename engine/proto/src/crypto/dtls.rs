@@ -511,3 +511,7 @@ mod tests;
 #[cfg(test)]
 #[path = "dtls_refusal_tests.rs"]
 mod refusal_tests;
+
+#[cfg(test)]
+#[path = "dtls_foreign_tests.rs"]
+mod foreign_tests;

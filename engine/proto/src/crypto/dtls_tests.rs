@@ -21,11 +21,8 @@ thread_local! {
 }
 
 pub(super) fn certificate() -> Certificate {
-    CERTIFICATE.with(|slot| {
-        slot.borrow_mut()
-            .get_or_insert_with(|| Certificate::generate().expect("certificate"))
-            .clone()
-    })
+    CERTIFICATE
+        .with(|slot| slot.borrow_mut().get_or_insert_with(|| Certificate::generate().expect("certificate")).clone())
 }
 
 pub(super) fn context(profiles: &[SrtpProfile]) -> DtlsContext {
@@ -33,9 +30,7 @@ pub(super) fn context(profiles: &[SrtpProfile]) -> DtlsContext {
 }
 
 /// A context that obeys nothing but `last_word`.
-pub(super) fn odd_context(
-    last_word: impl FnOnce(&mut SslContextBuilder) -> Result<(), ErrorStack>,
-) -> DtlsContext {
+pub(super) fn odd_context(last_word: impl FnOnce(&mut SslContextBuilder) -> Result<(), ErrorStack>) -> DtlsContext {
     DtlsContext::customised(&certificate(), &SrtpProfile::ALL, MTU, last_word).expect("context")
 }
 
@@ -79,21 +74,14 @@ impl Link {
     }
 
     pub(super) fn pair(context: &DtlsContext) -> Self {
-        Self::new(
-            session(context, DtlsRole::Client),
-            session(context, DtlsRole::Server),
-        )
+        Self::new(session(context, DtlsRole::Client), session(context, DtlsRole::Server))
     }
 
     /// Takes what both want to send; `hop` sees bursts (all that one side sends at one instant) and says
     /// what becomes of them.
     pub(super) fn collect(&mut self, hop: &mut dyn FnMut(bool, Vec<Vec<u8>>) -> Vec<Vec<u8>>) {
         for to_server in [true, false] {
-            let sender = if to_server {
-                &mut self.client
-            } else {
-                &mut self.server
-            };
+            let sender = if to_server { &mut self.client } else { &mut self.server };
             let mut burst = Vec::new();
             let mut buffer = [0u8; 1500];
             while let Some(len) = sender.poll_transmit(&mut buffer) {
@@ -105,51 +93,27 @@ impl Link {
                 continue;
             }
             for bytes in hop(to_server, burst) {
-                self.flying.push(Flying {
-                    arrives: self.now + self.delay,
-                    to_server,
-                    bytes,
-                });
+                self.flying.push(Flying { arrives: self.now + self.delay, to_server, bytes });
             }
         }
     }
 
     /// Runs until nothing is left to do, or `until`.
-    pub(super) fn run(
-        &mut self,
-        until: Time,
-        hop: &mut dyn FnMut(bool, Vec<Vec<u8>>) -> Vec<Vec<u8>>,
-    ) {
+    pub(super) fn run(&mut self, until: Time, hop: &mut dyn FnMut(bool, Vec<Vec<u8>>) -> Vec<Vec<u8>>) {
         loop {
             self.steps += 1;
             assert!(self.steps < 100_000, "time stands still");
             self.collect(hop);
             let arrival = self.flying.iter().map(|flying| flying.arrives).min();
-            let deadlines = [
-                arrival,
-                self.client.next_timeout(),
-                self.server.next_timeout(),
-            ];
-            let Some(next) = deadlines
-                .into_iter()
-                .flatten()
-                .min()
-                .filter(|next| *next <= until)
-            else {
+            let deadlines = [arrival, self.client.next_timeout(), self.server.next_timeout()];
+            let Some(next) = deadlines.into_iter().flatten().min().filter(|next| *next <= until) else {
                 return;
             };
             self.now = self.now.max(next);
-            let (due, rest): (Vec<_>, Vec<_>) = self
-                .flying
-                .drain(..)
-                .partition(|flying| flying.arrives <= self.now);
+            let (due, rest): (Vec<_>, Vec<_>) = self.flying.drain(..).partition(|flying| flying.arrives <= self.now);
             self.flying = rest;
             for flying in due {
-                let receiver = if flying.to_server {
-                    &mut self.server
-                } else {
-                    &mut self.client
-                };
+                let receiver = if flying.to_server { &mut self.server } else { &mut self.client };
                 let _ = receiver.handle_datagram(self.now, &flying.bytes);
             }
             self.client.handle_timeout(self.now);
@@ -172,30 +136,21 @@ impl Link {
 
     pub(super) fn assert_connected(&mut self) {
         let (client, server) = self.keys();
-        assert_eq!(
-            (&client.local, &client.remote),
-            (&server.remote, &server.local)
-        );
+        assert_eq!((&client.local, &client.remote), (&server.remote, &server.local));
         assert_ne!(client.local, client.remote);
     }
 
     /// Both can still talk.
     pub(super) fn assert_alive(&mut self) {
         for (text, from_client) in [(b"ping", true), (b"pong", false)] {
-            let (from, to) = if from_client {
-                (&mut self.client, &mut self.server)
-            } else {
-                (&mut self.server, &mut self.client)
-            };
+            let (from, to) =
+                if from_client { (&mut self.client, &mut self.server) } else { (&mut self.server, &mut self.client) };
             from.send(text).expect("send");
             let mut buffer = [0u8; 1500];
             while let Some(len) = from.poll_transmit(&mut buffer) {
                 let _ = to.handle_datagram(self.now, &buffer[..len]);
             }
-            assert_eq!(
-                to.poll_event(),
-                Some(DtlsEvent::ApplicationData(text.to_vec()))
-            );
+            assert_eq!(to.poll_event(), Some(DtlsEvent::ApplicationData(text.to_vec())));
         }
     }
 }
@@ -225,14 +180,8 @@ fn both_sides_agree_on_keys_for_every_profile() {
         link.run_clean();
         let (client, server) = link.keys();
         assert_eq!((client.profile, server.profile), (profile, profile));
-        assert_eq!(
-            (&client.local, &client.remote),
-            (&server.remote, &server.local)
-        );
-        assert_eq!(
-            client.local.as_bytes().len(),
-            profile.key_len() + profile.salt_len()
-        );
+        assert_eq!((&client.local, &client.remote), (&server.remote, &server.local));
+        assert_eq!(client.local.as_bytes().len(), profile.key_len() + profile.salt_len());
         link.assert_alive();
     }
 }
@@ -292,10 +241,7 @@ fn row_021_every_flight_may_be_lost_five_times_at_a_round_trip_of_three_seconds(
             });
             assert_eq!(left, 0, "flight {lost_flight} was sent again often enough");
             link.assert_connected();
-            assert!(
-                bursts < 60,
-                "flight {lost_flight} lost {losses} times: {bursts} bursts are a storm"
-            );
+            assert!(bursts < 60, "flight {lost_flight} lost {losses} times: {bursts} bursts are a storm");
             link.assert_alive();
         }
     }
@@ -346,16 +292,15 @@ fn h10_a_client_hello_in_any_number_of_fragments_in_any_order_works() {
     for mtu in [256, 320, 576, 1200] {
         for seed in 0..12 {
             // As large as a post-quantum key share.
-            let hybrid =
-                DtlsContext::customised(&certificate(), &SrtpProfile::ALL, mtu, |builder| {
-                    builder.add_custom_ext(
-                        0x6a6a,
-                        ExtensionContext::CLIENT_HELLO,
-                        |_, _, _| Ok(Some(vec![0x5a; 1216])),
-                        |_, _, _: &[u8], _| Ok(()),
-                    )
-                })
-                .expect("context");
+            let hybrid = DtlsContext::customised(&certificate(), &SrtpProfile::ALL, mtu, |builder| {
+                builder.add_custom_ext(
+                    0x6a6a,
+                    ExtensionContext::CLIENT_HELLO,
+                    |_, _, _| Ok(Some(vec![0x5a; 1216])),
+                    |_, _, _: &[u8], _| Ok(()),
+                )
+            })
+            .expect("context");
             let mut random = Random::new(seed);
             let server = session(&context(&SrtpProfile::ALL), DtlsRole::Server);
             let mut link = Link::new(session(&hybrid, DtlsRole::Client), server);
@@ -364,11 +309,7 @@ fn h10_a_client_hello_in_any_number_of_fragments_in_any_order_works() {
                 if to_server && hello_fragments == 0 {
                     hello_fragments = burst.len();
                 }
-                let copies: Vec<_> = burst
-                    .iter()
-                    .filter(|_| random.below(3) == 0)
-                    .cloned()
-                    .collect();
+                let copies: Vec<_> = burst.iter().filter(|_| random.below(3) == 0).cloned().collect();
                 burst.extend(copies);
                 random.shuffle(&mut burst);
                 burst
@@ -386,14 +327,7 @@ fn refragmented(hello: &[u8], size: usize, first: u64) -> Vec<Vec<u8>> {
     let length = body.len() as u32;
     body.chunks(size)
         .enumerate()
-        .map(|(at, chunk)| {
-            record(
-                HANDSHAKE,
-                0,
-                first + at as u64,
-                &fragment(1, length, 0, (at * size) as u32, chunk),
-            )
-        })
+        .map(|(at, chunk)| record(HANDSHAKE, 0, first + at as u64, &fragment(1, length, 0, (at * size) as u32, chunk)))
         .collect()
 }
 
@@ -413,18 +347,11 @@ fn h10_a_flight_sent_again_with_other_boundaries_completes_the_message() {
         for datagram in first {
             server.handle_datagram(START, &datagram).expect("fragment");
         }
-        assert_eq!(
-            server.poll_transmit(&mut buffer),
-            None,
-            "the last fragment is missing"
-        );
+        assert_eq!(server.poll_transmit(&mut buffer), None, "the last fragment is missing");
         for datagram in again {
             let _ = server.handle_datagram(START, &datagram);
         }
-        assert!(
-            server.poll_transmit(&mut buffer).is_some(),
-            "{size} then {other}"
-        );
+        assert!(server.poll_transmit(&mut buffer).is_some(), "{size} then {other}");
     }
 }
 
@@ -434,10 +361,8 @@ fn h11_the_largest_handshake_datagram_fills_the_path_but_not_more() {
     for certificate in [certificate(), rsa] {
         let context = DtlsContext::new(&certificate, &SrtpProfile::ALL, MTU).expect("context");
         let mut link = Link::pair(&context);
-        link.client
-            .set_remote_fingerprints(certificate.fingerprints());
-        link.server
-            .set_remote_fingerprints(certificate.fingerprints());
+        link.client.set_remote_fingerprints(certificate.fingerprints());
+        link.server.set_remote_fingerprints(certificate.fingerprints());
         link.run_clean();
         link.assert_connected();
         assert!(link.largest <= 1200, "{}", link.largest);

@@ -27,11 +27,7 @@ type VerifyCallback = unsafe extern "C" fn(*mut X509_STORE_CTX, *mut c_void) -> 
 
 unsafe extern "C" {
     fn DTLS_set_timer_cb(ssl: *mut SSL, callback: Option<TimerCallback>);
-    fn SSL_CTX_set_cert_verify_callback(
-        context: *mut SSL_CTX,
-        callback: Option<VerifyCallback>,
-        argument: *mut c_void,
-    );
+    fn SSL_CTX_set_cert_verify_callback(context: *mut SSL_CTX, callback: Option<VerifyCallback>, argument: *mut c_void);
     fn dtls1_retransmit_buffered_messages(ssl: *mut SSL) -> c_int;
 }
 
@@ -54,19 +50,9 @@ pub(super) fn stop_wall_clock(ssl: &SslRef) {
 
 /// True while a sent flight waits for its answer.
 pub(super) fn flight_outstanding(ssl: &SslRef) -> bool {
-    let mut left = libc::timeval {
-        tv_sec: 0,
-        tv_usec: 0,
-    };
+    let mut left = libc::timeval { tv_sec: 0, tv_usec: 0 };
     // SAFETY: the command writes one `timeval` through the pointer, which is valid for that.
-    unsafe {
-        SSL_ctrl(
-            ssl.as_ptr(),
-            DTLS_CTRL_GET_TIMEOUT,
-            0,
-            ptr::from_mut(&mut left).cast(),
-        ) == 1
-    }
+    unsafe { SSL_ctrl(ssl.as_ptr(), DTLS_CTRL_GET_TIMEOUT, 0, ptr::from_mut(&mut left).cast()) == 1 }
 }
 
 /// Sends the outstanding flight again, with new record numbers. Only while [`flight_outstanding`].
@@ -90,12 +76,7 @@ pub(super) fn limit_certificates(context: &mut SslContextBuilder, bytes: usize) 
     let bytes = c_long::try_from(bytes).unwrap_or(c_long::MAX);
     // SAFETY: the context is live and the command takes an integer only.
     unsafe {
-        SSL_CTX_ctrl(
-            context.as_ptr(),
-            SSL_CTRL_SET_MAX_CERT_LIST,
-            bytes,
-            ptr::null_mut(),
-        );
+        SSL_CTX_ctrl(context.as_ptr(), SSL_CTRL_SET_MAX_CERT_LIST, bytes, ptr::null_mut());
     }
 }
 

@@ -20,11 +20,8 @@ pub enum FingerprintAlgorithm {
 
 impl FingerprintAlgorithm {
     /// All of them, shortest first.
-    pub const ALL: [FingerprintAlgorithm; 3] = [
-        FingerprintAlgorithm::Sha256,
-        FingerprintAlgorithm::Sha384,
-        FingerprintAlgorithm::Sha512,
-    ];
+    pub const ALL: [FingerprintAlgorithm; 3] =
+        [FingerprintAlgorithm::Sha256, FingerprintAlgorithm::Sha384, FingerprintAlgorithm::Sha512];
 
     /// The name in the registry of hash function names ("sha-256").
     pub const fn name(self) -> &'static str {
@@ -71,9 +68,7 @@ impl FromStr for FingerprintAlgorithm {
         Self::ALL
             .into_iter()
             .find(|algorithm| algorithm.name().eq_ignore_ascii_case(text))
-            .ok_or(FingerprintError(
-                "hash function must be sha-256, sha-384 or sha-512",
-            ))
+            .ok_or(FingerprintError("hash function must be sha-256, sha-384 or sha-512"))
     }
 }
 
@@ -95,35 +90,24 @@ impl Fingerprint {
             if bytes.len() == algorithm.digest_len() {
                 return Err(FingerprintError("value is too long for its hash function"));
             }
-            bytes.push(hex_pair(pair).ok_or(FingerprintError(
-                "value must be pairs of hex digits between colons",
-            ))?);
+            bytes.push(hex_pair(pair).ok_or(FingerprintError("value must be pairs of hex digits between colons"))?);
         }
         if bytes.len() != algorithm.digest_len() {
             return Err(FingerprintError("value is too short for its hash function"));
         }
-        Ok(Self {
-            algorithm,
-            value: bytes,
-        })
+        Ok(Self { algorithm, value: bytes })
     }
 
     /// The value as "AA:BB:...", without the name.
     pub fn value_text(&self) -> String {
-        self.value
-            .iter()
-            .map(|byte| format!("{byte:02X}"))
-            .collect::<Vec<_>>()
-            .join(":")
+        self.value.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
     }
 }
 
 /// Two hex digits of either case.
 fn hex_pair(pair: &str) -> Option<u8> {
     match pair.as_bytes() {
-        [high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-            u8::from_str_radix(pair, 16).ok()
-        }
+        [high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => u8::from_str_radix(pair, 16).ok(),
         _ => None,
     }
 }
@@ -139,9 +123,8 @@ impl FromStr for Fingerprint {
     type Err = FingerprintError;
 
     fn from_str(text: &str) -> Result<Self, FingerprintError> {
-        let (algorithm, value) = text.split_once(' ').ok_or(FingerprintError(
-            "expected a hash function name, a space and a value",
-        ))?;
+        let (algorithm, value) =
+            text.split_once(' ').ok_or(FingerprintError("expected a hash function name, a space and a value"))?;
         Self::from_parts(algorithm, value)
     }
 }
@@ -153,15 +136,9 @@ mod tests {
     #[test]
     fn text_goes_both_ways() {
         for algorithm in FingerprintAlgorithm::ALL {
-            let fingerprint = Fingerprint {
-                algorithm,
-                value: (0..algorithm.digest_len() as u8).collect(),
-            };
+            let fingerprint = Fingerprint { algorithm, value: (0..algorithm.digest_len() as u8).collect() };
             assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint.clone()));
-            assert_eq!(
-                fingerprint.to_string().to_lowercase().parse(),
-                Ok(fingerprint)
-            );
+            assert_eq!(fingerprint.to_string().to_lowercase().parse(), Ok(fingerprint));
         }
     }
 

@@ -44,22 +44,13 @@ mod tests {
 
     #[test]
     fn the_vectors_of_rfc_2202_hold() {
+        assert_eq!(hex(&hmac_sha1(&[0x0b; 20], &[b"Hi There"])), "b617318655057264e28bc0b6fb378c8ef146be00");
         assert_eq!(
-            hex(&hmac_sha1(&[0x0b; 20], &[b"Hi There"])),
-            "b617318655057264e28bc0b6fb378c8ef146be00"
-        );
-        assert_eq!(
-            hex(&hmac_sha1(
-                b"Jefe",
-                &[b"what do ya ", b"want for ", b"nothing?"]
-            )),
+            hex(&hmac_sha1(b"Jefe", &[b"what do ya ", b"want for ", b"nothing?"])),
             "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"
         );
         assert_eq!(
-            hex(&hmac_sha1(
-                &[0xaa; 80],
-                &[b"Test Using Larger Than Block-Size Key - Hash Key First"]
-            )),
+            hex(&hmac_sha1(&[0xaa; 80], &[b"Test Using Larger Than Block-Size Key - Hash Key First"])),
             "aa4ae5e15272d00e95705637ce8a3b55ed402112"
         );
     }
