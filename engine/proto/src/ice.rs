@@ -43,6 +43,8 @@ const MAX_UNKNOWN: usize = 8;
 const UFRAG_LEN: usize = 16;
 /// Length of a generated password: 192 bit (128 are asked for).
 const PASSWORD_LEN: usize = 32;
+/// Stands in for the password of a user that nobody knows.
+const DUMMY_PASSWORD: [u8; PASSWORD_LEN] = [0x5a; PASSWORD_LEN];
 /// ice-char of RFC 8839: 64 of them, six bits each.
 const ICE_CHARS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -247,13 +249,13 @@ impl IceAgent {
         if !msg.has_valid_fingerprint() {
             return IceInput::silent(DropReason::StunFingerprint);
         }
-        let credentials = msg.username().and_then(|name| self.credentials_for(name)).cloned();
-        let Some(credentials) = credentials else {
-            return refuse_unknown_user(msg);
-        };
-        if !msg.check_integrity(credentials.password.as_bytes(), hmac_sha1) {
+        // An unknown user costs one HMAC like a known one, so that time tells nothing.
+        let credentials = msg.username().and_then(|name| self.credentials_for(name));
+        let key = credentials.map_or(&DUMMY_PASSWORD[..], |credentials| credentials.password.as_bytes());
+        let (true, Some(credentials)) = (msg.check_integrity(key, hmac_sha1), credentials) else {
             return IceInput::silent(DropReason::StunUnauthenticated);
-        }
+        };
+        let credentials = credentials.clone();
         // From here on the request is the peer's. The timers may be late: expiry comes first.
         self.handle_timeout(now);
         let answer = Answer { msg, password: credentials.password.as_bytes(), reply };
@@ -390,7 +392,7 @@ impl IceAgent {
 /// transports up by user name calls this when there is none.
 pub fn refuse_unknown_user(msg: &StunMessage<'_>) -> IceInput {
     // The result is false, or true by an accident of 2^-160; in either case the user does not exist.
-    std::hint::black_box(msg.check_integrity(&[0x5a; PASSWORD_LEN], hmac_sha1));
+    std::hint::black_box(msg.check_integrity(&DUMMY_PASSWORD, hmac_sha1));
     IceInput::silent(DropReason::StunUnauthenticated)
 }
 
