@@ -193,7 +193,7 @@ impl ReceiveStream {
         self.expected_prior = expected;
         self.received_prior = self.received;
         let lost_interval = expected_interval.saturating_sub(received_interval);
-        self.fraction_lost = if expected_interval == 0 { 0 } else { (lost_interval * 256 / expected_interval).min(255) as u8 };
+        self.fraction_lost = (lost_interval * 256).checked_div(expected_interval).unwrap_or(0).min(255) as u8;
         let cycles = (self.highest >> 16).saturating_sub(self.base_cycle);
         let (last_sr, delay) = self.last_report.map_or((0, 0), |r| (r.middle, duration_to_short_ntp(now.saturating_since(r.at))));
         Some(ReportBlock {

@@ -88,7 +88,7 @@ impl SourceClockEstimator {
             // "Not known" (RFC 3550, section 6.4.1).
             return;
         }
-        let sent = (u128::from(ntp.0) * 1_000_000_000 >> 32) as i64;
+        let sent = ((u128::from(ntp.0) * 1_000_000_000) >> 32) as i64;
         let difference = (arrival.as_nanos() as i64).wrapping_sub(sent);
         if self.count > 0 && difference.wrapping_sub(self.least()).unsigned_abs() > STEP as u64 {
             self.count = 0;

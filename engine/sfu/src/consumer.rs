@@ -12,6 +12,8 @@
 //! RFC 3550, RFC 4585, RFC 4588, RFC 5104, RFC 7741, RFC 8285, RFC 9143.
 //! Left out: layers (only the first encoding is followed), pacing.
 
+#[cfg(test)]
+mod hostile_tests;
 mod packet;
 #[cfg(test)]
 pub(crate) mod rig;

@@ -310,3 +310,15 @@ impl Rig {
         None
     }
 }
+
+/// A VP8 payload with picture id (15 bits) and TL0PICIDX.
+pub(crate) fn vp8(picture_id: u16, tl0: u8, key: bool) -> Vec<u8> {
+    let [high, low] = (picture_id | 0x8000).to_be_bytes();
+    vec![0x90, 0xC0, high, low, tl0, u8::from(!key), 0x55]
+}
+
+/// Picture id and TL0PICIDX of such a payload.
+pub(crate) fn picture(out: &Out) -> (u16, u8) {
+    assert_eq!(out.payload[..2], [0x90, 0xC0]);
+    (u16::from_be_bytes([out.payload[2], out.payload[3]]) & 0x7FFF, out.payload[4])
+}

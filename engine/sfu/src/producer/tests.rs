@@ -1,3 +1,5 @@
+//! What a producer receives, asks for and reports.
+
 use sfu_wire::rtcp::{Packets, RtcpPacket};
 use sfu_wire::rtp::RtpView;
 use sfu_wire::time::NtpTime;
