@@ -81,7 +81,7 @@ fn row_001_datagrams_of_no_protocol_are_dropped() {
 }
 
 #[test]
-fn h01_client_hellos_from_foreign_tuples_disturb_no_handshake() {
+fn h01_and_row_014_client_hellos_from_foreign_tuples_disturb_no_handshake() {
     let mut world = World::new(21);
     let router = world.router();
     let hello = client_hello(&world);
