@@ -12,11 +12,7 @@ pub fn blank(text: &str) -> String {
             out.push(bytes[at]);
             at += 1;
         } else {
-            out.extend(
-                bytes[at..end]
-                    .iter()
-                    .map(|c| if *c == '\n' { '\n' } else { ' ' }),
-            );
+            out.extend(bytes[at..end].iter().map(|c| if *c == '\n' { '\n' } else { ' ' }));
             at = end;
         }
     }
@@ -37,21 +33,14 @@ fn skip(text: &[char], at: usize) -> usize {
 }
 
 fn find(text: &[char], from: usize, matches: impl Fn(char) -> bool) -> usize {
-    text[from..]
-        .iter()
-        .position(|c| matches(*c))
-        .map_or(text.len(), |offset| from + offset)
+    text[from..].iter().position(|c| matches(*c)).map_or(text.len(), |offset| from + offset)
 }
 
 fn follows_name(text: &[char], at: usize) -> bool {
     // `br"..."` is a literal too, so a single `b` before it does not count as a name.
     let before = |back: usize| at.checked_sub(back).map(|index| text[index]);
     let name = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    if before(1) == Some('b') {
-        name(before(2))
-    } else {
-        name(before(1))
-    }
+    if before(1) == Some('b') { name(before(2)) } else { name(before(1)) }
 }
 
 fn block_comment(text: &[char], at: usize) -> usize {
@@ -96,13 +85,7 @@ fn raw_string(text: &[char], at: usize) -> Option<usize> {
     }
     here += 1;
     while here < text.len() {
-        let closes = text[here] == '"'
-            && text[here + 1..]
-                .iter()
-                .take(hashes)
-                .filter(|c| **c == '#')
-                .count()
-                == hashes;
+        let closes = text[here] == '"' && text[here + 1..].iter().take(hashes).filter(|c| **c == '#').count() == hashes;
         if closes {
             return Some(here + 1 + hashes);
         }

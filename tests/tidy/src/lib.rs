@@ -41,10 +41,6 @@ impl Exception {
     /// Whether a file is meant.
     #[must_use]
     pub fn covers(&self, path: &str) -> bool {
-        if self.path.ends_with('/') {
-            path.starts_with(self.path)
-        } else {
-            path == self.path
-        }
+        if self.path.ends_with('/') { path.starts_with(self.path) } else { path == self.path }
     }
 }

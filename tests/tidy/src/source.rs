@@ -16,10 +16,8 @@ const GENERATED: [&str; 6] = [
 ];
 
 /// Endings of the files that are read; others are data.
-const TEXT: [&str; 15] = [
-    ".rs", ".toml", ".fbs", ".h", ".c", ".cc", ".cpp", ".sh", ".py", ".ts", ".mjs", ".css",
-    ".html", ".md", ".go",
-];
+const TEXT: [&str; 15] =
+    [".rs", ".toml", ".fbs", ".h", ".c", ".cc", ".cpp", ".sh", ".py", ".ts", ".mjs", ".css", ".html", ".md", ".go"];
 
 /// One text file.
 #[derive(Debug, Clone)]
@@ -36,16 +34,8 @@ impl Source {
     /// Takes a file's text.
     #[must_use]
     pub fn new(path: &str, text: &str) -> Self {
-        let code = if path.ends_with(".rs") {
-            blank(text)
-        } else {
-            text.to_owned()
-        };
-        Self {
-            path: path.to_owned(),
-            text: text.to_owned(),
-            code,
-        }
+        let code = if path.ends_with(".rs") { blank(text) } else { text.to_owned() };
+        Self { path: path.to_owned(), text: text.to_owned(), code }
     }
 
     /// Whether it is a Rust file.
@@ -67,16 +57,8 @@ impl Source {
 
     /// Lines of code before the file's own tests, with their numbers; none when the whole file is tests.
     pub fn product_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let end = if self.is_test() {
-            0
-        } else {
-            self.product_len()
-        };
-        self.code
-            .lines()
-            .take(end)
-            .enumerate()
-            .map(|(index, line)| (index + 1, line))
+        let end = if self.is_test() { 0 } else { self.product_len() };
+        self.code.lines().take(end).enumerate().map(|(index, line)| (index + 1, line))
     }
 
     /// Number of lines before the file's own tests.
@@ -86,15 +68,9 @@ impl Source {
         let mut count = 0;
         while let Some(line) = lines.next() {
             let opens_tests = line.starts_with("#[cfg(test)]")
-                && lines.peek().is_some_and(|next| {
-                    next.starts_with("mod ") || next.starts_with("pub(crate) mod ")
-                });
+                && lines.peek().is_some_and(|next| next.starts_with("mod ") || next.starts_with("pub(crate) mod "));
             // `mod tests;` in another file is one line; what counts is the module written here.
-            if opens_tests
-                && lines
-                    .peek()
-                    .is_some_and(|next| next.trim_end().ends_with('{'))
-            {
+            if opens_tests && lines.peek().is_some_and(|next| next.trim_end().ends_with('{')) {
                 return count;
             }
             count += 1;
@@ -109,21 +85,12 @@ impl Source {
 /// When git cannot be asked or a file cannot be read.
 pub fn load(root: &Path) -> Result<Vec<Source>, String> {
     let output = Command::new("git")
-        .args([
-            "ls-files",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-            "-z",
-        ])
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
         .current_dir(root)
         .output()
         .map_err(|error| format!("git does not start: {error}"))?;
     if !output.status.success() {
-        return Err(format!(
-            "git ls-files: {}",
-            String::from_utf8_lossy(&output.stderr)
-        ));
+        return Err(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr)));
     }
     let list = String::from_utf8_lossy(&output.stdout);
     let mut sources = Vec::new();
@@ -150,10 +117,7 @@ mod tests {
 
     #[test]
     fn lines_of_the_tests_module_are_not_product() {
-        let file = Source::new(
-            "engine/a/src/a.rs",
-            "fn a() {}\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\n",
-        );
+        let file = Source::new("engine/a/src/a.rs", "fn a() {}\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\n");
         assert_eq!(file.product_len(), 1);
         assert_eq!(file.product_lines().count(), 1);
     }

@@ -6,10 +6,7 @@ use std::sync::LazyLock;
 use sfu_tidy::{Finding, Source, load, rules};
 
 static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .expect("two folders below the root");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders below the root");
     load(root).expect("the repository can be read")
 });
 

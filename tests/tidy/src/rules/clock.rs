@@ -4,37 +4,24 @@ use super::{excepted, found, stale};
 use crate::{Exception, Finding, Source};
 
 /// Engine files that may allow themselves a banned call.
-const EXCEPTIONS: [Exception; 1] = [Exception {
-    path: "engine/runtime/src/clock.rs",
-    reason: "the one clock: everything else is handed `now`",
-}];
+const EXCEPTIONS: [Exception; 1] =
+    [Exception { path: "engine/runtime/src/clock.rs", reason: "the one clock: everything else is handed `now`" }];
 
 /// Engine files that permit themselves what clippy bans.
 #[must_use]
 pub fn check(sources: &[Source]) -> Vec<Finding> {
-    let permits = |line: &str| {
-        line.contains("clippy::disallowed_methods")
-            && (line.contains("allow") || line.contains("expect"))
-    };
+    let permits =
+        |line: &str| line.contains("clippy::disallowed_methods") && (line.contains("allow") || line.contains("expect"));
     let mut findings = Vec::new();
-    for source in sources
-        .iter()
-        .filter(|source| source.path.starts_with("engine/"))
-    {
+    for source in sources.iter().filter(|source| source.path.starts_with("engine/")) {
         for (line, _) in source.product_lines().filter(|(_, text)| permits(text)) {
             if !excepted(&EXCEPTIONS, &source.path) {
-                findings.push(found(
-                    source,
-                    line,
-                    "reads the clock; take `now: Time` as an argument",
-                ));
+                findings.push(found(source, line, "reads the clock; take `now: Time` as an argument"));
             }
         }
     }
     findings.extend(stale(&EXCEPTIONS, |exception| {
-        let mut covered = sources
-            .iter()
-            .filter(|source| exception.covers(&source.path));
+        let mut covered = sources.iter().filter(|source| exception.covers(&source.path));
         covered.any(|source| source.code.lines().any(permits))
     }));
     findings

@@ -12,44 +12,26 @@ struct Door {
 const DOORS: [Door; 5] = [
     Door {
         names: &["openssl", "openssl_sys", "foreign_types_shared"],
-        doors: &[Exception {
-            path: "engine/proto/src/crypto/",
-            reason: "certificates, DTLS, hashes",
-        }],
+        doors: &[Exception { path: "engine/proto/src/crypto/", reason: "certificates, DTLS, hashes" }],
     },
     Door {
         names: &["libsrtp2_sys", "srtp2_sys"],
         doors: &[
-            Exception {
-                path: "engine/proto/src/srtp.rs",
-                reason: "SRTP and SRTCP",
-            },
-            Exception {
-                path: "engine/proto/src/srtp/",
-                reason: "SRTP and SRTCP",
-            },
+            Exception { path: "engine/proto/src/srtp.rs", reason: "SRTP and SRTCP" },
+            Exception { path: "engine/proto/src/srtp/", reason: "SRTP and SRTCP" },
         ],
     },
     Door {
         names: &["flatbuffers"],
-        doors: &[Exception {
-            path: "engine/control/src/",
-            reason: "decoding and encoding of the command channel",
-        }],
+        doors: &[Exception { path: "engine/control/src/", reason: "decoding and encoding of the command channel" }],
     },
     Door {
         names: &["glommio", "io_uring"],
-        doors: &[Exception {
-            path: "engine/runtime/",
-            reason: "executors and rings",
-        }],
+        doors: &[Exception { path: "engine/runtime/", reason: "executors and rings" }],
     },
     Door {
         names: &["axum", "tokio", "clap"],
-        doors: &[Exception {
-            path: "examples/",
-            reason: "the example service",
-        }],
+        doors: &[Exception { path: "examples/", reason: "the example service" }],
     },
 ];
 
@@ -58,21 +40,13 @@ const DOORS: [Door; 5] = [
 pub fn check(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in sources.iter().filter(|source| source.is_rust()) {
-        for door in DOORS
-            .iter()
-            .filter(|door| !door.doors.iter().any(|place| place.covers(&source.path)))
-        {
+        for door in DOORS.iter().filter(|door| !door.doors.iter().any(|place| place.covers(&source.path))) {
             for (line, text) in source.product_lines() {
-                let named = |name: &&&str| {
-                    has_word(text, &format!("{name}::")) || has_word(text, &format!("use {name}"))
-                };
+                let named =
+                    |name: &&&str| has_word(text, &format!("{name}::")) || has_word(text, &format!("use {name}"));
                 if let Some(name) = door.names.iter().find(named) {
                     let place = door.doors[0].path;
-                    findings.push(found(
-                        source,
-                        line,
-                        format!("names `{name}`; its door is {place}"),
-                    ));
+                    findings.push(found(source, line, format!("names `{name}`; its door is {place}")));
                 }
             }
         }

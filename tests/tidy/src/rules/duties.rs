@@ -32,20 +32,11 @@ fn duties(text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
     let (rows, mut findings) = match read(text, "duty") {
         Ok(rows) => (rows, Vec::new()),
         Err(finding) => {
-            return vec![Finding {
-                path: RFC.to_owned(),
-                ..finding
-            }];
+            return vec![Finding { path: RFC.to_owned(), ..finding }];
         }
     };
     let mut ids = BTreeSet::new();
-    let mut tell = |line, text| {
-        findings.push(Finding {
-            path: RFC.to_owned(),
-            line,
-            text,
-        })
-    };
+    let mut tell = |line, text| findings.push(Finding { path: RFC.to_owned(), line, text });
     for (line, row) in &rows {
         for key in ["id", "rfc", "section", "text", "test"] {
             if row.get(key).is_none_or(String::is_empty) {
@@ -56,11 +47,7 @@ fn duties(text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
         if !ids.insert(id.clone()) {
             tell(*line, format!("duty {id} stands here twice"));
         }
-        for test in row
-            .get("test")
-            .into_iter()
-            .flat_map(|names| names.split_whitespace())
-        {
+        for test in row.get("test").into_iter().flat_map(|names| names.split_whitespace()) {
             if !tests.contains(test) {
                 tell(*line, format!("duty {id}: there is no test `{test}`"));
             }
@@ -74,10 +61,7 @@ fn faults(text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
     let rows = match read(text, "fault") {
         Ok(rows) => rows,
         Err(finding) => {
-            return vec![Finding {
-                path: FAULTS.to_owned(),
-                ..finding
-            }];
+            return vec![Finding { path: FAULTS.to_owned(), ..finding }];
         }
     };
     let mut findings = Vec::new();
@@ -86,11 +70,7 @@ fn faults(text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
         let tested = !id.is_empty() && tests.iter().any(|name| name.starts_with(&format!("{id}_")));
         if !tested {
             let text = format!("fault `{id}` has no test whose name begins with `{id}_`");
-            findings.push(Finding {
-                path: FAULTS.to_owned(),
-                line: *line,
-                text,
-            });
+            findings.push(Finding { path: FAULTS.to_owned(), line: *line, text });
         }
     }
     findings
@@ -100,11 +80,7 @@ fn read(text: &str, table: &str) -> Result<Vec<Row>, Finding> {
     let mut rows: Vec<Row> = Vec::new();
     for (index, line) in text.lines().map(str::trim).enumerate() {
         let line_number = index + 1;
-        let wrong = |text: &str| Finding {
-            path: String::new(),
-            line: line_number,
-            text: text.to_owned(),
-        };
+        let wrong = |text: &str| Finding { path: String::new(), line: line_number, text: text.to_owned() };
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -112,14 +88,10 @@ fn read(text: &str, table: &str) -> Result<Vec<Row>, Finding> {
             rows.push((line_number, BTreeMap::new()));
             continue;
         }
-        let (key, value) = line
-            .split_once(" = ")
-            .ok_or_else(|| wrong("neither a table nor `key = \"text\"`"))?;
+        let (key, value) = line.split_once(" = ").ok_or_else(|| wrong("neither a table nor `key = \"text\"`"))?;
         let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
         let value = value.ok_or_else(|| wrong("a value is one text in double quotes"))?;
-        let (_, row) = rows
-            .last_mut()
-            .ok_or_else(|| wrong("a key before the first table"))?;
+        let (_, row) = rows.last_mut().ok_or_else(|| wrong("a key before the first table"))?;
         row.insert(key.to_owned(), value.to_owned());
     }
     Ok(rows)
@@ -138,13 +110,10 @@ fn test_names(sources: &[Source]) -> BTreeSet<String> {
         };
         for line in source.text.lines().map(str::trim_start) {
             for open in opens {
-                let begins = line
-                    .strip_prefix(open)
-                    .or_else(|| line.split_once(&format!(" {open}")).map(|(_, rest)| rest));
+                let begins =
+                    line.strip_prefix(open).or_else(|| line.split_once(&format!(" {open}")).map(|(_, rest)| rest));
                 if let Some(rest) = begins {
-                    let end = rest
-                        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-                        .unwrap_or(rest.len());
+                    let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
                     names.insert(rest[..end].to_owned());
                 }
             }
@@ -158,14 +127,10 @@ mod tests {
     use super::*;
 
     fn findings(rfc: &str) -> Vec<Finding> {
-        check(&[
-            Source::new(RFC, rfc),
-            Source::new("engine/a/tests/a.rs", "#[test]\nfn it_holds() {}\n"),
-        ])
+        check(&[Source::new(RFC, rfc), Source::new("engine/a/tests/a.rs", "#[test]\nfn it_holds() {}\n")])
     }
 
-    const WHOLE: &str =
-        "[[duty]]\nid = \"a\"\nrfc = \"1\"\nsection = \"2\"\ntext = \"x\"\ntest = \"it_holds\"\n";
+    const WHOLE: &str = "[[duty]]\nid = \"a\"\nrfc = \"1\"\nsection = \"2\"\ntext = \"x\"\ntest = \"it_holds\"\n";
 
     #[test]
     fn a_duty_with_its_test_passes() {
@@ -186,12 +151,7 @@ mod tests {
     #[test]
     fn a_fault_is_found_by_the_beginning_of_a_name() {
         let test = Source::new("engine/a/tests/a.rs", "fn row_004_stun_is_cut() {}\n");
-        let with = |id: &str| {
-            check(&[
-                Source::new(FAULTS, &format!("[[fault]]\nid = \"{id}\"\n")),
-                test.clone(),
-            ])
-        };
+        let with = |id: &str| check(&[Source::new(FAULTS, &format!("[[fault]]\nid = \"{id}\"\n")), test.clone()]);
         assert!(with("row_004").is_empty());
         assert_eq!(with("row_005").len(), 1);
         assert_eq!(with("row_00").len(), 1);

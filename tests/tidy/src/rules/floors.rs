@@ -26,10 +26,7 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
             continue;
         };
         for (line, name) in dependencies(&source.text) {
-            let above = FLOORS
-                .iter()
-                .skip(floor + 1)
-                .any(|(_, higher)| *higher == name);
+            let above = FLOORS.iter().skip(floor + 1).any(|(_, higher)| *higher == name);
             if above {
                 findings.push(found(
                     source,
@@ -38,11 +35,7 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
                 ));
             }
             if floor <= 5 && FOREIGN.contains(&name) {
-                findings.push(found(
-                    source,
-                    line,
-                    format!("names `{name}`; the engine is free of it"),
-                ));
+                findings.push(found(source, line, format!("names `{name}`; the engine is free of it")));
             }
         }
     }
@@ -52,34 +45,13 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
 
 /// Only the runtime is asynchronous; only it opens sockets and files.
 fn async_code(sources: &[Source]) -> Vec<Finding> {
-    const WORDS: [&str; 7] = [
-        "async fn",
-        "async move",
-        ".await",
-        "std::fs",
-        "UdpSocket",
-        "TcpStream",
-        "TcpListener",
-    ];
-    let floors = [
-        "engine/wire/",
-        "engine/proto/",
-        "engine/sfu/",
-        "engine/control/",
-        "ffi/",
-    ];
+    const WORDS: [&str; 7] = ["async fn", "async move", ".await", "std::fs", "UdpSocket", "TcpStream", "TcpListener"];
+    let floors = ["engine/wire/", "engine/proto/", "engine/sfu/", "engine/control/", "ffi/"];
     let mut findings = Vec::new();
-    for source in sources
-        .iter()
-        .filter(|s| s.is_rust() && floors.iter().any(|floor| s.path.starts_with(floor)))
-    {
+    for source in sources.iter().filter(|s| s.is_rust() && floors.iter().any(|floor| s.path.starts_with(floor))) {
         for (line, text) in source.product_lines() {
             if let Some(word) = WORDS.iter().find(|word| has_word(text, word)) {
-                findings.push(found(
-                    source,
-                    line,
-                    format!("`{word}`: only the runtime does that"),
-                ));
+                findings.push(found(source, line, format!("`{word}`: only the runtime does that")));
             }
         }
     }
@@ -106,26 +78,16 @@ mod tests {
 
     #[test]
     fn a_lower_floor_that_names_a_higher_one_is_found() {
-        let wire = Source::new(
-            "engine/wire/Cargo.toml",
-            "[dependencies]\nsfu-core.workspace = true\n",
-        );
+        let wire = Source::new("engine/wire/Cargo.toml", "[dependencies]\nsfu-core.workspace = true\n");
         assert_eq!(check(&[wire]).len(), 1);
-        let sfu = Source::new(
-            "engine/sfu/Cargo.toml",
-            "[dependencies]\nsfu-wire.workspace = true\n",
-        );
+        let sfu = Source::new("engine/sfu/Cargo.toml", "[dependencies]\nsfu-wire.workspace = true\n");
         assert!(check(&[sfu]).is_empty());
     }
 
     #[test]
     fn tokio_in_the_engine_is_found_and_in_its_tests_is_not() {
-        let text =
-            "[dependencies]\ntokio.workspace = true\n[dev-dependencies]\ntokio.workspace = true\n";
-        assert_eq!(
-            check(&[Source::new("engine/runtime/Cargo.toml", text)]).len(),
-            1
-        );
+        let text = "[dependencies]\ntokio.workspace = true\n[dev-dependencies]\ntokio.workspace = true\n";
+        assert_eq!(check(&[Source::new("engine/runtime/Cargo.toml", text)]).len(), 1);
     }
 
     #[test]

@@ -15,11 +15,7 @@ use crate::{Exception, Finding, Source};
 
 /// A finding at a line of a file.
 fn found(source: &Source, line: usize, text: impl Into<String>) -> Finding {
-    Finding {
-        path: source.path.clone(),
-        line,
-        text: text.into(),
-    }
+    Finding { path: source.path.clone(), line, text: text.into() }
 }
 
 /// Whether `word` stands in `line` with no letter, digit or underscore at either side.

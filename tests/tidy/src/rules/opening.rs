@@ -11,19 +11,10 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
         .filter(|source| source.is_rust())
         .filter(|source| {
             // A `#!` line or an attribute for the whole file may stand before it.
-            let first = source
-                .text
-                .lines()
-                .find(|line| !line.is_empty() && !line.starts_with("#!"));
+            let first = source.text.lines().find(|line| !line.is_empty() && !line.starts_with("#!"));
             !first.is_some_and(|line| line.starts_with("//!"))
         })
-        .map(|source| {
-            found(
-                source,
-                1,
-                "opens without `//!`: say what it is, what it is told, what it tells",
-            )
-        })
+        .map(|source| found(source, 1, "opens without `//!`: say what it is, what it is told, what it tells"))
         .collect()
 }
 

@@ -23,10 +23,8 @@ const WORDS: [&str; 14] = [
 const FLOORS: [&str; 3] = ["engine/wire/", "engine/proto/", "engine/sfu/"];
 
 /// Files that share state between threads all the same, each with its reason.
-pub const EXCEPTIONS: &[Exception] = &[Exception {
-    path: "engine/proto/src/srtp.rs",
-    reason: "libsrtp is to be set up once per process",
-}];
+pub const EXCEPTIONS: &[Exception] =
+    &[Exception { path: "engine/proto/src/srtp.rs", reason: "libsrtp is to be set up once per process" }];
 
 /// Shared state where there is none.
 #[must_use]
@@ -35,15 +33,9 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
 }
 
 fn check_with(sources: &[Source], exceptions: &[Exception]) -> Vec<Finding> {
-    let pure = |source: &&Source| {
-        source.is_rust() && FLOORS.iter().any(|floor| source.path.starts_with(floor))
-    };
+    let pure = |source: &&Source| source.is_rust() && FLOORS.iter().any(|floor| source.path.starts_with(floor));
     let mut findings = Vec::new();
-    for source in sources
-        .iter()
-        .filter(pure)
-        .filter(|source| !excepted(exceptions, &source.path))
-    {
+    for source in sources.iter().filter(pure).filter(|source| !excepted(exceptions, &source.path)) {
         for (line, text) in source.product_lines() {
             if let Some(word) = WORDS.iter().find(|word| has_word(text, word)) {
                 findings.push(found(
@@ -55,14 +47,8 @@ fn check_with(sources: &[Source], exceptions: &[Exception]) -> Vec<Finding> {
         }
     }
     findings.extend(stale(exceptions, |exception| {
-        let mut covered = sources
-            .iter()
-            .filter(|source| exception.covers(&source.path));
-        covered.any(|source| {
-            source
-                .product_lines()
-                .any(|(_, text)| WORDS.iter().any(|word| has_word(text, word)))
-        })
+        let mut covered = sources.iter().filter(|source| exception.covers(&source.path));
+        covered.any(|source| source.product_lines().any(|(_, text)| WORDS.iter().any(|word| has_word(text, word))))
     }));
     findings
 }
@@ -80,18 +66,8 @@ mod tests {
 
     #[test]
     fn an_exception_that_is_not_needed_is_found() {
-        let exceptions = [Exception {
-            path: "engine/proto/src/a.rs",
-            reason: "",
-        }];
-        assert_eq!(
-            check_with(
-                &[Source::new("engine/proto/src/a.rs", "fn a() {}\n")],
-                &exceptions
-            )
-            .len(),
-            1
-        );
+        let exceptions = [Exception { path: "engine/proto/src/a.rs", reason: "" }];
+        assert_eq!(check_with(&[Source::new("engine/proto/src/a.rs", "fn a() {}\n")], &exceptions).len(), 1);
         let needed = Source::new("engine/proto/src/a.rs", "static A: Once = Once::new();\n");
         assert!(check_with(&[needed], &exceptions).is_empty());
     }

@@ -32,10 +32,7 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
 }
 
 fn check_with(sources: &[Source], exceptions: &[Pair]) -> Vec<Finding> {
-    let proto: Vec<(&Source, &str)> = sources
-        .iter()
-        .filter_map(|s| module(&s.path).map(|m| (s, m)))
-        .collect();
+    let proto: Vec<(&Source, &str)> = sources.iter().filter_map(|s| module(&s.path).map(|m| (s, m))).collect();
     let mut findings = Vec::new();
     let mut used = vec![false; exceptions.len()];
     for (source, own) in &proto {
@@ -45,10 +42,7 @@ fn check_with(sources: &[Source], exceptions: &[Pair]) -> Vec<Finding> {
                 if named == *own || !known || VALUES.contains(&named) {
                     continue;
                 }
-                match exceptions
-                    .iter()
-                    .position(|pair| pair.from == *own && pair.to == named)
-                {
+                match exceptions.iter().position(|pair| pair.from == *own && pair.to == named) {
                     Some(index) => used[index] = true,
                     None => findings.push(found(
                         source,
@@ -61,15 +55,8 @@ fn check_with(sources: &[Source], exceptions: &[Pair]) -> Vec<Finding> {
     }
     for (pair, used) in exceptions.iter().zip(used) {
         if !used {
-            let text = format!(
-                "the exception {} -> {} is not needed; take it off",
-                pair.from, pair.to
-            );
-            findings.push(Finding {
-                path: "tests/tidy/src/rules/siblings.rs".to_owned(),
-                line: 1,
-                text,
-            });
+            let text = format!("the exception {} -> {} is not needed; take it off", pair.from, pair.to);
+            findings.push(Finding { path: "tests/tidy/src/rules/siblings.rs".to_owned(), line: 1, text });
         }
     }
     findings
@@ -89,9 +76,7 @@ fn named_modules(line: &str) -> Vec<&str> {
     starts
         .map(|at| {
             let rest = &line[at..];
-            &rest[..rest
-                .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-                .unwrap_or(rest.len())]
+            &rest[..rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len())]
         })
         .filter(|module| !module.is_empty())
         .collect()
@@ -103,10 +88,7 @@ mod tests {
 
     fn sources() -> Vec<Source> {
         vec![
-            Source::new(
-                "engine/proto/src/ice.rs",
-                "use crate::nack::NackGenerator;\nuse crate::Other;\n",
-            ),
+            Source::new("engine/proto/src/ice.rs", "use crate::nack::NackGenerator;\nuse crate::Other;\n"),
             Source::new("engine/proto/src/nack.rs", "use crate::nack::X;\n"),
             Source::new("engine/proto/src/lib.rs", "use crate::nack::X;\n"),
         ]
@@ -116,23 +98,13 @@ mod tests {
     fn a_named_sibling_is_found_and_the_crate_root_may() {
         let findings = check_with(&sources(), &[]);
         assert_eq!(findings.len(), 1);
-        assert_eq!(
-            (findings[0].path.as_str(), findings[0].line),
-            ("engine/proto/src/ice.rs", 1)
-        );
+        assert_eq!((findings[0].path.as_str(), findings[0].line), ("engine/proto/src/ice.rs", 1));
     }
 
     #[test]
     fn an_exception_holds_and_a_stale_one_is_found() {
-        let pair = |to| Pair {
-            from: "ice",
-            to,
-            reason: "",
-        };
+        let pair = |to| Pair { from: "ice", to, reason: "" };
         assert!(check_with(&sources(), &[pair("nack")]).is_empty());
-        assert_eq!(
-            check_with(&sources(), &[pair("nack"), pair("srtp")]).len(),
-            1
-        );
+        assert_eq!(check_with(&sources(), &[pair("nack"), pair("srtp")]).len(), 1);
     }
 }

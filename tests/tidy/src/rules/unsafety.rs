@@ -6,18 +6,9 @@ use crate::{Exception, Finding, Source};
 
 /// Files with unsafe code, each with its reason.
 pub const EXCEPTIONS: &[Exception] = &[
-    Exception {
-        path: "engine/proto/src/crypto/ffi.rs",
-        reason: "calls of OpenSSL that its crate does not wrap",
-    },
-    Exception {
-        path: "engine/proto/src/srtp.rs",
-        reason: "calls of libsrtp, which has no safe wrapper",
-    },
-    Exception {
-        path: "ffi/src/lib.rs",
-        reason: "callers hand over raw pointers",
-    },
+    Exception { path: "engine/proto/src/crypto/ffi.rs", reason: "calls of OpenSSL that its crate does not wrap" },
+    Exception { path: "engine/proto/src/srtp.rs", reason: "calls of libsrtp, which has no safe wrapper" },
+    Exception { path: "ffi/src/lib.rs", reason: "callers hand over raw pointers" },
 ];
 
 /// Unsafe code in files that are not listed.
@@ -28,10 +19,7 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
 
 fn check_with(sources: &[Source], exceptions: &[Exception]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for source in sources
-        .iter()
-        .filter(|source| source.is_rust() && !excepted(exceptions, &source.path))
-    {
+    for source in sources.iter().filter(|source| source.is_rust() && !excepted(exceptions, &source.path)) {
         let mut lines = source.code.lines().enumerate();
         if let Some((index, _)) = lines.find(|(_, line)| has_word(line, "unsafe")) {
             findings.push(found(
@@ -42,9 +30,7 @@ fn check_with(sources: &[Source], exceptions: &[Exception]) -> Vec<Finding> {
         }
     }
     findings.extend(stale(exceptions, |exception| {
-        let mut covered = sources
-            .iter()
-            .filter(|source| exception.covers(&source.path));
+        let mut covered = sources.iter().filter(|source| exception.covers(&source.path));
         covered.any(|source| source.code.lines().any(|line| has_word(line, "unsafe")))
     }));
     findings
@@ -56,10 +42,7 @@ mod tests {
 
     #[test]
     fn unsafe_code_in_an_unlisted_file_is_found() {
-        let listed = [Exception {
-            path: "ffi/src/lib.rs",
-            reason: "",
-        }];
+        let listed = [Exception { path: "ffi/src/lib.rs", reason: "" }];
         let a = Source::new("ffi/src/lib.rs", "unsafe { a() }\n");
         let b = Source::new("engine/wire/src/a.rs", "unsafe { a() }\n");
         let findings = check_with(&[a, b], &listed);
@@ -69,19 +52,9 @@ mod tests {
 
     #[test]
     fn a_listed_file_without_unsafe_code_is_found() {
-        let listed = [Exception {
-            path: "ffi/src/lib.rs",
-            reason: "",
-        }];
+        let listed = [Exception { path: "ffi/src/lib.rs", reason: "" }];
         assert_eq!(
-            check_with(
-                &[Source::new(
-                    "ffi/src/lib.rs",
-                    "#![deny(unsafe_op_in_unsafe_fn)]\n"
-                )],
-                &listed
-            )
-            .len(),
+            check_with(&[Source::new("ffi/src/lib.rs", "#![deny(unsafe_op_in_unsafe_fn)]\n")], &listed).len(),
             1
         );
     }

@@ -23,91 +23,23 @@ enum Place {
 
 /// The list. Words are put together here so that this file does not break its own rule.
 const BANNED: [Banned; 17] = [
-    Banned {
-        word: concat!("FIX", "ME"),
-        place: Place::Text,
-        instead: "mend it, or open an issue",
-    },
-    Banned {
-        word: concat!("X", "XX"),
-        place: Place::Text,
-        instead: "mend it, or open an issue",
-    },
-    Banned {
-        word: concat!("TO", "DO"),
-        place: Place::Text,
-        instead: "do it, or open an issue",
-    },
-    Banned {
-        word: concat!("/wo", "rk/"),
-        place: Place::Text,
-        instead: "paths of one machine do not belong here",
-    },
-    Banned {
-        word: concat!("/ho", "me/"),
-        place: Place::Text,
-        instead: "paths of one machine do not belong here",
-    },
-    Banned {
-        word: "todo!",
-        place: Place::Rust,
-        instead: "write it",
-    },
-    Banned {
-        word: "unimplemented!",
-        place: Place::Rust,
-        instead: "write it, or refuse with an error",
-    },
-    Banned {
-        word: "dbg!",
-        place: Place::Rust,
-        instead: "take it out",
-    },
-    Banned {
-        word: "#[ignore]",
-        place: Place::Rust,
-        instead: "a test runs, or it is not one",
-    },
-    Banned {
-        word: "#[ignore =",
-        place: Place::Rust,
-        instead: "a test runs, or it is not one",
-    },
-    Banned {
-        word: "thread::sleep",
-        place: Place::Rust,
-        instead: "wait for what should happen, with a bound",
-    },
-    Banned {
-        word: "println!",
-        place: Place::Engine,
-        instead: "return a value or an event",
-    },
-    Banned {
-        word: "eprintln!",
-        place: Place::Engine,
-        instead: "return a value or an event",
-    },
-    Banned {
-        word: "process::exit",
-        place: Place::Engine,
-        instead: "the host decides when it ends",
-    },
-    Banned {
-        word: "mod util",
-        place: Place::Rust,
-        instead: "name it by what it is",
-    },
-    Banned {
-        word: "mod utils",
-        place: Place::Rust,
-        instead: "name it by what it is",
-    },
-    Banned {
-        word: "mod helpers",
-        place: Place::Rust,
-        instead: "name it by what it is",
-    },
+    Banned { word: concat!("FIX", "ME"), place: Place::Text, instead: "mend it, or open an issue" },
+    Banned { word: concat!("X", "XX"), place: Place::Text, instead: "mend it, or open an issue" },
+    Banned { word: concat!("TO", "DO"), place: Place::Text, instead: "do it, or open an issue" },
+    Banned { word: concat!("/wo", "rk/"), place: Place::Text, instead: "paths of one machine do not belong here" },
+    Banned { word: concat!("/ho", "me/"), place: Place::Text, instead: "paths of one machine do not belong here" },
+    Banned { word: "todo!", place: Place::Rust, instead: "write it" },
+    Banned { word: "unimplemented!", place: Place::Rust, instead: "write it, or refuse with an error" },
+    Banned { word: "dbg!", place: Place::Rust, instead: "take it out" },
+    Banned { word: "#[ignore]", place: Place::Rust, instead: "a test runs, or it is not one" },
+    Banned { word: "#[ignore =", place: Place::Rust, instead: "a test runs, or it is not one" },
+    Banned { word: "thread::sleep", place: Place::Rust, instead: "wait for what should happen, with a bound" },
+    Banned { word: "println!", place: Place::Engine, instead: "return a value or an event" },
+    Banned { word: "eprintln!", place: Place::Engine, instead: "return a value or an event" },
+    Banned { word: "process::exit", place: Place::Engine, instead: "the host decides when it ends" },
+    Banned { word: "mod util", place: Place::Rust, instead: "name it by what it is" },
+    Banned { word: "mod utils", place: Place::Rust, instead: "name it by what it is" },
+    Banned { word: "mod helpers", place: Place::Rust, instead: "name it by what it is" },
 ];
 
 /// Ends of type names that say nothing.
@@ -117,18 +49,11 @@ const EMPTY_NAMES: [&str; 3] = ["Manager", "Helper", "Util"];
 #[must_use]
 pub fn check(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for source in sources
-        .iter()
-        .filter(|source| !source.path.ends_with("package.json"))
-    {
+    for source in sources.iter().filter(|source| !source.path.ends_with("package.json")) {
         for banned in &BANNED {
             for (line, text) in lines(source, &banned.place) {
                 if has_word(text, banned.word) {
-                    findings.push(found(
-                        source,
-                        line,
-                        format!("`{}`: {}", banned.word, banned.instead),
-                    ));
+                    findings.push(found(source, line, format!("`{}`: {}", banned.word, banned.instead)));
                 }
             }
         }
@@ -138,12 +63,7 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
 }
 
 fn lines<'a>(source: &'a Source, place: &Place) -> Vec<(usize, &'a str)> {
-    let numbered = |text: &'a str| {
-        text.lines()
-            .enumerate()
-            .map(|(index, line)| (index + 1, line))
-            .collect()
-    };
+    let numbered = |text: &'a str| text.lines().enumerate().map(|(index, line)| (index + 1, line)).collect();
     let engine = source.path.starts_with("engine/") || source.path.starts_with("ffi/");
     match place {
         Place::Text => numbered(&source.text),
@@ -158,13 +78,9 @@ fn empty_names(source: &Source) -> Vec<Finding> {
         return Vec::new();
     }
     let named = |line: &str| {
-        let words: Vec<&str> = line
-            .split(|c: char| !(c.is_alphanumeric() || c == '_'))
-            .collect();
+        let words: Vec<&str> = line.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
         words.windows(2).find_map(|pair| match pair {
-            ["struct" | "enum" | "trait", name]
-                if EMPTY_NAMES.iter().any(|end| name.ends_with(end)) =>
-            {
+            ["struct" | "enum" | "trait", name] if EMPTY_NAMES.iter().any(|end| name.ends_with(end)) => {
                 Some(format!("`{name}`: name it by what it is"))
             }
             ["fn", name] if name.starts_with("get_") && !name.ends_with("_mut") => {
@@ -174,9 +90,7 @@ fn empty_names(source: &Source) -> Vec<Finding> {
         })
     };
     let lines = source.code.lines().enumerate();
-    lines
-        .filter_map(|(index, line)| named(line).map(|text| found(source, index + 1, text)))
-        .collect()
+    lines.filter_map(|(index, line)| named(line).map(|text| found(source, index + 1, text))).collect()
 }
 
 #[cfg(test)]
@@ -184,20 +98,14 @@ mod tests {
     use super::*;
 
     fn texts(path: &str, text: &str) -> Vec<String> {
-        check(&[Source::new(path, text)])
-            .into_iter()
-            .map(|finding| finding.text)
-            .collect()
+        check(&[Source::new(path, text)]).into_iter().map(|finding| finding.text).collect()
     }
 
     #[test]
     fn unfinished_work_is_found_in_comments_too() {
         let note = format!("// {} later\n", concat!("TO", "DO"));
         assert_eq!(texts("engine/a/src/a.rs", &note).len(), 1);
-        assert_eq!(
-            texts("Makefile", &format!("# {}\n", concat!("FIX", "ME"))).len(),
-            1
-        );
+        assert_eq!(texts("Makefile", &format!("# {}\n", concat!("FIX", "ME"))).len(), 1);
     }
 
     #[test]
@@ -208,41 +116,18 @@ mod tests {
 
     #[test]
     fn the_engine_does_not_print_but_its_tests_and_the_example_may() {
-        assert_eq!(
-            texts("engine/a/src/a.rs", "fn a() { println!() }\n").len(),
-            1
-        );
-        assert!(
-            texts(
-                "engine/a/src/a.rs",
-                "#[cfg(test)]\nmod tests {\n fn a() { println!() }\n}\n"
-            )
-            .is_empty()
-        );
+        assert_eq!(texts("engine/a/src/a.rs", "fn a() { println!() }\n").len(), 1);
+        assert!(texts("engine/a/src/a.rs", "#[cfg(test)]\nmod tests {\n fn a() { println!() }\n}\n").is_empty());
         assert!(texts("examples/sfu-cli/src/main.rs", "fn a() { println!() }\n").is_empty());
     }
 
     #[test]
     fn ignored_and_sleeping_tests_are_found() {
-        assert_eq!(
-            texts(
-                "engine/a/tests/a.rs",
-                "#[ignore]\nfn a() { std::thread::sleep(x) }\n"
-            )
-            .len(),
-            2
-        );
+        assert_eq!(texts("engine/a/tests/a.rs", "#[ignore]\nfn a() { std::thread::sleep(x) }\n").len(), 2);
     }
 
     #[test]
     fn empty_names_are_found() {
-        assert_eq!(
-            texts(
-                "engine/a/src/a.rs",
-                "pub struct RoomManager;\nfn get_it() {}\n"
-            )
-            .len(),
-            2
-        );
+        assert_eq!(texts("engine/a/src/a.rs", "pub struct RoomManager;\nfn get_it() {}\n").len(), 2);
     }
 }
