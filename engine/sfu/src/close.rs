@@ -100,9 +100,7 @@ impl Shard {
         let producer = self.producers.remove(id)?.it;
         if let Some(transport) = self.transports.get_mut(producer.transport()) {
             transport.producers.retain(|p| *p != id);
-            for ssrc in transport.listener.remove(id) {
-                transport.forget_received_ssrc(ssrc);
-            }
+            transport.listener.remove(id);
         }
         for consumer in &producer.consumers {
             if self.close_consumer(now, *consumer).is_some() {

@@ -166,10 +166,7 @@ impl Shard {
         transport.producers.push(producer);
         transport.feedback.add_producer(config);
         transport.reduced_size_rtcp |= config.reduced_size_rtcp;
-        let displaced = transport.listener.add(producer, config);
-        for (ssrc, _) in displaced {
-            transport.forget_received_ssrc(ssrc);
-        }
+        transport.listener.add(producer, config);
         self.arm_stream(producer, now);
         self.arm_transport(id, now);
     }
@@ -290,6 +287,15 @@ impl Shard {
             self.flush_producer(now, producer);
         }
         Ok(Reply::Done)
+    }
+
+    /// A consumer whose peer was out of reach goes on without a gap, video with a key frame.
+    pub(crate) fn start_anew(&mut self, now: Time, consumer: ObjectId) {
+        let Some(held) = self.consumers.get_mut(consumer) else { return };
+        if !held.it.is_paused() {
+            held.it.pause(now);
+            held.it.resume(now);
+        }
     }
 
     /// A consumer that may flow now but needs a key frame to begin with: ask the publisher.

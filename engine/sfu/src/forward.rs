@@ -8,8 +8,10 @@ use sfu_wire::id::ObjectId;
 use sfu_wire::rtp::RtpView;
 use sfu_wire::time::Time;
 
+use crate::producer::Ingress;
 use crate::rtp_listener::Route;
-use crate::shard::Shard;
+use crate::shard::{Held, Shard};
+use crate::timers::TimerKind;
 use crate::webrtc_transport::RtpKind;
 
 impl Shard {
@@ -24,43 +26,48 @@ impl Shard {
     ) -> Result<(), DropReason> {
         let id = route.producer;
         let Some(held) = self.producers.get_mut(id) else { return Err(DropReason::RtpUnroutable) };
-        let producer = &mut held.it;
-        let ingress = producer.handle_rtp(now, arrival, bytes, view);
-        let verdict = match ingress {
-            Ok(_) if producer.consumers.is_empty() => Ok(()),
-            Ok(ingress) => match self.pool.take(bytes) {
-                Some(shared) => {
-                    producer.keep(now, &ingress, shared.clone());
-                    let mut wants_key_frame = false;
-                    let max_len = self.limits.datagram_bytes;
-                    for consumer in &producer.consumers {
-                        let Some(held) = self.consumers.get_mut(*consumer) else { continue };
-                        let Some(transport) = self.transports.get_mut(held.it.transport()) else { continue };
-                        let stamp = held.it.wants_transport_seq().then_some(transport.next_transport_seq);
-                        let sent = transport.send_rtp(now, RtpKind::Media, max_len, &mut self.out, |slot| {
-                            held.it.forward(now, &ingress, &shared, slot, stamp)
-                        });
-                        match sent {
-                            Ok(()) => transport.next_transport_seq =
-                                transport.next_transport_seq.wrapping_add(u16::from(stamp.is_some())),
-                            Err(reason) => {
-                                wants_key_frame |= reason == DropReason::AwaitingKeyFrame;
-                                self.out.drops.add(reason);
-                                transport.drops.add(reason);
-                            }
-                        }
-                    }
-                    if wants_key_frame {
-                        producer.request_key_frame(now);
-                    }
-                    Ok(())
-                }
-                None => Err(DropReason::TooLarge),
-            },
-            Err(reason) => Err(reason),
-        };
+        let ingress = held.it.handle_rtp(now, arrival, bytes, view);
+        let verdict = ingress.and_then(|ingress| self.fan_out(now, id, &ingress, bytes));
         self.flush_producer(now, id);
         verdict
+    }
+
+    /// Gives a packet to each consumer of its producer.
+    fn fan_out(&mut self, now: Time, id: ObjectId, ingress: &Ingress, bytes: &[u8]) -> Result<(), DropReason> {
+        let Some(Held { it: producer, .. }) = self.producers.get_mut(id) else { return Ok(()) };
+        if producer.consumers.is_empty() {
+            return Ok(());
+        }
+        let shared = self.pool.take(bytes).ok_or(DropReason::TooLarge)?;
+        producer.keep(now, ingress, shared.clone());
+        let mut wants_key_frame = false;
+        for consumer in &producer.consumers {
+            let Some(held) = self.consumers.get_mut(*consumer) else { continue };
+            let Some(transport) = self.transports.get_mut(held.it.transport()) else { continue };
+            let stamp = held.it.wants_transport_seq().then_some(transport.next_transport_seq);
+            let sent = transport.send_rtp(now, RtpKind::Media, self.limits.datagram_bytes, &mut self.out, |slot| {
+                held.it.forward(now, ingress, &shared, slot, stamp)
+            });
+            match sent {
+                Ok(()) => {
+                    transport.next_transport_seq = transport.next_transport_seq.wrapping_add(u16::from(stamp.is_some()));
+                    // A stream that had fallen silent has something to report again.
+                    if held.timer.deadline().is_none() {
+                        let at = held.it.next_timeout().map(|t| t.max(now));
+                        self.timers.arm(&mut held.timer, *consumer, TimerKind::Stream, at);
+                    }
+                }
+                Err(reason) => {
+                    wants_key_frame |= reason == DropReason::AwaitingKeyFrame;
+                    self.out.drops.add(reason);
+                    transport.drops.add(reason);
+                }
+            }
+        }
+        if wants_key_frame {
+            producer.request_key_frame(now);
+        }
+        Ok(())
     }
 
     /// Sends what a consumer was asked to send again.
@@ -76,8 +83,9 @@ impl Shard {
                 Ok(held.it.poll_resend(now, &producer.it, slot, stamp).unwrap_or(0))
             });
             match sent {
-                Ok(()) => transport.next_transport_seq =
-                    transport.next_transport_seq.wrapping_add(u16::from(stamp.is_some())),
+                Ok(()) => {
+                    transport.next_transport_seq = transport.next_transport_seq.wrapping_add(u16::from(stamp.is_some()));
+                }
                 Err(reason) => {
                     self.out.drops.add(reason);
                     transport.drops.add(reason);

@@ -114,23 +114,13 @@ impl Shard {
         if transport.feedback.on_packet(arrival, &view, transport.listener.extensions()) {
             transport.arm_feedback(&mut self.timers, now);
         }
-        let routed = match transport.listener.route(&view) {
-            Ok(routed) => routed,
-            Err(reason) => {
-                // The tag was good, but nobody wants it: no state stays behind.
-                if transport.listener.by_ssrc(view.ssrc).is_none() {
-                    transport.forget_received_ssrc(view.ssrc);
-                }
-                return Err(reason);
-            }
-        };
+        let routed = transport.listener.route(&view)?;
         let counters = &mut transport.counters;
         match routed.route.is_rtx {
             true => counters.rtx_bytes_received += datagram.len() as u64,
             false => counters.rtp_bytes_received += datagram.len() as u64,
         }
-        if let Some((ssrc, _)) = routed.evicted {
-            transport.forget_received_ssrc(ssrc);
+        if routed.evicted {
             self.refuse(Some(id), DropReason::RtpStreamLimit);
         }
         if routed.learned {
@@ -152,7 +142,6 @@ impl Shard {
         let replaced = producer.it.bind_ssrc(now, slot, view.ssrc).filter(|ssrc| *ssrc != view.ssrc);
         if let (Some(ssrc), Some(transport)) = (replaced, self.transports.get_mut(id)) {
             transport.listener.forget(ssrc);
-            transport.forget_received_ssrc(ssrc);
         }
     }
 
@@ -186,6 +175,7 @@ impl Shard {
                 self.flush_producer(now, producer);
             }
             for consumer in consumers {
+                self.start_anew(now, consumer);
                 self.ask_for_start(now, consumer);
                 self.arm_stream(consumer, now);
             }

@@ -85,10 +85,7 @@ impl Shard {
         while let Some((transport, _)) = rest.first() {
             let len = rest.iter().take_while(|(t, _)| t == transport).count();
             let (group, others) = rest.split_at(len);
-            self.send_rtcp_of(now, *transport, group.iter().map(|(_, stream)| *stream));
-            for (_, stream) in group {
-                self.arm_stream(*stream, later);
-            }
+            self.send_rtcp_of(now, *transport, group.iter().map(|(_, stream)| *stream), later);
             rest = others;
         }
         due.clear();
@@ -99,25 +96,37 @@ impl Shard {
     pub(crate) fn flush_producer(&mut self, now: Time, id: ObjectId) {
         let Some(held) = self.producers.get(id) else { return };
         let transport = held.it.transport();
-        self.send_rtcp_of(now, transport, std::iter::once(id));
-        self.arm_stream(id, now);
+        self.send_rtcp_of(now, transport, std::iter::once(id), now);
     }
 
-    fn send_rtcp_of(&mut self, now: Time, transport: ObjectId, streams: impl Iterator<Item = ObjectId>) {
+    /// Lets streams of one transport speak and sets their timers. A consumer that has nothing to say
+    /// has sent nothing: its timer waits for the next packet, so that silence costs nothing.
+    fn send_rtcp_of(
+        &mut self,
+        now: Time,
+        transport: ObjectId,
+        streams: impl Iterator<Item = ObjectId>,
+        not_before: Time,
+    ) {
         if self.transports.get(transport).is_none_or(|t| t.path().is_none()) {
             // What waits is said when there is a path.
             return;
         }
         let mut fill = 0;
         for stream in streams {
+            let mut silent = stream.kind() == Some(ObjectKind::Consumer);
             for _ in 0..MAX_COMPOUNDS {
                 let Some(len) = self.poll_stream(now, stream, fill) else { break };
+                silent = false;
                 // A buffer that is more than half full may be too small for the next compound.
                 fill += len;
                 if fill > self.rtcp.len() / 2 {
                     self.send_compound(now, transport, fill);
                     fill = 0;
                 }
+            }
+            if !silent {
+                self.arm_stream(stream, not_before);
             }
         }
         self.send_compound(now, transport, fill);

@@ -36,10 +36,8 @@ pub struct Routed {
     pub route: Route,
     /// The SSRC was learned by this packet.
     pub learned: bool,
-    /// The SSRC that was forgotten to make room, and where it went.
-    pub evicted: Option<(u32, Route)>,
-    /// The stream moved here from another producer: its SSRC there is void.
-    pub moved_from: Option<Route>,
+    /// The oldest learned SSRC was forgotten to make room.
+    pub evicted: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -109,17 +107,14 @@ impl RtpListener {
     }
 
     /// Adds a producer that passed [`RtpListener::check`]. A learned SSRC that turns out to be
-    /// signalled for it moves to it; what it was before is told.
-    pub fn add(&mut self, producer: ObjectId, config: &ProducerConfig) -> Vec<(u32, Route)> {
-        let mut displaced = Vec::new();
+    /// signalled for it moves to it.
+    pub fn add(&mut self, producer: ObjectId, config: &ProducerConfig) {
         for (encoding, e) in config.encodings.iter().enumerate() {
             for (ssrc, is_rtx) in [(e.ssrc, false), (e.rtx_ssrc, true)] {
                 let Some(ssrc) = ssrc else { continue };
                 let route = Route { producer, encoding, is_rtx };
-                if let Some(old) = self.ssrcs.insert(ssrc, Entry { route, signalled: true }) {
-                    self.learned.retain(|s| *s != ssrc);
-                    displaced.push((ssrc, old.route));
-                }
+                self.ssrcs.insert(ssrc, Entry { route, signalled: true });
+                self.learned.retain(|s| *s != ssrc);
             }
         }
         self.lines.push(Line {
@@ -130,17 +125,14 @@ impl RtpListener {
             extensions: config.extensions,
         });
         self.merge_extensions();
-        displaced
     }
 
-    /// Removes a producer and all SSRCs that led to it, which are told.
-    pub fn remove(&mut self, producer: ObjectId) -> Vec<u32> {
-        let gone: Vec<u32> = self.ssrcs.iter().filter(|(_, e)| e.route.producer == producer).map(|(s, _)| *s).collect();
+    /// Removes a producer and all SSRCs that led to it.
+    pub fn remove(&mut self, producer: ObjectId) {
         self.ssrcs.retain(|_, e| e.route.producer != producer);
         self.learned.retain(|s| self.ssrcs.contains_key(s));
         self.lines.retain(|l| l.producer != producer);
         self.merge_extensions();
-        gone
     }
 
     /// Finds the producer of a packet whose tag has been verified.
@@ -149,22 +141,18 @@ impl RtpListener {
         if let Some(entry) = known
             && !self.has_moved(view, &entry)
         {
-            return Ok(Routed { route: entry.route, learned: false, evicted: None, moved_from: None });
+            return Ok(Routed { route: entry.route, learned: false, evicted: false });
         }
         let route = self.find(view)?;
         if self.max_learned == 0 {
             return Err(DropReason::RtpStreamLimit);
         }
         self.learned.retain(|s| *s != view.ssrc);
-        let mut evicted = None;
-        if self.learned.len() >= self.max_learned
-            && let Some(oldest) = self.learned.pop_front()
-        {
-            evicted = self.ssrcs.remove(&oldest).map(|e| (oldest, e.route));
-        }
+        let oldest = if self.learned.len() >= self.max_learned { self.learned.pop_front() } else { None };
+        let evicted = oldest.and_then(|ssrc| self.ssrcs.remove(&ssrc)).is_some();
         self.learned.push_back(view.ssrc);
         self.ssrcs.insert(view.ssrc, Entry { route, signalled: false });
-        Ok(Routed { route, learned: true, evicted, moved_from: known.map(|e| e.route) })
+        Ok(Routed { route, learned: true, evicted })
     }
 
     /// A learned SSRC leads nowhere any more; a signalled one stays.

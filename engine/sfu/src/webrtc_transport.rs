@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use arrayvec::ArrayVec;
 use foldhash::fast::FixedState;
 use sfu_proto::crypto::{DtlsContext, DtlsEvent, DtlsRole, DtlsSession, SrtpKeys};
-use sfu_proto::ice::{IceAgent, IceEvent};
+use sfu_proto::ice::{IceAgent, IceEvent, MAX_REPLY};
 use sfu_proto::srtp::{SrtpProfile, SrtpReceiver, SrtpSender};
 use sfu_wire::drop_reason::{DropCounters, DropReason};
 use sfu_wire::id::ObjectId;
@@ -38,10 +38,6 @@ use crate::rtp_listener::RtpListener;
 use crate::shard::Out;
 use crate::stats::{TransportStats, TupleAddrs};
 use crate::timers::{Slot, TimerKind, Timers};
-
-/// Room for a Binding response: header, XOR-MAPPED-ADDRESS, ERROR-CODE, UNKNOWN-ATTRIBUTES,
-/// MESSAGE-INTEGRITY, FINGERPRINT.
-const STUN_REPLY_BYTES: usize = 512;
 
 /// Room for one DTLS datagram.
 const DTLS_DATAGRAM_BYTES: usize = 1_432;
@@ -206,7 +202,7 @@ impl WebRtcTransport {
     ) -> Result<(), DropReason> {
         let mut verdict = Ok(());
         let (ice, counters) = (&mut self.ice, &mut self.counters);
-        out.outbox.push_with(tuple.socket, tuple.remote, STUN_REPLY_BYTES, |reply| {
+        out.outbox.push_with(tuple.socket, tuple.remote, MAX_REPLY, |reply| {
             let input = ice.handle_binding(now, tuple, message, reply);
             verdict = input.verdict;
             (input.reply_len > 0).then_some(input.reply_len).inspect(|len| counters.sent(now, *len))
@@ -326,7 +322,9 @@ impl WebRtcTransport {
         self.forget_keys();
     }
 
-    /// Decrypts an RTP packet in place; answers its length.
+    /// Decrypts an RTP packet in place; answers its length. State of SSRCs that lead nowhere is kept as
+    /// long as the receiver has room: a stream may be signalled late, or again, and must then be known
+    /// by its rollover counter.
     pub(crate) fn unprotect_rtp(&mut self, datagram: &mut [u8]) -> Result<usize, DropReason> {
         self.receiver.as_mut().ok_or(DropReason::SrtpNotReady)?.unprotect_rtp(datagram)
     }
@@ -334,13 +332,6 @@ impl WebRtcTransport {
     /// Decrypts an RTCP packet in place; answers its length.
     pub(crate) fn unprotect_rtcp(&mut self, datagram: &mut [u8]) -> Result<usize, DropReason> {
         self.receiver.as_mut().ok_or(DropReason::SrtpNotReady)?.unprotect_rtcp(datagram)
-    }
-
-    /// An SSRC that led nowhere, or that made room: its SRTP state goes.
-    pub(crate) fn forget_received_ssrc(&mut self, ssrc: u32) {
-        if let Some(receiver) = &mut self.receiver {
-            receiver.remove_stream(ssrc);
-        }
     }
 
     /// Sends one RTP packet: `write` gives the plaintext, which is protected where it stands.

@@ -324,7 +324,7 @@ fn row_034_packets_too_big_for_the_path_are_dropped_and_counted() {
 }
 
 #[test]
-fn duplicates_go_no_further() {
+fn row_024_replayed_packets_go_no_further() {
     let mut world = World::new(12);
     let router = world.router();
     let (alice, bob) = (world.join(router), world.join(router));
