@@ -1,1 +1,32 @@
-//! placeholder
+//! The runtime: the only floor that knows of threads, sockets, files and clocks.
+//!
+//! Told: where to run shards, and requests for them. Tells: replies, events, loads. It starts one
+//! shard per core, each inside a glommio executor, shovels datagrams between the kernel and the
+//! pure [`sfu_core`] shard, and gives foreign threads one door ([`Runtime::submit`],
+//! [`Runtime::poll`]). What a command means is not its business.
+//!
+//! Limits: every queue is bounded (see [`RuntimeOptions`]); no call here blocks longer than it says.
+//!
+//! Left out: encoding of commands (the floor above), packets between shards, recordings.
+
+mod clock;
+mod core;
+mod error;
+mod event_fd;
+mod host;
+mod listen;
+mod load;
+mod mailbox;
+mod media_io;
+mod options;
+pub mod preflight;
+mod runtime;
+mod shard_loop;
+mod sys;
+
+pub use crate::core::{Counts, ShardCore, ShardSeed};
+pub use crate::error::{ShutdownError, StartCode, StartError, SubmitError};
+pub use crate::host::Host;
+pub use crate::load::ShardLoad;
+pub use crate::options::{IoBackend, ListenInfo, Protocol, RuntimeOptions, ShardPlacement};
+pub use crate::runtime::{Output, Runtime, ShardRequest};

@@ -1,0 +1,115 @@
+//! The shard as the runtime sees it: a small trait, so that tests can put an echo in its place.
+
+use sfu_core::command::{BoundSocket, Command, CommandError, Event, ReleaseSocket, Reply};
+use sfu_core::outbox::Outbox;
+use sfu_core::shard::{Shard, ShardConfig};
+use sfu_wire::drop_reason::DropReason;
+use sfu_wire::net::SocketId;
+use sfu_wire::time::Time;
+use std::net::SocketAddr;
+
+use crate::host::Host;
+
+/// What the runtime gives to a shard at birth.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardSeed {
+    /// Index of the shard.
+    pub index: u8,
+    /// Randomness from the kernel.
+    pub seed: [u8; 32],
+    /// Wall clock at [`Time`] zero.
+    pub epoch_unix_nanos: u64,
+}
+
+/// How many objects a shard holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Routers.
+    pub routers: u32,
+    /// Transports of any kind.
+    pub transports: u32,
+    /// Producers.
+    pub producers: u32,
+    /// Consumers.
+    pub consumers: u32,
+}
+
+/// The pure core of a shard. Methods mean what [`Shard`] says of them.
+pub trait ShardCore {
+    /// A datagram came in; it may be changed in place.
+    fn handle_datagram(&mut self, now: Time, arrival: Time, socket: SocketId, from: SocketAddr, datagram: &mut [u8]);
+    /// A command, with the sockets bound for it.
+    fn handle_command(&mut self, now: Time, sockets: &[BoundSocket], command: Command) -> Result<Reply, CommandError>;
+    /// Time has passed.
+    fn handle_timeout(&mut self, now: Time);
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    fn next_timeout(&self) -> Option<Time>;
+    /// The next event.
+    fn poll_event(&mut self) -> Option<Event>;
+    /// The next socket that nothing uses any more.
+    fn poll_release(&mut self) -> Option<ReleaseSocket>;
+    /// Datagrams to send.
+    fn outbox(&mut self) -> &mut Outbox;
+    /// Counts datagrams that the kernel refused.
+    fn count_drop(&mut self, reason: DropReason, n: u64);
+    /// How many objects there are.
+    fn counts(&self) -> Counts;
+    /// Called once, on the shard's own executor, before anything else: the place to host tasks.
+    fn started(&mut self, _host: &Host) {}
+}
+
+/// Makes the real shard.
+pub(crate) fn make_shard(
+    seed: ShardSeed,
+    certificate: sfu_proto::crypto::Certificate,
+    srtp_profiles: Vec<sfu_proto::srtp::SrtpProfile>,
+) -> Result<Shard, CommandError> {
+    Shard::new(ShardConfig {
+        index: seed.index,
+        seed: seed.seed,
+        epoch_unix_nanos: seed.epoch_unix_nanos,
+        certificate,
+        srtp_profiles,
+        limits: sfu_core::limits::Limits::default(),
+    })
+}
+
+impl ShardCore for Shard {
+    fn handle_datagram(&mut self, now: Time, arrival: Time, socket: SocketId, from: SocketAddr, datagram: &mut [u8]) {
+        Shard::handle_datagram(self, now, arrival, socket, from, datagram);
+    }
+
+    fn handle_command(&mut self, now: Time, sockets: &[BoundSocket], command: Command) -> Result<Reply, CommandError> {
+        Shard::handle_command(self, now, sockets, command)
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        Shard::handle_timeout(self, now);
+    }
+
+    fn next_timeout(&self) -> Option<Time> {
+        Shard::next_timeout(self)
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        Shard::poll_event(self)
+    }
+
+    fn poll_release(&mut self) -> Option<ReleaseSocket> {
+        Shard::poll_release(self)
+    }
+
+    fn outbox(&mut self) -> &mut Outbox {
+        Shard::outbox(self)
+    }
+
+    fn count_drop(&mut self, reason: DropReason, n: u64) {
+        Shard::count_drop(self, reason, n);
+    }
+
+    fn counts(&self) -> Counts {
+        let [routers, transports, producers, consumers] =
+            Shard::object_counts(self).map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        Counts { routers, transports, producers, consumers }
+    }
+}

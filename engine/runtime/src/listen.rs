@@ -1,0 +1,365 @@
+//! Binding the sockets that a command asks for, on the shard's own thread.
+//!
+//! Told: listen infos. Tells: bound sockets, or one error that names address and port, with nothing
+//! left behind. Sockets are blocking: io_uring would answer EAGAIN on non-blocking ones instead of
+//! waiting, and the other back end passes MSG_DONTWAIT.
+//!
+//! Limits: [`MAX_SOCKETS`] per command; a scan of a port range asks the kernel for each port at most
+//! once and skips ports that this shard holds itself. There is no SO_REUSEADDR and no SO_REUSEPORT:
+//! two sockets never share a port by accident, whatever ranges were given.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use sfu_core::command::{BoundSocket, CommandError, ErrorCode};
+use sfu_wire::net::{SocketId, is_unroutable};
+
+use crate::options::{ListenInfo, Protocol};
+use crate::sys;
+
+/// Most sockets that one command may ask for.
+pub(crate) const MAX_SOCKETS: usize = 16;
+
+/// Kernel buffers when the controller does not say: a key frame to 500 consumers leaves in one
+/// turn, and a full buffer is loss. The kernel takes less without complaint.
+const DEFAULT_BUFFER: usize = 4 << 20;
+
+/// Largest kernel buffer that may be asked for.
+const MAX_BUFFER: usize = 256 << 20;
+
+/// A socket that was bound for a command.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) info: BoundSocket,
+    pub(crate) fd: OwnedFd,
+}
+
+/// Binds the sockets of one shard and remembers which ports it holds.
+#[derive(Debug)]
+pub(crate) struct Binder {
+    next: u32,
+    random: u64,
+    held: HashSet<(IpAddr, u16)>,
+    by_socket: HashMap<SocketId, (IpAddr, u16)>,
+}
+
+/// Why one port could not be bound.
+enum Refused {
+    /// Another socket has it.
+    Taken,
+    /// Every port of this address will be refused alike.
+    Address(CommandError),
+}
+
+impl Binder {
+    /// `random` decides where scans of port ranges begin.
+    pub(crate) fn new(random: u64) -> Self {
+        Self { next: 0, random: random | 1, held: HashSet::new(), by_socket: HashMap::new() }
+    }
+
+    /// Binds everything or nothing.
+    pub(crate) fn bind_all(&mut self, infos: &[ListenInfo]) -> Result<Vec<Bound>, CommandError> {
+        if infos.len() > MAX_SOCKETS {
+            let text = format!("{} listen infos; at most {MAX_SOCKETS} are allowed", infos.len());
+            return Err(CommandError::new(ErrorCode::InvalidArgument, "listenInfos", text));
+        }
+        let mut bound: Vec<Bound> = Vec::with_capacity(infos.len());
+        for (index, info) in infos.iter().enumerate() {
+            match self.bind_one(&format!("listenInfos[{index}]"), info) {
+                Ok(socket) => bound.push(socket),
+                Err(error) => {
+                    bound.iter().for_each(|b| self.released(b.info.socket));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(bound)
+    }
+
+    /// A socket was closed: its port may be tried again.
+    pub(crate) fn released(&mut self, socket: SocketId) {
+        if let Some(held) = self.by_socket.remove(&socket) {
+            self.held.remove(&held);
+        }
+    }
+
+    fn bind_one(&mut self, field: &str, info: &ListenInfo) -> Result<Bound, CommandError> {
+        validate(field, info)?;
+        let (fd, local) = match info.port_range {
+            Some((low, high)) if info.port == 0 => self.bind_in_range(field, info, low, high)?,
+            _ => match bind_port(field, info, info.port) {
+                Ok(bound) => bound,
+                Err(Refused::Address(error)) => return Err(error),
+                Err(Refused::Taken) => {
+                    let addr = SocketAddr::new(info.ip, info.port);
+                    let text =
+                        format!("cannot bind UDP {addr}: the port is taken; choose another, or stop what holds it");
+                    return Err(CommandError::new(ErrorCode::AddressUnavailable, format!("{field}.port"), text));
+                }
+            },
+        };
+        let socket = self.free_id();
+        self.held.insert((info.ip, local.port()));
+        self.by_socket.insert(socket, (info.ip, local.port()));
+        let info = BoundSocket {
+            socket,
+            local,
+            announced: info.announced.clone(),
+            expose_internal_ip: info.expose_internal_ip,
+        };
+        Ok(Bound { info, fd })
+    }
+
+    fn bind_in_range(
+        &mut self,
+        field: &str,
+        info: &ListenInfo,
+        low: u16,
+        high: u16,
+    ) -> Result<(OwnedFd, SocketAddr), CommandError> {
+        let size = u32::from(high) - u32::from(low) + 1;
+        let start = (self.draw() % u64::from(size)) as u32;
+        for step in 0..size {
+            let port = low + ((start + step) % size) as u16;
+            if self.held.contains(&(info.ip, port)) {
+                continue;
+            }
+            match bind_port(field, info, port) {
+                Ok(bound) => return Ok(bound),
+                Err(Refused::Taken) => {}
+                Err(Refused::Address(error)) => return Err(error),
+            }
+        }
+        let text = format!(
+            "no free UDP port at {} in {low}-{high}: all {size} are taken; widen portRange, close transports, \
+             or use a WebRTC server, which needs one port for all",
+            SocketAddr::new(info.ip, low)
+        );
+        Err(CommandError::new(ErrorCode::AddressUnavailable, format!("{field}.portRange"), text))
+    }
+
+    /// xorshift64: spreads ports, guards nothing.
+    fn draw(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    fn free_id(&mut self) -> SocketId {
+        loop {
+            let id = SocketId(self.next);
+            self.next = self.next.wrapping_add(1);
+            if !self.by_socket.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+}
+
+fn validate(field: &str, info: &ListenInfo) -> Result<(), CommandError> {
+    let invalid =
+        |name: &str, text: String| Err(CommandError::new(ErrorCode::InvalidArgument, format!("{field}.{name}"), text));
+    if info.protocol == Protocol::Tcp {
+        let text = "TCP is not served yet: use udp";
+        return Err(CommandError::new(ErrorCode::Unsupported, format!("{field}.protocol"), text));
+    }
+    if is_unroutable(info.ip) && (!info.ip.is_unspecified() || info.announced.is_none()) {
+        let remedy = if info.ip.is_unspecified() { "set announcedAddress too, or give" } else { "give" };
+        return invalid(
+            "ip",
+            format!("{} is no address that a peer can send to: {remedy} an address of this host", info.ip),
+        );
+    }
+    if let Some((low, high)) = info.port_range
+        && (low == 0 || low > high)
+    {
+        return invalid("portRange", format!("{low}-{high} is empty or begins at 0: give min <= max, from 1 to 65535"));
+    }
+    for (name, bytes) in [("sendBufferSize", info.send_buffer), ("recvBufferSize", info.recv_buffer)] {
+        if bytes > MAX_BUFFER {
+            return invalid(name, format!("{bytes} bytes; at most {MAX_BUFFER} are allowed"));
+        }
+    }
+    Ok(())
+}
+
+fn bind_port(field: &str, info: &ListenInfo, port: u16) -> Result<(OwnedFd, SocketAddr), Refused> {
+    let addr = SocketAddr::new(info.ip, port);
+    let refused = |error: io::Error| match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => Refused::Taken,
+        _ => Refused::Address(bind_error(field, addr, &error)),
+    };
+    let fd = sys::udp_socket(info.ip).map_err(refused)?;
+    if info.ip.is_ipv6() {
+        let only = i32::from(info.ipv6_only);
+        sys::set_option(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, only).map_err(refused)?;
+    }
+    sys::bind(fd.as_fd(), addr).map_err(refused)?;
+    let local = sys::local_addr(fd.as_fd()).map_err(refused)?;
+    set_buffer(fd.as_fd(), libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, info.recv_buffer);
+    set_buffer(fd.as_fd(), libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, info.send_buffer);
+    Ok((fd, local))
+}
+
+/// Sizes are wishes: the forced option needs a privilege, the other is clamped to a sysctl.
+fn set_buffer(fd: BorrowedFd<'_>, forced: i32, plain: i32, bytes: usize) {
+    let bytes = if bytes == 0 { DEFAULT_BUFFER } else { bytes };
+    let bytes = i32::try_from(bytes.min(MAX_BUFFER)).unwrap_or(i32::MAX);
+    if sys::set_option(fd, libc::SOL_SOCKET, forced, bytes).is_err() {
+        let _ = sys::set_option(fd, libc::SOL_SOCKET, plain, bytes);
+    }
+}
+
+fn bind_error(field: &str, addr: SocketAddr, error: &io::Error) -> CommandError {
+    let (code, why) = match error.raw_os_error() {
+        Some(libc::EADDRNOTAVAIL) => {
+            (ErrorCode::AddressUnavailable, "the address is not on this host; use one that `ip addr` lists".to_owned())
+        }
+        Some(libc::EAFNOSUPPORT) => {
+            (ErrorCode::AddressUnavailable, "this host has IPv6 switched off; listen on an IPv4 address".to_owned())
+        }
+        Some(libc::EACCES | libc::EPERM) => (
+            ErrorCode::AddressUnavailable,
+            "the port is privileged; use one above 1023, or grant CAP_NET_BIND_SERVICE".to_owned(),
+        ),
+        Some(libc::EMFILE | libc::ENFILE) => {
+            let limit = sys::soft_limit(libc::RLIMIT_NOFILE).map_or("unlimited".to_owned(), |n| n.to_string());
+            (
+                ErrorCode::ResourceExhausted,
+                format!("no file descriptor left (EMFILE, limit {limit}); raise `ulimit -n`"),
+            )
+        }
+        Some(libc::ENOBUFS | libc::ENOMEM) => {
+            (ErrorCode::ResourceExhausted, "the kernel has no memory for a socket; free some".to_owned())
+        }
+        _ => (ErrorCode::AddressUnavailable, error.to_string()),
+    };
+    let name = if code == ErrorCode::ResourceExhausted { field.to_owned() } else { format!("{field}.ip") };
+    CommandError::new(code, name, format!("cannot bind UDP {addr}: {why}"))
+}
+
+/// Whether `info` could be bound right now; used before a start.
+pub(crate) fn probe(field: &str, info: &ListenInfo) -> Result<(), CommandError> {
+    Binder::new(1).bind_one(field, info).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    /// Three neighbouring ports that are free right now.
+    fn free_range() -> (u16, u16) {
+        for low in (20_011..32_000).step_by(7) {
+            let hold: Vec<_> =
+                (low..low + 3).filter_map(|p| std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, p)).ok()).collect();
+            if hold.len() == 3 {
+                return (low, low + 2);
+            }
+        }
+        panic!("no three free ports on this host");
+    }
+
+    fn in_range(range: (u16, u16)) -> ListenInfo {
+        ListenInfo { port_range: Some(range), ..ListenInfo::udp(Ipv4Addr::LOCALHOST.into()) }
+    }
+
+    #[test]
+    fn h28_three_ports_serve_three_refuse_clearly_and_serve_again_once_freed() {
+        let range = free_range();
+        let mut binder = Binder::new(77);
+        let mut bound = Vec::new();
+        let mut refused = 0;
+        for _ in 0..10 {
+            match binder.bind_all(&[in_range(range)]) {
+                Ok(mut sockets) => bound.append(&mut sockets),
+                Err(error) => {
+                    refused += 1;
+                    assert_eq!(error.code, ErrorCode::AddressUnavailable);
+                    assert_eq!(error.field, "listenInfos[0].portRange");
+                    assert!(error.text.contains(&format!("127.0.0.1:{}", range.0)), "{}", error.text);
+                }
+            }
+        }
+        assert_eq!((bound.len(), refused), (3, 7));
+        let freed = bound.swap_remove(1);
+        let port = freed.info.local.port();
+        binder.released(freed.info.socket);
+        drop(freed);
+        let again = binder.bind_all(&[in_range(range)]).unwrap();
+        assert_eq!(again[0].info.local.port(), port);
+    }
+
+    #[test]
+    fn h28_ranges_that_overlap_never_give_one_port_twice() {
+        let (low, high) = free_range();
+        let mut one = Binder::new(3);
+        let mut two = Binder::new(9);
+        let mut ports = HashSet::new();
+        let mut held = Vec::new();
+        for binder in [&mut one, &mut two, &mut Binder::new(5)] {
+            let bound = binder.bind_all(&[in_range((low, high))]).unwrap();
+            assert!(ports.insert(bound[0].info.local.port()));
+            held.push(bound);
+        }
+        assert!(two.bind_all(&[in_range((low, high))]).is_err());
+    }
+
+    #[test]
+    fn h28_a_failure_in_the_middle_leaves_no_socket_behind() {
+        let (low, _) = free_range();
+        let fixed = ListenInfo { port: low, ..ListenInfo::udp(Ipv4Addr::LOCALHOST.into()) };
+        let foreign = ListenInfo::udp("192.0.2.1".parse().unwrap());
+        let mut binder = Binder::new(1);
+        let error = binder.bind_all(&[fixed.clone(), foreign]).unwrap_err();
+        assert_eq!(error.field, "listenInfos[1].ip");
+        assert!(binder.held.is_empty() && binder.by_socket.is_empty());
+        binder.bind_all(&[fixed]).unwrap();
+    }
+
+    #[test]
+    fn row_087_errors_name_the_address_and_the_port() {
+        let other = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = other.local_addr().unwrap().port();
+        let taken = ListenInfo { port, ..ListenInfo::udp(Ipv4Addr::LOCALHOST.into()) };
+        let error = Binder::new(1).bind_all(&[taken]).unwrap_err();
+        assert!(error.text.contains(&format!("127.0.0.1:{port}")) && error.text.contains("taken"), "{error}");
+        assert_eq!(error.field, "listenInfos[0].port");
+
+        let foreign = ListenInfo { port: 4711, ..ListenInfo::udp("192.0.2.1".parse().unwrap()) };
+        let error = Binder::new(1).bind_all(&[foreign]).unwrap_err();
+        assert!(error.text.contains("192.0.2.1:4711") && error.text.contains("not on this host"), "{error}");
+
+        let off =
+            bind_error("listenInfos[0]", "[::1]:9".parse().unwrap(), &io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
+        assert!(off.text.contains("[::1]:9") && off.text.contains("IPv6 switched off"), "{off}");
+    }
+
+    #[test]
+    fn row_078_nonsense_is_refused_by_field() {
+        let refused = |info: ListenInfo| Binder::new(1).bind_all(&[info]).unwrap_err();
+        let lo = ListenInfo::udp(Ipv4Addr::LOCALHOST.into());
+        let any = ListenInfo::udp(Ipv6Addr::UNSPECIFIED.into());
+        assert_eq!(refused(any.clone()).field, "listenInfos[0].ip");
+        assert_eq!(refused(ListenInfo::udp("224.0.0.1".parse().unwrap())).field, "listenInfos[0].ip");
+        assert_eq!(refused(ListenInfo { port_range: Some((9, 8)), ..lo.clone() }).field, "listenInfos[0].portRange");
+        assert_eq!(refused(ListenInfo { port_range: Some((0, 8)), ..lo.clone() }).field, "listenInfos[0].portRange");
+        assert_eq!(refused(ListenInfo { protocol: Protocol::Tcp, ..lo.clone() }).code, ErrorCode::Unsupported);
+        assert_eq!(refused(ListenInfo { recv_buffer: 1 << 40, ..lo.clone() }).field, "listenInfos[0].recvBufferSize");
+        assert_eq!(Binder::new(1).bind_all(&vec![lo; 17]).unwrap_err().field, "listenInfos");
+    }
+
+    #[test]
+    fn sockets_are_closed_on_exec_and_wait() {
+        use std::os::fd::AsRawFd;
+        let bound = Binder::new(1).bind_all(&[ListenInfo::udp(Ipv4Addr::LOCALHOST.into())]).unwrap();
+        let fd = bound[0].fd.as_raw_fd();
+        // SAFETY: these read flags of a descriptor that `bound` keeps open.
+        let (descriptor, status) = unsafe { (libc::fcntl(fd, libc::F_GETFD), libc::fcntl(fd, libc::F_GETFL)) };
+        assert_ne!(descriptor & libc::FD_CLOEXEC, 0);
+        assert_eq!(status & libc::O_NONBLOCK, 0);
+    }
+}

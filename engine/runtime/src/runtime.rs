@@ -1,0 +1,432 @@
+//! The engine's body: shards on their threads, and the one door for everybody else.
+//!
+//! Told: options, then requests. Tells: outputs. [`Runtime`] is `Send + Sync`; every method may be
+//! called from any thread, at once. Limits: [`RuntimeOptions`].
+//!
+//! A forked child inherits descriptors (all close on exec) but no threads: there, `submit` answers
+//! [`SubmitError::Closed`], and `shutdown` and drop return at once and touch nothing.
+
+use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rand_core::TryRngCore;
+use sfu_core::command::{Command, CommandError, ErrorCode, Event, Reply};
+
+use crate::clock::{Epoch, ThreadCpuClock};
+use crate::core::{ShardCore, ShardSeed, make_shard};
+use crate::error::{ShutdownError, StartCode, StartError, SubmitError};
+use crate::host::{Host, make_executor};
+use crate::listen::MAX_SOCKETS;
+use crate::load::{LoadCell, ShardLoad};
+use crate::mailbox::{Inbox, Item, Outlet, Retention};
+use crate::media_io;
+use crate::options::{IoBackend, ListenInfo, RuntimeOptions, ShardPlacement};
+use crate::preflight::{self, PreflightOptions, Status};
+use crate::shard_loop::ShardLoop;
+use crate::sys;
+
+/// Longest time that a start waits for its shards.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time that dropping a runtime waits for its shards.
+const DROP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bounds of the queues that an operator may ask for.
+const MAX_QUEUE: usize = 1 << 20;
+
+/// A request to a shard.
+#[derive(Debug)]
+pub struct ShardRequest {
+    /// The caller's number: the reply carries it.
+    pub token: u64,
+    /// Sockets to bind for the command; they are closed again if it fails.
+    pub listen: Vec<ListenInfo>,
+    /// The command.
+    pub command: Command,
+}
+
+/// What comes out of an engine.
+#[derive(Debug, PartialEq)]
+pub enum Output {
+    /// The one answer to an accepted request.
+    Reply {
+        /// The request's number.
+        token: u64,
+        /// What came of it.
+        result: Result<Reply, CommandError>,
+    },
+    /// Something happened; its object tells the shard.
+    Event(Event),
+    /// A bug ended a shard: all its objects are gone. Other shards go on.
+    ShardFailed {
+        /// Which.
+        shard: u8,
+        /// What the panic said.
+        text: String,
+    },
+    /// So much telemetry was dropped since the last time, for want of polling.
+    EventsLost(u64),
+}
+
+impl Item for Output {
+    type Key = (u64, u8);
+
+    fn retention(&self) -> Retention<Self::Key> {
+        match self {
+            Self::Reply { .. } => Retention::Reserved,
+            Self::ShardFailed { shard, .. } => Retention::Latest((u64::from(*shard), 0)),
+            Self::EventsLost(_) => Retention::Latest((0, 1)),
+            Self::Event(event) => Retention::Latest(match event {
+                Event::Closed { object, .. } => (object.to_u64(), 2),
+                Event::IceState { transport, .. } => (transport.to_u64(), 3),
+                Event::IceSelectedTuple { transport, .. } => (transport.to_u64(), 4),
+                Event::DtlsState { transport, .. } => (transport.to_u64(), 5),
+                // Paused and resumed are two values of one state.
+                Event::ProducerPaused { consumer } | Event::ProducerResumed { consumer } => (consumer.to_u64(), 6),
+            }),
+        }
+    }
+}
+
+/// What all threads of an engine share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) inboxes: Vec<Inbox<ShardRequest>>,
+    pub(crate) outlet: Outlet<Output>,
+    pub(crate) loads: Vec<LoadCell>,
+    running: Mutex<Vec<u8>>,
+    ended: Condvar,
+}
+
+impl Shared {
+    /// The shard will take nothing any more: what it had accepted is answered. `outputs` go first.
+    pub(crate) fn close_shard(&self, shard: u8, outputs: &mut Vec<Output>) {
+        let index = usize::from(shard);
+        for request in self.inboxes[index].close() {
+            let error = CommandError::new(ErrorCode::Closed, "", "the shard ended before it came to this request");
+            outputs.push(Output::Reply { token: request.token, result: Err(error) });
+        }
+        self.loads[index].ended();
+        self.outlet.publish(index, outputs);
+    }
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Runtime {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The process that started it.
+    pid: u32,
+}
+
+impl Runtime {
+    /// Checks the machine, then starts all shards, or none.
+    pub fn start(options: RuntimeOptions) -> Result<Self, StartError> {
+        let certificate = options.certificate.clone();
+        let profiles = options.srtp_profiles.clone();
+        Self::start_with(&options, move |seed| make_shard(seed, certificate.clone(), profiles.clone()))
+    }
+
+    /// As [`start`](Self::start), with another core for the shards: tests and benchmarks.
+    pub fn start_with<S, F>(options: &RuntimeOptions, make: F) -> Result<Self, StartError>
+    where
+        S: ShardCore + 'static,
+        F: Fn(ShardSeed) -> Result<S, CommandError> + Send + Sync + 'static,
+    {
+        validate(options)?;
+        preflight(options)?;
+        let count = options.shards.len();
+        let resource = |error: std::io::Error| StartError::new(StartCode::Resource, "start", start_failure(&error));
+        let mut inboxes = Vec::with_capacity(count);
+        for _ in 0..count {
+            inboxes.push(Inbox::new(options.command_queue).map_err(resource)?);
+        }
+        let shared = Arc::new(Shared {
+            inboxes,
+            outlet: Outlet::new(count, options.event_queue).map_err(resource)?,
+            loads: (0..count).map(|_| LoadCell::default()).collect(),
+            running: Mutex::new(Vec::new()),
+            ended: Condvar::new(),
+        });
+        let runtime = Self { shared, threads: Mutex::new(Vec::new()), pid: std::process::id() };
+        // An error on the way drops `runtime`, which ends the shards that did start.
+        runtime.start_shards(options, Arc::new(make))?;
+        Ok(runtime)
+    }
+
+    fn start_shards<S, F>(&self, options: &RuntimeOptions, make: Arc<F>) -> Result<(), StartError>
+    where
+        S: ShardCore + 'static,
+        F: Fn(ShardSeed) -> Result<S, CommandError> + Send + Sync + 'static,
+    {
+        let epoch = Epoch::now();
+        let (started, starts) = sync_channel(options.shards.len());
+        for (index, placement) in options.shards.iter().enumerate() {
+            let mut seed = [0; 32];
+            rand_core::OsRng.try_fill_bytes(&mut seed).map_err(|error| {
+                let text = format!("the kernel gives no randomness ({error}); let getrandom through seccomp");
+                StartError::new(StartCode::NoEntropy, "entropy", text)
+            })?;
+            let birth = Birth {
+                seed: ShardSeed { index: index as u8, seed, epoch_unix_nanos: epoch.unix_nanos() },
+                placement: *placement,
+                io: options.io,
+                epoch,
+                shared: Arc::clone(&self.shared),
+            };
+            self.shared.lock_running().push(index as u8);
+            let (make, started) = (Arc::clone(&make), started.clone());
+            let body = move || birth.live(&*make, &started);
+            match std::thread::Builder::new().name(format!("sfu-shard-{index}")).spawn(body) {
+                Ok(thread) => self.lock_threads().push(thread),
+                Err(error) => {
+                    self.shared.ended(index as u8);
+                    return Err(StartError::new(StartCode::Resource, "start", start_failure(&error)));
+                }
+            }
+        }
+        drop(started);
+        wait_for_starts(&starts, options.shards.len())
+    }
+
+    fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.shared.inboxes.len()
+    }
+
+    /// Gives a request to a shard. Accepted means: exactly one [`Output::Reply`] will come.
+    pub fn submit(&self, shard: u8, request: ShardRequest) -> Result<(), SubmitError> {
+        if self.is_forked() {
+            return Err(SubmitError::Closed);
+        }
+        let inbox = self.shared.inboxes.get(usize::from(shard)).ok_or(SubmitError::Closed)?;
+        inbox.push(request)
+    }
+
+    /// Moves at most `max` outputs into `out` (and one [`Output::EventsLost`] beyond, if any were).
+    /// Outputs of one shard come in order.
+    pub fn poll(&self, max: usize, out: &mut Vec<Output>) {
+        let polled = self.shared.outlet.poll(max, out);
+        for (lane, replies) in polled.replies {
+            self.shared.inboxes[lane].replies_polled(replies);
+        }
+        if polled.lost > 0 {
+            out.push(Output::EventsLost(polled.lost));
+        }
+    }
+
+    /// Readable while there is something to poll. It may be readable once with nothing there.
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.shared.outlet.ready_fd()
+    }
+
+    /// Makes [`event_fd`](Self::event_fd) readable and wakes waiters: for answers that the floor above gives itself.
+    pub fn notify(&self) {
+        self.shared.outlet.raise();
+    }
+
+    /// Waits until there is something to poll, at most for `timeout`.
+    pub fn wait(&self, timeout: Option<Duration>) -> bool {
+        self.shared.outlet.wait(timeout)
+    }
+
+    /// What the shards carry.
+    pub fn loads(&self) -> Vec<ShardLoad> {
+        self.shared.loads.iter().enumerate().map(|(index, load)| load.read(index as u8)).collect()
+    }
+
+    /// Ends all shards and joins their threads, waiting at most `timeout`. Requests that no shard
+    /// came to are answered with [`ErrorCode::Closed`]; outputs may be polled afterwards. Again is
+    /// no error.
+    pub fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
+        if self.is_forked() {
+            return Ok(());
+        }
+        self.shared.inboxes.iter().for_each(Inbox::stop);
+        let running = self.shared.lock_running();
+        let (running, _) = self
+            .shared
+            .ended
+            .wait_timeout_while(running, timeout, |running| !running.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        if !running.is_empty() {
+            return Err(ShutdownError { shards: running.clone() });
+        }
+        drop(running);
+        let threads = std::mem::take(&mut *self.lock_threads());
+        for thread in threads {
+            // Every shard has ended, so this waits for no more than the exit of a thread. A shard
+            // that panicked has said so in its output.
+            let _ = thread.join();
+        }
+        Ok(())
+    }
+
+    fn is_forked(&self) -> bool {
+        std::process::id() != self.pid
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // Shards that hang keep their threads; there is no one left to tell.
+        let _ = self.shutdown(DROP_TIMEOUT);
+    }
+}
+
+impl Shared {
+    fn lock_running(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self, shard: u8) {
+        self.lock_running().retain(|s| *s != shard);
+        self.ended.notify_all();
+    }
+}
+
+fn validate(options: &RuntimeOptions) -> Result<(), StartError> {
+    let invalid = |text: String| Err(StartError::new(StartCode::InvalidOptions, "options", text));
+    let shards = options.shards.len();
+    if shards == 0 || shards > usize::from(u8::MAX) {
+        return invalid(format!("{shards} shards: give 1 to 255"));
+    }
+    for (name, value) in [("command_queue", options.command_queue), ("event_queue", options.event_queue)] {
+        if value == 0 || value > MAX_QUEUE {
+            return invalid(format!("{name} is {value}: give 1 to {MAX_QUEUE}"));
+        }
+    }
+    Ok(())
+}
+
+fn preflight(options: &RuntimeOptions) -> Result<(), StartError> {
+    let wanted = PreflightOptions {
+        shards: options.shards.len(),
+        cpus: options.shards.iter().filter_map(|shard| shard.cpu).collect(),
+        listen: Vec::new(),
+    };
+    match preflight::check(&wanted).into_iter().find(|check| check.status == Status::Fail) {
+        Some(check) => Err(check.into_error()),
+        None => Ok(()),
+    }
+}
+
+fn wait_for_starts(starts: &Receiver<Result<(), StartError>>, count: usize) -> Result<(), StartError> {
+    for _ in 0..count {
+        match starts.recv_timeout(START_TIMEOUT) {
+            Ok(result) => result?,
+            Err(RecvTimeoutError::Timeout) => {
+                let text = format!("a shard did not start within {START_TIMEOUT:?}; is the machine overloaded?");
+                return Err(StartError::new(StartCode::Resource, "start", text));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(StartError::new(StartCode::Internal, "start", "a shard panicked while starting"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn start_failure(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => {
+            let limit = sys::soft_limit(libc::RLIMIT_NOFILE).map_or("unlimited".to_owned(), |n| n.to_string());
+            format!("no file descriptor left (EMFILE, limit {limit}); raise `ulimit -n`")
+        }
+        Some(libc::EAGAIN) => format!("no thread could be made ({error}); raise `ulimit -u` or the cgroup's pids.max"),
+        _ => format!("{error}"),
+    }
+}
+
+/// What a shard's thread is born with.
+struct Birth {
+    seed: ShardSeed,
+    placement: ShardPlacement,
+    io: IoBackend,
+    epoch: Epoch,
+    shared: Arc<Shared>,
+}
+
+impl Birth {
+    /// The life of a shard's thread.
+    fn live<S, F>(self, make: &F, started: &SyncSender<Result<(), StartError>>)
+    where
+        S: ShardCore + 'static,
+        F: Fn(ShardSeed) -> Result<S, CommandError>,
+    {
+        sys::block_signals();
+        let (shard, shared) = (self.seed.index, Arc::clone(&self.shared));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run(make, started)));
+        let mut outputs = Vec::new();
+        if let Err(panic) = outcome {
+            outputs.push(Output::ShardFailed { shard, text: panic_text(&*panic) });
+        }
+        shared.close_shard(shard, &mut outputs);
+        shared.ended(shard);
+    }
+
+    fn run<S, F>(self, make: &F, started: &SyncSender<Result<(), StartError>>)
+    where
+        S: ShardCore + 'static,
+        F: Fn(ShardSeed) -> Result<S, CommandError>,
+    {
+        let shared = Arc::clone(&self.shared);
+        let index = usize::from(self.seed.index);
+        match self.prepare(make) {
+            Ok((executor, body)) => {
+                shared.loads[index].started(ThreadCpuClock::of_this_thread());
+                let _ = started.send(Ok(()));
+                executor.run(body.run());
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        }
+    }
+
+    fn prepare<S, F>(self, make: &F) -> Result<(glommio::LocalExecutor, ShardLoop<S>), StartError>
+    where
+        S: ShardCore + 'static,
+        F: Fn(ShardSeed) -> Result<S, CommandError>,
+    {
+        let index = self.seed.index;
+        let (executor, rings) = make_executor(self.placement.cpu, &format!("sfu-{index}")).map_err(|error| {
+            let text = format!("shard {index} got no executor: {error}; `sfu doctor` lists what glommio needs");
+            StartError::new(StartCode::IoUringUnavailable, "executor", text)
+        })?;
+        let wake = self.shared.inboxes[usize::from(index)].wake_fd();
+        let io = media_io::open(self.io, wake, &rings).map_err(|error| {
+            let text = format!("shard {index} got no media sockets: {}", start_failure(&error));
+            StartError::new(StartCode::Resource, "media_io", text)
+        })?;
+        let core = make(self.seed).map_err(|error| {
+            StartError::new(StartCode::Certificate, "shard", format!("shard {index} could not be made: {error}"))
+        })?;
+        let body = ShardLoop::new(core, io, self.epoch, self.seed, self.shared, Host::default());
+        Ok((executor, body))
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without text".to_owned());
+    text.chars().take(500).collect()
+}
+
+const _: () = assert!(MAX_SOCKETS <= 16, "a shard takes at most 16 sockets with one command");
+
+const _: fn() = || {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Runtime>();
+};

@@ -1,0 +1,256 @@
+//! The shovel between the kernel and one pure shard.
+//!
+//! One turn: receive a batch, take a bounded number of commands, timers, drain events and released
+//! sockets, send, publish, sleep. One clock reading per turn. It knows nothing of what it carries.
+//!
+//! Limits per turn: [`DATAGRAMS_PER_TURN`], [`COMMANDS_PER_TURN`], one `handle_timeout`. A shard whose
+//! deadline lies in the past right after `handle_timeout` is called again after [`MIN_NAP`], so that
+//! a wrong deadline cannot turn into a spinning core.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sfu_core::command::{BoundSocket, CommandError, ErrorCode};
+use sfu_wire::drop_reason::DropReason;
+use sfu_wire::time::Time;
+
+use crate::clock::{Clock, Epoch};
+use crate::core::{ShardCore, ShardSeed};
+use crate::host::{Host, Yielding};
+use crate::listen::Binder;
+use crate::load::Traffic;
+use crate::media_io::MediaIo;
+use crate::media_io::runs::Runs;
+use crate::runtime::{Output, ShardRequest, Shared};
+
+/// Most datagrams between two looks at the mailbox.
+const DATAGRAMS_PER_TURN: usize = 512;
+/// Most commands between two looks at the sockets.
+const COMMANDS_PER_TURN: usize = 32;
+/// Most outputs gathered before they are published.
+const OUTPUTS_PER_TURN: usize = 256;
+/// Shortest sleep when the shard's deadline does not move.
+const MIN_NAP: Duration = Duration::from_millis(1);
+
+/// One shard with its sockets.
+pub(crate) struct ShardLoop<S> {
+    core: S,
+    io: Box<dyn MediaIo>,
+    clock: Clock,
+    binder: Binder,
+    runs: Runs,
+    outputs: Vec<Output>,
+    traffic: Traffic,
+    yielding: Yielding,
+    /// The request at work, so that a panic on its way still answers it.
+    executing: Option<u64>,
+    shared: Arc<Shared>,
+    index: u8,
+}
+
+/// What a turn leaves to do.
+struct Rest {
+    now: Time,
+    /// More is waiting: do not sleep.
+    busy: bool,
+    /// The shard's deadline did not move although it was served.
+    stuck: bool,
+}
+
+impl<S: ShardCore> ShardLoop<S> {
+    pub(crate) fn new(
+        core: S,
+        io: Box<dyn MediaIo>,
+        epoch: Epoch,
+        seed: ShardSeed,
+        shared: Arc<Shared>,
+        host: Host,
+    ) -> Self {
+        let random = seed.seed.iter().fold(1u64, |all, byte| all.rotate_left(7) ^ u64::from(*byte));
+        Self {
+            core,
+            io,
+            clock: Clock::new(epoch),
+            binder: Binder::new(random),
+            runs: Runs::default(),
+            outputs: Vec::with_capacity(OUTPUTS_PER_TURN),
+            traffic: Traffic::default(),
+            yielding: Yielding::new(host),
+            executing: None,
+            shared,
+            index: seed.index,
+        }
+    }
+
+    /// Runs until asked to stop. A panic of the core ends the shard, after what it had said before
+    /// has been published; the thread's owner reports it.
+    pub(crate) async fn run(mut self) {
+        let mut ring_ready = false;
+        self.core.started(self.yielding.host());
+        loop {
+            let rest = match catch_unwind(AssertUnwindSafe(|| self.turn())) {
+                Ok(rest) => rest,
+                Err(panic) => {
+                    if let Some(token) = self.executing.take() {
+                        let error = CommandError::new(ErrorCode::Internal, "", "a bug ended the shard at this request");
+                        self.outputs.push(Output::Reply { token, result: Err(error) });
+                    }
+                    self.publish();
+                    resume_unwind(panic);
+                }
+            };
+            if self.inbox().is_stopping() {
+                return;
+            }
+            if self.yielding.is_due(rest.now, ring_ready) {
+                self.yielding.yield_now(rest.now).await;
+            }
+            ring_ready = self.park(&rest);
+        }
+    }
+
+    fn inbox(&self) -> &crate::mailbox::Inbox<ShardRequest> {
+        &self.shared.inboxes[usize::from(self.index)]
+    }
+
+    fn turn(&mut self) -> Rest {
+        self.traffic.turns += 1;
+        let now = self.clock.now();
+        let more_datagrams = self.receive(now);
+        let commands = self.take_commands(now);
+        let due = self.core.next_timeout().is_some_and(|at| at <= now);
+        if due {
+            self.core.handle_timeout(now);
+        }
+        self.drain();
+        self.flush();
+        self.publish();
+        if commands > 0 || due {
+            self.shared.loads[usize::from(self.index)].publish_counts(self.core.counts());
+        }
+        self.shared.loads[usize::from(self.index)].publish(self.traffic);
+        let stuck = due && self.core.next_timeout().is_some_and(|at| at <= now);
+        Rest { now, busy: more_datagrams || self.inbox().has_work(), stuck }
+    }
+
+    /// Feeds what has arrived to the core; says whether more is waiting.
+    fn receive(&mut self, now: Time) -> bool {
+        let mut taken = 0;
+        while taken < DATAGRAMS_PER_TURN {
+            if self.io.recv_batch() == 0 {
+                break;
+            }
+            while let Some(datagram) = self.io.next_datagram() {
+                let arrival = match datagram.stamp {
+                    Some(stamp) => self.clock.arrival(now, stamp),
+                    None => now,
+                };
+                self.core.handle_datagram(now, arrival, datagram.socket, datagram.from, datagram.bytes);
+                taken += 1;
+                if self.core.outbox().is_nearly_full() {
+                    self.flush();
+                }
+            }
+        }
+        self.traffic.datagrams_in += taken as u64;
+        taken >= DATAGRAMS_PER_TURN
+    }
+
+    fn take_commands(&mut self, now: Time) -> usize {
+        for taken in 0..COMMANDS_PER_TURN {
+            let Some(request) = self.inbox().pop() else { return taken };
+            let token = request.token;
+            // What happened before this command is told before its reply, what it causes after.
+            self.drain();
+            self.executing = Some(token);
+            let result = self.execute(now, request);
+            self.executing = None;
+            self.outputs.push(Output::Reply { token, result });
+        }
+        COMMANDS_PER_TURN
+    }
+
+    fn execute(&mut self, now: Time, request: ShardRequest) -> Result<sfu_core::command::Reply, CommandError> {
+        if self.inbox().is_stopping() {
+            return Err(CommandError::new(ErrorCode::Closed, "", "the engine is shutting down"));
+        }
+        let bound = self.binder.bind_all(&request.listen)?;
+        let mut sockets: Vec<BoundSocket> = Vec::with_capacity(bound.len());
+        let mut result = Ok(());
+        for socket in bound {
+            let added = self.io.add_socket(socket.info.socket, socket.info.local, socket.fd);
+            sockets.push(socket.info);
+            if let Err(error) = added {
+                let text = format!("the socket could not be watched: {error}");
+                result = Err(CommandError::new(ErrorCode::ResourceExhausted, "", text));
+            }
+        }
+        let result = result.and_then(|()| self.core.handle_command(now, &sockets, request.command));
+        if result.is_err() {
+            for socket in &sockets {
+                self.io.remove_socket(socket.socket);
+                self.binder.released(socket.socket);
+            }
+        }
+        result
+    }
+
+    /// Collects events, and closes sockets that nothing uses any more.
+    fn drain(&mut self) {
+        while let Some(event) = self.core.poll_event() {
+            self.outputs.push(Output::Event(event));
+            if self.outputs.len() >= OUTPUTS_PER_TURN {
+                self.publish();
+            }
+        }
+        while let Some(release) = self.core.poll_release() {
+            // Farewells to peers of this socket may still be in the outbox.
+            self.flush();
+            self.io.remove_socket(release.0);
+            self.binder.released(release.0);
+        }
+    }
+
+    /// Hands the outbox to the kernel.
+    fn flush(&mut self) {
+        let outbox = self.core.outbox();
+        if outbox.transmits().is_empty() {
+            return;
+        }
+        self.runs.group(outbox, self.io.routes());
+        let sent = self.io.send_runs(outbox, &self.runs);
+        outbox.clear();
+        self.traffic.datagrams_out += sent.datagrams;
+        self.traffic.messages_out += sent.messages;
+        if sent.failed > 0 {
+            self.traffic.send_failures += sent.failed;
+            self.core.count_drop(DropReason::SendFailed, sent.failed);
+        }
+    }
+
+    fn publish(&mut self) {
+        self.shared.outlet.publish(usize::from(self.index), &mut self.outputs);
+    }
+
+    /// Sleeps until something happens; says whether a ring of glommio's is ready.
+    fn park(&mut self, rest: &Rest) -> bool {
+        let mut timeout = None;
+        if rest.busy || self.io.has_backlog() {
+            timeout = Some(Duration::ZERO);
+        } else {
+            let deadlines = [self.core.next_timeout(), self.yielding.deadline()];
+            if let Some(deadline) = deadlines.into_iter().flatten().min() {
+                let floor = if rest.stuck { MIN_NAP } else { Duration::ZERO };
+                timeout = Some(deadline.saturating_since(self.clock.now()).max(floor));
+            }
+        }
+        self.io.watch_rings(self.yielding.watches_rings());
+        if timeout != Some(Duration::ZERO) && !self.inbox().prepare_to_park() {
+            timeout = Some(Duration::ZERO);
+        }
+        let woken = self.io.park(timeout);
+        self.inbox().unparked(woken.by_mailbox);
+        woken.by_ring
+    }
+}

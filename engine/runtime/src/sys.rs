@@ -1,0 +1,239 @@
+//! Thin safe covers over system calls that std does not offer. One call each, no policy.
+//!
+//! All descriptors made here are close-on-exec: a host that forks and execs leaks none of them.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// Turns the -1 of a system call into the error it stands for.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// A new eventfd.
+pub(crate) fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are passed.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: the call made `fd` for us; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A new epoll instance.
+pub(crate) fn epoll() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are passed.
+    let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+    // SAFETY: the call made `fd` for us; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Writes one number to an eventfd.
+pub(crate) fn write_u64(fd: BorrowedFd<'_>, value: u64) {
+    // SAFETY: the buffer is eight readable bytes.
+    let _ = unsafe { libc::write(fd.as_raw_fd(), (&raw const value).cast(), 8) };
+}
+
+/// Reads one number from an eventfd.
+pub(crate) fn read_u64(fd: BorrowedFd<'_>) -> Option<u64> {
+    let mut value = 0u64;
+    // SAFETY: the buffer is eight writable bytes.
+    let n = unsafe { libc::read(fd.as_raw_fd(), (&raw mut value).cast(), 8) };
+    (n == 8).then_some(value)
+}
+
+fn poll_one(fd: BorrowedFd<'_>, events: libc::c_short, timeout: Option<Duration>) -> io::Result<bool> {
+    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    let spec = timeout.map(timespec);
+    let spec_ptr = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: one valid entry, a valid or null timeout, no signal mask.
+    let n = check(unsafe { libc::ppoll(&raw mut entry, 1, spec_ptr, std::ptr::null()) })?;
+    Ok(n > 0)
+}
+
+/// Waits until `fd` is readable; `None` waits for ever. A signal ends the wait early, with false.
+pub(crate) fn poll_in(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> bool {
+    poll_one(fd, libc::POLLIN, timeout).unwrap_or(false)
+}
+
+/// Waits until `fd` takes another datagram.
+pub(crate) fn poll_out(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
+    poll_one(fd, libc::POLLOUT, Some(timeout)).unwrap_or(false)
+}
+
+/// A span for the kernel.
+pub(crate) fn timespec(span: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: libc::time_t::try_from(span.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(span.subsec_nanos() as i32),
+    }
+}
+
+/// A new UDP socket: blocking, close-on-exec, not bound.
+pub(crate) fn udp_socket(ip: IpAddr) -> io::Result<OwnedFd> {
+    let family = if ip.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: no pointers are passed.
+    let fd = check(unsafe { libc::socket(family, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the call made `fd` for us; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sets an option whose value is an int.
+pub(crate) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the value is an int, as `len` says.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) }).map(drop)
+}
+
+/// Binds a socket.
+pub(crate) fn bind(fd: BorrowedFd<'_>, addr: SocketAddr) -> io::Result<()> {
+    let name = SockAddr::new(addr);
+    // SAFETY: `name` holds `name.len` valid bytes.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const name.storage).cast(), name.len) }).map(drop)
+}
+
+/// The address a socket is bound to.
+pub(crate) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    let mut name = SockAddr::empty();
+    // SAFETY: `name` has room for `name.len` bytes, which the kernel heeds.
+    check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut name.storage).cast(), &raw mut name.len) })?;
+    name.addr().ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
+}
+
+/// Soft limit of a resource; `None` is no limit.
+pub(crate) fn soft_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place.
+    let failed = unsafe { libc::getrlimit(resource, &raw mut limit) };
+    (failed == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// Cores that the calling thread may run on; empty when the kernel does not say.
+pub(crate) fn affinity() -> Vec<usize> {
+    // SAFETY: a cpu_set_t of zeros is an empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` has the size that is passed.
+    let failed = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) };
+    if failed != 0 {
+        return Vec::new();
+    }
+    // SAFETY: every index is below CPU_SETSIZE.
+    (0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect()
+}
+
+/// Keeps the host's signal handlers off the calling thread. Faults still reach it.
+pub(crate) fn block_signals() {
+    // SAFETY: the set is initialised by sigfillset before anything reads it; the calls touch only
+    // the calling thread's mask.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        for fault in
+            [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGABRT, libc::SIGPROF]
+        {
+            libc::sigdelset(&raw mut set, fault);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// A socket address in the kernel's form.
+#[derive(Clone, Copy)]
+pub(crate) struct SockAddr {
+    pub(crate) storage: libc::sockaddr_storage,
+    pub(crate) len: libc::socklen_t,
+}
+
+impl SockAddr {
+    /// Room for any address.
+    pub(crate) fn empty() -> Self {
+        // SAFETY: zeros are a valid sockaddr_storage (family unspecified).
+        let storage = unsafe { std::mem::zeroed() };
+        Self { storage, len: size_of::<libc::sockaddr_storage>() as libc::socklen_t }
+    }
+
+    /// `addr` in the kernel's form.
+    pub(crate) fn new(addr: SocketAddr) -> Self {
+        let mut name = Self::empty();
+        match addr {
+            SocketAddr::V4(v4) => {
+                let raw = libc::sockaddr_in {
+                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_port: v4.port().to_be(),
+                    sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                    sin_zero: [0; 8],
+                };
+                // SAFETY: sockaddr_storage is large enough and aligned for every sockaddr.
+                unsafe { (&raw mut name.storage).cast::<libc::sockaddr_in>().write(raw) };
+                name.len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            }
+            SocketAddr::V6(v6) => {
+                let raw = libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                    sin6_port: v6.port().to_be(),
+                    sin6_flowinfo: v6.flowinfo(),
+                    sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                    sin6_scope_id: v6.scope_id(),
+                };
+                // SAFETY: as above.
+                unsafe { (&raw mut name.storage).cast::<libc::sockaddr_in6>().write(raw) };
+                name.len = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+            }
+        }
+        name
+    }
+
+    /// The address for a socket of the IPv6 family: IPv4 goes mapped.
+    pub(crate) fn for_family(addr: SocketAddr, ipv6: bool) -> Self {
+        match addr {
+            SocketAddr::V4(v4) if ipv6 => {
+                Self::new(SocketAddr::V6(SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0)))
+            }
+            _ => Self::new(addr),
+        }
+    }
+
+    /// Back to std's form.
+    pub(crate) fn addr(&self) -> Option<SocketAddr> {
+        // SAFETY: `storage` is a whole sockaddr_storage.
+        let bytes = unsafe {
+            std::slice::from_raw_parts((&raw const self.storage).cast::<u8>(), size_of::<libc::sockaddr_storage>())
+        };
+        parse_sockaddr(bytes)
+    }
+}
+
+/// Reads a socket address from the kernel's bytes.
+pub(crate) fn parse_sockaddr(bytes: &[u8]) -> Option<SocketAddr> {
+    let family = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
+    let port = u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?);
+    if i32::from(family) == libc::AF_INET {
+        let ip: [u8; 4] = bytes.get(4..8)?.try_into().ok()?;
+        Some(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::from(ip), port)))
+    } else if i32::from(family) == libc::AF_INET6 {
+        let flow = u32::from_ne_bytes(bytes.get(4..8)?.try_into().ok()?);
+        let ip: [u8; 16] = bytes.get(8..24)?.try_into().ok()?;
+        let scope = u32::from_ne_bytes(bytes.get(24..28)?.try_into().ok()?);
+        Some(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(ip), port, flow, scope)))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_survive_the_kernels_form() {
+        for text in ["192.0.2.1:5004", "[2001:db8::1]:5004", "[fe80::1%3]:9", "0.0.0.0:0"] {
+            let addr: SocketAddr = text.parse().unwrap();
+            assert_eq!(SockAddr::new(addr).addr(), Some(addr));
+        }
+        let mapped = SockAddr::for_family("192.0.2.1:7".parse().unwrap(), true).addr().unwrap();
+        assert_eq!(mapped, "[::ffff:192.0.2.1]:7".parse().unwrap());
+        assert_eq!(parse_sockaddr(&[]), None);
+        assert_eq!(parse_sockaddr(&[0; 28]), None);
+        assert_eq!(parse_sockaddr(&[2, 0, 1]), None);
+    }
+}
