@@ -79,12 +79,17 @@ impl Shard {
         // Bounded: each round takes one request off the consumer's bounded list.
         while held.it.has_resends() {
             let stamp = held.it.wants_transport_seq().then_some(transport.next_transport_seq);
+            let mut written = false;
             let sent = transport.send_rtp(now, RtpKind::Rtx, max_len, &mut self.out, |slot| {
-                Ok(held.it.poll_resend(now, &producer.it, slot, stamp).unwrap_or(0))
+                let len = held.it.poll_resend(now, &producer.it, slot, stamp).unwrap_or(0);
+                written = len > 0;
+                Ok(len)
             });
             match sent {
+                // A number that no packet carries would look like a loss to the peer.
                 Ok(()) => {
-                    transport.next_transport_seq = transport.next_transport_seq.wrapping_add(u16::from(stamp.is_some()));
+                    let step = u16::from(written && stamp.is_some());
+                    transport.next_transport_seq = transport.next_transport_seq.wrapping_add(step);
                 }
                 Err(reason) => {
                     self.out.drops.add(reason);

@@ -351,6 +351,9 @@ impl WebRtcTransport {
             let plain = write(slot.get_mut(..room).unwrap_or_default())?;
             if plain == 0 { Ok(0) } else { sender.protect_rtp(slot, plain) }
         })?;
+        if len == 0 {
+            return Ok(());
+        }
         self.counters.sent(now, len);
         match kind {
             RtpKind::Media => self.counters.rtp_bytes_sent += len as u64,
