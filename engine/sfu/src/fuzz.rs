@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn h26_random_commands_keep_the_tree_sound() {
-        inputs(300, 3_000).for_each(|data| commands(&data));
+        inputs(120, 3_000).for_each(|data| commands(&data));
     }
 
     #[test]

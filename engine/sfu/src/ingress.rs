@@ -44,9 +44,14 @@ impl Shard {
 
     /// Counts a refusal.
     pub(crate) fn refuse(&mut self, transport: Option<ObjectId>, reason: DropReason) {
-        self.out.drops.add(reason);
+        self.refuse_many(transport, reason, 1);
+    }
+
+    /// Counts refusals.
+    pub(crate) fn refuse_many(&mut self, transport: Option<ObjectId>, reason: DropReason, n: u64) {
+        self.out.drops.add_many(reason, n);
         if let Some(transport) = transport.and_then(|t| self.transports.get_mut(t)) {
-            transport.drops.add(reason);
+            transport.drops.add_many(reason, n);
         }
     }
 

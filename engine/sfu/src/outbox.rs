@@ -99,9 +99,10 @@ impl Outbox {
         self.fill
     }
 
-    /// Three quarters are used: send before the next input.
+    /// A quarter is used: send before the next input. The rest is for what a single input may bring: a
+    /// packet with thousands of consumers.
     pub fn is_nearly_full(&self) -> bool {
-        self.fill >= self.arena.len() / 4 * 3 || self.transmits.len() >= self.max_transmits / 4 * 3
+        self.fill >= self.arena.len() / 4 || self.transmits.len() >= self.max_transmits / 4
     }
 }
 

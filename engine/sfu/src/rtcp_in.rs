@@ -107,9 +107,7 @@ impl Shard {
         let allowed = asked.min(budget.nacks);
         budget.nacks -= allowed;
         let refused = held.it.handle_nack(now, nack.sequences().take(allowed)) + (asked - allowed);
-        for _ in 0..refused {
-            self.refuse(Some(id), DropReason::RtcpRateLimited);
-        }
+        self.refuse_many(Some(id), DropReason::RtcpRateLimited, refused as u64);
         self.resend(now, consumer);
         Ok(())
     }

@@ -137,9 +137,8 @@ impl RtpListener {
 
     /// Finds the producer of a packet whose tag has been verified.
     pub fn route(&mut self, view: &RtpView<'_>) -> Result<Routed, DropReason> {
-        let known = self.ssrcs.get(&view.ssrc).copied();
-        if let Some(entry) = known
-            && !self.has_moved(view, &entry)
+        if let Some(entry) = self.ssrcs.get(&view.ssrc)
+            && self.stays(view, entry)?
         {
             return Ok(Routed { route: entry.route, learned: false, evicted: false });
         }
@@ -183,14 +182,22 @@ impl RtpListener {
         self.learned.len()
     }
 
-    /// A known SSRC that carries the MID of another producer has moved there (RFC 9143: the latest
-    /// MID counts). An unknown MID on a known SSRC changes nothing.
-    fn has_moved(&self, view: &RtpView<'_>, entry: &Entry) -> bool {
-        let Some(mid) = self.mid(view) else { return false };
-        self.lines.iter().any(|l| l.mid == Some(mid) && l.producer != entry.route.producer)
+    /// Whether a known SSRC still leads where it did. With the MID of another producer it has moved
+    /// there (the latest MID counts); with a MID that nobody has, its packets are discarded.
+    fn stays(&self, view: &RtpView<'_>, entry: &Entry) -> Result<bool, DropReason> {
+        let Some(mid) = self.mid(view) else { return Ok(true) };
+        let own = self.lines.iter().find(|l| l.producer == entry.route.producer).and_then(|l| l.mid);
+        if own.is_none_or(|own| own == mid) {
+            return Ok(true);
+        }
+        if self.lines.iter().any(|l| l.mid == Some(mid)) { Ok(false) } else { Err(DropReason::RtpUnroutable) }
     }
 
     fn find(&self, view: &RtpView<'_>) -> Result<Route, DropReason> {
+        if self.lines.iter().all(|l| l.mid.is_none()) {
+            // No MID was signalled: what packets say of it means nothing.
+            return self.by_rid_or_payload_type(view);
+        }
         match self.mid(view) {
             Some(mid) => {
                 let line = self.lines.iter().find(|l| l.mid == Some(mid)).ok_or(DropReason::RtpUnroutable)?;
@@ -262,5 +269,132 @@ impl Line {
             return Some(false);
         }
         self.payload_types.iter().any(|(_, rtx)| *rtx == Some(payload_type)).then_some(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{CodecConfig, EncodingConfig, Feedback};
+    use sfu_wire::codec::CodecKind;
+    use sfu_wire::id::ObjectKind;
+    use sfu_wire::media::MediaKind;
+    use sfu_wire::rtp::{RtpHeaderFields, write_header};
+    use std::time::Duration;
+
+    const MID: u8 = 1;
+    const RID: u8 = 2;
+    const REPAIRED: u8 = 3;
+
+    fn id(n: u32) -> ObjectId {
+        ObjectId::new(0, ObjectKind::Producer, 1, n)
+    }
+
+    fn config(mid: Option<&str>, payload_type: u8, encodings: Vec<EncodingConfig>) -> ProducerConfig {
+        let mut extensions = ExtensionIds::default();
+        extensions.set(ExtensionKind::Mid, MID);
+        extensions.set(ExtensionKind::Rid, RID);
+        extensions.set(ExtensionKind::RepairedRid, REPAIRED);
+        ProducerConfig {
+            kind: MediaKind::Video,
+            mid: mid.map(|m| Mid::new(m.as_bytes()).unwrap()),
+            codecs: vec![CodecConfig {
+                slot: 0,
+                kind: CodecKind::Vp8,
+                payload_type,
+                rtx_payload_type: Some(payload_type + 1),
+                clock_rate: 90_000,
+                feedback: Feedback::default(),
+            }],
+            encodings,
+            extensions,
+            cname: String::new(),
+            reduced_size_rtcp: true,
+            paused: false,
+            key_frame_request_delay: Duration::ZERO,
+        }
+    }
+
+    fn ssrc(ssrc: u32) -> EncodingConfig {
+        EncodingConfig { ssrc: Some(ssrc), ..EncodingConfig::default() }
+    }
+
+    fn rid(name: &str) -> EncodingConfig {
+        EncodingConfig { rid: Some(Rid::new(name.as_bytes()).unwrap()), ..EncodingConfig::default() }
+    }
+
+    fn route(listener: &mut RtpListener, ssrc: u32, payload_type: u8, exts: &[(u8, &[u8])]) -> Result<Routed, DropReason> {
+        let mut buf = [0; 128];
+        let fields = RtpHeaderFields { marker: false, payload_type, sequence: 1, timestamp: 1, ssrc };
+        let len = write_header(&mut buf, &fields, exts).unwrap();
+        listener.route(&RtpView::parse(&buf[..len + 4]).unwrap())
+    }
+
+    fn listener(configs: &[ProducerConfig], max_learned: usize) -> RtpListener {
+        let mut listener = RtpListener::new(1, max_learned);
+        for (n, config) in configs.iter().enumerate() {
+            listener.check(config).unwrap();
+            listener.add(id(n as u32), config);
+        }
+        listener
+    }
+
+    #[test]
+    fn row_059_the_latest_mid_moves_a_stream_and_an_unknown_one_discards_it() {
+        let mut l = listener(&[config(Some("a"), 96, vec![ssrc(1)]), config(Some("b"), 96, vec![ssrc(2)])], 8);
+        assert_eq!(route(&mut l, 1, 96, &[]).unwrap().route.producer, id(0));
+        assert_eq!(route(&mut l, 1, 96, &[(MID, b"z")]), Err(DropReason::RtpUnroutable));
+        let moved = route(&mut l, 1, 96, &[(MID, b"b")]).unwrap();
+        assert_eq!((moved.route.producer, moved.learned), (id(1), true));
+        assert_eq!(route(&mut l, 1, 96, &[]).unwrap().route.producer, id(1));
+        assert_eq!(route(&mut l, 9, 96, &[(MID, b"")]), Err(DropReason::RtpUnroutable));
+        assert_eq!(route(&mut l, 9, 96, &[(MID, &[0xff; 16])]), Err(DropReason::RtpUnroutable));
+    }
+
+    #[test]
+    fn row_059_of_two_ssrcs_with_one_mid_and_rid_both_are_known_and_the_table_is_capped() {
+        let mut l = listener(&[config(Some("a"), 96, vec![rid("h"), rid("q")])], 4);
+        for n in 0..100 {
+            let routed = route(&mut l, n, 96, &[(MID, b"a"), (RID, b"q")]).unwrap();
+            assert_eq!((routed.route.encoding, routed.learned, routed.evicted), (1, true, n >= 4));
+        }
+        assert_eq!(l.learned(), 4);
+        assert!(!route(&mut l, 99, 96, &[]).unwrap().learned);
+        assert_eq!(route(&mut l, 0, 96, &[(MID, b"a")]), Err(DropReason::RtpUnroutable), "which encoding?");
+        assert_eq!(route(&mut l, 0, 96, &[(MID, b"a"), (RID, b"no/rid")]), Err(DropReason::RtpUnroutable));
+    }
+
+    #[test]
+    fn retransmissions_are_found_by_repaired_rid_and_by_payload_type() {
+        let mut l = listener(&[config(Some("a"), 96, vec![rid("h"), rid("q")])], 8);
+        let routed = route(&mut l, 5, 97, &[(MID, b"a"), (REPAIRED, b"q")]).unwrap();
+        assert_eq!(routed.route, Route { producer: id(0), encoding: 1, is_rtx: true });
+        let mut single = listener(&[config(Some("a"), 96, vec![EncodingConfig::default()])], 8);
+        assert!(route(&mut single, 5, 97, &[(MID, b"a")]).unwrap().route.is_rtx);
+    }
+
+    #[test]
+    fn the_payload_type_alone_decides_only_if_one_producer_has_it() {
+        let one = config(None, 96, vec![EncodingConfig::default()]);
+        let mut l = listener(&[one.clone(), config(None, 100, vec![EncodingConfig::default()])], 8);
+        assert_eq!(route(&mut l, 5, 100, &[(MID, b"unsignalled")]).unwrap().route.producer, id(1));
+        assert_eq!(route(&mut l, 6, 110, &[]), Err(DropReason::RtpUnroutable));
+        let mut twice = listener(&[one.clone(), one], 8);
+        assert_eq!(route(&mut twice, 5, 96, &[]), Err(DropReason::RtpUnroutable));
+    }
+
+    #[test]
+    fn a_learned_ssrc_that_is_signalled_later_moves_and_a_removed_producer_leaves_nothing() {
+        let mut l = listener(&[config(Some("a"), 96, vec![EncodingConfig::default()])], 8);
+        route(&mut l, 5, 96, &[(MID, b"a")]).unwrap();
+        let late = config(Some("b"), 96, vec![ssrc(5)]);
+        l.check(&late).unwrap();
+        l.add(id(7), &late);
+        assert_eq!(route(&mut l, 5, 96, &[]).unwrap().route.producer, id(7));
+        assert_eq!(l.learned(), 0);
+        l.remove(id(7));
+        l.remove(id(0));
+        assert_eq!(route(&mut l, 5, 96, &[(MID, b"a")]), Err(DropReason::RtpUnroutable));
+        assert!(l.extensions().is_empty() && l.ssrcs().next().is_none());
     }
 }

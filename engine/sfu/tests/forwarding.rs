@@ -1,8 +1,9 @@
 //! Media from one peer to others through a shard, with real DTLS and SRTP.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use sfu_core::command::{Command, Event};
+use sfu_core::command::{Command, Event, Listen, Reply};
 use sfu_core::testing::world::{MID_ID, OPUS, RID_ID, VP8, VP8_RTX, World, rtp, vp8_frame};
 use sfu_core::testing::{PeerOptions, Received};
 use sfu_proto::crypto::{DtlsRole, SrtpProfile};
@@ -357,4 +358,79 @@ fn consumers_do_not_disturb_each_other() {
         let want = if (3..=5).contains(&n) { 1 } else { 2 };
         assert_eq!(world.rtp(*member).len(), want, "consumer {n}");
     }
+}
+
+#[test]
+fn peers_share_the_port_of_a_server_over_ipv4_and_ipv6() {
+    let mut world = World::new(14);
+    let router = world.router();
+    let bound = world.bind();
+    let (now, socket) = (world.now, bound.socket);
+    let Ok(Reply::Created(server)) = world.shard.handle_command(now, &[bound], Command::CreateWebRtcServer) else {
+        panic!("a server")
+    };
+    let addrs = ["198.51.100.1:1000", "[2001:db8::1]:1000", "[2001:db8::2]:1000", "198.51.100.1:1001"];
+    let members: Vec<usize> = addrs
+        .iter()
+        .map(|addr| {
+            let transport = world.transport_on(router, Listen::Server(server), &[]);
+            let member = world.add_peer(transport, socket, addr.parse().expect("an address"), PeerOptions::default());
+            world.connect(member)
+        })
+        .collect();
+    let producers: Vec<_> = members.iter().map(|m| world.produce_audio(*m, 5)).collect();
+    for (m, member) in members.iter().enumerate() {
+        for (_, producer) in producers.iter().enumerate().filter(|(p, _)| *p != m) {
+            world.consume(*member, *producer);
+        }
+    }
+    for member in &members {
+        world.send_rtp(*member, &rtp(OPUS, 5, 1, 0, &[], b"same SSRC, other transport"));
+    }
+    assert!(members.iter().all(|m| world.rtp(*m).len() == 3));
+    assert!(world.strays.is_empty());
+}
+
+#[test]
+fn an_ipv4_peer_on_a_dual_stack_socket_is_one_peer_in_both_spellings() {
+    let mut world = World::new(15);
+    let router = world.router();
+    let (alice, bob) = (world.join(router), world.join(router));
+    let producer = world.produce_audio(alice, 5);
+    world.consume(bob, producer);
+    world.members[alice].peer.send_rtp(&rtp(OPUS, 5, 1, 0, &[], b"x"));
+    let datagram = world.members[alice].peer.poll_transmit().expect("queued");
+    let own = world.members[alice].peer.addr();
+    let IpAddr::V4(v4) = own.ip() else { panic!("IPv4") };
+    world.inject(alice, SocketAddr::new(v4.to_ipv6_mapped().into(), own.port()), &datagram);
+    assert_eq!(world.rtp(bob).len(), 1);
+}
+
+#[test]
+fn a_peer_that_comes_back_after_losing_consent_gets_video_from_a_key_frame_on() {
+    let mut world = World::new(16);
+    let router = world.router();
+    let (alice, bob) = (world.join(router), world.join(router));
+    let producer = world.produce_video(alice, 7);
+    world.consume(bob, producer);
+    let mut sequence = 0u16;
+    let mut send = |world: &mut World, key: bool| {
+        world.send_rtp(alice, &rtp(VP8, 7, sequence, 3_000 * u32::from(sequence), &[], &vp8_frame(key, sequence)));
+        sequence += 1;
+        world.rtp(bob).len()
+    };
+    assert_eq!(send(&mut world, true), 1);
+    world.members[bob].peer.stop_checks();
+    world.run(Duration::from_secs(31));
+    assert_eq!(send(&mut world, false), 0);
+    let transport = world.members[bob].transport.id;
+    let Ok(Reply::IceParameters(ice)) = world.command(Command::RestartIce { transport }) else { panic!("restart") };
+    let now = world.now;
+    world.received(alice);
+    world.members[bob].peer.set_remote_ice(now, ice);
+    world.run(Duration::from_millis(100));
+    assert!(rtcp_kinds(&world.received(alice)).contains(&"pli 7".to_owned()));
+    assert_eq!(send(&mut world, false), 0);
+    assert_eq!(send(&mut world, true), 1);
+    assert_eq!(send(&mut world, false), 1);
 }

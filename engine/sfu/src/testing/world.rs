@@ -142,10 +142,19 @@ impl World {
     /// If the shard refuses.
     pub fn transport(&mut self, router: ObjectId) -> (WebRtcTransportCreated, SocketId) {
         let bound = self.bind();
-        let options = WebRtcTransportOptions { listen: Listen::Own, ..WebRtcTransportOptions::default() };
+        let socket = bound.socket;
+        (self.transport_on(router, Listen::Own, &[bound]), socket)
+    }
+
+    /// A transport that listens where the test says.
+    ///
+    /// # Panics
+    /// If the shard refuses.
+    pub fn transport_on(&mut self, router: ObjectId, listen: Listen, bound: &[BoundSocket]) -> WebRtcTransportCreated {
+        let options = WebRtcTransportOptions { listen, ..WebRtcTransportOptions::default() };
         let command = Command::CreateWebRtcTransport { router, options };
-        match self.shard.handle_command(self.now, std::slice::from_ref(&bound), command) {
-            Ok(Reply::WebRtcTransport(created)) => (created, bound.socket),
+        match self.shard.handle_command(self.now, bound, command) {
+            Ok(Reply::WebRtcTransport(created)) => created,
             other => panic!("expected a transport, got {other:?}"),
         }
     }
@@ -155,6 +164,18 @@ impl World {
         let (transport, socket) = self.transport(router);
         let n = self.members.len();
         let addr = SocketAddr::from(([198, 51, 100, (n / 200) as u8 + 1], 20_000 + (n % 200) as u16));
+        self.add_peer(transport, socket, addr, options)
+    }
+
+    /// A peer of a transport that exists, at an address of its own.
+    pub fn add_peer(
+        &mut self,
+        transport: WebRtcTransportCreated,
+        socket: SocketId,
+        addr: SocketAddr,
+        options: PeerOptions,
+    ) -> usize {
+        let n = self.members.len();
         let peer = Peer::new(self.seed.wrapping_add(n as u64 + 1), addr, options);
         self.members.push(Member { peer, transport, socket, next_mid: 0 });
         n
@@ -188,6 +209,14 @@ impl World {
     /// If it does not connect.
     pub fn join_with(&mut self, router: ObjectId, options: PeerOptions) -> usize {
         let member = self.add(router, options);
+        self.connect(member)
+    }
+
+    /// Connects a peer that was added.
+    ///
+    /// # Panics
+    /// If it does not connect.
+    pub fn connect(&mut self, member: usize) -> usize {
         self.signal(member).expect("connect");
         self.start(member);
         self.run(Duration::from_millis(300));
