@@ -75,7 +75,7 @@ struct inbox {
 static struct flat next(uint64_t engine, struct inbox *inbox) {
     for (int tries = 0; inbox->at == inbox->len && tries < 100; tries++) {
         size_t needed = 0;
-        CHECK(sfu_engine_wait(engine, 10000) == SFU_OK);
+        CHECK(sfu_engine_wait(engine, 30000) == SFU_OK);
         inbox->at = inbox->len = 0;
         CHECK(sfu_engine_poll(engine, inbox->bytes, sizeof inbox->bytes, &inbox->len, &needed) == SFU_OK);
     }
@@ -207,7 +207,7 @@ int main(int argc, char **argv) {
     close_router(engine, &inbox, argv[1], router, transport);
     CHECK(inbox.at == inbox.len);
 
-    CHECK(sfu_engine_shutdown(engine, 5000) == SFU_OK);
+    CHECK(sfu_engine_shutdown(engine, 30000) == SFU_OK);
     CHECK(sfu_engine_free(engine) == SFU_OK);
     CHECK(sfu_engine_free(engine) == SFU_NOT_FOUND);
     CHECK(sfu_engine_wait(engine, 0) == SFU_NOT_FOUND);

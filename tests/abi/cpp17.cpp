@@ -62,7 +62,7 @@ class Engine {
 
     /// Whole messages, each of its own, once there are any.
     std::vector<std::vector<std::uint8_t>> poll() {
-        check_status(sfu_engine_wait(handle_, 10000), "wait");
+        check_status(sfu_engine_wait(handle_, 30000), "wait");
         std::vector<std::vector<std::uint8_t>> messages;
         // Small on purpose: growing must work.
         std::vector<std::uint8_t> buffer(64);
@@ -192,7 +192,7 @@ int main() try {
     auto transport = create_transport(engine, router);
     ask_from_threads(engine, router);
     close_router(engine, router, transport);
-    check_status(sfu_engine_shutdown(engine.handle(), 5000), "shutdown");
+    check_status(sfu_engine_shutdown(engine.handle(), 30000), "shutdown");
     std::printf("libsfu %s from C++17: router %016llx, transport %016llx\n", sfu_version(),
                 static_cast<unsigned long long>(router), static_cast<unsigned long long>(transport));
     return 0;

@@ -11,8 +11,8 @@ rm -rf "$out"
 mkdir -p "$out/requests"
 
 passed=0 failed=0
-# step NAME COMMAND...: runs it, and shows what it said only when it fails.
-step() {
+# check NAME COMMAND...: runs it, and shows what it said only when it fails.
+check() {
   local name="$1"
   shift
   if "$@" >"$out/step.log" 2>&1; then
@@ -24,6 +24,8 @@ step() {
     sed 's/^/    /' "$out/step.log" | tail -n 60
   fi
 }
+# step NAME PROGRAM...: the same for a program that might hang, which is a failure and not a wait.
+step() { check "$1" timeout 180 "${@:2}"; }
 # fails COMMAND...: succeeds when the command does not.
 fails() { if "$@"; then return 1; fi; }
 
@@ -39,8 +41,8 @@ symbols() {
   diff <(nm -D --defined-only "$out/libsfu.so.0" | awk '{ print $3 }' | sort) \
        <(grep -oE '\bsfu_[a-z_]+\(' include/libsfu.h | tr -d '(' | sort -u)
 }
-step "the library has its soname" soname
-step "the library exports what the header declares and nothing else" symbols
+check "the library has its soname" soname
+check "the library exports what the header declares and nothing else" symbols
 
 strict=(-Wall -Wextra -Werror -Iinclude)
 echo '#include "libsfu.h"' >"$out/alone.c"
@@ -75,13 +77,14 @@ step "the C++17 program runs" "$out/cpp17"
 cc -O0 -g tests/abi/canary.c -o "$out/canary"
 cc -O0 -g "${asan[@]}" tests/abi/canary.c -o "$out/canary-asan"
 valgrind=(valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite
-  --errors-for-leak-kinds=definite --suppressions=tests/abi/valgrind.supp --fair-sched=yes)
+  --errors-for-leak-kinds=definite --fair-sched=yes)
 export ASAN_OPTIONS=detect_leaks=1
-export LSAN_OPTIONS="suppressions=$PWD/tests/abi/lsan.supp:print_suppressions=0"
-step "AddressSanitizer finds a planted mistake" fails "$out/canary-asan"
-step "valgrind finds a planted mistake" fails "${valgrind[@]}" "$out/canary"
+check "AddressSanitizer finds a planted mistake" fails "$out/canary-asan"
+check "valgrind finds a planted mistake" fails "${valgrind[@]}" "$out/canary"
 step "the C99 program runs under AddressSanitizer" "$out/c99-asan" "$out/requests"
 step "the C++17 program runs under AddressSanitizer" "$out/cpp17-asan"
+cc -std=gnu11 -O1 -fPIC -shared "${strict[@]}" tests/abi/valgrind_waits.c -o "$out/libwaits.so"
+valgrind=(env "LD_PRELOAD=$out/libwaits.so" "${valgrind[@]}")
 step "the C99 program runs under valgrind" "${valgrind[@]}" "$out/c99" "$out/requests"
 step "the C++17 program runs under valgrind" "${valgrind[@]}" "$out/cpp17"
 
