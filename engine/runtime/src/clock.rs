@@ -10,6 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sfu_wire::time::Time;
 
+use crate::sys;
+
 /// A receive stamp further back than this is taken for a step of the wall clock.
 const MAX_QUEUEING: Duration = Duration::from_secs(1);
 /// How long the distance between wall clock and monotonic clock is trusted. NTP slews by at most
@@ -110,10 +112,7 @@ pub(crate) struct ThreadCpuClock(libc::clockid_t);
 impl ThreadCpuClock {
     /// The clock of the calling thread.
     pub(crate) fn of_this_thread() -> Option<Self> {
-        let mut id: libc::clockid_t = 0;
-        // SAFETY: pthread_self names the calling thread, which is alive; `id` is a valid place.
-        let failed = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut id) };
-        (failed == 0).then_some(Self(id))
+        sys::cpu_clock().map(Self)
     }
 
     /// The number by which the kernel knows the clock.
@@ -128,13 +127,7 @@ impl ThreadCpuClock {
 
     /// CPU time used so far; `None` when the thread has ended.
     pub(crate) fn read(self) -> Option<Duration> {
-        let mut spec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `spec` is a valid place; a clock id that is gone makes the call fail, no more.
-        let failed = unsafe { libc::clock_gettime(self.0, &raw mut spec) };
-        if failed != 0 {
-            return None;
-        }
-        Some(Duration::new(u64::try_from(spec.tv_sec).ok()?, u32::try_from(spec.tv_nsec).ok()?))
+        sys::read_clock(self.0)
     }
 }
 

@@ -354,12 +354,7 @@ mod tests {
 
     #[test]
     fn sockets_are_closed_on_exec_and_wait() {
-        use std::os::fd::AsRawFd;
         let bound = Binder::new(1).bind_all(&[ListenInfo::udp(Ipv4Addr::LOCALHOST.into())]).unwrap();
-        let fd = bound[0].fd.as_raw_fd();
-        // SAFETY: these read flags of a descriptor that `bound` keeps open.
-        let (descriptor, status) = unsafe { (libc::fcntl(fd, libc::F_GETFD), libc::fcntl(fd, libc::F_GETFL)) };
-        assert_ne!(descriptor & libc::FD_CLOEXEC, 0);
-        assert_eq!(status & libc::O_NONBLOCK, 0);
+        assert_eq!(sys::flags(bound[0].fd.as_fd()), (true, false));
     }
 }

@@ -203,12 +203,12 @@ fn explain_uring(errno: i32, disabled: Option<u8>) -> (String, &'static str) {
         (libc::EPERM | libc::EACCES, _) => (
             "io_uring is denied by a seccomp or security profile (EPERM)".to_owned(),
             "allow io_uring_setup, io_uring_enter and io_uring_register: \
-             `docker run --security-opt seccomp=examples/docker/seccomp.json`",
+             `docker run --security-opt seccomp=examples/seccomp/libsfu.json`",
         ),
         (libc::ENOSYS, _) => (
             "io_uring is hidden by a seccomp profile, or the kernel was built without it (ENOSYS)".to_owned(),
             "allow io_uring_setup, io_uring_enter and io_uring_register \
-             (`docker run --security-opt seccomp=examples/docker/seccomp.json`), or boot a kernel with CONFIG_IO_URING",
+             (`docker run --security-opt seccomp=examples/seccomp/libsfu.json`), or boot a kernel with CONFIG_IO_URING",
         ),
         (libc::ENOMEM, _) => {
             ("no memory for an io_uring (ENOMEM)".to_owned(), "raise the memlock limit or the cgroup's memory.max")

@@ -100,6 +100,34 @@ pub(crate) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     name.addr().ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
 }
 
+/// The CPU-time clock of the calling thread.
+pub(crate) fn cpu_clock() -> Option<libc::clockid_t> {
+    let mut id: libc::clockid_t = 0;
+    // SAFETY: pthread_self names the calling thread, which is alive; `id` is a valid place.
+    let failed = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut id) };
+    (failed == 0).then_some(id)
+}
+
+/// Reads a clock; `None` when there is none of that id (any more).
+pub(crate) fn read_clock(id: libc::clockid_t) -> Option<Duration> {
+    let mut spec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `spec` is a valid place; a clock id that is gone makes the call fail, no more.
+    let failed = unsafe { libc::clock_gettime(id, &raw mut spec) };
+    if failed != 0 {
+        return None;
+    }
+    Some(Duration::new(u64::try_from(spec.tv_sec).ok()?, u32::try_from(spec.tv_nsec).ok()?))
+}
+
+/// Whether a descriptor closes on exec, and whether it is non-blocking.
+#[cfg(test)]
+pub(crate) fn flags(fd: BorrowedFd<'_>) -> (bool, bool) {
+    // SAFETY: these read the flags of a descriptor that is open.
+    let (descriptor, status) =
+        unsafe { (libc::fcntl(fd.as_raw_fd(), libc::F_GETFD), libc::fcntl(fd.as_raw_fd(), libc::F_GETFL)) };
+    (descriptor & libc::FD_CLOEXEC != 0, status & libc::O_NONBLOCK != 0)
+}
+
 /// Soft limit of a resource; `None` is no limit.
 pub(crate) fn soft_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
