@@ -50,7 +50,8 @@ fn malformed(field: impl Into<String>, text: impl Into<String>) -> CommandError 
 fn from_verifier(error: &InvalidFlatbuffer) -> CommandError {
     let field = match error {
         InvalidFlatbuffer::MissingRequiredField { required, .. } => required.to_string(),
-        InvalidFlatbuffer::InconsistentUnion { field, .. } => field.to_string(),
+        // The verifier names the tag; the field is what callers know.
+        InvalidFlatbuffer::InconsistentUnion { field, .. } => field.trim_end_matches("_type").to_owned(),
         _ => String::new(),
     };
     let text = error.to_string();

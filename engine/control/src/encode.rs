@@ -1,4 +1,4 @@
-//! From typed values to size-prefixed messages. Nothing here can fail: what libsfu says fits its own schema.
+//! From typed values to size-prefixed messages. What libsfu says fits its own schema, so nothing here can fail.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ fn message(content: fb::ContentT) -> Vec<u8> {
     builder.finished_data().to_vec()
 }
 
-/// A request.
+/// A request. The body must be one: a request without body is no message, and building it panics.
 pub fn request(id: u64, target: u64, body: fb::RequestBodyT) -> Vec<u8> {
     message(fb::ContentT::Request(Box::new(fb::RequestT { id, target, body })))
 }

@@ -13,6 +13,7 @@ pub mod decode;
 pub mod encode;
 pub mod engine;
 pub mod fuzz;
+mod offline;
 pub mod options;
 pub mod ortc;
 mod placement;
@@ -39,3 +40,6 @@ pub mod host {
 }
 pub use sfu_core::command::ErrorCode;
 pub use sfu_proto::srtp::SrtpProfile;
+
+#[cfg(test)]
+mod tests;

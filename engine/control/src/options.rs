@@ -180,8 +180,8 @@ impl EngineOptions {
         let failed = |text: String| StartError::new(StartCode::Certificate, "certificate", text);
         match (&self.certificate_pem, &self.private_key_pem) {
             (None, None) => Certificate::generate().map_err(|e| failed(format!("cannot be generated: {e}"))),
-            (Some(_), None) => Err(failed("certificate_pem is given without private_key_pem; give both or neither".into())),
-            (None, Some(_)) => Err(failed("private_key_pem is given without certificate_pem; give both or neither".into())),
+            (Some(_), None) => Err(failed("certificate_pem without private_key_pem; give both or neither".into())),
+            (None, Some(_)) => Err(failed("private_key_pem without certificate_pem; give both or neither".into())),
             (Some(cert), Some(key)) => {
                 for (name, pem) in [("certificate_pem", cert), ("private_key_pem", key)] {
                     if pem.is_empty() || pem.len() > MAX_PEM {

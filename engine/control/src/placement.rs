@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn a_burst_of_routers_spreads_evenly_and_leaves_failed_shards_out() {
         let mut placement = Placement::new(3);
-        let mut place = |placement: &mut Placement| {
+        let place = |placement: &mut Placement| {
             let shard = placement.least_loaded().unwrap();
             placement.add(shard);
             shard

@@ -217,7 +217,6 @@ impl Registry {
     }
 
     /// Entries of all kinds, links and MIDs: what a leak would show in.
-    #[cfg(test)]
     pub(crate) fn footprint(&self) -> usize {
         let routers = self.routers.values().map(|r| 1 + r.transports.len()).sum::<usize>();
         let links = |t: &Transport| 1 + t.producers.len() + t.consumers.len() + t.mids.len();

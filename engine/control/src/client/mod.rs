@@ -131,6 +131,10 @@ impl Client {
         body: fb::RequestBodyT,
         convert: fn(fb::ReplyBodyT) -> Result<T, ClientError>,
     ) -> Call<T> {
+        if body == fb::RequestBodyT::NONE {
+            let text = "the request has no body".to_owned();
+            return failed(ClientError { code: ErrorCode::Malformed, field: "body".to_owned(), text });
+        }
         let slot = Arc::new(Slot::default());
         let call = Call { slot: Arc::clone(&slot), convert };
         let inner = &self.guard.inner;
@@ -219,7 +223,8 @@ impl Client {
     pub fn restart_ice(&self, transport: Id) -> Call<IceParameters> {
         self.call(transport, fb::RequestBodyT::RestartIce(Box::default()), |reply| match reply {
             fb::ReplyBodyT::IceRestarted(r) => {
-                r.ice_parameters.map(|p| convert::ice_parameters_from(*p)).ok_or_else(|| unexpected("no ICE parameters"))
+                let parameters = r.ice_parameters.ok_or_else(|| unexpected("no ICE parameters"))?;
+                Ok(convert::ice_parameters_from(*parameters))
             }
             _ => Err(unexpected("another reply than IceRestarted")),
         })
@@ -355,10 +360,11 @@ fn transport_created(reply: fb::ReplyBodyT) -> Result<WebRtcTransport, ClientErr
     let (Some(ice), Some(dtls)) = (created.ice_parameters, created.dtls_parameters) else {
         return Err(unexpected("a transport without parameters"));
     };
+    let candidates = created.ice_candidates.unwrap_or_default();
     Ok(WebRtcTransport {
         id: created.id,
         ice_parameters: convert::ice_parameters_from(*ice),
-        ice_candidates: created.ice_candidates.unwrap_or_default().into_iter().map(convert::ice_candidate_from).collect(),
+        ice_candidates: candidates.into_iter().map(convert::ice_candidate_from).collect(),
         dtls_parameters: convert::dtls_parameters_from(*dtls, "dtls_parameters")?,
     })
 }

@@ -226,7 +226,6 @@ impl Controller {
     }
 
     /// Entries of all tables: zero when nothing lives and nothing is in flight.
-    #[cfg(test)]
     pub(crate) fn footprint(&self) -> usize {
         self.registry.footprint() + self.in_flight.len() + self.gatherings.len() + self.requests.len()
     }

@@ -209,7 +209,9 @@ impl Controller {
         router.map(|r| &r.capabilities).ok_or_else(|| CommandError::not_found(TARGET, transport))
     }
 
-    fn peer_capabilities(capabilities: Option<Box<fb::RtpCapabilitiesT>>) -> Result<ortc::RtpCapabilities, CommandError> {
+    fn peer_capabilities(
+        capabilities: Option<Box<fb::RtpCapabilitiesT>>,
+    ) -> Result<ortc::RtpCapabilities, CommandError> {
         const FIELD: &str = "rtp_capabilities";
         let capabilities = *capabilities.ok_or_else(|| missing(FIELD))?;
         let capabilities = convert::capabilities_from(capabilities, FIELD)?;

@@ -6,7 +6,7 @@ use sfu_core::command::{CommandError, ErrorCode, RemoteDtls};
 use sfu_proto::crypto::{DtlsRole, Fingerprint};
 use sfu_runtime::{ListenInfo, Protocol};
 
-use crate::ortc::convert::{invalid, member, path};
+use crate::ortc::convert::{invalid, member, path, shown};
 use crate::ortc::{self, DtlsParameters, limits};
 use crate::schema as fb;
 
@@ -47,7 +47,7 @@ fn listen_info(info: fb::ListenInfoT, field: &str) -> Result<ListenInfo, Command
     }
     let ip: IpAddr = match info.ip.parse() {
         Ok(ip) => ip,
-        Err(_) => return Err(invalid(path(field, "ip"), format!("{:?} is no IP address", cut(&info.ip)))),
+        Err(_) => return Err(invalid(path(field, "ip"), format!("{} is no IP address", shown(&info.ip)))),
     };
     if ip.is_multicast() {
         return Err(invalid(path(field, "ip"), format!("{ip} is a multicast address; give a local one")));
@@ -63,7 +63,7 @@ fn listen_info(info: fb::ListenInfoT, field: &str) -> Result<ListenInfo, Command
     }
     let port_range = match info.port_range {
         Some(range) if info.port != 0 => {
-            let text = format!("given together with port {} ({} to {}); give one of them", info.port, range.min, range.max);
+            let text = format!("{} to {} together with port {}; give one of them", range.min, range.max, info.port);
             return Err(invalid(path(field, "port_range"), text));
         }
         Some(range) if range.min == 0 || range.min > range.max => {
@@ -90,10 +90,6 @@ fn listen_info(info: fb::ListenInfoT, field: &str) -> Result<ListenInfo, Command
     })
 }
 
-fn cut(text: &str) -> String {
-    text.chars().take(64).collect()
-}
-
 /// An address, or a host name of letters, digits, hyphens and dots.
 fn announced(name: &str, field: &str) -> Result<(), CommandError> {
     if let Ok(ip) = name.parse::<IpAddr>() {
@@ -104,7 +100,7 @@ fn announced(name: &str, field: &str) -> Result<(), CommandError> {
     }
     let label = |l: &str| !l.is_empty() && l.len() <= 63 && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if name.len() > MAX_HOST_NAME || !name.split('.').all(label) {
-        return Err(invalid(field, format!("{:?} is neither an IP address nor a host name", cut(name))));
+        return Err(invalid(field, format!("{} is neither an IP address nor a host name", shown(name))));
     }
     Ok(())
 }
@@ -119,7 +115,7 @@ pub(super) fn remote_dtls(parameters: &DtlsParameters, field: &str) -> Result<Re
     let read = |(i, f): (usize, &ortc::DtlsFingerprint)| {
         Fingerprint::from_parts(&f.algorithm, &f.value).map_err(|e| {
             let field = path(&member(field, "fingerprints", i), "value");
-            invalid(field, format!("{:?} is no {} digest: {e}", cut(&f.value), f.algorithm))
+            invalid(field, format!("{} is no {} digest: {e}", shown(&f.value), f.algorithm))
         })
     };
     let role = match parameters.role {
@@ -127,5 +123,6 @@ pub(super) fn remote_dtls(parameters: &DtlsParameters, field: &str) -> Result<Re
         ortc::DtlsRole::Client => Some(DtlsRole::Client),
         ortc::DtlsRole::Server => Some(DtlsRole::Server),
     };
-    Ok(RemoteDtls { role, fingerprints: parameters.fingerprints.iter().enumerate().map(read).collect::<Result<_, _>>()? })
+    let fingerprints = parameters.fingerprints.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+    Ok(RemoteDtls { role, fingerprints })
 }

@@ -14,9 +14,9 @@ use super::types::*;
 use super::validate;
 
 /// Dynamic payload types in the order in which they are given out (RFC 3551, section 3; then the lower range that
-/// browsers use once the upper one is full).
+/// browsers use once the upper one is full). 127 comes last: browsers' ORTC clients take it for a stream of their own.
 fn dynamic_payload_types() -> impl Iterator<Item = u8> {
-    (96..=127).chain(35..=63)
+    (96..=126).chain(35..=63).chain([127])
 }
 
 fn audio(name: &str, clock_rate: u32, channels: Option<u8>, payload_type: Option<u8>) -> RtpCodecCapability {
@@ -231,9 +231,9 @@ fn merge(
     let Some(same) = supported.iter().find(same_mime) else {
         return Err(unsupported("mime_type", format!("{} is no codec of libsfu", codec.mime_type)));
     };
-    let clocked = supported.iter().any(|c| same_mime(&c) && c.clock_rate == codec.clock_rate);
-    if !clocked {
-        return Err(unsupported("clock_rate", format!("{} is none of {}; {} is", codec.clock_rate, codec.mime_type, same.clock_rate)));
+    if !supported.iter().any(|c| same_mime(&c) && c.clock_rate == codec.clock_rate) {
+        let text = format!("{} has no clock of {} Hz; give {}", codec.mime_type, codec.clock_rate, same.clock_rate);
+        return Err(unsupported("clock_rate", text));
     }
     let Some(base) = supported.iter().find(|c| matches(Codec::from(*c), Codec::from(codec), false)) else {
         let text = format!("{} is not served with these channels or parameters", codec.mime_type);

@@ -11,6 +11,17 @@ pub(crate) fn invalid(field: impl Into<String>, text: impl Into<String>) -> Comm
     CommandError::new(ErrorCode::InvalidArgument, field, text)
 }
 
+/// A caller's text in quotes for a message, escaped and cut: an error must not repeat a megabyte.
+pub(crate) fn shown(text: &str) -> String {
+    const SHOWN: usize = 60;
+    let mut escaped: String = text.chars().take(SHOWN).flat_map(char::escape_debug).take(SHOWN + 1).collect();
+    if escaped.chars().count() > SHOWN || text.chars().nth(SHOWN).is_some() {
+        escaped.pop();
+        escaped.push_str("...");
+    }
+    format!("\"{escaped}\"")
+}
+
 /// A path below `parent`.
 pub(crate) fn path(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
@@ -24,7 +35,12 @@ pub(crate) fn member(parent: &str, name: &str, index: usize) -> String {
 type Converted<T> = Result<T, CommandError>;
 
 /// Each member of an optional list through `f`, told its path.
-fn list<T, U>(items: Option<Vec<T>>, parent: &str, name: &str, f: impl Fn(T, &str) -> Converted<U>) -> Converted<Vec<U>> {
+fn list<T, U>(
+    items: Option<Vec<T>>,
+    parent: &str,
+    name: &str,
+    f: impl Fn(T, &str) -> Converted<U>,
+) -> Converted<Vec<U>> {
     items.unwrap_or_default().into_iter().enumerate().map(|(i, item)| f(item, &member(parent, name, i))).collect()
 }
 

@@ -14,4 +14,9 @@ pub mod producer;
 pub mod types;
 pub mod validate;
 
+#[cfg(test)]
+mod json_tests;
+#[cfg(test)]
+mod tests;
+
 pub use types::*;

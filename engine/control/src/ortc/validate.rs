@@ -8,7 +8,7 @@ use sfu_wire::codec::CodecKind;
 use sfu_wire::media::{Mid, Rid};
 
 use super::codec::{codec_kind, integer, is_auxiliary, split_mime, text};
-use super::convert::{invalid, member, path};
+use super::convert::{invalid, member, path, shown};
 use super::types::*;
 use super::{h264, limits};
 
@@ -23,17 +23,6 @@ fn at_most(count: usize, limit: usize, parent: &str, name: &str) -> Checked {
         return Err(invalid(path(parent, name), format!("{count} entries; give at most {limit}")));
     }
     Ok(())
-}
-
-/// Long values are cut in messages: an error must not repeat a megabyte.
-fn shown(text: &str) -> String {
-    const SHOWN: usize = 40;
-    if text.chars().count() <= SHOWN {
-        format!("{text:?}")
-    } else {
-        let head: String = text.chars().take(SHOWN).collect();
-        format!("{head:?}...")
-    }
 }
 
 fn bounded(value: &str, limit: usize, parent: &str, name: &str) -> Checked {
@@ -74,7 +63,8 @@ fn parameters(items: &Parameters, parent: &str) -> Checked {
     for (name, value) in items {
         let field = format!("{}.{}", path(parent, "parameters"), name.chars().take(limits::NAME).collect::<String>());
         if name.is_empty() || name.len() > limits::NAME || name.chars().any(char::is_control) {
-            return Err(invalid(field, format!("a name of {} bytes; give 1 to {} legible ones", name.len(), limits::NAME)));
+            let text = format!("a name of {} bytes; give 1 to {} legible ones", name.len(), limits::NAME);
+            return Err(invalid(field, text));
         }
         match value {
             ParameterValue::Number(n) if !n.is_finite() => {

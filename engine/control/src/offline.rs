@@ -1,0 +1,166 @@
+//! The whole command path without threads or sockets: decoder, controller and pure shards, one step at a time. For
+//! tests and fuzz targets only; it panics on bugs of ours.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use sfu_core::command::{BoundSocket, CommandError};
+use sfu_core::limits::Limits;
+use sfu_core::shard::{Shard, ShardConfig};
+use sfu_proto::crypto::Certificate;
+use sfu_proto::srtp::SrtpProfile;
+use sfu_runtime::{ListenInfo, Output, ShardRequest};
+use sfu_wire::net::SocketId;
+use sfu_wire::time::Time;
+
+use crate::controller::{Controller, Step};
+use crate::schema as fb;
+use crate::{decode, encode};
+
+/// One certificate for all: making them is the slow part.
+fn certificate() -> Certificate {
+    static CERTIFICATE: OnceLock<Certificate> = OnceLock::new();
+    CERTIFICATE.get_or_init(|| Certificate::generate().expect("OpenSSL makes a certificate")).clone()
+}
+
+/// An engine without a runtime.
+pub(crate) struct Offline {
+    pub(crate) controller: Controller,
+    shards: Vec<Shard>,
+    queue: VecDeque<(u8, ShardRequest)>,
+    /// Encoded messages for the caller.
+    pub(crate) ready: VecDeque<Vec<u8>>,
+    now: Time,
+    sockets: u32,
+    /// Replies that are still owed, by request id.
+    owed: HashMap<u64, u32>,
+    next_request: u64,
+}
+
+impl Offline {
+    pub(crate) fn new(shards: u8) -> Self {
+        let config = |index| ShardConfig {
+            index,
+            seed: [index; 32],
+            epoch_unix_nanos: 1_700_000_000_000_000_000,
+            certificate: certificate(),
+            srtp_profiles: SrtpProfile::ALL.to_vec(),
+            limits: Limits::default(),
+        };
+        let shard = |index| Shard::new(config(index)).expect("a shard starts");
+        Self {
+            controller: Controller::new((0..shards).map(|i| Some(usize::from(i))).collect()),
+            shards: (0..shards).map(shard).collect(),
+            queue: VecDeque::new(),
+            ready: VecDeque::new(),
+            now: Time::from_nanos(0),
+            sockets: 0,
+            owed: HashMap::new(),
+            next_request: 1 << 40,
+        }
+    }
+
+    /// Decodes and accepts; commands wait for [`run`](Self::run).
+    pub(crate) fn submit(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
+        let request = decode::request(bytes)?;
+        let id = request.id;
+        match self.controller.accept(request)? {
+            Step::Answer(message) => self.ready.push_back(message),
+            Step::Dispatch(requests) => self.queue.extend(requests),
+        }
+        *self.owed.entry(id).or_default() += 1;
+        Ok(())
+    }
+
+    /// Lets the shards do what waits.
+    pub(crate) fn run(&mut self) {
+        while let Some((shard, request)) = self.queue.pop_front() {
+            let sockets: Vec<BoundSocket> = request.listen.iter().map(|info| self.bind(info)).collect();
+            self.now += Duration::from_millis(1);
+            let result = self.shards[usize::from(shard)].handle_command(self.now, &sockets, request.command);
+            // Events of a command come before its reply or after it; the runtime gives the reply first.
+            self.controller.output(Output::Reply { token: request.token, result }, &mut self.ready);
+            self.drain();
+        }
+    }
+
+    /// As if a shard had panicked.
+    #[cfg(test)]
+    pub(crate) fn fail_shard(&mut self, shard: u8) {
+        let output = Output::ShardFailed { shard, text: "a test".to_owned() };
+        self.controller.output(output, &mut self.ready);
+    }
+
+    /// Time passes in all shards.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now += time;
+        for shard in &mut self.shards {
+            shard.handle_timeout(self.now);
+        }
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        for shard in &mut self.shards {
+            while let Some(event) = shard.poll_event() {
+                self.controller.output(Output::Event(event), &mut self.ready);
+            }
+            while shard.poll_release().is_some() {}
+            shard.outbox().clear();
+        }
+    }
+
+    fn bind(&mut self, info: &ListenInfo) -> BoundSocket {
+        self.sockets += 1;
+        let port = if info.port == 0 { 1024 + (self.sockets % 60_000) as u16 } else { info.port };
+        BoundSocket {
+            socket: SocketId(self.sockets),
+            local: SocketAddr::new(info.ip, port),
+            announced: info.announced.clone(),
+            expose_internal_ip: info.expose_internal_ip,
+        }
+    }
+
+    /// Takes what the caller would poll. Every message must be whole and every reply owed.
+    pub(crate) fn messages(&mut self) -> Vec<fb::ContentT> {
+        let mut out = Vec::new();
+        for bytes in self.ready.drain(..) {
+            let mut messages: Vec<_> = decode::messages(&bytes).collect();
+            assert_eq!(messages.len(), 1, "one buffer holds one message");
+            let content = messages.remove(0).expect("we encode what we can decode");
+            if let fb::ContentT::Reply(reply) = &content {
+                let owed = self.owed.get_mut(&reply.id).expect("a reply has its request");
+                *owed = owed.checked_sub(1).expect("a request is answered once");
+            }
+            out.push(content);
+        }
+        self.owed.retain(|_, owed| *owed > 0);
+        out
+    }
+
+    /// Requests without a reply yet.
+    pub(crate) fn owed(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// One request to its end; other replies and events are dropped.
+    pub(crate) fn call(&mut self, target: u64, body: fb::RequestBodyT) -> Result<fb::ReplyBodyT, CommandError> {
+        self.next_request += 1;
+        let id = self.next_request;
+        self.submit(&encode::request(id, target, body))?;
+        self.run();
+        let find = |content| match content {
+            fb::ContentT::Reply(reply) if reply.id == id => Some(reply),
+            _ => None,
+        };
+        let reply = self.messages().into_iter().find_map(find).expect("an accepted request is answered");
+        match encode::error_code(reply.code) {
+            None => Ok(reply.body),
+            Some(code) => {
+                Err(CommandError::new(code, reply.field.unwrap_or_default(), reply.text.unwrap_or_default()))
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests of the whole command path: bytes in, messages out, over pure shards.
+
+mod commands;
+mod every_field;
+mod life;
+mod live;
+mod malformed;
+mod options;
+mod room;
+mod schema_text;
