@@ -96,7 +96,10 @@ test('phone and desktop windows show the same room and nothing sticks out', asyn
 			await until(`${person.name}: statistics of both sides`, async () =>
 				person.page.evaluate(() => {
 					const cards = [...document.querySelectorAll('.stats-card')];
-					return cards.length >= 6 && cards.every((card) => card.querySelectorAll('.stats-half dl').length === 2);
+					return (
+						cards.length >= 6 &&
+						cards.every((card) => card.querySelectorAll('.stats-half dl').length === 2 && card.querySelector('.graph-line').hasAttribute('d'))
+					);
 				}),
 			);
 		}

@@ -28,13 +28,13 @@ export async function until(what, look, timeout = 30_000) {
 
 export class Service {
 	/// Starts `sfu serve` on free ports. `args` are added to the command line.
-	static async start({ host = '127.0.0.1', rtcIp = host, port = 0, args = [] } = {}) {
+	static async start({ host = '127.0.0.1', rtcIp = host, port = 0, rtcPort = 0, args = [] } = {}) {
 		const binary = process.env.SFU_BIN;
 		if (!binary) throw new Error('SFU_BIN: give the path of the sfu binary');
 		const shown = host.includes(':') ? `[${host}]` : host;
 		const process_ = spawn(
 			binary,
-			['serve', '--listen', `${shown}:${port}`, '--rtc-ip', rtcIp, '--rtc-port', '0', '--unpinned', '--log', process.env.SFU_LOG ?? 'info', ...args],
+			['serve', '--listen', `${shown}:${port}`, '--rtc-ip', rtcIp, '--rtc-port', String(rtcPort), '--unpinned', '--log', process.env.SFU_LOG ?? 'info', ...args],
 			{ stdio: ['ignore', 'pipe', 'pipe'] },
 		);
 		const service = new Service();

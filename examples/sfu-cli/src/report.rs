@@ -13,12 +13,22 @@ pub(crate) async fn of(service: &Service, object: Id) -> Result<Value, Refusal> 
     let report = service.client.stats(object).await.map_err(refusal)?;
     let profile = match report.transport {
         Some(_) => match service.client.dump(object).await.map_err(refusal)? {
-            fb::ReplyBodyT::WebRtcTransportDump(dump) => dump.srtp_profile.unwrap_or_default(),
+            fb::ReplyBodyT::WebRtcTransportDump(dump) => registered_name(&dump.srtp_profile.unwrap_or_default()),
             _ => String::new(),
         },
         None => String::new(),
     };
     Ok(rows(object, &report, &profile))
+}
+
+/// A profile's name in IANA's registry, where the engine gives OpenSSL's.
+fn registered_name(profile: &str) -> String {
+    match profile {
+        "SRTP_AES128_CM_SHA1_80" => "AES_CM_128_HMAC_SHA1_80",
+        "SRTP_AES128_CM_SHA1_32" => "AES_CM_128_HMAC_SHA1_32",
+        other => other.strip_prefix("SRTP_").unwrap_or(other),
+    }
+    .to_owned()
 }
 
 fn rows(object: Id, report: &fb::StatsReportT, profile: &str) -> Value {
@@ -99,17 +109,26 @@ mod tests {
 
     #[test]
     fn the_transport_comes_first_and_states_have_their_usual_names() {
-        let report = fb::StatsReportT {
-            timestamp_ms: 5,
-            transport: Some(Box::new(fb::TransportStatsT { bytes_sent: 9, ..Default::default() })),
-            streams: Some(vec![fb::RtpStreamStatsT { inbound: true, packets: 3, ..Default::default() }]),
-            ..Default::default()
-        };
+        let mut transport = fb::TransportStatsT::default();
+        transport.bytes_sent = 9;
+        let mut stream = fb::RtpStreamStatsT::default();
+        (stream.inbound, stream.packets) = (true, 3);
+        let mut report = fb::StatsReportT::default();
+        report.timestamp_ms = 5;
+        report.transport = Some(Box::new(transport));
+        report.streams = Some(vec![stream]);
         let rows = rows(0x0300_0000_0000_0001, &report, "AEAD_AES_256_GCM");
         assert_eq!(rows[0]["iceState"], "new");
         assert_eq!(rows[0]["bytesSent"], 9);
         assert_eq!(rows[0]["transportId"], "0300000000000001");
         assert_eq!(rows[1]["type"], "inbound-rtp");
         assert_eq!(rows[1]["packetCount"], 3);
+    }
+
+    #[test]
+    fn profiles_have_their_registered_names() {
+        assert_eq!(registered_name("SRTP_AEAD_AES_256_GCM"), "AEAD_AES_256_GCM");
+        assert_eq!(registered_name("SRTP_AES128_CM_SHA1_80"), "AES_CM_128_HMAC_SHA1_80");
+        assert_eq!(registered_name(""), "");
     }
 }

@@ -167,7 +167,7 @@ export class Statistics {
 				['round trip', milliseconds(numbers.roundTripMs)],
 				['may send', bits(numbers.availableOutgoing)],
 				['server', numbers.remoteAddress ? `${numbers.remoteAddress} : ${numbers.remotePort}` : '–'],
-				['SRTP', breakable(numbers.srtpCipher || '–')],
+				['SRTP', breakable(numbers.srtpCipher.replace(/^SRTP_/, '') || '–')],
 			],
 			server: this.#serverRows(server[0], [
 				['sendBitrate', 'sends', bits],

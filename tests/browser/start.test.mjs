@@ -1,0 +1,85 @@
+// Starting and stopping the service, as an operator meets it.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { test } from 'node:test';
+import { Aiortc } from './aiortc.mjs';
+import { Service, until, withService } from './service.mjs';
+
+function sfu(...args) {
+	const { status, stdout, stderr } = spawnSync(process.env.SFU_BIN, args, { encoding: 'utf8', timeout: 20_000 });
+	return { status, stdout, lines: stderr.trim().split('\n') };
+}
+
+async function takenUdpPort(host) {
+	const socket = createSocket('udp4');
+	await new Promise((resolve) => socket.bind(0, host, resolve));
+	return { port: socket.address().port, free: () => socket.close() };
+}
+
+test('row_087_taken_and_foreign_addresses_are_told_in_one_line_with_what_to_do', async () => {
+	await withService({}, async (service) => {
+		const { host, port } = new URL(service.url);
+		const web = sfu('serve', '--listen', host, '--rtc-port', '0', '--unpinned');
+		assert.notEqual(web.status, 0);
+		assert.equal(web.lines.length, 1, web.lines.join('\n'));
+		assert.ok(web.lines[0].includes(`127.0.0.1:${port}`), web.lines[0]);
+	});
+
+	const taken = await takenUdpPort('127.0.0.1');
+	const media = sfu('serve', '--listen', '127.0.0.1:0', '--rtc-port', String(taken.port), '--unpinned');
+	assert.notEqual(media.status, 0);
+	assert.equal(media.lines.length, 1, media.lines.join('\n'));
+	assert.ok(media.lines[0].includes(String(taken.port)), media.lines[0]);
+
+	const doctor = sfu('doctor', '--rtc-port', String(taken.port), '--shards', '1');
+	assert.notEqual(doctor.status, 0);
+	assert.match(doctor.stdout, /FAIL/);
+	taken.free();
+	assert.equal(sfu('doctor', '--rtc-port', String(taken.port), '--shards', '1').status, 0);
+
+	const foreign = sfu('serve', '--listen', '127.0.0.1:0', '--rtc-ip', '192.0.2.1', '--rtc-port', '0', '--unpinned');
+	assert.notEqual(foreign.status, 0);
+	assert.equal(foreign.lines.length, 1, foreign.lines.join('\n'));
+	assert.ok(foreign.lines[0].includes('192.0.2.1'), foreign.lines[0]);
+});
+
+test('row_109_ports_are_free_at_once_after_a_kill_and_after_a_stop', async () => {
+	const probe = await takenUdpPort('127.0.0.1');
+	probe.free();
+	const options = { rtcPort: probe.port, args: ['--shards', '1'] };
+	const first = await Service.start(options);
+	const port = new URL(first.url).port;
+	await first.kill();
+	const second = await Service.start({ port, ...options });
+	await second.stop();
+	const third = await Service.start({ port, ...options });
+	await third.stop();
+});
+
+test('rooms are placed on all shards', async () => {
+	await withService({ args: ['--shards', '2'] }, async (service) => {
+		const clients = ['a', 'b', 'c', 'd'].map((room) => new Aiortc(service, room, { room }));
+		await until('four rooms', async () => (await service.health()).rooms === 4);
+		const shards = service.log.map((line) => /opened on shard (\d+)/.exec(line)?.[1]).filter((shard) => shard !== undefined);
+		assert.deepEqual(shards.sort(), ['0', '0', '1', '1']);
+		await until('all are connected', () => clients.every((client) => client.report.profiles.length === 2));
+		for (const client of clients) await client.leave();
+		await until('all rooms closed', async () => (await service.health()).rooms === 0);
+	});
+});
+
+test('row_106_a_peer_that_vanishes_is_dropped_when_its_consent_runs_out_and_the_others_are_told', async () => {
+	await withService({}, async (service) => {
+		const [ada, grace] = [new Aiortc(service, 'ada'), new Aiortc(service, 'grace')];
+		await ada.sees('grace');
+		// Its sockets stay open and it says nothing any more, as behind a cable that was pulled.
+		grace.process.kill('SIGSTOP');
+		await until('Grace is dropped', async () => (await service.health()).peers === 1, 40_000);
+		assert.ok(service.log.some((line) => line.includes('grace: dropped: ICE disconnected')), service.log.join('\n'));
+		await until('Ada is told', () => ada.report.streams.length === 0);
+		grace.process.kill('SIGKILL');
+		await ada.leave();
+	});
+});
