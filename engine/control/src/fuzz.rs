@@ -201,7 +201,10 @@ fn body(op: u8, input: &mut Input<'_>, ids: &[u64]) -> fb::RequestBodyT {
         0 => {
             let codecs = &capabilities(input).codecs;
             let media_codecs = Some(codecs.iter().map(convert::codec_capability_to).collect());
-            Body::CreateRouter(Box::new(fb::CreateRouterT { media_codecs, shard: input.flag().then(|| input.byte() % 3) }))
+            Body::CreateRouter(Box::new(fb::CreateRouterT {
+                media_codecs,
+                shard: input.flag().then(|| input.byte() % 3),
+            }))
         }
         1 => {
             let shard = input.flag().then(|| input.byte() % 3);

@@ -23,6 +23,7 @@ mod registry;
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::too_many_lines, clippy::undocumented_unsafe_blocks)]
 #[allow(unused_imports, dead_code, non_camel_case_types, non_snake_case, deprecated, rustdoc::all)]
 #[allow(unsafe_op_in_unsafe_fn, mismatched_lifetime_syntaxes)]
+#[rustfmt::skip]
 mod schema_generated;
 
 /// Tables, object-API types and finishers of `include/libsfu.fbs`.

@@ -158,9 +158,7 @@ impl Offline {
         let reply = self.messages().into_iter().find_map(find).expect("an accepted request is answered");
         match encode::error_code(reply.code) {
             None => Ok(reply.body),
-            Some(code) => {
-                Err(CommandError::new(code, reply.field.unwrap_or_default(), reply.text.unwrap_or_default()))
-            }
+            Some(code) => Err(CommandError::new(code, reply.field.unwrap_or_default(), reply.text.unwrap_or_default())),
         }
     }
 }

@@ -100,9 +100,7 @@ impl Client {
             stopping: AtomicBool::new(false),
         });
         let pumped = Arc::clone(&inner);
-        let spawned = std::thread::Builder::new()
-            .name("sfu-client".to_owned())
-            .spawn(move || pumped.pump(on_event));
+        let spawned = std::thread::Builder::new().name("sfu-client".to_owned()).spawn(move || pumped.pump(on_event));
         // Without its thread the client answers every call with Closed, which says enough.
         if spawned.is_err() {
             inner.stopping.store(true, Ordering::Release);
@@ -416,11 +414,9 @@ impl Inner {
 fn answer(reply: fb::ReplyT) -> Answer {
     match encode::error_code(reply.code) {
         None => Ok(reply.body),
-        Some(code) => Err(ClientError {
-            code,
-            field: reply.field.unwrap_or_default(),
-            text: reply.text.unwrap_or_default(),
-        }),
+        Some(code) => {
+            Err(ClientError { code, field: reply.field.unwrap_or_default(), text: reply.text.unwrap_or_default() })
+        }
     }
 }
 

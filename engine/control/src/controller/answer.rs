@@ -54,9 +54,10 @@ impl Controller {
             }
             (Pending::Consume { transport, producer, parameters: mut rtp, .. }, Reply::Consumer(created)) => {
                 consumer::complete(&mut rtp, created.ssrc, created.rtx_ssrc);
-                let kind = self.registry.producer(producer).map_or(fb::MediaKind::audio, |p| {
-                    convert::kind_to(p.consumable.kind)
-                });
+                let kind = self
+                    .registry
+                    .producer(producer)
+                    .map_or(fb::MediaKind::audio, |p| convert::kind_to(p.consumable.kind));
                 let rtp_parameters = parameters(&rtp);
                 if self.registry.add_consumer(created.id, Consumer { transport, producer, parameters: rtp }) {
                     self.placement.add(shard);

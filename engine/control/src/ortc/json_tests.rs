@@ -117,7 +117,8 @@ fn a_client_gets_consumer_parameters_in_the_numbers_of_its_own_capabilities() {
         { "type": "transport-cc", "parameter": "" },
     ]);
     assert_eq!(said["codecs"][0]["rtcpFeedback"], feedback);
-    let mut ids: Vec<u64> = said["headerExtensions"].as_array().unwrap().iter().map(|x| x["id"].as_u64().unwrap()).collect();
+    let mut ids: Vec<u64> =
+        said["headerExtensions"].as_array().unwrap().iter().map(|x| x["id"].as_u64().unwrap()).collect();
     ids.sort_unstable();
     assert_eq!(ids, [1, 4, 5, 9, 12]);
     assert_eq!(said["encodings"], json!([{ "ssrc": 1, "rtx": { "ssrc": 2 }, "maxBitrate": 1_500_000 }]));
@@ -128,7 +129,10 @@ fn a_client_gets_consumer_parameters_in_the_numbers_of_its_own_capabilities() {
 #[test]
 fn transports_speak_the_clients_member_names() {
     let ice = IceParameters { username_fragment: "u".into(), password: "p".into(), ice_lite: true };
-    assert_eq!(serde_json::to_value(ice).unwrap(), json!({ "usernameFragment": "u", "password": "p", "iceLite": true }));
+    assert_eq!(
+        serde_json::to_value(ice).unwrap(),
+        json!({ "usernameFragment": "u", "password": "p", "iceLite": true })
+    );
     let candidate = IceCandidate {
         foundation: "f".into(),
         priority: 1,
@@ -150,7 +154,10 @@ fn transports_speak_the_clients_member_names() {
 fn fingerprints_of_unknown_algorithms_are_left_out_while_one_is_known() {
     let of = |algorithms: &[&str]| DtlsParameters {
         role: DtlsRole::Auto,
-        fingerprints: algorithms.iter().map(|a| DtlsFingerprint { algorithm: (*a).into(), value: "AB".into() }).collect(),
+        fingerprints: algorithms
+            .iter()
+            .map(|a| DtlsFingerprint { algorithm: (*a).into(), value: "AB".into() })
+            .collect(),
     };
     let kept = convert::dtls_parameters_to(&of(&["sha-1", "SHA-256", "md5"])).expect("one is known");
     assert_eq!(kept.fingerprints.map(|f| f.len()), Some(1));
@@ -167,5 +174,8 @@ fn parameter_values_are_numbers_or_text_and_whole_numbers_stay_whole() {
     assert_eq!(read("true"), Some(1.into()));
     assert_eq!((read("[]"), read("{}")), (None, None));
     let said = |v: ParameterValue| serde_json::to_string(&v).unwrap();
-    assert_eq!((said(1.into()), said(ParameterValue::Number(0.5)), said("x".into())), ("1".into(), "0.5".into(), "\"x\"".into()));
+    assert_eq!(
+        (said(1.into()), said(ParameterValue::Number(0.5)), said("x".into())),
+        ("1".into(), "0.5".into(), "\"x\"".into())
+    );
 }

@@ -291,7 +291,10 @@ fn a_consumer_gets_the_routers_numbers_whatever_its_own_are() {
     assert_eq!(parameters.codecs[0].payload_type, own);
     assert_eq!(config.extensions.get(ExtensionKind::Mid), Some(1));
     assert_eq!((parameters.mid.as_deref(), config.mid.as_str()), (Some("7"), "7"));
-    assert_eq!((parameters.rtcp.cname.as_deref(), parameters.msid.as_deref()), (Some("somebody"), Some("stream track")));
+    assert_eq!(
+        (parameters.rtcp.cname.as_deref(), parameters.msid.as_deref()),
+        (Some("somebody"), Some("stream track"))
+    );
     consumer::complete(&mut parameters, 5, Some(6));
     assert_eq!(parameters.encodings[0].ssrc, Some(5));
     assert_eq!(parameters.encodings[0].rtx, Some(RtpRtxParameters { ssrc: 6 }));

@@ -172,21 +172,49 @@ fn row_078_streams_with_values_out_of_range_name_the_field() {
         (AlreadyExists, "encodings[0].rtx.ssrc", Box::new(move |p| p.encodings[0].rtx = rtx(4321))),
         (AlreadyExists, "encodings[1].ssrc", Box::new(|p| p.encodings.push(p.encodings[0].clone()))),
         (InvalidArgument, "encodings[0].rid", Box::new(|p| p.encodings[0].rid = Some(String::new()))),
-        (InvalidArgument, "encodings[0].rid", Box::new(|p| p.encodings[0].rid = Some("r".repeat(1 << 20)[..33].into()))),
+        (
+            InvalidArgument,
+            "encodings[0].rid",
+            Box::new(|p| p.encodings[0].rid = Some("r".repeat(1 << 20)[..33].into())),
+        ),
         (InvalidArgument, "encodings[0].codec_payload_type", Box::new(|p| p.encodings[0].codec_payload_type = Some(3))),
         (InvalidArgument, "mid", Box::new(|p| p.mid = Some("a b".into()))),
         (InvalidArgument, "rtcp.cname", Box::new(|p| p.rtcp.cname = Some("c".repeat(256)))),
         (InvalidArgument, "msid", Box::new(|p| p.msid = Some("c".repeat(257)))),
-        (InvalidArgument, "header_extensions[0].id", Box::new(move |p| p.header_extensions = vec![extension(0, "x", false)])),
-        (InvalidArgument, "header_extensions[0].id", Box::new(move |p| p.header_extensions = vec![extension(15, "x", false)])),
-        (InvalidArgument, "header_extensions[0].uri", Box::new(move |p| p.header_extensions = vec![extension(1, "", false)])),
-        (Unsupported, "header_extensions[0].encrypt", Box::new(move |p| p.header_extensions = vec![extension(1, "x", true)])),
-        (AlreadyExists, "header_extensions[1].id", Box::new(move |p| {
-            p.header_extensions = vec![extension(1, "x", false), extension(1, "y", false)];
-        })),
-        (AlreadyExists, "header_extensions[1].uri", Box::new(move |p| {
-            p.header_extensions = vec![extension(1, "x", false), extension(2, "x", false)];
-        })),
+        (
+            InvalidArgument,
+            "header_extensions[0].id",
+            Box::new(move |p| p.header_extensions = vec![extension(0, "x", false)]),
+        ),
+        (
+            InvalidArgument,
+            "header_extensions[0].id",
+            Box::new(move |p| p.header_extensions = vec![extension(15, "x", false)]),
+        ),
+        (
+            InvalidArgument,
+            "header_extensions[0].uri",
+            Box::new(move |p| p.header_extensions = vec![extension(1, "", false)]),
+        ),
+        (
+            Unsupported,
+            "header_extensions[0].encrypt",
+            Box::new(move |p| p.header_extensions = vec![extension(1, "x", true)]),
+        ),
+        (
+            AlreadyExists,
+            "header_extensions[1].id",
+            Box::new(move |p| {
+                p.header_extensions = vec![extension(1, "x", false), extension(1, "y", false)];
+            }),
+        ),
+        (
+            AlreadyExists,
+            "header_extensions[1].uri",
+            Box::new(move |p| {
+                p.header_extensions = vec![extension(1, "x", false), extension(2, "x", false)];
+            }),
+        ),
     ];
     for (code, field, change) in cases {
         assert_eq!(stream_field(room, change), (code, format!("rtp_parameters.{field}")));
@@ -217,7 +245,8 @@ fn row_078_listen_infos_with_bad_values_name_the_field() {
     }
     assert_eq!(listen_field(room, |i| i.port_range = range(0, 5)), at("port_range"));
     assert_eq!(listen_field(room, |i| i.port_range = range(6, 5)), at("port_range"));
-    let both = |i: &mut fb::ListenInfoT| (i.port, i.port_range) = (1, Some(Box::new(fb::PortRangeT { min: 1, max: 2 })));
+    let both =
+        |i: &mut fb::ListenInfoT| (i.port, i.port_range) = (1, Some(Box::new(fb::PortRangeT { min: 1, max: 2 })));
     assert_eq!(listen_field(room, both), at("port_range"));
     assert_eq!(listen_field(room, |i| i.ipv6_only = true), at("ipv6_only"));
     assert_eq!(listen_field(room, |i| i.send_buffer_size = u32::MAX), at("send_buffer_size"));

@@ -137,7 +137,11 @@ fn play(room: &mut Room, bytes: &[u8], what: &str) {
     };
     let replies: Vec<_> = room.engine.messages().into_iter().filter_map(reply).collect();
     assert_eq!(replies.len(), 1, "{what}");
-    assert!(replies[0].code != fb::Code::internal && replies[0].code != fb::Code::malformed, "{what}: {:?}", replies[0]);
+    assert!(
+        replies[0].code != fb::Code::internal && replies[0].code != fb::Code::malformed,
+        "{what}: {:?}",
+        replies[0]
+    );
     if replies[0].code != fb::Code::ok {
         let text = replies[0].text.as_deref().unwrap_or_default();
         assert!(!text.is_empty() && text.len() < 300 && !text.contains('\n'), "{what}: {text}");

@@ -20,10 +20,7 @@ pub(super) fn codec(kind: MediaKind, mime: &str, clock_rate: u32, channels: Opti
 }
 
 pub(super) fn usual_codecs() -> Vec<RtpCodecCapability> {
-    vec![
-        codec(MediaKind::Audio, "audio/opus", 48_000, Some(2)),
-        codec(MediaKind::Video, "video/VP8", 90_000, None),
-    ]
+    vec![codec(MediaKind::Audio, "audio/opus", 48_000, Some(2)), codec(MediaKind::Video, "video/VP8", 90_000, None)]
 }
 
 pub(super) fn create_router(codecs: &[RtpCodecCapability]) -> Body {

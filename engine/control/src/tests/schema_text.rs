@@ -26,7 +26,8 @@ impl Schema {
     pub(super) fn read() -> Self {
         let text = include_str!("../../../../include/libsfu.fbs");
         let text: String = text.lines().map(|l| l.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join(" ");
-        let scalars = [("bool", 1), ("ubyte", 1), ("byte", 1), ("uint16", 2), ("uint32", 4), ("int32", 4), ("float", 4)];
+        let scalars =
+            [("bool", 1), ("ubyte", 1), ("byte", 1), ("uint16", 2), ("uint32", 4), ("int32", 4), ("float", 4)];
         let wide = [("uint64", 8), ("int64", 8), ("double", 8)];
         let mut schema = Self::default();
         schema.sizes.extend(scalars.iter().chain(&wide).map(|(name, size)| ((*name).to_owned(), *size)));
