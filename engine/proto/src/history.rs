@@ -34,7 +34,7 @@ pub struct History<M> {
     slots: Box<[Option<Entry<M>>]>,
     capacity: usize,
     max_age: Duration,
-    /// Everything before this position was let go, as far as its slot was not used again since.
+    /// Everything before this position was let go.
     oldest: u64,
     newest: u64,
 }
@@ -62,7 +62,11 @@ impl<M> History<M> {
                 self.oldest = position;
             }
             self.newest = position;
-            self.oldest = self.oldest.max((position + 1).saturating_sub(ring));
+            // What falls out of the ring goes, even where its place is not taken at once.
+            while self.oldest + ring <= position {
+                self.release(self.oldest);
+                self.oldest += 1;
+            }
         } else if self.newest - position >= ring {
             return;
         }
@@ -79,9 +83,12 @@ impl<M> History<M> {
         (entry.position == position && fresh).then_some(entry)
     }
 
-    /// Lets go of everything.
+    /// Lets go of everything. The work is that of what may be kept, so that a source which starts over
+    /// with each packet costs no more than any other.
     pub fn clear(&mut self) {
-        self.slots.fill_with(|| None);
+        for position in self.oldest..=self.newest {
+            self.release(position);
+        }
         self.oldest = self.newest;
     }
 
@@ -93,6 +100,13 @@ impl<M> History<M> {
     /// Nothing is kept.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn release(&mut self, position: u64) {
+        let slot = self.index(position);
+        if let Some(slot) = self.slots.get_mut(slot) {
+            *slot = None;
+        }
     }
 
     fn age(&mut self, now: Time) {
@@ -173,6 +187,20 @@ mod tests {
             put(&pool, &mut h, 5_000 + k, 200 + k);
         }
         assert_eq!(h.len(), 200, "bounded work per packet caught up");
+    }
+
+    #[test]
+    fn what_falls_out_of_the_ring_over_a_gap_is_let_go() {
+        let (pool, mut h) = history(16);
+        for p in 100..116 {
+            put(&pool, &mut h, 0, p);
+        }
+        put(&pool, &mut h, 0, 125);
+        assert_eq!(h.len(), 16 - 10 + 1);
+        put(&pool, &mut h, 0, 140);
+        assert_eq!(h.len(), 2);
+        h.clear();
+        assert!(h.is_empty());
     }
 
     #[test]

@@ -22,7 +22,9 @@ enum State {
     /// Wanted, but the last request is too close.
     Waiting,
     /// Asked at `last`.
-    Outstanding { repeated: bool },
+    Outstanding {
+        repeated: bool,
+    },
 }
 
 /// The throttle of one stream.
@@ -95,7 +97,11 @@ mod tests {
         Time::from_millis(n)
     }
 
-    fn count(throttle: &mut KeyFrameThrottle, range: std::ops::Range<u64>, mut each: impl FnMut(&mut KeyFrameThrottle, u64)) -> Vec<u64> {
+    fn count(
+        throttle: &mut KeyFrameThrottle,
+        range: std::ops::Range<u64>,
+        mut each: impl FnMut(&mut KeyFrameThrottle, u64),
+    ) -> Vec<u64> {
         range
             .filter(|at| {
                 each(throttle, *at);

@@ -142,7 +142,14 @@ impl ReceiveStream {
     }
 
     /// A packet came at `arrival`. `clock_rate` is that of its payload type.
-    pub fn handle_rtp(&mut self, arrival: Time, sequence: u16, timestamp: u32, clock_rate: u32, len: usize) -> Result<Received, DropReason> {
+    pub fn handle_rtp(
+        &mut self,
+        arrival: Time,
+        sequence: u16,
+        timestamp: u32,
+        clock_rate: u32,
+        len: usize,
+    ) -> Result<Received, DropReason> {
         let placed = match self.place(sequence) {
             Ok(placed) => placed,
             Err(reason) => {
@@ -168,7 +175,10 @@ impl ReceiveStream {
     /// reports tell what the path lost.
     pub fn handle_repaired(&mut self, sequence: u16) -> Result<Received, DropReason> {
         let ahead = sequence.wrapping_sub(self.highest as u16);
-        if !self.started || (ahead < 0x8000 && ahead > MAX_REPAIR_AHEAD) || (ahead >= 0x8000 && ahead.wrapping_neg() >= WINDOW) {
+        if !self.started
+            || (ahead < 0x8000 && ahead > MAX_REPAIR_AHEAD)
+            || (ahead >= 0x8000 && ahead.wrapping_neg() >= WINDOW)
+        {
             self.discarded += 1;
             return Err(if self.started { DropReason::RtpTooOld } else { DropReason::RtxMalformed });
         }
@@ -195,7 +205,8 @@ impl ReceiveStream {
         let lost_interval = expected_interval.saturating_sub(received_interval);
         self.fraction_lost = (lost_interval * 256).checked_div(expected_interval).unwrap_or(0).min(255) as u8;
         let cycles = (self.highest >> 16).saturating_sub(self.base_cycle);
-        let (last_sr, delay) = self.last_report.map_or((0, 0), |r| (r.middle, duration_to_short_ntp(now.saturating_since(r.at))));
+        let (last_sr, delay) =
+            self.last_report.map_or((0, 0), |r| (r.middle, duration_to_short_ntp(now.saturating_since(r.at))));
         Some(ReportBlock {
             ssrc: self.ssrc,
             fraction_lost: self.fraction_lost,
@@ -463,7 +474,9 @@ mod tests {
         let mut s = stream();
         let mut last = None;
         for k in 0..1_000_000u32 {
-            let r = s.handle_rtp(Time::MAX, (65_530 + k) as u16, (u32::MAX - 5).wrapping_add(k), 90_000, 10).unwrap_or_else(|e| panic!("{e:?}"));
+            let r = s
+                .handle_rtp(Time::MAX, (65_530 + k) as u16, (u32::MAX - 5).wrapping_add(k), 90_000, 10)
+                .unwrap_or_else(|e| panic!("{e:?}"));
             assert!(last.is_none_or(|l| r.position == l + 1));
             last = Some(r.position);
         }

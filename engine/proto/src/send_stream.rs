@@ -167,7 +167,14 @@ mod tests {
     #[test]
     fn row_038_impossible_round_trips_are_not_believed() {
         // (now, LSR, DLSR): negative, half a day, no report, all ones.
-        for (now, lsr, dlsr) in [(100, 200, 0), (0, 1, 0x1_0000), (u32::MAX / 2, 1, 0), (1000, 0, 0), (5, u32::MAX, u32::MAX / 2), (0, 0x8000_0000, 0)] {
+        for (now, lsr, dlsr) in [
+            (100, 200, 0),
+            (0, 1, 0x1_0000),
+            (u32::MAX / 2, 1, 0),
+            (1000, 0, 0),
+            (5, u32::MAX, u32::MAX / 2),
+            (0, 0x8000_0000, 0),
+        ] {
             let mut s = SendStream::new();
             s.handle_report_block(ntp(now), &block(lsr, dlsr));
             assert!(s.round_trip().is_none_or(|rtt| rtt <= MAX_RTT), "{now} {lsr} {dlsr}");

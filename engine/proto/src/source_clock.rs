@@ -40,7 +40,8 @@ impl SourceClock {
     /// When what carries `timestamp` was captured, nanoseconds since the epoch.
     fn captured_at(&self, timestamp: u32) -> i64 {
         let ticks = i64::from(timestamp.wrapping_sub(self.timestamp) as i32);
-        (self.at.as_nanos() as i64).wrapping_add((i128::from(ticks) * 1_000_000_000 / i128::from(self.clock_rate.max(1))) as i64)
+        (self.at.as_nanos() as i64)
+            .wrapping_add((i128::from(ticks) * 1_000_000_000 / i128::from(self.clock_rate.max(1))) as i64)
     }
 }
 
@@ -121,7 +122,14 @@ mod tests {
     }
 
     /// A publisher whose clock is ahead by `offset_ms`; capture to arrival takes `delay_ms`.
-    fn report(e: &mut SourceClockEstimator, captured_ms: u64, delay_ms: u64, offset_ms: u64, timestamp: u32, rate: u32) {
+    fn report(
+        e: &mut SourceClockEstimator,
+        captured_ms: u64,
+        delay_ms: u64,
+        offset_ms: u64,
+        timestamp: u32,
+        rate: u32,
+    ) {
         let ntp = NtpTime::from_unix_nanos((captured_ms + offset_ms) * 1_000_000);
         e.handle_sender_report(ms(captured_ms + delay_ms), ntp, timestamp, rate);
     }

@@ -18,6 +18,8 @@ pub const INTERVAL: Duration = Duration::from_millis(100);
 const KEEP: Duration = Duration::from_millis(500);
 /// Numbers under watch.
 const WINDOW: u64 = 2048;
+/// Arrival times may go back by this, in deltas: ten seconds.
+const SLACK: u64 = 40_000;
 /// Packets spoken of in one feedback: even with two bytes of delta and the worst of chunks each, it
 /// stays below 1,200 bytes.
 const MAX_STATUS: usize = 400;
@@ -29,8 +31,10 @@ const REFERENCE: u64 = 256;
 /// Arrivals of one transport.
 #[derive(Debug)]
 pub struct TransportCcReceiver {
-    /// Arrival in deltas since the epoch, plus one; 0 is not arrived. Allocated by the first packet.
-    arrivals: Box<[u64]>,
+    /// Arrival in deltas since `began`, plus one; 0 is not arrived. Allocated by the first packet.
+    arrivals: Box<[u32]>,
+    /// In deltas since the epoch: as early as any arrival under watch may be.
+    began: u64,
     started: bool,
     /// Highest number, unwrapped.
     highest: u64,
@@ -55,6 +59,7 @@ impl TransportCcReceiver {
     pub fn new() -> Self {
         Self {
             arrivals: Box::default(),
+            began: 0,
             started: false,
             highest: 0,
             next: 0,
@@ -68,13 +73,15 @@ impl TransportCcReceiver {
     /// A packet with this transport-wide number arrived. `true` if a feedback has become due because
     /// of it: ask [`TransportCcReceiver::next_timeout`].
     pub fn on_packet(&mut self, arrival: Time, sequence: u16) -> bool {
-        if !self.started {
-            self.start(sequence);
+        let ticks = arrival.as_nanos() / DELTA;
+        // The second case comes once in twelve days.
+        if !self.started || !(self.began..self.began + u64::from(u32::MAX)).contains(&ticks) {
+            self.start(ticks, sequence);
         }
         let step = i64::from(sequence.wrapping_sub(self.highest as u16) as i16);
         let position = self.highest.saturating_add_signed(step);
         if step.unsigned_abs() >= WINDOW {
-            self.start(sequence);
+            self.start(ticks, sequence);
             return self.record(arrival, self.highest);
         }
         if position > self.highest {
@@ -146,12 +153,13 @@ impl TransportCcReceiver {
         self.due
     }
 
-    fn start(&mut self, sequence: u16) {
+    fn start(&mut self, ticks: u64, sequence: u16) {
         if self.arrivals.is_empty() {
             self.arrivals = vec![0; WINDOW as usize].into_boxed_slice();
             self.deltas.reserve_exact(MAX_STATUS);
         }
         self.arrivals.fill(0);
+        self.began = ticks.saturating_sub(SLACK);
         self.started = true;
         // High enough for late packets to stay positive.
         self.highest = 0x1_0000 + u64::from(sequence);
@@ -163,7 +171,8 @@ impl TransportCcReceiver {
         if self.arrival(position).is_some() {
             return false;
         }
-        *self.slot(position) = arrival.as_nanos() / DELTA + 1;
+        let ticks = (arrival.as_nanos() / DELTA).saturating_sub(self.began);
+        *self.slot(position) = (ticks as u32).saturating_add(1);
         self.next = self.next.min(position);
         if self.due.is_some() {
             return false;
@@ -186,10 +195,10 @@ impl TransportCcReceiver {
 
     fn arrival(&self, position: u64) -> Option<u64> {
         let value = *self.arrivals.get((position % WINDOW) as usize)?;
-        value.checked_sub(1)
+        value.checked_sub(1).map(|ticks| self.began + u64::from(ticks))
     }
 
-    fn slot(&mut self, position: u64) -> &mut u64 {
+    fn slot(&mut self, position: u64) -> &mut u32 {
         &mut self.arrivals[(position % WINDOW) as usize]
     }
 }
@@ -210,7 +219,13 @@ mod tests {
             let packet = TransportCc::parse(&buf[..len]).unwrap();
             let mut at = i64::from(packet.header.reference_time) * 256;
             for (sequence, delta) in packet.arrivals() {
-                out.push((sequence, delta.map(|d| { at += i64::from(d); at as u64 })));
+                out.push((
+                    sequence,
+                    delta.map(|d| {
+                        at += i64::from(d);
+                        at as u64
+                    }),
+                ));
             }
             rounds += 1;
             assert!(rounds < 5000, "must end");

@@ -297,7 +297,8 @@ impl Consumer {
         if let Some(reason) = ingress.blank {
             return self.leave_out(ingress, slot, reason);
         }
-        let payload = shared.get(usize::from(ingress.payload_start)..usize::from(ingress.payload_end)).unwrap_or_default();
+        let payload =
+            shared.get(usize::from(ingress.payload_start)..usize::from(ingress.payload_end)).unwrap_or_default();
         if packet::FIXED_LEN + payload.len() > slot.len() {
             return self.leave_out(ingress, slot, DropReason::TooLarge);
         }
@@ -364,7 +365,8 @@ impl Consumer {
         slot: &mut [u8],
         transport_seq: Option<u16>,
     ) -> Result<packet::Written, DropReason> {
-        let own = packet::OwnExtensions { ids: &self.extensions, mid: self.mid.as_str().as_bytes(), transport_seq, now };
+        let own =
+            packet::OwnExtensions { ids: &self.extensions, mid: self.mid.as_str().as_bytes(), transport_seq, now };
         let written = packet::write(parts, &own, slot).ok_or(DropReason::TooLarge)?;
         if written.left_out > 0 {
             self.cold.extensions_left_out += u64::from(written.left_out);

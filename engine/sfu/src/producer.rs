@@ -191,7 +191,13 @@ impl Producer {
     ///
     /// What comes of it is shared by the caller: `pool.take(bytes)`, [`Producer::keep`] for resends,
     /// then [`crate::consumer::Consumer::forward`] for each consumer.
-    pub fn handle_rtp(&mut self, now: Time, arrival: Time, bytes: &[u8], view: &RtpView<'_>) -> Result<Ingress, DropReason> {
+    pub fn handle_rtp(
+        &mut self,
+        now: Time,
+        arrival: Time,
+        bytes: &[u8],
+        view: &RtpView<'_>,
+    ) -> Result<Ingress, DropReason> {
         let index = self.find(now, view.ssrc).ok_or(DropReason::RtpUnroutable)?;
         let ingress = self.encodings[usize::from(index)].handle_rtp(&self.config, arrival, bytes, view, index)?;
         if self.paused { Err(DropReason::ProducerPaused) } else { Ok(ingress) }
@@ -290,9 +296,11 @@ impl Producer {
     /// The encoding that receives on this SSRC. One that was replaced is ignored for a while, since
     /// its last packets may be late, and then takes over again.
     fn find(&mut self, now: Time, ssrc: u32) -> Option<u8> {
-        let index = self.encodings.iter().position(|e| e.receives(ssrc)).or_else(|| {
-            self.encodings.iter_mut().position(|e| e.take_back(now, ssrc))
-        })?;
+        let index = self
+            .encodings
+            .iter()
+            .position(|e| e.receives(ssrc))
+            .or_else(|| self.encodings.iter_mut().position(|e| e.take_back(now, ssrc)))?;
         Some(index as u8)
     }
 

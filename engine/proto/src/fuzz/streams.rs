@@ -88,8 +88,7 @@ pub fn rewrite(data: &[u8]) {
     let mut now = Time::ZERO;
     let mut last: Option<u32> = None;
     for step in 0..MAX_STEPS {
-        let (Some(op), Some(by), Some(timestamp)) = (script.byte(), script.byte(), script.long())
-        else {
+        let (Some(op), Some(by), Some(timestamp)) = (script.byte(), script.byte(), script.long()) else {
             return;
         };
         now += Duration::from_millis(u64::from(by));
@@ -111,24 +110,12 @@ pub fn rewrite(data: &[u8]) {
         if op & 0x80 != 0 {
             line.restart();
         }
-        let steady = line.map(
-            now,
-            position,
-            timestamp,
-            if op & 0x40 == 0 { 90_000 } else { 48_000 },
-        );
+        let steady = line.map(now, position, timestamp, if op & 0x40 == 0 { 90_000 } else { 48_000 });
         assert!(by == 0 || last.is_none_or(|last| steady.wrapping_sub(last) as i32 >= -90_000));
         last = if by == 0 { last } else { Some(steady) };
-        let id = PictureId {
-            picture_id: Some(timestamp as u16 & 0x7F),
-            wide: op & 0x20 != 0,
-            tl0_pic_idx: Some(by),
-        };
+        let id = PictureId { picture_id: Some(timestamp as u16 & 0x7F), wide: op & 0x20 != 0, tl0_pic_idx: Some(by) };
         let out = pictures.start(id).apply(id);
-        assert!(
-            out.picture_id
-                .is_some_and(|id| id <= if out.wide { 0x7FFF } else { 0x7F })
-        );
+        assert!(out.picture_id.is_some_and(|id| id <= if out.wide { 0x7FFF } else { 0x7F }));
         pictures.written(out);
     }
 }
@@ -181,11 +168,7 @@ pub fn tcc(data: &[u8]) {
         let (Some(op), Some(by)) = (script.byte(), script.word()) else {
             return;
         };
-        sequence = if op & 1 == 0 {
-            sequence.wrapping_add(by & 15)
-        } else {
-            by
-        };
+        sequence = if op & 1 == 0 { sequence.wrapping_add(by & 15) } else { by };
         let early = if op & 2 == 0 { 0 } else { u64::from(by) * 1000 };
         receiver.on_packet(now - Duration::from_micros(early), sequence);
         now += Duration::from_micros(u64::from(op) * u64::from(by & 0xFF));
@@ -207,9 +190,7 @@ mod tests {
     #[test]
     fn random_scripts_hold() {
         for seed in 0..300u64 {
-            let script: Vec<u8> = (0..2000u64)
-                .map(|k| scatter(seed << 32 | k) as u8)
-                .collect();
+            let script: Vec<u8> = (0..2000u64).map(|k| scatter(seed << 32 | k) as u8).collect();
             super::history(&script);
             super::rewrite(&script);
             super::nack(&script);

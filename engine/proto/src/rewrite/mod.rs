@@ -10,5 +10,5 @@ mod sequence;
 mod timestamp;
 
 pub use picture_id::{PictureId, PictureIdMap, PictureShift};
-pub use sequence::{SequenceMap, MAX_SEGMENTS};
+pub use sequence::{MAX_SEGMENTS, SequenceMap};
 pub use timestamp::TimestampLine;

@@ -45,7 +45,13 @@ fn h13_padding_through_the_history_and_rtx() {
     assert_eq!(out.len(), 1);
     assert_eq!((out[0].unwrap(), out[0].padding), ((first.seq(), &rig.payload(true, 1)[..]), 0));
     // RTX of the publisher with padding; with nothing but padding; with padding where the number should be.
-    let repaired = In { ssrc: RTX_SSRC, pt: RTX_PT, payload: [&[0, 2], &rig.payload(false, 2)[..]].concat(), padding: 9, ..rig.input(50, false) };
+    let repaired = In {
+        ssrc: RTX_SSRC,
+        pt: RTX_PT,
+        payload: [&[0, 2], &rig.payload(false, 2)[..]].concat(),
+        padding: 9,
+        ..rig.input(50, false)
+    };
     rig.media(3).unwrap();
     assert_eq!(rig.send(&repaired).unwrap().payload, rig.payload(false, 2));
     for (payload, padding, reason) in [
@@ -134,7 +140,16 @@ fn row_041_a_hundred_consumers_and_one_publisher() {
     rig.key(1).unwrap();
     rig.told();
     let mut consumers: Vec<Consumer> = (0..100u32)
-        .map(|k| Consumer::new(rig.now, rig.consumer.id(), rig.consumer.transport(), consumer_config(CodecKind::Vp8), 1000 + k, None))
+        .map(|k| {
+            Consumer::new(
+                rig.now,
+                rig.consumer.id(),
+                rig.consumer.transport(),
+                consumer_config(CodecKind::Vp8),
+                1000 + k,
+                None,
+            )
+        })
         .collect();
     let mut asked = 0;
     for ms in 0..5_000u64 {
@@ -203,7 +218,9 @@ fn h14_vp8_descriptors_of_all_shapes_keep_their_size() {
     for flags in 0..=255u8 {
         for wide in [0x00u8, 0x80] {
             let mut rig = Rig::new(CodecKind::Vp8);
-            let shaped = |key: bool, id: u8| vec![0x90, flags, wide | 0x12, id, 9, 0x20, u8::from(!key), u8::from(!key), u8::from(!key)];
+            let shaped = |key: bool, id: u8| {
+                vec![0x90, flags, wide | 0x12, id, 9, 0x20, u8::from(!key), u8::from(!key), u8::from(!key)]
+            };
             let Ok(first) = rig.send(&In { payload: shaped(true, 1), ..rig.input(1, true) }) else { continue };
             assert_eq!(first.payload, shaped(true, 1), "the first stretch is unchanged");
             rig.consumer.source_restarted();
@@ -249,7 +266,9 @@ fn h19_all_extensions_on_packets_near_the_limit() {
                         assert_eq!(!full, grew, "what is left out is counted");
                         assert!(full || len > 1_200);
                         let again = rig.nack(&[out.seq()]);
-                        assert!(again.iter().all(|a| a.unwrap() == (out.seq(), &payload[..]) && a.bytes.len() <= rig.room));
+                        assert!(
+                            again.iter().all(|a| a.unwrap() == (out.seq(), &payload[..]) && a.bytes.len() <= rig.room)
+                        );
                         assert!(again.len() == 1 || len + 2 > rig.room);
                         left_out = left_out.max(rig.consumer.extensions_left_out());
                     }
@@ -278,8 +297,17 @@ fn h19_what_is_too_large_leaves_no_gap() {
 fn row_038_reports_of_a_lying_peer_change_no_delivery() {
     let mut rig = Rig::new(CodecKind::Vp8);
     let first = rig.key(0).unwrap().seq();
-    for (last_sr, delay) in [(0, 0), (1, 0), (u32::MAX, u32::MAX), (rig.ntp().middle(), 0), (rig.ntp().middle(), u32::MAX)] {
-        let block = ReportBlock { ssrc: OUT_SSRC, fraction_lost: 255, cumulative_lost: -1, last_sr, delay_since_last_sr: delay, ..ReportBlock::default() };
+    for (last_sr, delay) in
+        [(0, 0), (1, 0), (u32::MAX, u32::MAX), (rig.ntp().middle(), 0), (rig.ntp().middle(), u32::MAX)]
+    {
+        let block = ReportBlock {
+            ssrc: OUT_SSRC,
+            fraction_lost: 255,
+            cumulative_lost: -1,
+            last_sr,
+            delay_since_last_sr: delay,
+            ..ReportBlock::default()
+        };
         rig.consumer.handle_report_block(rig.now, rig.ntp(), &block);
         let rtt = rig.consumer.stats(rig.now).round_trip_time_ms;
         assert!(rtt.is_none_or(|rtt| (0.0..=10_000.0).contains(&rtt)), "{rtt:?}");

@@ -85,7 +85,8 @@ fn row_026_the_source_restarts_its_numbers() {
         let last = rig.media(1001).unwrap();
         rig.advance(40);
         let at = 1002u16.wrapping_add(jump);
-        let mut frames = (0..4u16).map(|k| rig.send(&rig.input(at.wrapping_add(k), true)).map(|o| (o.seq(), o.fields.timestamp)));
+        let mut frames =
+            (0..4u16).map(|k| rig.send(&rig.input(at.wrapping_add(k), true)).map(|o| (o.seq(), o.fields.timestamp)));
         let got: Vec<_> = frames.by_ref().skip(usize::from(lost)).map(Result::unwrap).collect();
         let first = got[0];
         assert_eq!(first.0, last.seq().wrapping_add(1), "no gap");
@@ -170,7 +171,8 @@ fn row_029_strange_timestamps_come_out_steady() {
     let mut rig = Rig::new(CodecKind::Vp8);
     rig.key(1).unwrap();
     let mut last: Option<u32> = None;
-    for (k, ts) in [10, 3_010, 1 << 31, (1 << 31) + 3_000, 5, 5, 5, 0xFFF0_0000, 2_000, 0x7000_0000].iter().enumerate() {
+    for (k, ts) in [10, 3_010, 1 << 31, (1 << 31) + 3_000, 5, 5, 5, 0xFFF0_0000, 2_000, 0x7000_0000].iter().enumerate()
+    {
         rig.advance(33);
         let out = rig.send(&In { ts: *ts, ..rig.input(2 + k as u16, false) }).unwrap();
         if let Some(last) = last {
@@ -292,7 +294,12 @@ fn the_round_trip_is_known_from_reports() {
     rig.media(1).unwrap();
     let (report, _) = rig.sender_report().unwrap();
     rig.advance(80 + 500);
-    let block = ReportBlock { ssrc: OUT_SSRC, last_sr: report.ntp.middle(), delay_since_last_sr: 0x8000, ..ReportBlock::default() };
+    let block = ReportBlock {
+        ssrc: OUT_SSRC,
+        last_sr: report.ntp.middle(),
+        delay_since_last_sr: 0x8000,
+        ..ReportBlock::default()
+    };
     rig.consumer.handle_report_block(rig.now, rig.ntp(), &block);
     let rtt = rig.consumer.stats(rig.now).round_trip_time_ms.unwrap();
     assert!((79.0..81.0).contains(&rtt), "{rtt}");
@@ -309,7 +316,9 @@ fn a_silent_stream_is_not_reported_on_and_says_no_goodbye() {
     assert_eq!(rig.sender_report(), None, "nothing was sent since");
     let len = rig.consumer.write_bye(&mut buf).unwrap();
     let packets: Vec<_> = sfu_wire::rtcp::Packets::new(&buf[..len], false).unwrap().collect();
-    assert!(matches!(packets.last(), Some(Ok(sfu_wire::rtcp::RtcpPacket::Bye(bye))) if bye.ssrcs().eq([OUT_SSRC, OUT_RTX_SSRC])));
+    assert!(
+        matches!(packets.last(), Some(Ok(sfu_wire::rtcp::RtcpPacket::Bye(bye))) if bye.ssrcs().eq([OUT_SSRC, OUT_RTX_SSRC]))
+    );
 }
 
 #[test]

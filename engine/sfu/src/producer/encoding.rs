@@ -279,7 +279,13 @@ impl Encoding {
         [self.nack.next_timeout(), self.keys.next_timeout()].into_iter().flatten().min()
     }
 
-    pub(super) fn stats(&self, now: Time, object: ObjectId, config: &ProducerConfig, rid: Option<Rid>) -> RtpStreamStats {
+    pub(super) fn stats(
+        &self,
+        now: Time,
+        object: ObjectId,
+        config: &ProducerConfig,
+        rid: Option<Rid>,
+    ) -> RtpStreamStats {
         let s = self.stream.stats(now);
         RtpStreamStats {
             object,

@@ -112,7 +112,10 @@ fn without_reduced_size_feedback_comes_behind_a_report() {
     let mut buf = [0u8; 1200];
     let len = rig.producer.poll_rtcp(rig.now, &mut buf).unwrap();
     let packets: Vec<_> = Packets::new(&buf[..len], false).unwrap().flatten().collect();
-    assert!(matches!(packets[..], [RtcpPacket::ReceiverReport(..), RtcpPacket::Sdes(_), RtcpPacket::Pli(_)]), "{packets:?}");
+    assert!(
+        matches!(packets[..], [RtcpPacket::ReceiverReport(..), RtcpPacket::Sdes(_), RtcpPacket::Pli(_)]),
+        "{packets:?}"
+    );
 }
 
 #[test]
