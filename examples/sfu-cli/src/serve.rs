@@ -53,6 +53,8 @@ fn start_logging(filter: &str) -> Result<(), String> {
 }
 
 async fn serve(args: &ServeArgs) -> Result<(), String> {
+    // From here on a signal stops the service in order, also while it starts.
+    let told_to_stop = wait_for_signal();
     // The web side comes first: a taken port is found before anything is started.
     let listeners = bind(&args.listen).await?;
     let engine = Engine::with_options(&engine_options(args)).map_err(|error| error.to_string())?;
@@ -81,7 +83,7 @@ async fn serve(args: &ServeArgs) -> Result<(), String> {
         .into_iter()
         .map(|listener| tokio::spawn(serve_one(listener, web.clone(), stopping.clone())))
         .collect();
-    wait_for_signal().await;
+    told_to_stop.await;
     tracing::info!("stopping; once more to stop at once");
     tokio::spawn(async {
         wait_for_signal().await;
@@ -195,7 +197,7 @@ async fn stop_engine(client: Client) {
     }
 }
 
-/// SIGINT or SIGTERM.
+/// SIGINT or SIGTERM, from the moment of this call.
 fn wait_for_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let interrupt = signal(SignalKind::interrupt());
