@@ -91,7 +91,8 @@ impl Client {
         (client, receiver)
     }
 
-    /// Starts the pump; events go to `on_event` on the pump's thread, which must not block.
+    /// Starts the pump; events go to `on_event` on the pump's thread, which must not block. A client that `on_event`
+    /// holds keeps the engine alive until [`shutdown`](Self::shutdown).
     pub fn start_with(engine: Engine, on_event: impl FnMut(Event) + Send + 'static) -> Self {
         let inner = Arc::new(Inner {
             engine,

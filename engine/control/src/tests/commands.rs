@@ -149,12 +149,6 @@ fn row_078_streams_with_values_out_of_range_name_the_field() {
     use ErrorCode::{AlreadyExists, InvalidArgument, Unsupported};
     let room = &mut Room::new();
     let rtx = |ssrc| Some(ortc::RtpRtxParameters { ssrc });
-    let extension = |id: u8, uri: &str, encrypt: bool| ortc::RtpHeaderExtensionParameters {
-        uri: uri.to_owned(),
-        id,
-        encrypt,
-        parameters: ortc::Parameters::new(),
-    };
     type Change = Box<dyn FnOnce(&mut RtpParameters)>;
     let cases: Vec<(ErrorCode, &str, Change)> = vec![
         (InvalidArgument, "codecs", Box::new(|p| p.codecs.clear())),
@@ -181,45 +175,36 @@ fn row_078_streams_with_values_out_of_range_name_the_field() {
         (InvalidArgument, "mid", Box::new(|p| p.mid = Some("a b".into()))),
         (InvalidArgument, "rtcp.cname", Box::new(|p| p.rtcp.cname = Some("c".repeat(256)))),
         (InvalidArgument, "msid", Box::new(|p| p.msid = Some("c".repeat(257)))),
-        (
-            InvalidArgument,
-            "header_extensions[0].id",
-            Box::new(move |p| p.header_extensions = vec![extension(0, "x", false)]),
-        ),
-        (
-            InvalidArgument,
-            "header_extensions[0].id",
-            Box::new(move |p| p.header_extensions = vec![extension(15, "x", false)]),
-        ),
-        (
-            InvalidArgument,
-            "header_extensions[0].uri",
-            Box::new(move |p| p.header_extensions = vec![extension(1, "", false)]),
-        ),
-        (
-            Unsupported,
-            "header_extensions[0].encrypt",
-            Box::new(move |p| p.header_extensions = vec![extension(1, "x", true)]),
-        ),
-        (
-            AlreadyExists,
-            "header_extensions[1].id",
-            Box::new(move |p| {
-                p.header_extensions = vec![extension(1, "x", false), extension(1, "y", false)];
-            }),
-        ),
-        (
-            AlreadyExists,
-            "header_extensions[1].uri",
-            Box::new(move |p| {
-                p.header_extensions = vec![extension(1, "x", false), extension(2, "x", false)];
-            }),
-        ),
     ];
     for (code, field, change) in cases {
         assert_eq!(stream_field(room, change), (code, format!("rtp_parameters.{field}")));
     }
     room.produce(4321);
+}
+
+#[test]
+fn row_078_header_extensions_with_bad_ids_or_names_name_the_field() {
+    use ErrorCode::{AlreadyExists, InvalidArgument, Unsupported};
+    let room = &mut Room::new();
+    type Extension = (u8, &'static str, bool);
+    let cases: [(ErrorCode, &str, &[Extension]); 6] = [
+        (InvalidArgument, "[0].id", &[(0, "x", false)]),
+        (InvalidArgument, "[0].id", &[(15, "x", false)]),
+        (InvalidArgument, "[0].uri", &[(1, "", false)]),
+        (Unsupported, "[0].encrypt", &[(1, "x", true)]),
+        (AlreadyExists, "[1].id", &[(1, "x", false), (1, "y", false)]),
+        (AlreadyExists, "[1].uri", &[(1, "x", false), (2, "x", false)]),
+    ];
+    for (code, field, extensions) in cases {
+        let make = |(id, uri, encrypt): &Extension| ortc::RtpHeaderExtensionParameters {
+            uri: (*uri).to_owned(),
+            id: *id,
+            encrypt: *encrypt,
+            parameters: ortc::Parameters::new(),
+        };
+        let refused = stream_field(room, |p| p.header_extensions = extensions.iter().map(make).collect());
+        assert_eq!(refused, (code, format!("rtp_parameters.header_extensions{field}")));
+    }
 }
 
 fn listen_field(room: &mut Room, change: impl FnOnce(&mut fb::ListenInfoT)) -> (ErrorCode, String) {
