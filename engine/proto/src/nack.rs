@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn row_099_reordering_within_the_hold_asks_for_nothing() {
+    fn reordering_within_the_hold_asks_for_nothing() {
         let mut nack = NackGenerator::new();
         for (at, position) in [(0, 100), (1, 102), (2, 101), (3, 104), (9, 103)] {
             nack.handle_packet(ms(at), position);
