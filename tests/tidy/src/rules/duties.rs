@@ -56,7 +56,7 @@ fn duties(text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
     findings
 }
 
-/// A fault's tests are found by the beginning of their names.
+/// A fault's tests are found by the beginning of their names: `row_014_...`, or `h01_and_row_014_...` for both.
 fn faults(text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
     let rows = match read(text, "fault") {
         Ok(rows) => rows,
@@ -67,13 +67,18 @@ fn faults(text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (line, row) in &rows {
         let id = row.get("id").cloned().unwrap_or_default();
-        let tested = !id.is_empty() && tests.iter().any(|name| name.starts_with(&format!("{id}_")));
+        let tested = !id.is_empty() && tests.iter().any(|name| shows(name, &id));
         if !tested {
             let text = format!("fault `{id}` has no test whose name begins with `{id}_`");
             findings.push(Finding { path: FAULTS.to_owned(), line: *line, text });
         }
     }
     findings
+}
+
+fn shows(name: &str, id: &str) -> bool {
+    let begins = |part: &str| part == id || part.strip_prefix(id).is_some_and(|rest| rest.starts_with('_'));
+    name != id && name.split("_and_").any(begins)
 }
 
 fn read(text: &str, table: &str) -> Result<Vec<Row>, Finding> {
@@ -155,6 +160,7 @@ mod tests {
         assert!(with("row_004").is_empty());
         assert_eq!(with("row_005").len(), 1);
         assert_eq!(with("row_00").len(), 1);
+        assert!(shows("h01_and_row_014_hello", "row_014") && shows("h01_and_row_014_hello", "h01"));
     }
 
     #[test]
