@@ -47,6 +47,7 @@ export class RoomView {
 	readonly #session: Session;
 	readonly #notify: (kind: NoticeKind, text: string) => void;
 	readonly #grid = el('ul', { class: 'grid', 'aria-label': 'People in the room' });
+	readonly #screens = el('ul', { class: 'grid', 'aria-label': 'Shared screens' });
 	readonly #stage = el('div', { class: 'stage' });
 	readonly #title = el('h1', { class: 'room-name' });
 	readonly #count = el('span', { class: 'room-count' });
@@ -140,7 +141,7 @@ export class RoomView {
 			el('span', { class: 'chip-text' }, 'Copy link'),
 		);
 		invite.addEventListener('click', () => void this.#copyLink());
-		this.#stage.append(this.#grid, this.#empty);
+		this.#stage.append(this.#screens, this.#grid, this.#empty);
 		const toolbar = el('div', { class: 'toolbar', role: 'toolbar', 'aria-label': 'Call controls' });
 		const add = (name: string, label: string, key: string, action: () => void, extra = ''): void => {
 			toolbar.append(this.#tool(name, label, key, action, extra));
@@ -236,7 +237,7 @@ export class RoomView {
 			if (!tile) {
 				tile = new Tile(id, isOwn(id) ? undefined : this.#actions(id));
 				this.tiles.set(id, tile);
-				this.#grid.append(tile.element);
+				(state.isScreen ? this.#screens : this.#grid).append(tile.element);
 			}
 			tile.render(state);
 			this.#watchLevel(id, level);
@@ -334,14 +335,28 @@ export class RoomView {
 	}
 
 	#arrange(): void {
-		const { clientWidth: width, clientHeight: height } = this.#stage;
-		if (width === 0 || height === 0) return;
+		const small = this.#stage.clientWidth < 600;
+		const padding = small ? 4 : GAP;
+		const width = this.#stage.clientWidth - 2 * padding;
+		const height = this.#stage.clientHeight - 2 * padding;
+		if (width <= 0 || height <= 0) return;
+		const shared = this.#screens.childElementCount > 0;
+		this.#screens.hidden = !shared;
+		this.#stage.classList.toggle('stage-shared', shared);
 		// Portrait tiles suit a phone; elsewhere faces are not cropped below 4:3.
-		const narrowest = width < 600 ? 3 / 4 : 4 / 3;
-		const padding = width < 600 ? 4 : GAP;
-		const best = layout(this.tiles.size, width - 2 * padding, height - 2 * padding, GAP, narrowest, 16 / 9);
-		this.#grid.style.setProperty('--tile-width', `${best.tileWidth}px`);
-		this.#grid.style.setProperty('--tile-ratio', String(best.ratio));
+		const narrowest = small ? 3 / 4 : 4 / 3;
+		if (!shared) {
+			fill(this.#grid, width, height, narrowest);
+		} else if (small) {
+			const part = Math.round(height * 0.5);
+			fill(this.#screens, width, part, 4 / 3);
+			fill(this.#grid, width, height - part - GAP, narrowest);
+		} else {
+			// People stand beside what is shown.
+			const strip = Math.min(280, Math.max(160, Math.round(width * 0.2)));
+			fill(this.#screens, width - strip - GAP, height, 4 / 3);
+			fill(this.#grid, strip, height, 4 / 3);
+		}
 	}
 
 	#renderTools(): void {
@@ -479,4 +494,12 @@ export class RoomView {
 		await Promise.allSettled(looks);
 		this.render();
 	}
+}
+
+/// Gives a list of tiles the size at which they fill a box best.
+function fill(list: HTMLElement, width: number, height: number, narrowest: number): void {
+	const best = layout(list.childElementCount, width, height, GAP, narrowest, 16 / 9);
+	list.style.width = `${width}px`;
+	list.style.setProperty('--tile-width', `${best.tileWidth}px`);
+	list.style.setProperty('--tile-ratio', String(best.ratio));
 }
