@@ -112,8 +112,12 @@ impl Shard {
             let text = format!("there must be 1 to {limit} fingerprints");
             return Err(CommandError::new(ErrorCode::InvalidArgument, "dtlsParameters.fingerprints", text));
         }
+        // Signalling may end a handshake: one for the wrong role, or one that waited for fingerprints.
+        let was = (transport.is_handshaking(), transport.path().is_some());
         let role = transport.connect(now, dtls, &mut self.out);
-        self.after_transport(now, id);
+        self.settle(now, id, was);
+        let has_path = self.transport(id).is_ok_and(|t| t.path().is_some());
+        self.after_transport(now, id, has_path);
         Ok(Reply::Connected(role))
     }
 

@@ -94,7 +94,7 @@ impl Shard {
         let verdict = transport.handle_stun(now, tuple, &message, &mut self.lookup, &mut self.out);
         if verdict.is_ok() {
             if had_path.is_none() {
-                self.after_transport(now, id);
+                self.after_transport(now, id, false);
             } else {
                 self.arm_transport(id, now);
             }
@@ -151,12 +151,11 @@ impl Shard {
     }
 
     /// After anything that may have changed a transport's state: starts a handshake that has become
-    /// possible, and settles the rest.
-    pub(crate) fn after_transport(&mut self, now: Time, id: ObjectId) {
+    /// possible, and settles the rest. `had_path`: media went somewhere before that.
+    pub(crate) fn after_transport(&mut self, now: Time, id: ObjectId, had_path: bool) {
         let may_start = self.handshakes < self.limits.dtls_handshakes;
         let Some(transport) = self.transports.get_mut(id) else { return };
-        // A new path comes of ICE here, so whatever was there before counts as none.
-        let was = (transport.is_handshaking(), false);
+        let was = (transport.is_handshaking(), had_path);
         if may_start && transport.wants_client_handshake() {
             transport.start_dtls(now, &self.dtls, DtlsRole::Client, &mut self.out);
         }

@@ -20,7 +20,7 @@ use std::collections::HashMap;
 
 use arrayvec::ArrayVec;
 use foldhash::fast::FixedState;
-use sfu_proto::crypto::{DtlsContext, DtlsEvent, DtlsRole, DtlsSession, SrtpKeys};
+use sfu_proto::crypto::{DtlsContext, DtlsEvent, DtlsRole, DtlsSession, DtlsState as SessionState, SrtpKeys};
 use sfu_proto::ice::{IceAgent, IceEvent, MAX_REPLY};
 use sfu_proto::srtp::{SrtpProfile, SrtpReceiver, SrtpSender};
 use sfu_wire::drop_reason::{DropCounters, DropReason};
@@ -247,6 +247,9 @@ impl WebRtcTransport {
                 return Err(DropReason::DtlsBudget);
             }
             self.start_dtls(now, context, DtlsRole::Server, out);
+        } else if !may_start && self.dtls_session_state() == Some(SessionState::New) {
+            // A hello that the session refused began no handshake; this one may.
+            return Err(DropReason::DtlsBudget);
         }
         let verdict = match &mut self.dtls {
             Some(session) => session.handle_datagram(now, datagram),
@@ -307,9 +310,14 @@ impl WebRtcTransport {
         self.after_dtls(now, out);
     }
 
-    /// A handshake is under way.
+    /// A handshake is under way. One that is over and waits for the signalled fingerprint is not: its
+    /// peer has proven nothing yet, but it costs no more work, and may wait for as long as it likes.
     pub(crate) fn is_handshaking(&self) -> bool {
-        self.dtls_state == DtlsState::Connecting
+        self.dtls_session_state() == Some(SessionState::Handshaking)
+    }
+
+    fn dtls_session_state(&self) -> Option<SessionState> {
+        self.dtls.as_ref().map(DtlsSession::state)
     }
 
     /// Says good-bye to the peer. The transport is of no use afterwards.

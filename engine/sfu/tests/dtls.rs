@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sfu_core::command::{Command, DtlsState, Event, RemoteDtls, Reply};
+use sfu_core::limits::Limits;
 use sfu_core::testing::PeerOptions;
 use sfu_core::testing::world::{OPUS, World, rtp};
-use sfu_proto::crypto::{Certificate, DtlsRole, Fingerprint};
+use sfu_proto::crypto::{Certificate, DtlsContext, DtlsRole, DtlsSession, Fingerprint, SrtpProfile};
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::ObjectId;
 
@@ -44,6 +45,56 @@ fn row_018_a_fingerprint_signalled_after_the_handshake_is_waited_for() {
     connect(&mut world, id, None, fingerprints);
     world.settle();
     assert_eq!(states(&world, id), [DtlsState::Connecting, DtlsState::Connected]);
+}
+
+fn handshakes(world: &mut World) -> u64 {
+    let stats = world.shard.handle_command(world.now, &[], Command::ShardStats).expect("stats");
+    let Reply::Stats(stats) = stats else { panic!("{stats:?}") };
+    stats.counters.iter().find(|(name, _)| *name == "dtls_handshakes").expect("the counter").1
+}
+
+#[test]
+fn h32_a_handshake_that_ends_by_command_gives_its_place_back() {
+    // Two rooms' worth of late signalling must not use up the places for handshakes.
+    let limits = Limits { dtls_handshakes: 2, ..Limits::default() };
+    let mut world = World::with_limits(78, limits);
+    for _ in 0..4 {
+        let (member, id) = begun(&mut world, DtlsRole::Client);
+        assert_eq!(states(&world, id), [DtlsState::Connecting]);
+        assert_eq!(handshakes(&mut world), 0, "one that only waits for its fingerprint is no handshake under way");
+        let fingerprints = world.members[member].peer.dtls_parameters().fingerprints;
+        connect(&mut world, id, None, fingerprints);
+        assert_eq!(handshakes(&mut world), 0);
+        assert_eq!(states(&world, id).last(), Some(&DtlsState::Connecting), "events are polled by settle");
+        world.settle();
+        assert_eq!(states(&world, id).last(), Some(&DtlsState::Connected));
+    }
+}
+
+#[test]
+fn h32_a_handshake_given_up_for_the_signalled_role_gives_its_place_back() {
+    let mut world = World::new(79);
+    let router = world.router();
+    let member = world.add(router, PeerOptions::default());
+    let id = world.members[member].transport.id;
+    // The peer says hello, although it is then signalled as the server.
+    let context = DtlsContext::new(&Certificate::generate().expect("a certificate"), &SrtpProfile::ALL, 1200);
+    let mut session = DtlsSession::new(&context.expect("a context"), DtlsRole::Client, world.now).expect("a session");
+    let mut hello = [0; 1500];
+    let len = session.poll_transmit(&mut hello).expect("a ClientHello");
+    world.start(member);
+    let check = world.members[member].peer.binding_request(true);
+    world.members[member].peer.stop_checks();
+    // By an address of which the answers are lost.
+    let from = SocketAddr::from(([198, 51, 100, 251], 1));
+    world.inject(member, from, &check);
+    world.inject(member, from, &hello[..len]);
+    assert_eq!(handshakes(&mut world), 1);
+    let fingerprints = world.members[member].peer.dtls_parameters().fingerprints;
+    assert_eq!(connect(&mut world, id, Some(DtlsRole::Server), fingerprints), DtlsRole::Client);
+    assert_eq!(handshakes(&mut world), 1, "the new handshake, and not the old one beside it");
+    world.close(id).expect("close");
+    assert_eq!(handshakes(&mut world), 0);
 }
 
 #[test]
