@@ -1,5 +1,6 @@
 //! Parse, protect and unprotect, and the fan-out of one packet through the pure shard.
 
+use std::cell::Cell;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -155,7 +156,7 @@ fn fan_out(c: &mut Criterion) {
             peers.push(peer);
         }
         let (mut shard, ..) = world;
-        let mut now = settle(&mut shard, &mut peers, START);
+        let now = Cell::new(settle(&mut shard, &mut peers, START));
         let from = peers[0].addr();
         let mut sequence = 0u64;
         group.throughput(Throughput::Elements(consumers as u64));
@@ -163,12 +164,12 @@ fn fan_out(c: &mut Criterion) {
             b.iter_batched_ref(
                 || {
                     sequence += 1;
-                    now = now + Duration::from_micros(10);
+                    now.set(now.get() + Duration::from_micros(10));
                     peers[0].send_rtp(&call::packet(sequence, 1_200, 0));
                     peers[0].poll_transmit().expect("a packet")
                 },
                 |bytes| {
-                    shard.handle_datagram(now, now, SOCKET, from, bytes);
+                    shard.handle_datagram(now.get(), now.get(), SOCKET, from, bytes);
                     let sent = shard.outbox().transmits().len();
                     shard.outbox().clear();
                     assert!(sent >= consumers, "{sent} of {consumers}");

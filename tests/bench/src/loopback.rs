@@ -18,6 +18,8 @@ use crate::call;
 
 /// Latencies kept at most; a run beyond it samples what fits.
 const MAX_LATENCIES: usize = 1 << 20;
+/// Packets before the measurement begins.
+const WARM_UP: u64 = 500;
 
 /// One case.
 #[derive(Debug, Clone, Copy)]
@@ -174,11 +176,24 @@ impl Rig {
         }
     }
 
-    /// Sends until caches, pools and histories are as they stay.
+    /// Sends until caches, pools and histories are as they stay, then waits until all of it has arrived.
     fn warm_up(&mut self) {
-        for sequence in 0..2_000u64 {
+        for sequence in 0..WARM_UP {
             self.clients[0].peer.send_rtp(&call::packet(sequence, 1_200, 0));
-            self.turn(&mut |_| {});
+            self.settle(Duration::from_millis(2));
+        }
+        self.settle(Duration::from_millis(300));
+    }
+
+    /// Takes what arrives until nothing has for `quiet`.
+    fn settle(&mut self, quiet: Duration) {
+        let mut last = real_now();
+        while real_now().duration_since(last) < quiet {
+            let mut heard = false;
+            self.turn(&mut |_| heard = true);
+            if heard {
+                last = real_now();
+            }
         }
     }
 
@@ -207,8 +222,8 @@ impl Rig {
                 latencies.push(now.saturating_sub(stamp));
             }
         };
-        let mut sequence = 2_000u64;
-        let end = 2_000 + total;
+        let mut sequence = WARM_UP;
+        let end = WARM_UP + total;
         let mut next = start;
         while sequence < end {
             if real_now() >= next {
