@@ -67,6 +67,27 @@ const IDS: usize = 64;
 
 /// A sequence of commands, most of them sensible, through decoder, controller and two pure shards.
 pub fn session(data: &[u8]) {
+    let (engine, mut ids) = play(data);
+    finish(engine, &mut ids);
+}
+
+/// A session that comes as far as a consumer: where mutations have most to find.
+pub fn session_seed() -> Vec<u8> {
+    let steps: [&[u8]; 7] = [
+        // Router of all codecs; its transport; a VP8 producer; a consumer of it.
+        &[0, 0, 0, 0, 0, 1, 0],
+        &[2, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0],
+        &[7, 2, 1, 0, 4, 1, 1, 10, 1, 11, 1, 3, 4, 0, 0, 0, 2, 1, 0],
+        &[9, 2, 3, 0, 0, 0, 0, 3, 1, 0],
+        // A key frame, a pause, and time.
+        &[15, 4, 4, 1, 0],
+        &[13, 3, 5, 1, 0],
+        &[255, 200, 0, 0],
+    ];
+    steps.concat()
+}
+
+fn play(data: &[u8]) -> (Offline, Vec<u64>) {
     let mut input = Input { rest: data };
     let mut engine = Offline::new(2);
     let mut ids: Vec<u64> = vec![0];
@@ -99,7 +120,7 @@ pub fn session(data: &[u8]) {
             collect_ids(&mut engine, &mut ids);
         }
     }
-    finish(engine, &mut ids);
+    (engine, ids)
 }
 
 fn collect_ids(engine: &mut Offline, ids: &mut Vec<u64>) {
@@ -257,5 +278,34 @@ fn body(op: u8, input: &mut Input<'_>, ids: &[u64]) -> fb::RequestBodyT {
         16 => Body::Close(Box::default()),
         _ if input.flag() => Body::GetDump(Box::default()),
         _ => Body::GetStats(Box::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sfu_wire::id::{ObjectId, ObjectKind};
+
+    use super::*;
+
+    #[test]
+    fn the_seed_comes_as_far_as_a_consumer() {
+        let (engine, mut ids) = play(&session_seed());
+        let kinds: Vec<_> = ids.iter().filter_map(|id| ObjectId::from_u64(*id).kind()).collect();
+        assert_eq!(kinds, [ObjectKind::Router, ObjectKind::Transport, ObjectKind::Producer, ObjectKind::Consumer]);
+        finish(engine, &mut ids);
+    }
+
+    #[test]
+    fn sessions_near_the_seed_answer_each_request_once_and_leave_nothing() {
+        let seed = session_seed();
+        for at in 0..seed.len() {
+            for value in [0, 1, 2, 3, 9, 16, 64, 72, 128, 254, 255] {
+                let mut data = seed.clone();
+                data[at] = value;
+                // The second half acts upon what the first one left.
+                data.extend_from_slice(&seed[7..]);
+                session(&data);
+            }
+        }
     }
 }
