@@ -239,4 +239,5 @@ fn messages(root: &Path) {
         write(root, "control_message", name, &encode::request(1, 0x0001_0000_0100_0000, body));
     }
     write(root, "control_message", "engine_options", &EngineOptions::default().encode());
+    write(root, "control_session", "consumer", &sfu_control::fuzz::session_seed());
 }
