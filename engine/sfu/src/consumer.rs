@@ -52,6 +52,9 @@ const MAX_NACKED: usize = 512;
 const MAX_RESENDS: usize = 256;
 /// A peer may ask for a key frame this often.
 const KEY_FRAME_DISTANCE: Duration = Duration::from_millis(200);
+/// The highest number that a stream begins with. Its receiver takes the first packet that it sees to be of
+/// SRTP's rollover 0, so the first wrap has to be far from the start (RFC 3711, section 3.3.1).
+const MAX_FIRST: u16 = 0x7fff;
 /// Assumed until a report told.
 const DEFAULT_RTT: Duration = Duration::from_millis(100);
 
@@ -151,7 +154,7 @@ impl Consumer {
             rtx_payload_type: c.rtx_payload_type,
         });
         Self {
-            sequence: SequenceMap::new(seed as u16),
+            sequence: SequenceMap::new(seed as u16 & MAX_FIRST),
             stream: SendStream::new(),
             ssrc,
             epoch: 0,
@@ -168,7 +171,7 @@ impl Consumer {
                 id,
                 transport,
                 rtx_ssrc,
-                rtx_sequence: (seed >> 16) as u16,
+                rtx_sequence: (seed >> 16) as u16 & MAX_FIRST,
                 resends: VecDeque::new(),
                 guard: ResendGuard::new(),
                 schedule: RtcpSchedule::new(now, REPORT_PERIOD, seed),

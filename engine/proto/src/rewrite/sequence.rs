@@ -60,6 +60,11 @@ impl<T: Copy + Default> SequenceMap<T> {
         self.started
     }
 
+    /// The number that comes next if nothing is lost.
+    pub fn next_number(&self) -> u16 {
+        self.next_out as u16
+    }
+
     /// Starts (over) at `position`, which gets the next unused number. `false`, and no change, if
     /// `position` is not newer than all that was seen: such a packet belongs to before the start.
     pub fn start(&mut self, position: u64, tag: T) -> bool {

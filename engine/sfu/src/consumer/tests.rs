@@ -338,3 +338,16 @@ fn a_codec_that_was_not_negotiated_is_left_out_without_a_gap() {
 fn the_hot_part_of_a_consumer_is_a_few_cache_lines() {
     assert!(size_of::<Consumer>() <= 320, "{}", size_of::<Consumer>());
 }
+
+#[test]
+fn row_025_first_numbers_leave_half_a_cycle_before_the_first_wrap() {
+    // Lost before the receiver saw any, packets around a wrap would cost it the whole stream: it would take
+    // the first that comes to be of rollover 0 (RFC 3711, section 3.3.1, and RFC 3550, section 5.1).
+    for ssrc in 1..2_000u32 {
+        let rig = Rig::new(CodecKind::Vp8);
+        let config = rig.consumer.config().clone();
+        let consumer = Consumer::new(rig.now, rig.consumer.id(), rig.consumer.transport(), config, ssrc, Some(!ssrc));
+        assert!(consumer.sequence.next_number() < 0x8000, "SSRC {ssrc}");
+        assert!(consumer.cold.rtx_sequence < 0x8000, "RTX of SSRC {ssrc}");
+    }
+}
