@@ -50,9 +50,9 @@ export class Person {
 		page.on('pageerror', (error) => this.errors.push(String(error)));
 	}
 
-	/// Opens the page; `params` go into its address.
-	static async open(service, name, { room = 'atrium', viewport = { width: 1280, height: 800 }, params = {} } = {}) {
-		const context = await (await launch()).newContext({ viewport });
+	/// Opens the page; `params` go into its address, `context` into the browser's settings.
+	static async open(service, name, { room = 'atrium', viewport = { width: 1280, height: 800 }, params = {}, context: more = {} } = {}) {
+		const context = await (await launch()).newContext({ viewport, ...more });
 		// Tests break connections by these.
 		await context.addInitScript(() => {
 			window.sockets = [];

@@ -3,8 +3,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { Aiortc } from './aiortc.mjs';
+import { meet, Person } from './chromium.mjs';
 import { Service, until, withService } from './service.mjs';
 
 function sfu(...args) {
@@ -56,6 +60,42 @@ test('row_109_ports_are_free_at_once_after_a_kill_and_after_a_stop', async () =>
 	await second.stop();
 	const third = await Service.start({ port, ...options });
 	await third.stop();
+});
+
+test('a call over https', async () => {
+	const folder = mkdtempSync(join(tmpdir(), 'sfu-tls-'));
+	const [certificate, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
+	const make = `
+import datetime, sys
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+key = ec.generate_private_key(ec.SECP256R1())
+name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+now = datetime.datetime.now(datetime.timezone.utc)
+cert = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+	.serial_number(1).not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
+	.sign(key, hashes.SHA256()))
+open(sys.argv[1], "wb").write(cert.public_bytes(serialization.Encoding.PEM))
+open(sys.argv[2], "wb").write(key.private_bytes(serialization.Encoding.PEM,
+	serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+`;
+	const made = spawnSync(process.env.PYTHON ?? 'python3', ['-c', make, certificate, key], { encoding: 'utf8' });
+	assert.equal(made.status, 0, made.stderr);
+	try {
+		await withService({ args: ['--tls-cert', certificate, '--tls-key', key] }, async (service) => {
+			assert.match(service.url, /^https:/);
+			const options = { params: { resolution: 'qvga' }, context: { ignoreHTTPSErrors: true } };
+			const people = [await Person.join(service, 'Ada', options), await Person.join(service, 'Grace', options)];
+			await meet(people);
+			for (const person of people) await person.leave();
+		});
+		const swapped = sfu('serve', '--listen', '127.0.0.1:0', '--tls-cert', key, '--tls-key', certificate);
+		assert.notEqual(swapped.status, 0);
+		assert.match(swapped.lines[0], /--tls-cert/);
+	} finally {
+		rmSync(folder, { recursive: true });
+	}
 });
 
 test('rooms are placed on all shards', async () => {

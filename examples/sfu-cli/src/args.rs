@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -42,6 +43,12 @@ pub(crate) struct ServeArgs {
     /// Leave the shards unpinned (for containers with CPU quotas).
     #[arg(long)]
     pub(crate) unpinned: bool,
+    /// Certificate chain (PEM) to serve the page over https; needs --tls-key.
+    #[arg(long, value_name = "FILE", requires = "tls_key", env = "SFU_TLS_CERT")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of --tls-cert.
+    #[arg(long, value_name = "FILE", requires = "tls_cert", env = "SFU_TLS_KEY")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Further web origins that may signal (such as https://app.example.org); the page's own always may. * is any.
     #[arg(long, value_name = "ORIGIN", env = "SFU_ORIGIN", value_delimiter = ',')]
     pub(crate) origin: Vec<String>,
@@ -101,6 +108,12 @@ mod tests {
         let Command::Serve(serve) = line.command else { panic!("not serve") };
         assert!(serve.listen.iter().all(|address| address.ip().is_loopback()));
         assert!(serve.rtc_ip.iter().all(IpAddr::is_loopback));
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_refused() {
+        assert!(CommandLine::try_parse_from(["sfu", "serve", "--tls-cert", "x.pem"]).is_err());
+        assert!(CommandLine::try_parse_from(["sfu", "serve", "--tls-key", "x.pem"]).is_err());
     }
 
     #[test]

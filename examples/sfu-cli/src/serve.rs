@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{Profile, ServeArgs};
 use crate::codecs;
 use crate::service::{Limits, Service};
+use crate::tls::{Identity, TlsListener};
 use crate::web::{self, Web};
 
 /// How long peers may take to leave when the service stops.
@@ -56,6 +57,10 @@ async fn serve(args: &ServeArgs) -> Result<(), String> {
     // From here on a signal stops the service in order, also while it starts.
     let told_to_stop = wait_for_signal();
     // The web side comes first: a taken port is found before anything is started.
+    let identity = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => Some(Identity::read(certificate, key)?),
+        _ => None,
+    };
     let listeners = bind(&args.listen).await?;
     let engine = Engine::with_options(&engine_options(args)).map_err(|error| error.to_string())?;
     let shards = engine.shard_count();
@@ -81,7 +86,7 @@ async fn serve(args: &ServeArgs) -> Result<(), String> {
     let web = Web { service: Arc::clone(&service), origins: Arc::new(args.origin.clone()) };
     let serving: Vec<_> = listeners
         .into_iter()
-        .map(|listener| tokio::spawn(serve_one(listener, web.clone(), stopping.clone())))
+        .map(|listener| tokio::spawn(serve_one(listener, identity.clone(), web.clone(), stopping.clone())))
         .collect();
     told_to_stop.await;
     tracing::info!("stopping; once more to stop at once");
@@ -164,21 +169,30 @@ async fn pump(service: Arc<Service>, mut events: mpsc::UnboundedReceiver<Event>)
     }
 }
 
-async fn serve_one(listener: TcpListener, web: Web, mut stopping: watch::Receiver<bool>) {
+async fn serve_one(listener: TcpListener, identity: Option<Identity>, web: Web, mut stopping: watch::Receiver<bool>) {
     let stop = async move {
         // An ended sender means stopping too.
         let _ = stopping.wait_for(|stop| *stop).await;
     };
-    if let Err(error) = axum::serve(listener, web::routes(web)).with_graceful_shutdown(stop).await {
+    let routes = web::routes(web);
+    let served = match identity {
+        None => axum::serve(listener, routes).with_graceful_shutdown(stop).await,
+        Some(identity) => match TlsListener::start(listener, identity) {
+            Ok(listener) => axum::serve(listener, routes).with_graceful_shutdown(stop).await,
+            Err(error) => Err(error),
+        },
+    };
+    if let Err(error) = served {
         tracing::error!("the web side ended: {error}");
     }
 }
 
 async fn banner(args: &ServeArgs, listeners: &[TcpListener], shards: usize, service: &Service) {
     println!("sfu {}: a room service on libsfu", env!("CARGO_PKG_VERSION"));
+    let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
     for listener in listeners {
         if let Ok(address) = listener.local_addr() {
-            println!("  open    http://{address}/");
+            println!("  open    {scheme}://{address}/");
         }
     }
     let media = service.media_addresses().await;
