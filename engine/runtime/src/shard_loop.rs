@@ -141,7 +141,9 @@ impl<S: ShardCore> ShardLoop<S> {
             if self.io.recv_batch() == 0 {
                 break;
             }
-            while let Some(datagram) = self.io.next_datagram() {
+            while taken < DATAGRAMS_PER_TURN
+                && let Some(datagram) = self.io.next_datagram()
+            {
                 let arrival = match datagram.stamp {
                     Some(stamp) => self.clock.arrival(now, stamp),
                     None => now,

@@ -90,6 +90,11 @@ impl Incoming {
         }
     }
 
+    /// Messages that have not been taken apart.
+    fn left(&self) -> usize {
+        self.filled - self.at
+    }
+
     fn reset(&mut self) {
         (self.filled, self.at, self.offset, self.current) = (0, 0, 0, None);
     }
@@ -320,6 +325,9 @@ impl MediaIo for Mmsg {
     }
 
     fn recv_batch(&mut self) -> usize {
+        if self.incoming.left() > 0 {
+            return self.incoming.left();
+        }
         self.incoming.reset();
         // Each socket is asked at most once per batch: one that fails or is busy waits its turn.
         for _ in 0..self.ready.len() {
@@ -372,7 +380,7 @@ impl MediaIo for Mmsg {
     }
 
     fn has_backlog(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || self.incoming.left() > 0
     }
 
     fn watch_rings(&mut self, on: bool) {

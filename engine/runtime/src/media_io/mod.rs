@@ -68,7 +68,8 @@ pub(crate) trait MediaIo {
     fn add_socket(&mut self, id: SocketId, local: SocketAddr, fd: OwnedFd) -> std::io::Result<()>;
     /// Closes a socket; its port is free when this returns. Unknown ids are ignored.
     fn remove_socket(&mut self, id: SocketId);
-    /// Takes in what the kernel has, at most one batch; never waits. 0 is nothing.
+    /// Takes in what the kernel has, at most one batch; never waits. 0 is nothing. What is left of
+    /// the batch before comes first.
     fn recv_batch(&mut self) -> usize;
     /// The next datagram of the batch.
     fn next_datagram(&mut self) -> Option<Datagram<'_>>;
@@ -76,7 +77,7 @@ pub(crate) trait MediaIo {
     fn routes(&self) -> &Routes;
     /// Sends runs of `outbox`; on return the kernel needs none of its bytes.
     fn send_runs(&mut self, outbox: &Outbox, runs: &Runs) -> Sent;
-    /// Something was left in the kernel by the last batch.
+    /// Something was left by the last batch, here or in the kernel.
     fn has_backlog(&self) -> bool;
     /// Whether the next sleeps end when one of glommio's rings is ready.
     fn watch_rings(&mut self, on: bool);

@@ -102,6 +102,26 @@ fn datagrams_come_whole_in_order_and_with_their_sender() {
 }
 
 #[test]
+fn a_batch_taken_in_parts_loses_nothing() {
+    on_both(|mut bench| {
+        for n in 0..50u8 {
+            bench.peer.send_to(&[n], bench.local).unwrap();
+        }
+        let mut all = Vec::new();
+        while all.len() < 50 {
+            if bench.io.recv_batch() == 0 {
+                bench.io.park(Some(LONG));
+                continue;
+            }
+            // One at a time, with a look at the kernel in between.
+            all.extend(bench.io.next_datagram().map(|datagram| datagram.bytes[0]));
+            bench.io.park(Some(Duration::ZERO));
+        }
+        assert_eq!(all, (0..50).collect::<Vec<u8>>());
+    });
+}
+
+#[test]
 fn row_001_empty_and_largest_datagrams_pass() {
     on_both(|mut bench| {
         let largest = vec![7; 65_507 - if bench.local.is_ipv6() { 20 } else { 0 }];

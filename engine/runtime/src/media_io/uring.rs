@@ -401,7 +401,7 @@ impl MediaIo for Uring {
     }
 
     fn recv_batch(&mut self) -> usize {
-        self.arrived.len()
+        self.arrived.len() + usize::from(self.current.as_ref().is_some_and(|current| !current.spent))
     }
 
     fn next_datagram(&mut self) -> Option<Datagram<'_>> {
@@ -435,7 +435,7 @@ impl MediaIo for Uring {
     }
 
     fn has_backlog(&self) -> bool {
-        !self.arrived.is_empty()
+        !self.arrived.is_empty() || self.current.as_ref().is_some_and(|current| !current.spent)
     }
 
     fn watch_rings(&mut self, on: bool) {
