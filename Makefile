@@ -18,7 +18,7 @@ BROWSER := tests/browser
 FUZZ_SMOKE ?= 10
 FUZZ_LONG ?= 600
 
-.PHONY: help run build test check fmt tidy clippy doc unit generate generated page page-fresh abi browser \
+.PHONY: help run build test check fmt tidy clippy doc unit generate generated page page-fresh abi seccomp browser \
 	fuzz fuzz-smoke bench deny audit setup-build setup-test tools clean
 
 help: ## Show this list.
@@ -66,6 +66,10 @@ page-fresh: setup-test ## The page's checked-in bundle is what its sources make.
 abi: setup-test tools ## C99 and C++17 programs against the shared library, under ASan and valgrind.
 	cargo build --locked -p libsfu
 	tests/abi/run.sh
+
+seccomp: setup-test ## The container profile lets the engine start, and denial is told in one line.
+	cargo build --locked -p sfu-cli
+	SFU_BIN=$(TARGET)/debug/sfu tests/seccomp/run.sh
 
 browser: setup-test tools ## Chromium pages and aiortc in real rooms.
 	cargo build --locked -p sfu-cli

@@ -27,6 +27,7 @@ test=(
   "chromium|chromium"
   "ip|iproute2"
   "nm|binutils"
+  "/usr/lib/*/libseccomp.so.2|libseccomp2"
 )
 
 present() {
