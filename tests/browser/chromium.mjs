@@ -50,8 +50,9 @@ export class Person {
 		page.on('pageerror', (error) => this.errors.push(String(error)));
 	}
 
-	/// Opens the page; `params` go into its address, `context` into the browser's settings.
-	static async open(service, name, { room = 'atrium', viewport = { width: 1280, height: 800 }, params = {}, context: more = {} } = {}) {
+	/// Opens the page; `params` go into its address, `context` into the browser's settings; a
+	/// `blank` one is opened by `go`.
+	static async open(service, name, { room = 'atrium', viewport = { width: 1280, height: 800 }, params = {}, context: more = {}, blank = false } = {}) {
 		const context = await (await launch()).newContext({ viewport, ...more });
 		// Tests break connections by these.
 		await context.addInitScript(() => {
@@ -69,8 +70,13 @@ export class Person {
 		// Small pictures keep the machines of the tests out of overload, where browsers shrink pictures by themselves.
 		const all = { roomId: room, displayName: name, resolution: 'vga', ...params };
 		for (const [key, value] of Object.entries(all)) url.searchParams.set(key, value);
-		await page.goto(url.toString());
+		person.url = url.toString();
+		if (!blank) await person.go();
 		return person;
+	}
+
+	go() {
+		return this.page.goto(this.url);
 	}
 
 	/// Waits for the preview and joins by the button.

@@ -131,3 +131,36 @@ test('every control has a name that can be read aloud', async () => {
 		await ada.leave();
 	});
 });
+
+test('somebody without camera and microphone joins, sees and hears', async () => {
+	await withService({}, async (service) => {
+		const params = { resolution: 'qvga' };
+		const ada = await Person.join(service, 'Ada', { params });
+		const grace = await Person.open(service, 'Grace', { params, blank: true });
+		await grace.page.addInitScript(() => {
+			navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('none', 'NotFoundError'));
+		});
+		await grace.go();
+		await grace.page.getByText('Microphone: none was found.').waitFor();
+		await grace.page.click('#join-submit');
+		await until('Grace joined', async () => (await grace.state()).phase === 'joined');
+		const adaId = await ada.peerId();
+		await grace.sees(adaId);
+		await grace.hears(adaId);
+		const graceId = await grace.peerId();
+		assert.ok((await ada.state()).tiles.some((tile) => tile.id === graceId && !tile.hasVideo && tile.label.includes('microphone off')));
+		for (const person of [ada, grace]) await person.leave();
+	});
+});
+
+test('a page that is refused says why', async () => {
+	await withService({ args: ['--max-peers', '1'] }, async (service) => {
+		const ada = await Person.join(service, 'Ada');
+		const late = await Person.open(service, 'Late');
+		await late.page.click('#join-submit');
+		await late.page.getByText('the room is full').waitFor();
+		await late.page.waitForSelector('.join-form');
+		await late.close();
+		await ada.leave();
+	});
+});

@@ -9,6 +9,9 @@ use sfu_control::client::{ConsumeOptions, Consumer};
 use crate::room::{ConsumerEntry, Offer, Peer, id_text};
 use crate::service::{Owner, Service};
 
+/// Consumers of one peer.
+const MAX_CONSUMERS: usize = 2000;
+
 /// Makes and offers consumers of all these producers; returns at once.
 pub(crate) fn offer_all(service: &Arc<Service>, peer: &Arc<Peer>, offers: Vec<Offer>) {
     if offers.is_empty() {
@@ -29,6 +32,10 @@ pub(crate) fn offer_all(service: &Arc<Service>, peer: &Arc<Peer>, offers: Vec<Of
 async fn make(service: &Service, peer: &Arc<Peer>, offer: &Offer) -> Option<Consumer> {
     let (transport, capabilities) = {
         let state = peer.state();
+        if state.consumers.len() >= MAX_CONSUMERS {
+            tracing::warn!("{}: has {MAX_CONSUMERS} consumers, the most", peer.id);
+            return None;
+        }
         (state.consuming_transport()?, state.joined.as_ref()?.rtp_capabilities.clone()?)
     };
     let options = ConsumeOptions {
@@ -42,12 +49,12 @@ async fn make(service: &Service, peer: &Arc<Peer>, offer: &Offer) -> Option<Cons
     let consumer = match service.client.consume(transport, &options).await {
         Ok(consumer) => consumer,
         Err(error) => {
-            // The publisher or the subscriber may have left meanwhile, or they have no codec in common.
-            let level_is_low = matches!(error.code, ErrorCode::NotFound | ErrorCode::Closed);
-            if level_is_low {
+            // The publisher or the subscriber may have left meanwhile.
+            if matches!(error.code, ErrorCode::NotFound | ErrorCode::Closed) {
                 tracing::debug!("{}: no consumer of {}: {error}", peer.id, offer.publisher.id);
             } else {
-                tracing::warn!("{}: no consumer of {}'s {}: {error}", peer.id, offer.publisher.id, offer.kind);
+                // They may have no codec in common.
+                tracing::info!("{}: receives no {} of {}: {error}", peer.id, offer.kind, offer.publisher.id);
             }
             return None;
         }

@@ -104,7 +104,9 @@ fn join(service: &Arc<Service>, room: &Arc<Room>, peer: &Arc<Peer>, id: u32, dat
     let device = data.take_opaque("device", MAX_OPAQUE)?;
     let rtp_capabilities: Option<RtpCapabilities> = data.take_option("rtpCapabilities")?;
     let rtp_capabilities = rtp_capabilities.map(Arc::new);
+    let name = display_name.clone();
     let (peers, offers) = room.join(peer, Joined { display_name, device, rtp_capabilities })?;
+    tracing::info!("{}: joined room {} as {name}", peer.id, room.name);
     // The answer goes out before anything that it must be known for.
     peer.connection.respond(id, &Ok(json!({ "peers": peers })));
     peer.connection.notify("mediasoup-version", &json!({ "version": concat!("libsfu ", env!("CARGO_PKG_VERSION")) }));

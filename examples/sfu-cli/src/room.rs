@@ -5,6 +5,7 @@
 //! The lock is never held over an await.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
@@ -32,6 +33,8 @@ pub(crate) struct Room {
     pub(crate) name: String,
     pub(crate) router: Id,
     pub(crate) capabilities: RtpCapabilities,
+    /// Its router is gone: whoever comes next gets a new room of this name.
+    dead: AtomicBool,
     peers: Mutex<BTreeMap<String, Arc<Peer>>>,
 }
 
@@ -127,11 +130,25 @@ impl Peer {
 
 impl Room {
     pub(crate) fn new(name: &str, router: Id, capabilities: RtpCapabilities) -> Arc<Self> {
-        Arc::new(Self { name: name.to_owned(), router, capabilities, peers: Mutex::default() })
+        Arc::new(Self {
+            name: name.to_owned(),
+            router,
+            capabilities,
+            dead: AtomicBool::new(false),
+            peers: Mutex::default(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Peer>>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn die(&self) {
+        self.dead.store(true, Ordering::Release);
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -133,8 +133,8 @@ impl Service {
     ) -> Result<(Arc<Room>, Arc<Peer>), Refusal> {
         let mut rooms = self.rooms.lock().await;
         let room = match rooms.get(&hello.room_id) {
-            Some(room) => Arc::clone(room),
-            None => {
+            Some(room) if !room.is_dead() => Arc::clone(room),
+            _ => {
                 if rooms.len() >= self.limits.rooms {
                     return Err(Refusal::new(503, format!("roomId: {} rooms are open, the most", self.limits.rooms)));
                 }
@@ -238,6 +238,7 @@ impl Service {
             Some(Owner::Router(room)) => {
                 let Some(room) = room.upgrade() else { return };
                 tracing::error!("room {}: its router closed: {why}", room.name);
+                room.die();
                 for peer in room.peers() {
                     peer.connection.close(close_code::RETRY, format!("the room closed: {why}"));
                 }

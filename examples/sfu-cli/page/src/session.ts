@@ -110,6 +110,7 @@ export class Session extends Emitter<SessionEvents> {
 			this.#setPhase('reconnecting');
 		});
 		signalling.on('close', () => {
+			if (this.signalling === signalling) this.#notice('error', 'The server closed the connection.');
 			this.#dropMedia();
 			this.#stopTracks();
 			this.#setPhase('closed');
@@ -415,6 +416,9 @@ export class Session extends Emitter<SessionEvents> {
 			case 'mediasoup-version':
 				this.serverVersion = data['version'] ?? '';
 				break;
+			case 'error':
+				this.#notice('error', `The server says: ${data['errorReason']}`);
+				return;
 			case 'newPeer':
 				this.#addPeer(message.data as PeerInfo);
 				this.#notice('info', `${data['displayName']} joined.`);

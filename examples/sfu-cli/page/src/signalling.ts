@@ -30,6 +30,7 @@ export interface NewConsumer {
 /// What the server sends without being asked.
 export interface Notifications {
 	'mediasoup-version': { version: string };
+	error: { errorCode: number; errorReason: string };
 	newPeer: PeerInfo;
 	peerClosed: { peerId: string };
 	peerDisplayNameChanged: { peerId: string; displayName: string; oldDisplayName: string };
