@@ -212,19 +212,14 @@ fn check_rtcp(packet: &[u8], trailer: usize) -> Result<u32, DropReason> {
     Ok(u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]))
 }
 
-/// What is known of an SSRC of the peer.
-#[derive(Debug, Clone, Copy)]
-struct Inbound {
-    last_used: u64,
-    pinned: bool,
-}
-
 /// Opens what a peer sends, under one key.
 pub struct SrtpReceiver {
     session: Session,
     profile: SrtpProfile,
-    /// SSRCs of which the library holds a stream; made only after a tag verified.
-    streams: HashMap<u32, Inbound>,
+    /// SSRCs of which the library holds a stream, made only after a tag verified, and when each was used last.
+    streams: HashMap<u32, u64>,
+    /// SSRCs that make room for no other.
+    pinned: HashSet<u32>,
     /// Counts packets, to tell who has been silent for longest.
     clock: u64,
 }
@@ -239,7 +234,7 @@ impl SrtpReceiver {
     /// A receiver for all SSRCs of the peer that has `key`.
     pub fn new(profile: &SrtpProfile, key: &KeyMaterial) -> Result<Self, SrtpError> {
         let session = Session::new(*profile, key, Streams::AnyInbound)?;
-        Ok(Self { session, profile: *profile, streams: HashMap::new(), clock: 0 })
+        Ok(Self { session, profile: *profile, streams: HashMap::new(), pinned: HashSet::new(), clock: 0 })
     }
 
     /// Verifies and decrypts an RTP packet in place; tells its new length. After an error the content of
@@ -265,13 +260,17 @@ impl SrtpReceiver {
         Ok(len)
     }
 
-    /// Keeps the stream of a signalled SSRC from making room for others. Takes effect once its first
-    /// packet has verified; half of the table at most can be pinned.
+    /// Keeps the stream of a signalled SSRC from making room for others, from its first packet on. Half of
+    /// the table at most can be pinned; what is beyond is treated as the rest.
     pub fn pin_stream(&mut self, ssrc: u32) {
-        let pinned = self.streams.values().filter(|stream| stream.pinned).count();
-        if let Some(stream) = self.streams.get_mut(&ssrc).filter(|_| pinned < MAX_INBOUND_SSRCS / 2) {
-            stream.pinned = true;
+        if self.pinned.len() < MAX_INBOUND_SSRCS / 2 {
+            self.pinned.insert(ssrc);
         }
+    }
+
+    /// An SSRC is signalled no longer. Its state stays until others need the room.
+    pub fn unpin_stream(&mut self, ssrc: u32) {
+        self.pinned.remove(&ssrc);
     }
 
     /// Forgets a stream, its replay list included.
@@ -300,16 +299,15 @@ impl SrtpReceiver {
     /// replayed then.
     fn note(&mut self, ssrc: u32) {
         self.clock += 1;
-        let stream = Inbound { last_used: self.clock, pinned: false };
         match self.streams.entry(ssrc) {
             Entry::Occupied(mut known) => {
-                known.get_mut().last_used = self.clock;
+                known.insert(self.clock);
                 return;
             }
-            Entry::Vacant(vacant) => vacant.insert(stream),
+            Entry::Vacant(vacant) => vacant.insert(self.clock),
         };
         if self.streams.len() > MAX_INBOUND_SSRCS {
-            let oldest = self.streams.iter().filter(|(_, stream)| !stream.pinned).min_by_key(|(_, s)| s.last_used);
+            let oldest = self.streams.iter().filter(|(s, _)| !self.pinned.contains(s)).min_by_key(|(_, used)| **used);
             if let Some(oldest) = oldest.map(|(ssrc, _)| *ssrc) {
                 self.remove_stream(oldest);
             }
@@ -345,6 +343,21 @@ impl SrtpSender {
         // A first session, dropped at once, proves that key and profile are usable.
         Session::new(*profile, key, Streams::Outbound(0))?;
         Ok(Self { profile: *profile, key: key.clone(), streams: HashMap::new(), spent: HashSet::new() })
+    }
+
+    /// An SSRC that was used and removed: nothing can be sent by it under this key.
+    pub fn is_spent(&self, ssrc: u32) -> bool {
+        self.spent.contains(&ssrc)
+    }
+
+    /// How many SSRCs hold state.
+    pub fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// How many more SSRCs this key has room for.
+    pub fn room(&self) -> usize {
+        MAX_OUTBOUND_SSRCS.saturating_sub(self.streams.len() + self.spent.len())
     }
 
     /// Makes room for an SSRC ahead of its first packet, which would do it too. Refused for an SSRC that

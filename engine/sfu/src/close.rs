@@ -99,8 +99,7 @@ impl Shard {
     fn close_producer(&mut self, now: Time, id: ObjectId) -> Option<()> {
         let producer = self.producers.remove(id)?.it;
         if let Some(transport) = self.transports.get_mut(producer.transport()) {
-            transport.producers.retain(|p| *p != id);
-            transport.listener.remove(id);
+            transport.remove_producer(id, producer.config(), producer.rtcp_ssrc());
         }
         for consumer in &producer.consumers {
             if self.close_consumer(now, *consumer).is_some() {

@@ -171,6 +171,7 @@ impl Shard {
         transport.feedback.add_producer(config);
         transport.reduced_size_rtcp |= config.reduced_size_rtcp;
         transport.listener.add(producer, config);
+        transport.pin_streams(config);
         self.arm_stream(producer, now);
         self.arm_transport(id, now);
     }
@@ -222,6 +223,10 @@ impl Shard {
         }
         if transport.consumers.len() >= limits.consumers_per_transport {
             return Err(exhausted("target", "consumers of one transport", limits.consumers_per_transport));
+        }
+        if !transport.has_room_for_consumer() {
+            let text = "too many streams have come and gone under one SRTP key: make a new transport";
+            return Err(CommandError::new(ErrorCode::ResourceExhausted, "target", text));
         }
         let same_mid = |c: &&ObjectId| self.consumers.get(**c).is_some_and(|c| c.it.config().mid == config.mid);
         if transport.consumers.iter().any(|c| same_mid(&c)) {
@@ -341,7 +346,7 @@ impl Shard {
         loop {
             let ssrc = self.draw_ssrc();
             let taken = self.transports.get(transport).is_some_and(|t| {
-                t.by_ssrc.contains_key(&ssrc) || t.listener.by_ssrc(ssrc).is_some() || t.feedback.ssrc() == ssrc
+                t.by_ssrc.contains_key(&ssrc) || t.listener.by_ssrc(ssrc).is_some() || t.feedback.ssrc() == ssrc || t.is_spent(ssrc)
             });
             if !taken && ssrc != besides {
                 return ssrc;

@@ -167,6 +167,8 @@ impl Shard {
         stats.drops = transport.drops.clone();
         stats.counters = transport.feedback.counters();
         stats.counters.push(("learned_ssrcs", transport.listener.learned() as u64));
+        let outbound = transport.sender.as_ref().map_or(0, |sender| sender.stream_count());
+        stats.counters.push(("outbound_ssrcs", outbound as u64));
         self.add_streams(now, id, stats)
     }
 

@@ -30,6 +30,7 @@ mod ingress;
 mod inspect;
 mod rtcp_in;
 mod rtcp_out;
+mod srtp_streams;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;

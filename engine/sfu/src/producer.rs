@@ -162,6 +162,11 @@ impl Producer {
         self.config.kind
     }
 
+    /// The SSRC of the reports to its publisher.
+    pub fn rtcp_ssrc(&self) -> u32 {
+        self.rtcp_ssrc
+    }
+
     /// What was negotiated.
     pub fn config(&self) -> &ProducerConfig {
         &self.config

@@ -172,6 +172,11 @@ impl RtpListener {
         self.ssrcs.iter().filter(|(_, e)| !e.route.is_rtx).map(|(ssrc, _)| *ssrc)
     }
 
+    /// SSRCs that were signalled, retransmissions included.
+    pub fn signalled(&self) -> impl Iterator<Item = u32> + '_ {
+        self.ssrcs.iter().filter(|(_, e)| e.signalled).map(|(ssrc, _)| *ssrc)
+    }
+
     /// Ids of header extensions on this transport, all producers together.
     pub fn extensions(&self) -> &ExtensionIds {
         &self.extensions

@@ -108,7 +108,7 @@ pub struct WebRtcTransport {
     pub(crate) role: Option<DtlsRole>,
     pub(crate) dtls_state: DtlsState,
     pub(crate) profile: Option<SrtpProfile>,
-    receiver: Option<SrtpReceiver>,
+    pub(crate) receiver: Option<SrtpReceiver>,
     pub(crate) sender: Option<SrtpSender>,
     /// Where media goes; `None`: nowhere.
     path: Option<Tuple>,
@@ -158,29 +158,6 @@ impl WebRtcTransport {
             counters: Counters::default(),
             drops: DropCounters::default(),
             timers: TransportTimers::default(),
-        }
-    }
-
-    /// A consumer sends on this transport.
-    pub(crate) fn add_consumer(&mut self, consumer: ObjectId, ssrc: u32, rtx_ssrc: Option<u32>) {
-        self.consumers.push(consumer);
-        for ssrc in std::iter::once(ssrc).chain(rtx_ssrc) {
-            self.by_ssrc.insert(ssrc, consumer);
-            if let Some(sender) = &mut self.sender {
-                // What is refused here is refused again, and counted, when it is sent.
-                let _ = sender.add_stream(ssrc);
-            }
-        }
-    }
-
-    /// A consumer no longer sends on this transport.
-    pub(crate) fn remove_consumer(&mut self, consumer: ObjectId, ssrc: u32, rtx_ssrc: Option<u32>) {
-        self.consumers.retain(|c| *c != consumer);
-        for ssrc in std::iter::once(ssrc).chain(rtx_ssrc) {
-            self.by_ssrc.remove(&ssrc);
-            if let Some(sender) = &mut self.sender {
-                sender.remove_stream(ssrc);
-            }
         }
     }
 
@@ -528,14 +505,10 @@ impl WebRtcTransport {
             self.set_dtls_state(DtlsState::Failed, "the SRTP library refused the keys".into(), out);
             return;
         };
-        let mut sender = sender;
-        for ssrc in self.by_ssrc.keys() {
-            // What is refused here is refused again, and counted, when it is sent.
-            let _ = sender.add_stream(*ssrc);
-        }
         self.profile = Some(keys.profile);
         self.receiver = Some(receiver);
         self.sender = Some(sender);
+        self.register_streams();
         self.set_dtls_state(DtlsState::Connected, String::new(), out);
     }
 

@@ -212,6 +212,38 @@ fn row_035_ssrcs_with_good_tags_are_capped_and_the_signalled_one_stays() {
 }
 
 #[test]
+fn row_035_a_signalled_ssrc_keeps_its_replay_list_whatever_else_its_peer_sends() {
+    for late in [false, true] {
+        let mut world = World::new(27);
+        let router = world.router();
+        let alice = world.add(router, PeerOptions::default());
+        if late {
+            world.connect(alice);
+        }
+        let producer = world.produce_audio(alice, 5);
+        if !late {
+            world.connect(alice);
+        }
+        world.members[alice].peer.send_rtp(&rtp(OPUS, 5, 1, 0, &[], b"x"));
+        let once = world.members[alice].peer.poll_transmit().expect("a packet");
+        let addr = world.members[alice].peer.addr();
+        world.inject(alice, addr, &once);
+        for ssrc in 0..600u32 {
+            world.send_rtp(alice, &rtp(OPUS, 1_000 + ssrc, 1, 0, &[], b"x"));
+        }
+        world.inject(alice, addr, &once);
+        assert_eq!(world.drops(DropReason::SrtpReplay), 1, "late {late}: {:?}", world.shard.drops());
+        // Once it is signalled no longer, others may take its place.
+        world.close(producer).expect("close");
+        for ssrc in 0..600u32 {
+            world.send_rtp(alice, &rtp(OPUS, 5_000 + ssrc, 1, 0, &[], b"x"));
+        }
+        world.inject(alice, addr, &once);
+        assert_eq!(world.drops(DropReason::SrtpReplay), 1);
+    }
+}
+
+#[test]
 fn row_005_wrong_usernames_and_keys_make_no_tuple_and_get_no_answer() {
     let (mut world, alice, bob) = call(27);
     let ice = world.members[alice].transport.ice.clone();

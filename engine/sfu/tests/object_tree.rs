@@ -146,6 +146,28 @@ fn closing_a_producer_closes_its_consumers_elsewhere_and_nothing_else() {
 }
 
 #[test]
+fn h32_streams_that_come_and_go_on_one_transport_leave_no_cipher_state_behind() {
+    let mut world = World::new(55);
+    let router = world.router();
+    let alice = world.join(router);
+    let id = world.members[alice].transport.id;
+    let streams = |world: &mut World| {
+        let stats = world.stats(id).expect("stats");
+        stats.counters.iter().find(|(name, _)| *name == "outbound_ssrcs").expect("the counter").1
+    };
+    let before = streams(&mut world);
+    for n in 0..50u32 {
+        let producer = world.produce_audio(alice, 1_000 + n);
+        world.send_rtp(alice, &rtp(OPUS, 1_000 + n, 1, 0, &[], b"x"));
+        // Time for reports to the publisher.
+        world.run(Duration::from_secs(2));
+        assert_eq!(streams(&mut world), before + 1, "its reports have an SSRC of their own");
+        world.close(producer).expect("close");
+        assert_eq!(streams(&mut world), before);
+    }
+}
+
+#[test]
 fn a_server_shares_its_sockets_and_takes_its_transports_along() {
     let mut world = World::new(45);
     let router = world.router();
