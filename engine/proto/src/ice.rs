@@ -32,6 +32,12 @@ use crate::crypto::hmac::hmac_sha1;
 pub const MAX_TUPLES: usize = 8;
 /// When the table is full, a tuple that has been silent for this long makes room for a new one.
 pub const STALE_TUPLE: Duration = Duration::from_secs(5);
+/// A timeout served this late was slept through by us (a suspended machine, a stopped process): what the peer
+/// sent meanwhile is lost or still to come.
+pub const STALL: Duration = Duration::from_secs(2);
+/// After a stall, tuples that would be due get this long for one more check (RFC 7675, section 5.1: peers send
+/// one each 4 to 6 s), or the consent timeout if that is shorter.
+pub const STALL_GRACE: Duration = Duration::from_secs(10);
 /// Expired tuples that are remembered, so that the same credentials do not revive them.
 pub const MAX_EXPIRED: usize = 32;
 /// Room that a reply needs at most.
@@ -137,6 +143,10 @@ impl IceInput {
 struct Valid {
     tuple: Tuple,
     last_heard: Time,
+    /// When its consent runs out; far off if it never does.
+    expires: Time,
+    /// Its consent was prolonged since it was last heard of. That happens once.
+    prolonged: bool,
 }
 
 /// The agent of one transport.
@@ -224,16 +234,23 @@ impl IceAgent {
 
     /// When to call [`IceAgent::handle_timeout`].
     pub fn next_timeout(&self) -> Option<Time> {
-        let timeout = self.config.consent_timeout?;
-        self.tuples.iter().map(|valid| valid.last_heard + timeout).min()
+        self.config.consent_timeout?;
+        self.tuples.iter().map(|valid| valid.expires).min()
     }
 
-    /// Drops tuples whose consent has run out.
+    /// Drops tuples whose consent has run out. When the call comes much too late, it was us who were away:
+    /// the peers get a little longer, once, instead of all being lost at a stroke.
     pub fn handle_timeout(&mut self, now: Time) {
         let Some(timeout) = self.config.consent_timeout else {
             return;
         };
-        while let Some(at) = self.tuples.iter().position(|valid| valid.last_heard + timeout <= now) {
+        if self.next_timeout().is_some_and(|due| now.saturating_since(due) >= STALL) {
+            let end = now + STALL_GRACE.min(timeout);
+            for valid in self.tuples.iter_mut().filter(|valid| valid.expires < end && !valid.prolonged) {
+                (valid.expires, valid.prolonged) = (end, true);
+            }
+        }
+        while let Some(at) = self.tuples.iter().position(|valid| valid.expires <= now) {
             let tuple = self.tuples.remove(at).tuple;
             // When this list is full, `is_dead` refuses everything that the same credentials sign.
             let _ = self.expired.try_push(tuple);
@@ -304,13 +321,16 @@ impl IceAgent {
 
     /// Notes that a signed request came by `tuple`; false if there is no room for it.
     fn admit(&mut self, now: Time, tuple: Tuple) -> bool {
+        let expires = self.config.consent_timeout.map_or(Time::MAX, |timeout| now + timeout);
         if let Some(valid) = self.tuples.iter_mut().find(|valid| valid.tuple == tuple) {
             valid.last_heard = valid.last_heard.max(now);
+            valid.expires = valid.expires.max(expires);
+            valid.prolonged = false;
         } else {
             if self.tuples.is_full() && !self.make_room(now) {
                 return false;
             }
-            self.tuples.push(Valid { tuple, last_heard: now });
+            self.tuples.push(Valid { tuple, last_heard: now, expires, prolonged: false });
         }
         if self.selected.is_none() {
             self.select(tuple);

@@ -73,6 +73,48 @@ fn row_013_unsigned_traffic_is_no_consent() {
 }
 
 #[test]
+fn row_093_a_suspended_machine_does_not_take_its_own_absence_for_silence() {
+    let leap = Duration::from_secs(3600);
+    // By the timer, and by the peer's request, whichever is first after the leap.
+    for by_request in [false, true] {
+        let mut agent = agent();
+        accept(&mut agent, START, tuple(1), &nominating());
+        accept(&mut agent, START, tuple(2), &check());
+        events(&mut agent);
+        let now = START + leap;
+        if !by_request {
+            agent.handle_timeout(now);
+        }
+        accept(&mut agent, now, tuple(1), &check());
+        assert_eq!((agent.state(), agent.selected()), (IceState::Completed, Some(tuple(1))));
+        assert_eq!(events(&mut agent), [], "nothing has happened yet");
+        // Who stays silent now is dropped, once, and soon.
+        let end = now + STALL_GRACE;
+        assert_eq!(agent.next_timeout(), Some(end));
+        agent.handle_timeout(Time::from_nanos(end.as_nanos() - 1));
+        assert!(agent.is_valid(&tuple(2)));
+        agent.handle_timeout(end);
+        assert_eq!(events(&mut agent), [IceEvent::TupleRemoved(tuple(2))]);
+        // And consent goes on to be asked of the other.
+        agent.handle_timeout(agent.next_timeout().expect("a deadline"));
+        assert_eq!(agent.state(), IceState::Disconnected);
+    }
+}
+
+#[test]
+fn row_093_leap_after_leap_gives_no_consent_for_ever() {
+    let mut agent = agent();
+    accept(&mut agent, START, tuple(1), &nominating());
+    let mut now = START;
+    for _ in 0..2 {
+        assert_eq!(agent.state(), IceState::Completed);
+        now += Duration::from_secs(3600);
+        agent.handle_timeout(now);
+    }
+    assert_eq!(agent.state(), IceState::Disconnected);
+}
+
+#[test]
 fn an_expired_tuple_is_not_revived_by_the_same_credentials() {
     let mut agent = agent();
     accept(&mut agent, START, tuple(1), &nominating());
