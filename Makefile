@@ -51,8 +51,9 @@ tidy: ## House rules that reading the files can check.
 clippy: setup-build ## Lints, warnings denied.
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
+# Help texts of the command line are doc comments and show addresses as they are typed.
 doc: setup-build ## Documentation, warnings denied.
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items -q
+	RUSTDOCFLAGS="-D warnings -A rustdoc::bare_urls" cargo doc --locked --workspace --no-deps --document-private-items -q
 
 unit: setup-build ## Unit, property and simulator tests.
 	cargo test --locked --workspace --exclude sfu-tidy

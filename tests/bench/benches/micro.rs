@@ -116,7 +116,7 @@ fn transport((shard, router, server): &mut (Shard, ObjectId, ObjectId)) -> (Obje
 /// Hands datagrams back and forth until both sides are silent; returns the time.
 fn settle(shard: &mut Shard, peers: &mut [Peer], mut now: Time) -> Time {
     for _ in 0..200 {
-        now = now + Duration::from_millis(5);
+        now += Duration::from_millis(5);
         shard.handle_timeout(now);
         for peer in peers.iter_mut() {
             peer.handle_timeout(now);

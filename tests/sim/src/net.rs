@@ -102,7 +102,7 @@ impl Link {
         let mut arrival = sent + self.config.delay + jitter;
         if reordered {
             self.counters.reordered += 1;
-            arrival = arrival + self.config.reorder_delay;
+            arrival += self.config.reorder_delay;
         } else {
             arrival = arrival.max(self.last_in_order);
             self.last_in_order = arrival;
