@@ -68,6 +68,8 @@ pub struct World {
     pub members: Vec<Member>,
     /// Events that the shard told and nobody took yet.
     pub events: Vec<(Time, Event)>,
+    /// Copies of all datagrams that the shard sends to members, by member, while this is there.
+    pub tap: Option<Vec<(usize, Vec<u8>)>>,
     now: Time,
     seed: u64,
     in_flight: BinaryHeap<Reverse<InFlight>>,
@@ -106,6 +108,7 @@ impl World {
             shard,
             members: Vec::new(),
             events: Vec::new(),
+            tap: None,
             now: Time::from_micros(1_000_000),
             seed,
             in_flight: BinaryHeap::new(),
@@ -325,6 +328,9 @@ impl World {
         for (to, bytes) in sent {
             // A datagram to an address that nobody has is gone, as in life.
             if let Some(index) = self.members.iter().position(|m| m.peer.addr() == to) {
+                if let Some(tap) = &mut self.tap {
+                    tap.push((index, bytes.clone()));
+                }
                 let arrivals = self.members[index].down.send(self.now, bytes.len());
                 self.launch(arrivals, To::Peer(index), &bytes);
             }
