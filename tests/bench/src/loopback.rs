@@ -96,6 +96,29 @@ pub fn run(case: Case) -> Figures {
     figures
 }
 
+/// Share of a core, in percent, that a shard with connected but silent transports uses.
+///
+/// # Panics
+/// If the engine refuses something that it must not refuse.
+pub fn idle_cpu(transports: usize, duration: Duration) -> f64 {
+    let mut rig = Rig::start(IoBackend::Default);
+    let (router, server) = rig.room();
+    for _ in 0..transports {
+        rig.join(router, server);
+    }
+    rig.connect();
+    rig.settle(Duration::from_millis(300));
+    let (before, start) = (rig.load().cpu, real_now());
+    while real_now().duration_since(start) < duration {
+        rig.turn(&mut |_| {});
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let used = rig.load().cpu.saturating_sub(before);
+    let share = used.as_secs_f64() / real_now().duration_since(start).as_secs_f64() * 100.0;
+    rig.runtime.shutdown(Duration::from_secs(2)).expect("stops");
+    share
+}
+
 #[expect(clippy::disallowed_methods, reason = "a load generator lives in real time")]
 fn real_now() -> Instant {
     Instant::now()
