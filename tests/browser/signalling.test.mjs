@@ -162,6 +162,26 @@ test('too big a frame ends the connection, and a second connection of a peer rep
 	});
 });
 
+test('a flood of requests is answered or refused and disturbs nobody else', async () => {
+	await withService({}, async (service) => {
+		const { page, close } = await client(service);
+		const eve = await connect(page, service, 'eve', '?roomId=eve&peerId=eve');
+		const bob = await connect(page, service, 'bob', '?roomId=bob&peerId=bob');
+		await page.evaluate(() => {
+			for (let id = 1; id <= 3000; id++) window.eve.socket.send(JSON.stringify({ request: true, id, method: 'changeDisplayName', data: {} }));
+		});
+		assert.ok((await bob.request('getRouterRtpCapabilities')).ok);
+		await until('every request of Eve has its answer', () => page.evaluate(() => window.eve.received.length >= 3000));
+		const codes = await page.evaluate(() => [...new Set(window.eve.received.map((message) => message.errorCode))]);
+		assert.ok(codes.every((code) => code === 400 || code === 429), `${codes}`);
+		const ids = await page.evaluate(() => new Set(window.eve.received.map((message) => message.id)).size);
+		assert.equal(ids, 3000, 'one answer for each');
+		await eve.send(JSON.stringify({ request: true, id: 9999, method: 'getRouterRtpCapabilities' }));
+		await eve.received((message) => message.id === 9999 && message.ok);
+		await close();
+	});
+});
+
 test('a full room refuses with a reason', async () => {
 	await withService({ args: ['--max-peers', '1'] }, async (service) => {
 		const { page, close } = await client(service);
