@@ -411,6 +411,10 @@ impl IceAgent {
 /// Refuses a request whose user name nobody knows, in the time that a wrong password takes: whoever looks
 /// transports up by user name calls this when there is none.
 pub fn refuse_unknown_user(msg: &StunMessage<'_>) -> IceInput {
+    // In the order in which an agent checks: else a wrong fingerprint would tell by its time who is known.
+    if !msg.has_valid_fingerprint() {
+        return IceInput::silent(DropReason::StunFingerprint);
+    }
     // The result is false, or true by an accident of 2^-160; in either case the user does not exist.
     std::hint::black_box(msg.check_integrity(&DUMMY_PASSWORD, hmac_sha1));
     IceInput::silent(DropReason::StunUnauthenticated)

@@ -220,3 +220,14 @@ fn generated_credentials_are_long_legal_and_different() {
     assert!(a.password.bytes().all(|byte| ICE_CHARS.contains(&byte)));
     assert!(!format!("{a:?}").contains(&a.password));
 }
+
+#[test]
+fn h31_unknown_users_are_refused_for_the_same_reasons_as_known_ones() {
+    let mut broken = nominating().bytes();
+    *broken.last_mut().expect("bytes") ^= 1;
+    for bytes in [Check { key: Some("wrong"), ..nominating() }.bytes(), broken] {
+        let message = StunMessage::parse(&bytes).expect("well-formed");
+        let known = agent().handle_binding(START, tuple(1), &message, &mut [0; MAX_REPLY]);
+        assert_eq!(refuse_unknown_user(&message), known);
+    }
+}
