@@ -35,7 +35,8 @@ impl Shard {
     /// Gives a packet to each consumer of its producer.
     fn fan_out(&mut self, now: Time, id: ObjectId, ingress: &Ingress, bytes: &[u8]) -> Result<(), DropReason> {
         let Some(Held { it: producer, .. }) = self.producers.get_mut(id) else { return Ok(()) };
-        if producer.consumers.is_empty() {
+        // Consumers follow the first encoding: copies of the others would be of no use to anybody.
+        if producer.consumers.is_empty() || ingress.encoding != 0 {
             return Ok(());
         }
         let shared = self.pool.take(bytes).ok_or(DropReason::TooLarge)?;

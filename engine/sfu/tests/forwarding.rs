@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use sfu_core::command::{Command, Event, Listen, Reply};
+use sfu_core::config::EncodingConfig;
 use sfu_core::testing::world::{MID_ID, OPUS, RID_ID, VP8, VP8_RTX, World, rtp, vp8_frame};
 use sfu_core::testing::{PeerOptions, Received};
 use sfu_proto::crypto::{DtlsRole, SrtpProfile};
@@ -251,6 +252,27 @@ fn a_stream_without_signalled_ssrc_is_found_by_mid_and_by_mid_with_rid() {
     assert_eq!(world.rtp(bob).len(), 2, "the SSRC was learned");
     world.send_rtp(alice, &rtp(VP8, 7003, 1, 0, &[(MID_ID, b"9"), (RID_ID, b"q")], &vp8_frame(true, 0)));
     assert_eq!(world.drops(DropReason::RtpUnroutable), 1, "unknown MID");
+}
+
+#[test]
+fn other_encodings_of_a_simulcast_publisher_cost_consumers_nothing() {
+    let mut world = World::new(18);
+    let router = world.router();
+    let (alice, bob) = (world.join(router), world.join(router));
+    let mut video = world.video_config(alice, 0);
+    let rid = |name: &[u8]| EncodingConfig { rid: Rid::new(name).ok(), ..EncodingConfig::default() };
+    video.encodings = vec![rid(b"q"), rid(b"f")];
+    let video = world.produce(alice, video);
+    world.consume(bob, video);
+    for n in 0..10u16 {
+        for (ssrc, rid) in [(7001, b"q"), (7002, b"f")] {
+            world.send_rtp(alice, &rtp(VP8, ssrc, n, 3000, &[(MID_ID, b"1"), (RID_ID, rid)], &vp8_frame(n == 0, n)));
+        }
+    }
+    assert_eq!(world.rtp(bob).len(), 10);
+    assert_eq!(world.drops(DropReason::ConsumerCodec), 0, "nobody was offered what nobody takes");
+    let streams = world.stats(video).expect("stats").streams;
+    assert!(streams.iter().all(|s| s.packets == 10), "both are received and reported on");
 }
 
 #[test]
