@@ -200,7 +200,8 @@ impl WebRtcTransport {
     /// New credentials beside the old ones, which hold until the new ones are used.
     pub(crate) fn restart_ice(&mut self, ufrag: Ufrag, lookup: &mut Lookup) {
         if self.ufrags.is_full() {
-            lookup.release_ufrag(&self.ufrags.remove(0));
+            // As the agent has it: those that are in use stay, and those between nobody has used.
+            lookup.release_ufrag(&self.ufrags.remove(1));
         }
         self.ufrags.push(ufrag);
         lookup.claim_ufrag(ufrag, self.id);

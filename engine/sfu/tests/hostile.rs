@@ -362,6 +362,19 @@ fn row_011_the_old_password_is_dead_once_the_new_one_was_used() {
 }
 
 #[test]
+fn row_011_after_two_restarts_that_nobody_used_the_credentials_in_use_still_find_the_transport() {
+    let (mut world, alice, bob) = call(34);
+    let transport = world.members[bob].transport.id;
+    for _ in 0..3 {
+        world.command(Command::RestartIce { transport }).expect("restart");
+    }
+    // The peer moves before it has heard of any of them.
+    world.members[bob].peer.set_addr(SocketAddr::from(([198, 51, 100, 252], 4_000)));
+    world.run(Duration::from_secs(3));
+    assert!(still_flows(&mut world, alice, bob, 1), "{:?}", world.shard.drops());
+}
+
+#[test]
 fn row_013_without_consent_for_30_s_sending_stops_and_the_controller_hears_of_it() {
     let (mut world, alice, bob) = call(32);
     assert!(still_flows(&mut world, alice, bob, 1));
