@@ -11,6 +11,7 @@ use sfu_core::testing::{Peer, PeerOptions};
 use sfu_proto::crypto::{Certificate, DtlsContext, DtlsRole, DtlsSession};
 use sfu_proto::srtp::SrtpProfile;
 use sfu_wire::drop_reason::DropReason;
+use sfu_wire::extension::ExtensionKind;
 use sfu_wire::id::ObjectId;
 
 fn handshakes(world: &mut World) -> u64 {
@@ -125,4 +126,48 @@ fn row_093_an_hour_of_suspension_costs_no_peer_its_connection() {
         assert_eq!(world.events.iter().filter(lost).count(), 1, "who checks no more is dropped after all");
         assert!(world.strays.is_empty());
     }
+}
+
+#[test]
+fn a_room_that_falls_silent_wakes_the_shard_rarely() {
+    let mut world = World::new(94);
+    let router = world.router();
+    let members: Vec<usize> = (0..4).map(|_| world.join(router)).collect();
+    for member in &members {
+        let ssrc = 100 * (*member as u32 + 1);
+        let mut config = world.video_config(*member, ssrc);
+        config.extensions.set(ExtensionKind::TransportCc, 5);
+        config.codecs[0].feedback.transport_cc = true;
+        let producer = world.produce(*member, config);
+        let transport = world.members[*member].transport.id;
+        world.command(Command::SetMaxIncomingBitrate { transport, bitrate: 300_000 }).expect("set");
+        for other in members.iter().filter(|m| *m != member) {
+            world.consume(*other, producer);
+        }
+    }
+    // One that only watches, with a bound on what it sends.
+    let watcher = world.join(router);
+    let transport = world.members[watcher].transport.id;
+    world.command(Command::SetMaxIncomingBitrate { transport, bitrate: 300_000 }).expect("set");
+    for n in [0u16, 1, 2, 5, 6, 90, 91, 7] {
+        for member in &members {
+            let ssrc = 100 * (*member as u32 + 1);
+            let number = n.to_be_bytes();
+            let packet = rtp(VP8, ssrc, n, 3_000 * u32::from(n), &[(5, &number)], &vp8_frame(n == 0, n));
+            world.send_rtp(*member, &packet);
+        }
+        world.run(Duration::from_millis(20));
+    }
+    // What was lost is asked for in vain, and so are key frames; then there are only reports.
+    world.run(Duration::from_secs(5));
+    let end = world.now + Duration::from_secs(20);
+    let mut wakes = 0;
+    while let Some(at) = world.shard.next_timeout().filter(|at| *at <= end) {
+        world.shard.handle_timeout(at.max(world.now));
+        world.shard.outbox().clear();
+        wakes += 1;
+        assert!(wakes < 10_000, "time stands still at {at:?}");
+    }
+    // A report a second of each producer, and a bound a second of each transport.
+    assert!(wakes <= 20 * (4 + 5) + 20, "{wakes} in 20 s");
 }
