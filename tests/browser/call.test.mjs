@@ -48,6 +48,25 @@ test('a call over IPv6', async () => {
 	});
 });
 
+test('a call through an announced address while listening on all', async () => {
+	await withService({ rtcIp: '0.0.0.0', args: ['--announced-address', '127.0.0.1'] }, async (service) => {
+		const params = { resolution: 'qvga' };
+		const people = [await Person.join(service, 'Ada', { params }), await Person.join(service, 'Grace', { params })];
+		await meet(people);
+		assert.equal((await people[0].stats()).recv.remoteAddress, '127.0.0.1');
+		for (const person of people) await person.leave();
+	});
+});
+
+test('a room whose service listens on IPv4 and IPv6', async () => {
+	await withService({ rtcIp: '127.0.0.1,::1' }, async (service) => {
+		const params = { resolution: 'qvga' };
+		const people = [await Person.join(service, 'Ada', { params }), await Person.join(service, 'Grace', { params })];
+		await meet(people);
+		for (const person of people) await person.leave();
+	});
+});
+
 test('muting, pausing and resuming reach the others and media goes on after it', async () => {
 	await withService({}, async (service) => {
 		const [ada, grace] = [await Person.join(service, 'Ada'), await Person.join(service, 'Grace')];

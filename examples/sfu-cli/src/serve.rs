@@ -1,7 +1,7 @@
 //! `sfu serve`: starts the engine, its WebRTC servers and the web side; ends all of them in the opposite order.
 
 use std::future::Future;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -188,19 +188,19 @@ async fn serve_one(listener: TcpListener, identity: Option<Identity>, web: Web, 
 }
 
 async fn banner(args: &ServeArgs, listeners: &[TcpListener], shards: usize, service: &Service) {
-    println!("sfu {}: a room service on libsfu", env!("CARGO_PKG_VERSION"));
     let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
-    for listener in listeners {
-        if let Ok(address) = listener.local_addr() {
-            println!("  open    {scheme}://{address}/");
-        }
+    let media = service.media_addresses().await.join(", ");
+    let mut text = format!("sfu {}: a room service on libsfu\n", env!("CARGO_PKG_VERSION"));
+    for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
+        text += &format!("  open    {scheme}://{address}/\n");
     }
-    let media = service.media_addresses().await;
-    println!("  media   {} (UDP, {shards} {})", media.join(", "), if shards == 1 { "shard" } else { "shards" });
+    text += &format!("  media   {media} (UDP, {shards} {})\n", if shards == 1 { "shard" } else { "shards" });
     if args.rtc_ip.iter().all(IpAddr::is_loopback) {
-        println!("  reach   this machine only; see --listen, --rtc-ip and --announced-address for more");
+        text += "  reach   this machine only; see --listen, --rtc-ip and --announced-address for more\n";
     }
-    println!("  stop    Ctrl-C");
+    text += "  stop    Ctrl-C\n";
+    // Whoever started it may have closed the pipe; the service goes on.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 async fn stop_engine(client: Client) {
