@@ -190,7 +190,7 @@ fn h34_a_route_that_refuses_runs_gets_its_datagrams_singly_from_then_on() {
             assert!(!bench.io.routes().takes_runs(SocketId(7), to));
             // Nothing is tried as a run any more.
             bench.io.faults().hook = Some(Box::new(|call| {
-                assert_eq!(call, Call::Send(1));
+                assert!(matches!(call, Call::Send(1) | Call::Receive), "{call:?}");
                 None
             }));
             datagrams.iter().for_each(|bytes| bench.push(bytes));

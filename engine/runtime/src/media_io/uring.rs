@@ -362,6 +362,17 @@ fn send_one(fd: BorrowedFd<'_>, message: &mut Outgoing) -> bool {
     unsafe { libc::sendmsg(fd.as_raw_fd(), header, libc::MSG_DONTWAIT) >= 0 }
 }
 
+impl Drop for Uring {
+    /// Closing a ring only begins to end what is under way in it: a receive that is still armed could fill a
+    /// buffer after its memory has gone to somebody else. So receives are ended, and waited for, first.
+    fn drop(&mut self) {
+        let ids: Vec<SocketId> = self.sockets.keys().copied().collect();
+        for id in ids {
+            self.remove_socket(id);
+        }
+    }
+}
+
 impl MediaIo for Uring {
     fn add_socket(&mut self, id: SocketId, local: SocketAddr, fd: OwnedFd) -> io::Result<()> {
         receive_options(fd.as_fd());
