@@ -103,7 +103,9 @@ test('rooms are placed on all shards', async () => {
 		const clients = ['a', 'b', 'c', 'd'].map((room) => new Aiortc(service, room, { room }));
 		await until('four rooms', async () => (await service.health()).rooms === 4);
 		const shards = service.log.map((line) => /opened on shard (\d+)/.exec(line)?.[1]).filter((shard) => shard !== undefined);
-		assert.deepEqual(shards.sort(), ['0', '0', '1', '1']);
+		// Which shard is the least loaded depends on who has connected by then.
+		assert.equal(shards.length, 4);
+		assert.deepEqual([...new Set(shards)].sort(), ['0', '1']);
 		await until('all are connected', () => clients.every((client) => client.report.profiles.length === 2));
 		for (const client of clients) await client.leave();
 		await until('all rooms closed', async () => (await service.health()).rooms === 0);

@@ -206,6 +206,7 @@ pub(crate) fn check_text(field: &str, text: &str, max: usize) -> Result<(), Refu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_request_is_parsed_and_its_data_may_be_absent() {
@@ -264,5 +265,49 @@ mod tests {
         assert!(data.take_opaque("o", 3).is_err());
         assert!(data.take::<u8>("n").is_ok() && data.take::<u8>("n").is_err());
         assert_eq!(data.take_option::<u8>("n").unwrap(), None);
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,20}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map("[a-zA-Z]{0,12}", inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_frame_says_it_is_parsed_or_refused(
+            members in prop::collection::hash_map("request|response|notification|id|method|ok|data|errorCode|errorReason", json(), 0..9),
+            flag in prop::sample::select(vec!["request", "response", "notification", "none"]),
+        ) {
+            let mut frame: Map<String, Value> = members.into_iter().collect();
+            frame.insert(flag.to_owned(), Value::Bool(true));
+            match parse(&Value::Object(frame).to_string()) {
+                Ok(Frame::Request { mut data, .. }) => {
+                    for field in ["a", "data", "id"] {
+                        let _ = (data.text(field, 5).is_ok(), data.flag(field).is_ok());
+                        let _ = data.take_opaque(field, 50);
+                        let _ = data.take::<sfu_control::ortc::RtpParameters>(field);
+                    }
+                }
+                Ok(_) => {}
+                Err(bad) => prop_assert!(bad.refusal.reason.contains(": ")),
+            }
+        }
+
+        #[test]
+        fn no_text_at_all_is_worse_than_refused(text in ".{0,300}") {
+            let _ = parse(&text);
+        }
     }
 }
