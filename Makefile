@@ -56,7 +56,7 @@ doc: setup-build ## Documentation, warnings denied.
 	RUSTDOCFLAGS="-D warnings -A rustdoc::bare_urls" cargo doc --locked --workspace --no-deps --document-private-items -q
 
 unit: setup-build ## Unit, property and simulator tests.
-	cargo test --locked --workspace --exclude sfu-tidy
+	cargo test --locked --workspace --exclude sfu-tidy --no-fail-fast
 
 generated: setup-build tools ## Generated files are fresh, and the schema conforms to released ones.
 	CI=true cargo run --locked -q -p sfu-generate
