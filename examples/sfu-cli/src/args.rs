@@ -49,7 +49,7 @@ pub(crate) struct ServeArgs {
     /// Private key (PEM) of --tls-cert.
     #[arg(long, value_name = "FILE", requires = "tls_cert", env = "SFU_TLS_KEY")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Further web origins that may signal (such as https://app.example.org); the page's own always may. * is any.
+    /// Further web origins that may signal (such as `https://app.example.org`); the page's own always may. * is any.
     #[arg(long, value_name = "ORIGIN", env = "SFU_ORIGIN", value_delimiter = ',')]
     pub(crate) origin: Vec<String>,
     /// SRTP profiles in order of preference; all four when absent.
