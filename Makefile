@@ -37,13 +37,16 @@ build: setup-build ## Build libsfu.so, libsfu.a and the example service, in rele
 test: ## Run everything that must pass; installs what is missing, Chromium included.
 	@tests/all.sh
 
-bench: setup-build ## Measure: parse, protect, fan-out, and end to end over loopback.
-	cargo bench --locked --workspace
+bench: setup-build tools ## Measure: parse, protect, fan-out, end to end over loopback, a command through the C ABI.
+	cargo bench --locked -p sfu-bench
+	cargo build --release --locked -p libsfu
+	tests/abi/measure.sh
 
 # ---- stages of `make test`, in its order; each can be run alone ----
 
 fmt: ## Formatting.
 	cargo fmt --all --check
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 
 tidy: ## House rules that reading the files can check.
 	cargo test --locked -q -p sfu-tidy

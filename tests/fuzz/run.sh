@@ -24,6 +24,11 @@ openssl="$(ls -d "$target"/debug/build/openssl-sys-*/out/openssl-build/install 2
 if [ -n "$openssl" ]; then
   export OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_DIR="$openssl"
 fi
+# cargo-fuzz does not ask for the lock file to be whole; this does, and names the remedy.
+if ! cargo metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null; then
+  echo "fuzz: tests/fuzz/Cargo.lock is stale; run \`cargo metadata --manifest-path tests/fuzz/Cargo.toml\` and commit it" >&2
+  exit 1
+fi
 echo "fuzz: building ${#targets[@]} targets"
 "$venv/bin/cargo-fuzz" build --fuzz-dir tests/fuzz --target-dir "$out"
 
