@@ -78,7 +78,8 @@ seccomp: setup-test ## The container profile lets the engine start, and denial i
 browser: setup-test tools ## Chromium pages and aiortc in real rooms.
 	cargo build --locked -p sfu-cli
 	tests/setup/npm.sh $(BROWSER)
-	cd $(BROWSER) && SFU_BIN=$(TARGET)/debug/sfu PYTHON=$(VENV)/bin/python npm test
+	cd $(BROWSER) && CHROMIUM="$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
+		SFU_BIN=$(TARGET)/debug/sfu PYTHON=$(VENV)/bin/python npm test
 
 fuzz-smoke: setup-test tools ## Each fuzz target for FUZZ_SMOKE seconds.
 	tests/fuzz/run.sh $(FUZZ_SMOKE)

@@ -7,7 +7,7 @@ set -euo pipefail
 
 group="${1:?give a group: build or test}"
 
-# command-or-path|Debian packages. A path may hold a pattern.
+# commands-or-path|Debian packages. One of several commands is enough; a path may hold a pattern.
 build=(
   "cc|gcc libc6-dev"
   "c++|g++"
@@ -24,7 +24,7 @@ test=(
   "valgrind|valgrind"
   "node|nodejs"
   "npm|npm"
-  "chromium|chromium"
+  "chromium chromium-browser google-chrome|chromium"
   "ip|iproute2"
   "nm|binutils"
   "/usr/lib/*/libseccomp.so.2|libseccomp2"
@@ -34,7 +34,13 @@ present() {
   case "$1" in
     /*) compgen -G "$1" >/dev/null ;;
     python3:*) python3 -c "import ${1#python3:}, venv" 2>/dev/null ;;
-    *) command -v "$1" >/dev/null ;;
+    *)
+      # Words on purpose: each is a command.
+      for command in $1; do
+        if command -v "$command" >/dev/null; then return 0; fi
+      done
+      return 1
+      ;;
   esac
 }
 
