@@ -12,7 +12,7 @@
 //!
 //! Consent: a lite agent sends no checks, so the peer's own signed checks stand for its consent. A tuple
 //! without one for `consent_timeout` is dropped, and when none is left the agent is disconnected. The same
-//! credentials never revive a tuple that expired so (RFC 7675, section 5.1).
+//! credentials never revive a tuple that expired while it was selected (RFC 7675, section 5.1).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -252,8 +252,12 @@ impl IceAgent {
         }
         while let Some(at) = self.tuples.iter().position(|valid| valid.expires <= now) {
             let tuple = self.tuples.remove(at).tuple;
-            // When this list is full, `is_dead` refuses everything that the same credentials sign.
-            let _ = self.expired.try_push(tuple);
+            // Consent is about the pair that data goes over. A backup pair that the peer checks less often than we
+            // wait may come back; media was never sent there.
+            if self.selected == Some(tuple) {
+                // When this list is full, `is_dead` refuses everything that the same credentials sign.
+                let _ = self.expired.try_push(tuple);
+            }
             self.removed(tuple);
         }
     }

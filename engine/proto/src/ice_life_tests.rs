@@ -132,6 +132,18 @@ fn an_expired_tuple_is_not_revived_by_the_same_credentials() {
 }
 
 #[test]
+fn a_backup_tuple_that_was_silent_for_long_may_come_back() {
+    let mut agent = agent();
+    accept(&mut agent, START, tuple(1), &nominating());
+    accept(&mut agent, START, tuple(2), &check());
+    accept(&mut agent, START + SECOND * 20, tuple(1), &check());
+    agent.handle_timeout(START + SECOND * 31);
+    assert!(!agent.is_valid(&tuple(2)));
+    accept(&mut agent, START + SECOND * 32, tuple(2), &check());
+    assert_eq!((agent.state(), agent.selected()), (IceState::Completed, Some(tuple(1))));
+}
+
+#[test]
 fn the_memory_of_expired_tuples_is_bounded_and_closes_when_full() {
     let mut agent = agent();
     let mut now = START;

@@ -370,4 +370,3 @@ pub enum Event {
 /// A socket that nothing uses any more: the runtime closes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReleaseSocket(pub SocketId);
-

@@ -346,7 +346,10 @@ impl Shard {
         loop {
             let ssrc = self.draw_ssrc();
             let taken = self.transports.get(transport).is_some_and(|t| {
-                t.by_ssrc.contains_key(&ssrc) || t.listener.by_ssrc(ssrc).is_some() || t.feedback.ssrc() == ssrc || t.is_spent(ssrc)
+                t.by_ssrc.contains_key(&ssrc)
+                    || t.listener.by_ssrc(ssrc).is_some()
+                    || t.feedback.ssrc() == ssrc
+                    || t.is_spent(ssrc)
             });
             if !taken && ssrc != besides {
                 return ssrc;

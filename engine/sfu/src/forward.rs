@@ -51,7 +51,8 @@ impl Shard {
             });
             match sent {
                 Ok(()) => {
-                    transport.next_transport_seq = transport.next_transport_seq.wrapping_add(u16::from(stamp.is_some()));
+                    transport.next_transport_seq =
+                        transport.next_transport_seq.wrapping_add(u16::from(stamp.is_some()));
                     // A stream that had fallen silent has something to report again.
                     if held.timer.deadline().is_none() {
                         let at = held.it.next_timeout().map(|t| t.max(now));

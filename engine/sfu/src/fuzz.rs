@@ -334,14 +334,19 @@ mod tests {
             let mut data = vec![0; rng.next_u32() as usize % len];
             rng.fill_bytes(&mut data);
             // Lengths come as words: small first bytes make more operations of the same bytes.
-            data.iter_mut().for_each(|b| if *b & 32 == 0 { *b &= 7 });
+            data.iter_mut().for_each(|b| {
+                if *b & 32 == 0 {
+                    *b &= 7
+                }
+            });
             data
         })
     }
 
     #[test]
     fn random_commands_make_objects_of_each_kind() {
-        let made: BTreeSet<u8> = inputs(100, 3_000).flat_map(|d| run_commands(&d)).filter_map(|id| id.kind()).map(|k| k as u8).collect();
+        let made: BTreeSet<u8> =
+            inputs(100, 3_000).flat_map(|d| run_commands(&d)).filter_map(|id| id.kind()).map(|k| k as u8).collect();
         assert_eq!(made.len(), ObjectKind::ALL.len());
     }
 

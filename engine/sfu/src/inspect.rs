@@ -154,10 +154,7 @@ impl Shard {
 
     fn server_stats(&self, id: ObjectId, stats: &mut Stats) -> Option<()> {
         let server = self.servers.get(id)?;
-        stats.counters = vec![
-            ("sockets", server.sockets.len() as u64),
-            ("transports", server.transports.len() as u64),
-        ];
+        stats.counters = vec![("sockets", server.sockets.len() as u64), ("transports", server.transports.len() as u64)];
         Some(())
     }
 

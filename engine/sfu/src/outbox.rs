@@ -134,7 +134,10 @@ mod tests {
     #[test]
     fn a_full_arena_refuses_and_a_refusing_writer_leaves_no_trace() {
         let mut outbox = Outbox::new(30, 2);
-        assert_eq!(outbox.try_push_with(SocketId(0), to(), 20, |_| Err(DropReason::TooLarge)), Err(DropReason::TooLarge));
+        assert_eq!(
+            outbox.try_push_with(SocketId(0), to(), 20, |_| Err(DropReason::TooLarge)),
+            Err(DropReason::TooLarge)
+        );
         assert_eq!(outbox.push_with(SocketId(0), to(), 20, |_| None), Ok(()));
         assert_eq!(outbox.fill(), 0);
         assert_eq!(outbox.push_with(SocketId(0), to(), 20, |_| Some(20)), Ok(()));

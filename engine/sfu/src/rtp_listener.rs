@@ -328,7 +328,12 @@ mod tests {
         EncodingConfig { rid: Some(Rid::new(name.as_bytes()).unwrap()), ..EncodingConfig::default() }
     }
 
-    fn route(listener: &mut RtpListener, ssrc: u32, payload_type: u8, exts: &[(u8, &[u8])]) -> Result<Routed, DropReason> {
+    fn route(
+        listener: &mut RtpListener,
+        ssrc: u32,
+        payload_type: u8,
+        exts: &[(u8, &[u8])],
+    ) -> Result<Routed, DropReason> {
         let mut buf = [0; 128];
         let fields = RtpHeaderFields { marker: false, payload_type, sequence: 1, timestamp: 1, ssrc };
         let len = write_header(&mut buf, &fields, exts).unwrap();

@@ -153,14 +153,26 @@ impl Shard {
     }
 
     /// Takes one datagram from the network; it is decrypted in place. What is refused is counted.
-    pub fn handle_datagram(&mut self, now: Time, arrival: Time, socket: SocketId, from: SocketAddr, datagram: &mut [u8]) {
+    pub fn handle_datagram(
+        &mut self,
+        now: Time,
+        arrival: Time,
+        socket: SocketId,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) {
         self.datagrams = self.datagrams.saturating_add(1);
         self.take_datagram(now, arrival, socket, from, datagram);
     }
 
     /// Carries out one command. `sockets` are those that the runtime has bound for it; they are the
     /// shard's from then on if the answer is `Ok`, and untouched otherwise. An error changes nothing.
-    pub fn handle_command(&mut self, now: Time, sockets: &[BoundSocket], command: Command) -> Result<Reply, CommandError> {
+    pub fn handle_command(
+        &mut self,
+        now: Time,
+        sockets: &[BoundSocket],
+        command: Command,
+    ) -> Result<Reply, CommandError> {
         dispatch::dispatch(self, now, sockets, command)
     }
 

@@ -126,9 +126,10 @@ fn h06_another_certificate_fails_and_never_sees_media() {
         assert_eq!(states(&world, id), [DtlsState::Connecting, DtlsState::Failed], "{role:?}");
         world.send_rtp(alice, &rtp(OPUS, 5, 1 + role as u16, 0, &[], b"private"));
         assert!(world.received(member).is_empty());
-        let told = world.events.iter().any(
-            |e| matches!(e, Event::DtlsState { transport, reason, .. } if *transport == id && !reason.is_empty()),
-        );
+        let told = world
+            .events
+            .iter()
+            .any(|e| matches!(e, Event::DtlsState { transport, reason, .. } if *transport == id && !reason.is_empty()));
         assert!(told, "the controller hears why");
     }
     assert!(world.strays.is_empty());

@@ -118,8 +118,7 @@ fn a_paused_consumer_or_producer_lets_nothing_through_and_resumes_without_a_gap(
         world.command(Command::Resume { object }).expect("resume");
         send(&mut world, 5);
     }
-    let sequences: Vec<u16> =
-        world.rtp(bob).iter().map(|p| RtpView::parse(p).expect("RTP").sequence).collect();
+    let sequences: Vec<u16> = world.rtp(bob).iter().map(|p| RtpView::parse(p).expect("RTP").sequence).collect();
     assert_eq!(sequences.len(), 15);
     assert!(sequences.windows(2).all(|w| w[1] == w[0].wrapping_add(1)), "{sequences:?}");
     assert_eq!(world.drops(DropReason::ConsumerPaused), 5);
@@ -227,7 +226,10 @@ fn reports_go_both_ways_and_a_leaving_stream_says_bye() {
     assert!(down.contains(&"sdes".to_owned()));
     world.close(consumer.id).expect("close");
     let last = rtcp_kinds(&world.received(bob));
-    assert!(last.contains(&format!("bye {:?}", [consumer.ssrc])) || last.iter().any(|k| k.starts_with("bye")), "{last:?}");
+    assert!(
+        last.contains(&format!("bye {:?}", [consumer.ssrc])) || last.iter().any(|k| k.starts_with("bye")),
+        "{last:?}"
+    );
 }
 
 #[test]

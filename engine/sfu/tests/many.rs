@@ -70,7 +70,8 @@ fn row_022_handshakes_beyond_the_cap_wait_and_an_established_room_loses_nothing(
     let now = world.now;
     world.shard.handle_datagram(now, now, socket, addr, &mut hello.clone());
     world.settle();
-    let begun = |e: &Event| matches!(e, Event::DtlsState { transport, state: DtlsState::Connecting, .. } if *transport == id);
+    let begun =
+        |e: &Event| matches!(e, Event::DtlsState { transport, state: DtlsState::Connecting, .. } if *transport == id);
     assert!(world.events.iter().any(begun));
     world.close(crowd).expect("close");
     assert_eq!(handshakes(&mut world), 0);

@@ -26,9 +26,16 @@ fn counter(world: &mut World, name: &str) -> u64 {
 }
 
 fn assert_empty(world: &mut World) {
-    for name in
-        ["routers", "webrtc_servers", "transports", "producers", "consumers", "tuples", "username_fragments", "dtls_handshakes"]
-    {
+    for name in [
+        "routers",
+        "webrtc_servers",
+        "transports",
+        "producers",
+        "consumers",
+        "tuples",
+        "username_fragments",
+        "dtls_handshakes",
+    ] {
         assert_eq!(counter(world, name), 0, "{name}");
     }
 }
@@ -86,7 +93,10 @@ fn row_069_a_method_of_another_kind_of_object_is_not_found() {
     for command in commands_on(router) {
         let fits = matches!(
             command,
-            Command::CreateWebRtcTransport { .. } | Command::Close { .. } | Command::Dump { .. } | Command::Stats { .. }
+            Command::CreateWebRtcTransport { .. }
+                | Command::Close { .. }
+                | Command::Dump { .. }
+                | Command::Stats { .. }
         );
         if !fits {
             assert_eq!(code(world.command(command)), ErrorCode::NotFound);
@@ -189,10 +199,10 @@ fn a_server_shares_its_sockets_and_takes_its_transports_along() {
     assert!(world.releases.is_empty(), "the server owns the socket");
     world.close(server).expect("close");
     let reason = CloseReason::ServerClosed;
-    assert_eq!(world.events, [
-        Event::Closed { object: transports[1], reason },
-        Event::Closed { object: transports[2], reason },
-    ]);
+    assert_eq!(
+        world.events,
+        [Event::Closed { object: transports[1], reason }, Event::Closed { object: transports[2], reason },]
+    );
     assert_eq!(world.releases.len(), 1);
     world.close(router).expect("close");
     assert_empty(&mut world);
@@ -309,8 +319,7 @@ fn a_full_table_refuses_the_newcomer_and_takes_one_again_after_a_close() {
     let alice = world.add(routers[0], PeerOptions::default());
     let bound = [world.bind()];
     let now = world.now;
-    let command =
-        Command::CreateWebRtcTransport { router: routers[0], options: WebRtcTransportOptions::default() };
+    let command = Command::CreateWebRtcTransport { router: routers[0], options: WebRtcTransportOptions::default() };
     assert_eq!(code(world.shard.handle_command(now, &bound, command)), ErrorCode::ResourceExhausted);
     let producer = world.produce_audio(alice, 5);
     let config = Box::new(world.audio_config(alice, 6));
@@ -378,7 +387,8 @@ impl Tree {
                 self.world.command(Command::Produce { transport, config: Box::new(config) })
             }
             _ => {
-                let (Some(transport), Some(producer)) = (self.pick(ObjectKind::Transport), self.pick(ObjectKind::Producer))
+                let (Some(transport), Some(producer)) =
+                    (self.pick(ObjectKind::Transport), self.pick(ObjectKind::Producer))
                 else {
                     return;
                 };

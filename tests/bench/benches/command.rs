@@ -33,7 +33,7 @@ fn round_trips() {
     let mut times = Vec::new();
     for id in 2..ROUNDS + 2 {
         // Long enough for the shard to park: an idle engine is what callers meet.
-        std::thread::sleep(Duration::from_micros(500));
+        engine.wait(Some(Duration::from_micros(500)));
         let start = now();
         call(&engine, &mut buffer, id, router.id, fb::RequestBodyT::GetStats(Box::default()));
         times.push(now().duration_since(start));

@@ -401,8 +401,7 @@ impl World {
 
     fn deliver(&mut self) -> bool {
         let outbox = self.shard.outbox();
-        let all: Vec<_> =
-            outbox.transmits().iter().map(|t| (t.socket, t.to, outbox.bytes(t).to_vec())).collect();
+        let all: Vec<_> = outbox.transmits().iter().map(|t| (t.socket, t.to, outbox.bytes(t).to_vec())).collect();
         outbox.clear();
         let moved = !all.is_empty();
         for (socket, to, mut bytes) in all {
@@ -492,7 +491,14 @@ fn extensions() -> ExtensionIds {
 ///
 /// # Panics
 /// If the script's fields make no packet.
-pub fn rtp(payload_type: u8, ssrc: u32, sequence: u16, timestamp: u32, exts: &[(u8, &[u8])], payload: &[u8]) -> Vec<u8> {
+pub fn rtp(
+    payload_type: u8,
+    ssrc: u32,
+    sequence: u16,
+    timestamp: u32,
+    exts: &[(u8, &[u8])],
+    payload: &[u8],
+) -> Vec<u8> {
     let mut buf = vec![0; 256 + payload.len()];
     let fields = RtpHeaderFields { marker: true, payload_type, sequence, timestamp, ssrc };
     let len = write_header(&mut buf, &fields, exts).expect("a header");
