@@ -89,10 +89,11 @@ impl Shard {
             return verdict.map_err(|reason| (None, reason));
         };
         let transport = self.transports.get_mut(id).ok_or((None, DropReason::StunUnauthenticated))?;
-        transport.count_received(now, datagram.len());
         let had_path = transport.path();
         let verdict = transport.handle_stun(now, tuple, &message, &mut self.lookup, &mut self.out);
         if verdict.is_ok() {
+            // What strangers send is nobody's traffic, and counting it would take time that tells.
+            transport.count_received(now, datagram.len());
             if had_path.is_none() {
                 self.after_transport(now, id, false);
             } else {
