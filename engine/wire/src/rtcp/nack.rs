@@ -31,7 +31,8 @@ impl<'a> Nack<'a> {
         let short = ParseError::new("RTCP NACK too short", packet.len());
         let sender_ssrc = u32_at(body, 0).ok_or(short)?;
         let media_ssrc = u32_at(body, 4).ok_or(short)?;
-        let pairs = body.get(8..).filter(|pairs| !pairs.is_empty()).ok_or(short)?;
+        // Padding of odd length may leave less than a pair.
+        let pairs = body.get(8..).filter(|pairs| !pairs.is_empty() && pairs.len() % 4 == 0).ok_or(short)?;
         Ok(Self { sender_ssrc, media_ssrc, pairs })
     }
 
@@ -70,5 +71,20 @@ impl<'a> Nack<'a> {
             out.u16(mask);
         }
         end(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_that_leaves_no_whole_pair_is_refused() {
+        for padding in [5, 6, 7, 8] {
+            let packet = [0xa1, 205, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0x8f, 0xcd, 0, 15, 0, 0, 0, padding];
+            assert!(Nack::parse(&packet).is_err(), "padding {padding}");
+        }
+        let packet = [0xa1, 205, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0x8f, 0xcd, 0, 15, 0, 0, 0, 4];
+        assert_eq!(Nack::parse(&packet).map(|nack| nack.pairs().count()), Ok(1));
     }
 }
