@@ -39,7 +39,7 @@ fuzz() {
   mkdir -p "$found" "$artifacts/$name"
   local folders=("$found")
   if [ -d "$seeds" ]; then folders+=("$seeds"); fi
-  if "$out/$triple/release/$name" "${folders[@]}" -max_total_time="$seconds" -max_len=4096 -timeout=10 \
+  if "$out/$triple/release/$name" "${folders[@]}" ${FUZZ_SEED:+-seed="$FUZZ_SEED"} -max_total_time="$seconds" -max_len=4096 -timeout=10 \
       -rss_limit_mb=2048 -artifact_prefix="$artifacts/$name/" >"$log" 2>&1; then
     rmdir --ignore-fail-on-non-empty "$artifacts/$name"
     echo "fuzz: $name: ok, $(sed -n 's/^Done \([0-9]*\) runs.*/\1 runs/p' "$log")"
