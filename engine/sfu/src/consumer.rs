@@ -40,6 +40,7 @@ use sfu_wire::time::{NtpTime, Time};
 use smallvec::SmallVec;
 
 use crate::config::ConsumerConfig;
+use crate::decision::DecisionLog;
 use crate::producer::{Ingress, Producer};
 use crate::stats::RtpStreamStats;
 pub use sfu_proto::source_clock::SourceClock;
@@ -134,6 +135,8 @@ struct Cold {
     key_timestamp: Option<u32>,
     extensions_left_out: u64,
     discarded: u64,
+    /// Why layers were chosen and packets left out, while somebody asks.
+    decisions: DecisionLog,
 }
 
 impl Consumer {
@@ -189,6 +192,7 @@ impl Consumer {
                 key_timestamp: None,
                 extensions_left_out: 0,
                 discarded: 0,
+                decisions: DecisionLog::default(),
                 config,
             }),
         }
@@ -232,6 +236,16 @@ impl Consumer {
     /// Its producer is paused.
     pub fn producer_paused(&self) -> bool {
         self.producer_paused
+    }
+
+    /// Why its layers were chosen and packets not sent.
+    pub fn decisions(&self) -> &DecisionLog {
+        &self.cold.decisions
+    }
+
+    /// The same, to switch on and to write.
+    pub fn decisions_mut(&mut self) -> &mut DecisionLog {
+        &mut self.cold.decisions
     }
 
     /// The transport-wide number was negotiated: pass one to [`Consumer::forward`] and

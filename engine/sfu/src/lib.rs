@@ -8,6 +8,7 @@ pub mod candidates;
 pub mod command;
 pub mod config;
 pub mod consumer;
+pub mod decision;
 pub mod limits;
 pub mod lookup;
 pub mod outbox;

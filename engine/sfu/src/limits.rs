@@ -46,6 +46,8 @@ pub struct Limits {
     /// Idle packet buffers that the pool keeps: a receive batch of 64 and its retransmission
     /// histories come back through it.
     pub idle_packets: usize,
+    /// Decisions that the log of one transport or consumer may keep.
+    pub decisions: usize,
     /// Largest datagram that is sent, bytes: 1500 less IPv6 and UDP headers (40 + 8) and a tunnel's
     /// header (20).
     pub datagram_bytes: usize,
@@ -73,6 +75,7 @@ impl Default for Limits {
             outbox_bytes: 4 << 20,
             outbox_datagrams: 8_192,
             idle_packets: 4_096,
+            decisions: 1_024,
             datagram_bytes: 1_432,
         }
     }
