@@ -31,7 +31,7 @@ use sfu_proto::send_stream::SendStream;
 use sfu_wire::buf::Packet;
 use sfu_wire::codec::CodecKind;
 use sfu_wire::drop_reason::DropReason;
-use sfu_wire::extension::{ExtensionIds, ExtensionKind};
+use sfu_wire::extension::ExtensionIds;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Mid};
 use sfu_wire::rtcp::{Bye, ReceiverReport, ReportBlock, Sdes, SenderReport};
@@ -248,12 +248,6 @@ impl Consumer {
         &mut self.cold.decisions
     }
 
-    /// The transport-wide number was negotiated: pass one to [`Consumer::forward`] and
-    /// [`Consumer::poll_resend`].
-    pub fn wants_transport_seq(&self) -> bool {
-        self.extensions.get(ExtensionKind::TransportCc).is_some()
-    }
-
     /// Video that can only go on with a key frame.
     pub fn awaits_key_frame(&self) -> bool {
         self.video && self.starting
@@ -292,14 +286,15 @@ impl Consumer {
     /// Writes the packet as this consumer's peer is to get it into `slot`, and returns its length.
     /// `slot` is as long as the packet may be; header extensions that do not fit are left out. Call
     /// only when the packet can be sent. On [`DropReason::AwaitingKeyFrame`], ask the producer for
-    /// a key frame.
+    /// a key frame. `transport_seq` is the transport's next number, and moves on if the packet carries
+    /// it: one that no packet carries would look like a loss to the peer.
     pub fn forward(
         &mut self,
         now: Time,
         ingress: &Ingress,
         shared: &Packet,
         slot: &mut [u8],
-        transport_seq: Option<u16>,
+        transport_seq: &mut u16,
     ) -> Result<usize, DropReason> {
         if self.paused || self.producer_paused {
             return Err(DropReason::ConsumerPaused);
@@ -380,11 +375,16 @@ impl Consumer {
         now: Time,
         parts: &packet::Parts<'_>,
         slot: &mut [u8],
-        transport_seq: Option<u16>,
+        transport_seq: &mut u16,
     ) -> Result<packet::Written, DropReason> {
-        let own =
-            packet::OwnExtensions { ids: &self.extensions, mid: self.mid.as_str().as_bytes(), transport_seq, now };
+        let own = packet::OwnExtensions {
+            ids: &self.extensions,
+            mid: self.mid.as_str().as_bytes(),
+            transport_seq: *transport_seq,
+            now,
+        };
         let written = packet::write(parts, &own, slot).ok_or(DropReason::TooLarge)?;
+        *transport_seq = transport_seq.wrapping_add(u16::from(written.numbered));
         if written.left_out > 0 {
             self.cold.extensions_left_out += u64::from(written.left_out);
         }
@@ -425,13 +425,13 @@ impl Consumer {
     }
 
     /// Writes the next resend into `slot`, as RTX; `None`: nothing (left) to send. Each call takes at
-    /// least one off the queue.
+    /// least one off the queue. `transport_seq` as in [`Consumer::forward`].
     pub fn poll_resend(
         &mut self,
         now: Time,
         producer: &Producer,
         slot: &mut [u8],
-        transport_seq: Option<u16>,
+        transport_seq: &mut u16,
     ) -> Option<usize> {
         let ssrc = self.cold.rtx_ssrc?;
         while let Some(resend) = self.cold.resends.pop_front() {

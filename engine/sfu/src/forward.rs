@@ -45,14 +45,13 @@ impl Shard {
         for consumer in &producer.consumers {
             let Some(held) = self.consumers.get_mut(*consumer) else { continue };
             let Some(transport) = self.transports.get_mut(held.it.transport()) else { continue };
-            let stamp = held.it.wants_transport_seq().then_some(transport.next_transport_seq);
+            let mut number = transport.next_transport_seq;
             let sent = transport.send_rtp(now, RtpKind::Media, self.limits.datagram_bytes, &mut self.out, |slot| {
-                held.it.forward(now, ingress, &shared, slot, stamp)
+                held.it.forward(now, ingress, &shared, slot, &mut number)
             });
             match sent {
                 Ok(()) => {
-                    transport.next_transport_seq =
-                        transport.next_transport_seq.wrapping_add(u16::from(stamp.is_some()));
+                    transport.next_transport_seq = number;
                     // A stream that had fallen silent has something to report again.
                     if held.timer.deadline().is_none() {
                         let at = held.it.next_timeout().map(|t| t.max(now));
@@ -80,19 +79,12 @@ impl Shard {
         let max_len = self.limits.datagram_bytes;
         // Bounded: each round takes one request off the consumer's bounded list.
         while held.it.has_resends() {
-            let stamp = held.it.wants_transport_seq().then_some(transport.next_transport_seq);
-            let mut written = false;
+            let mut number = transport.next_transport_seq;
             let sent = transport.send_rtp(now, RtpKind::Rtx, max_len, &mut self.out, |slot| {
-                let len = held.it.poll_resend(now, &producer.it, slot, stamp).unwrap_or(0);
-                written = len > 0;
-                Ok(len)
+                Ok(held.it.poll_resend(now, &producer.it, slot, &mut number).unwrap_or(0))
             });
             match sent {
-                // A number that no packet carries would look like a loss to the peer.
-                Ok(()) => {
-                    let step = u16::from(written && stamp.is_some());
-                    transport.next_transport_seq = transport.next_transport_seq.wrapping_add(step);
-                }
+                Ok(()) => transport.next_transport_seq = number,
                 Err(reason) => {
                     self.out.drops.add(reason);
                     transport.drops.add(reason);

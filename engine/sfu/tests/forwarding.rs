@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use sfu_core::command::{Command, Event, Listen, Reply};
 use sfu_core::config::EncodingConfig;
-use sfu_core::testing::world::{MID_ID, OPUS, RID_ID, VP8, VP8_RTX, World, rtp, vp8_frame};
+use sfu_core::testing::world::{MID_ID, OPUS, RID_ID, VP8, VP8_RTX, World, consumer_config, rtp, vp8_frame};
 use sfu_core::testing::{PeerOptions, Received};
 use sfu_proto::crypto::{DtlsRole, SrtpProfile};
 use sfu_wire::drop_reason::DropReason;
-use sfu_wire::media::Rid;
+use sfu_wire::extension::ExtensionKind;
+use sfu_wire::media::{MediaKind, Mid, Rid};
 use sfu_wire::rtcp::{Nack, Packets, Pli, RtcpPacket};
 use sfu_wire::rtp::RtpView;
 
@@ -457,4 +458,33 @@ fn a_peer_that_comes_back_after_losing_consent_gets_video_from_a_key_frame_on() 
     assert_eq!(send(&mut world, false), 0);
     assert_eq!(send(&mut world, true), 1);
     assert_eq!(send(&mut world, false), 1);
+}
+
+#[test]
+fn a_transport_wide_number_is_spent_only_on_a_packet_that_carries_it() {
+    const NUMBER_ID: u8 = 5;
+    let mut world = World::new(45);
+    let router = world.router();
+    let (alice, bob) = (world.join(router), world.join(router));
+    let producer = world.produce_audio(alice, 5);
+    let mut config = consumer_config(producer, MediaKind::Audio, Mid::new(b"0").expect("a MID"), false);
+    config.extensions.set(ExtensionKind::TransportCc, NUMBER_ID);
+    let transport = world.members[bob].transport.id;
+    world.command(Command::Consume { transport, config: Box::new(config) }).expect("consume");
+    let small = [7; 50];
+    // Room for the MID, and none for the number; no room at all; and, late, nothing but padding.
+    let (tight, huge) = ([7; 1_432 - 16 - 12 - 8], [7; 1_432]);
+    for (sequence, payload) in [(1, &small[..]), (2, &tight), (3, &small), (4, &huge), (6, &small)] {
+        world.send_rtp(alice, &rtp(OPUS, 5, sequence, 960 * u32::from(sequence), &[], payload));
+    }
+    let mut padding = rtp(OPUS, 5, 5, 960 * 5, &[], &[1]);
+    padding[0] |= 0x20;
+    world.send_rtp(alice, &padding);
+    world.send_rtp(alice, &rtp(OPUS, 5, 7, 960 * 7, &[], &small));
+    let packets = world.rtp(bob);
+    let numbers: Vec<Option<u16>> = packets
+        .iter()
+        .map(|p| RtpView::parse(p).expect("RTP").extension(NUMBER_ID).map(|v| u16::from_be_bytes([v[0], v[1]])))
+        .collect();
+    assert_eq!(numbers, [Some(0), None, Some(1), Some(2), None, Some(3)], "{:?}", world.shard.drops());
 }

@@ -35,7 +35,8 @@ pub(super) struct Parts<'a> {
 pub(super) struct OwnExtensions<'a> {
     pub(super) ids: &'a ExtensionIds,
     pub(super) mid: &'a [u8],
-    pub(super) transport_seq: Option<u16>,
+    /// The transport's next number.
+    pub(super) transport_seq: u16,
     pub(super) now: Time,
 }
 
@@ -45,6 +46,8 @@ pub(super) struct Written {
     pub(super) len: usize,
     /// Extensions for which there was no room.
     pub(super) left_out: u8,
+    /// The packet carries the transport-wide number.
+    pub(super) numbered: bool,
     /// The numbers as written.
     pub(super) picture: PictureId,
 }
@@ -54,13 +57,11 @@ pub(super) struct Written {
 pub(super) fn write(parts: &Parts<'_>, own: &OwnExtensions<'_>, slot: &mut [u8]) -> Option<Written> {
     let body = parts.payload.len() + if parts.original.is_some() { 2 } else { 0 };
     let room = slot.len().checked_sub(FIXED_LEN + body)?;
-    let transport_seq = parts_of_sequence(own);
+    let transport_seq = own.transport_seq.to_be_bytes();
     let send_time = send_time(own);
     let mut elements = Elements { list: ArrayVec::new(), left_out: 0, room, one_byte: true, used: 0 };
     elements.add(own.ids.get(ExtensionKind::Mid), own.mid);
-    if let Some(value) = &transport_seq {
-        elements.add(own.ids.get(ExtensionKind::TransportCc), value);
-    }
+    let numbered = elements.add(own.ids.get(ExtensionKind::TransportCc), &transport_seq);
     if let Some(value) = &send_time {
         elements.add(own.ids.get(ExtensionKind::AbsSendTime), value);
     }
@@ -78,7 +79,7 @@ pub(super) fn write(parts: &Parts<'_>, own: &OwnExtensions<'_>, slot: &mut [u8])
     let end = at + parts.payload.len();
     let payload = slot.get_mut(at..end)?;
     payload.copy_from_slice(parts.payload);
-    Some(Written { len: end, left_out: elements.left_out, picture: rewrite_picture(parts, payload) })
+    Some(Written { len: end, left_out: elements.left_out, numbered, picture: rewrite_picture(parts, payload) })
 }
 
 /// A packet of nothing but one byte of padding.
@@ -101,12 +102,6 @@ fn rewrite_picture(parts: &Parts<'_>, payload: &mut [u8]) -> PictureId {
 }
 
 #[inline]
-fn parts_of_sequence(own: &OwnExtensions<'_>) -> Option<[u8; 2]> {
-    own.ids.get(ExtensionKind::TransportCc)?;
-    own.transport_seq.map(u16::to_be_bytes)
-}
-
-#[inline]
 fn send_time(own: &OwnExtensions<'_>) -> Option<[u8; 3]> {
     own.ids.get(ExtensionKind::AbsSendTime)?;
     Some(abs_send_time_from_nanos(own.now.as_nanos()))
@@ -124,19 +119,20 @@ struct Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
-    /// Adds an element if the peer knows it and there is room.
+    /// Adds an element if the peer knows it and there is room; says whether it did.
     #[inline]
-    fn add(&mut self, id: Option<u8>, value: &'a [u8]) {
-        let Some(id) = id else { return };
+    fn add(&mut self, id: Option<u8>, value: &'a [u8]) -> bool {
+        let Some(id) = id else { return false };
         let one_byte = self.one_byte && id <= 14 && (1..=16).contains(&value.len());
         let header = if one_byte { 1 } else { 2 };
         let used = self.used + value.len();
         let block = 4 + (used + (self.list.len() + 1) * header).next_multiple_of(4);
         if block > self.room || self.list.try_push((id, value)).is_err() {
             self.left_out += 1;
-            return;
+            return false;
         }
         self.one_byte = one_byte;
         self.used = used;
+        true
     }
 }
