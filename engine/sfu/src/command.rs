@@ -88,7 +88,8 @@ pub enum Command {
         /// The transport.
         transport: ObjectId,
     },
-    /// Changes the bound of what the peer is told to send. Reply: [`Reply::Done`].
+    /// Changes the bound of what the peer is told to send, by REMB where that was negotiated. Reply:
+    /// [`Reply::Done`].
     SetMaxIncomingBitrate {
         /// The transport.
         transport: ObjectId,

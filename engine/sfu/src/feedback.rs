@@ -1,5 +1,6 @@
 //! What a transport tells its peer about the path as a whole: transport-wide feedback (when the
-//! peer's packets carry the sequence number) and the bitrate bound by REMB.
+//! peer's packets carry the sequence number) and the bitrate bound, by REMB where one of the peer's codecs
+//! was negotiated with it. A peer that negotiated no REMB is told no bound: there is nothing it must obey.
 //!
 //! Told: producers as they come, packets as they arrive, the bound. Tells: RTCP packets and when to ask
 //! for them. Limits: one feedback at a time. draft-holmer-rmcat-transport-wide-cc-extensions-01,
@@ -20,6 +21,8 @@ pub(crate) struct Feedback {
     /// The SSRC that speaks for the transport where no stream does.
     ssrc: u32,
     transport_cc: Option<TransportCcReceiver>,
+    /// A producer's codecs were negotiated with REMB: the bound can be told.
+    remb: bool,
     limit: RembLimit,
     /// The SSRC of the packet seen last.
     media_ssrc: u32,
@@ -38,6 +41,7 @@ impl Feedback {
         Self {
             ssrc,
             transport_cc: None,
+            remb: false,
             limit,
             media_ssrc: 0,
             transport_cc_sent: 0,
@@ -51,6 +55,7 @@ impl Feedback {
     /// A producer joined: its codecs say what its peer understands.
     pub(crate) fn add_producer(&mut self, config: &ProducerConfig) {
         let numbered = config.extensions.get(ExtensionKind::TransportCc).is_some();
+        self.remb |= config.codecs.iter().any(|c| c.feedback.remb);
         if numbered && config.codecs.iter().any(|c| c.feedback.transport_cc) && self.transport_cc.is_none() {
             self.transport_cc = Some(TransportCcReceiver::new());
         }
@@ -81,6 +86,9 @@ impl Feedback {
             self.transport_cc_sent += 1;
             return Some(start + len);
         }
+        if !self.remb {
+            return None;
+        }
         let len = self.limit.poll(now, ssrc, ssrcs, rest)?;
         self.remb_sent += 1;
         Some(start + len)
@@ -89,7 +97,8 @@ impl Feedback {
     /// When there is something to say.
     pub(crate) fn next_timeout(&self) -> Option<Time> {
         let transport_cc = self.transport_cc.as_ref().and_then(TransportCcReceiver::next_timeout);
-        [transport_cc, self.limit.next_timeout()].into_iter().flatten().min()
+        let limit = self.limit.next_timeout().filter(|_| self.remb);
+        [transport_cc, limit].into_iter().flatten().min()
     }
 
     /// The peer's estimate of what it can receive.

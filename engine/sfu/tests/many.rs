@@ -139,6 +139,7 @@ fn a_room_that_falls_silent_wakes_the_shard_rarely() {
         let mut config = world.video_config(*member, ssrc);
         config.extensions.set(ExtensionKind::TransportCc, 5);
         config.codecs[0].feedback.transport_cc = true;
+        config.codecs[0].feedback.remb = true;
         let producer = world.produce(*member, config);
         let transport = world.members[*member].transport.id;
         world.command(Command::SetMaxIncomingBitrate { transport, bitrate: 300_000 }).expect("set");

@@ -187,6 +187,7 @@ fn transport_wide_feedback_and_the_bitrate_bound_reach_the_publisher() {
     config.extensions.set(ExtensionKind::TransportCc, 5);
     config.codecs = vec![vp8()];
     config.codecs[0].feedback.transport_cc = true;
+    config.codecs[0].feedback.remb = true;
     world.produce(alice, config);
     let transport = world.members[alice].transport.id;
     let reply = world.command(Command::SetMaxIncomingBitrate { transport, bitrate: 300_000 });
@@ -210,4 +211,26 @@ fn transport_wide_feedback_and_the_bitrate_bound_reach_the_publisher() {
     }
     assert!((45..=50).contains(&told), "{told} of 50 arrivals told");
     assert!(!bounds.is_empty() && bounds.iter().all(|b| (290_000..=300_000).contains(b)), "{bounds:?}");
+}
+
+#[test]
+fn a_bitrate_bound_is_told_only_where_remb_was_negotiated() {
+    for negotiated in [false, true] {
+        let mut world = World::new(88);
+        let router = world.router();
+        let alice = world.join(router);
+        let transport = world.members[alice].transport.id;
+        // Before anything was negotiated, and after it.
+        for bitrate in [200_000, 300_000] {
+            world.command(Command::SetMaxIncomingBitrate { transport, bitrate }).expect("set");
+            world.run(Duration::from_secs(2));
+            let mut config = world.video_config(alice, bitrate);
+            config.codecs[0].feedback.remb = negotiated;
+            world.produce(alice, config);
+            world.run(Duration::from_secs(2));
+        }
+        let told = count(&mut world, alice, |packet| matches!(packet, RtcpPacket::Remb(_)));
+        assert_eq!(told > 0, negotiated, "{told}");
+        assert_eq!(world.stats(transport).is_some_and(|s| s.counters.contains(&("remb_sent", 0))), !negotiated);
+    }
 }
