@@ -74,10 +74,10 @@ pub fn error_code(code: fb::Code) -> Option<ErrorCode> {
     })
 }
 
-/// An event of a shard.
-pub(crate) fn shard_event(shard_event: Event) -> Vec<u8> {
+/// An event of a shard; `None` if the schema has no word for it.
+pub(crate) fn shard_event(shard_event: Event) -> Option<Vec<u8>> {
     use fb::EventBodyT as Body;
-    match shard_event {
+    Some(match shard_event {
         Event::Closed { object, reason } => closed(object, close_reason(reason)),
         Event::IceState { transport, state } => {
             let body = fb::IceStateChangedT { state: ice_state(state) };
@@ -94,7 +94,12 @@ pub(crate) fn shard_event(shard_event: Event) -> Vec<u8> {
         }
         Event::ProducerPaused { consumer } => event(consumer.to_u64(), Body::ProducerPaused(Box::default())),
         Event::ProducerResumed { consumer } => event(consumer.to_u64(), Body::ProducerResumed(Box::default())),
-    }
+        Event::LayersChanged { .. }
+        | Event::ProducerScore { .. }
+        | Event::ConsumerScore { .. }
+        | Event::WantedLayers { .. }
+        | Event::VideoOrientation { .. } => return None,
+    })
 }
 
 /// An object was closed.

@@ -85,6 +85,11 @@ impl Item for Output {
                 Event::DtlsState { transport, .. } => (transport.to_u64(), 5),
                 // Paused and resumed are two values of one state.
                 Event::ProducerPaused { consumer } | Event::ProducerResumed { consumer } => (consumer.to_u64(), 6),
+                Event::LayersChanged { consumer, .. } => (consumer.to_u64(), 7),
+                Event::ProducerScore { producer, .. } => (producer.to_u64(), 8),
+                Event::ConsumerScore { consumer, .. } => (consumer.to_u64(), 9),
+                Event::WantedLayers { producer, .. } => (producer.to_u64(), 10),
+                Event::VideoOrientation { producer, .. } => (producer.to_u64(), 11),
             }),
         }
     }

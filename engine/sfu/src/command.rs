@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use sfu_proto::crypto::{DtlsRole, Fingerprint};
 use sfu_wire::id::ObjectId;
+use sfu_wire::media::Rid;
 use sfu_wire::net::{SocketId, Tuple};
+use sfu_wire::scalability::Layers;
 
 use crate::config::{ConsumerConfig, ProducerConfig};
 use crate::stats::{Dump, Stats};
@@ -124,6 +126,30 @@ pub enum Command {
     RequestKeyFrame {
         /// The consumer.
         consumer: ObjectId,
+    },
+    /// Sets the highest layers that a consumer is to get, clamped to those that exist. Reply:
+    /// [`Reply::Done`].
+    SetPreferredLayers {
+        /// The consumer.
+        consumer: ObjectId,
+        /// `None`: all there are.
+        layers: Option<Layers>,
+    },
+    /// Sets a consumer's weight in the sharing of bandwidth. Reply: [`Reply::Done`].
+    SetPriority {
+        /// The consumer.
+        consumer: ObjectId,
+        /// 1 to 255; 1 is the default and the least.
+        priority: u8,
+    },
+    /// Lets a consumer follow another producer of the same router and kind, without a seam for its
+    /// peer. Reply: [`Reply::Done`].
+    SwitchProducer {
+        /// The consumer.
+        consumer: ObjectId,
+        /// As negotiated for the new producer, with codecs that the consumer's peer knows. SSRCs,
+        /// MID, extension ids and the sequence space stay as they are.
+        config: Box<ConsumerConfig>,
     },
     /// Closes any object with all that is below it. Reply: [`Reply::Done`].
     Close {
@@ -366,6 +392,62 @@ pub enum Event {
         /// The consumer.
         consumer: ObjectId,
     },
+    /// A consumer sends other layers than before.
+    LayersChanged {
+        /// The consumer.
+        consumer: ObjectId,
+        /// The layers that it sends now; `None`: nothing.
+        layers: Option<Layers>,
+    },
+    /// The quality of a producer's streams changed.
+    ProducerScore {
+        /// The producer.
+        producer: ObjectId,
+        /// One for each encoding that has an SSRC.
+        scores: Vec<EncodingScore>,
+    },
+    /// The quality of a consumer's stream changed. All from 0 (nothing arrives) to 10.
+    ConsumerScore {
+        /// The consumer.
+        consumer: ObjectId,
+        /// Of the stream to the peer.
+        score: u8,
+        /// Of the encoding that it gets.
+        producer_score: u8,
+        /// Of all encodings of the producer, in order.
+        producer_scores: Vec<u8>,
+    },
+    /// The highest layers that any consumer of a producer now wants.
+    WantedLayers {
+        /// The producer.
+        producer: ObjectId,
+        /// `None`: nobody watches.
+        wanted: Option<Layers>,
+    },
+    /// The camera of a producer was turned (3GPP TS 26.114, section 7.4.5).
+    VideoOrientation {
+        /// The producer.
+        producer: ObjectId,
+        /// The picture comes from the camera at the back.
+        camera: bool,
+        /// It is mirrored.
+        flip: bool,
+        /// Degrees that the receiver has to turn it clockwise: 0, 90, 180 or 270.
+        rotation: u16,
+    },
+}
+
+/// How well an encoding of a producer arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodingScore {
+    /// Its index.
+    pub encoding: u8,
+    /// Its SSRC.
+    pub ssrc: u32,
+    /// Its RID, if signalled.
+    pub rid: Option<Rid>,
+    /// From 0 (nothing arrives) to 10.
+    pub score: u8,
 }
 
 /// A socket that nothing uses any more: the runtime closes it.

@@ -397,6 +397,6 @@ fn exhausted(field: &str, what: &str, limit: usize) -> CommandError {
 }
 
 /// An id of another kind names no object of the kind that is asked for.
-fn wrong_kind(id: ObjectId, wanted: &str) -> CommandError {
+pub(crate) fn wrong_kind(id: ObjectId, wanted: &str) -> CommandError {
     CommandError::new(ErrorCode::NotFound, "target", format!("{id} is not {wanted}"))
 }

@@ -7,6 +7,21 @@ use sfu_wire::codec::CodecKind;
 use sfu_wire::extension::ExtensionIds;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Mid, Rid};
+use sfu_wire::scalability::{Layers, ScalabilityMode};
+
+/// How the layers of a stream come: which of its numbers mean what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum StreamType {
+    /// One encoding; it may have temporal layers.
+    #[default]
+    Simple,
+    /// Several encodings, of which a consumer gets one at a time.
+    Simulcast,
+    /// One encoding with spatial layers in it.
+    Svc,
+    /// All encodings as they are, to another router.
+    Pipe,
+}
 
 /// RTCP feedback that was negotiated for a codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,6 +66,10 @@ pub struct EncodingConfig {
     pub rtx_ssrc: Option<u32>,
     /// Discontinuous transmission is on.
     pub dtx: bool,
+    /// The layers that it has.
+    pub scalability: ScalabilityMode,
+    /// Bit/s that it needs at most, if signalled.
+    pub max_bitrate: Option<u32>,
 }
 
 /// A producer's side of the negotiation.
@@ -74,6 +93,13 @@ pub struct ProducerConfig {
     pub paused: bool,
     /// Least time between two key-frame requests upstream; zero is the built-in throttle alone.
     pub key_frame_request_delay: Duration,
+    /// How its layers come.
+    pub stream_type: StreamType,
+    /// The payload is encrypted from end to end: it is never looked into. Key frames and layers are
+    /// told by header extensions alone.
+    pub opaque_payload: bool,
+    /// The newest key frame and what follows it are kept, so that consumers can start from them.
+    pub key_frame_cache: bool,
 }
 
 /// A consumer's side of the negotiation.
@@ -95,4 +121,15 @@ pub struct ConsumerConfig {
     pub reduced_size_rtcp: bool,
     /// Starts paused.
     pub paused: bool,
+    /// How the producer's layers come.
+    pub stream_type: StreamType,
+    /// The highest layers that the peer wants; `None` is all there are.
+    pub preferred_layers: Option<Layers>,
+    /// Weight in the sharing of bandwidth, 1 to 255; 1 is the least.
+    pub priority: u8,
+    /// Leaves out Opus packets that say nothing but "silence".
+    pub ignore_dtx: bool,
 }
+
+/// The least [`ConsumerConfig::priority`], and the default.
+pub const LOWEST_PRIORITY: u8 = 1;

@@ -233,6 +233,16 @@ impl Consumer {
         self.paused
     }
 
+    /// Its weight in the sharing of bandwidth.
+    pub fn priority(&self) -> u8 {
+        self.cold.config.priority
+    }
+
+    /// Changes its weight in the sharing of bandwidth.
+    pub fn set_priority(&mut self, priority: u8) {
+        self.cold.config.priority = priority;
+    }
+
     /// Its producer is paused.
     pub fn producer_paused(&self) -> bool {
         self.producer_paused

@@ -89,6 +89,9 @@ impl Shard {
             paused: producer.is_paused(),
             ssrcs: producer.ssrcs().map(|(ssrc, _)| ssrc).collect(),
             consumers: producer.consumers.clone(),
+            stream_type: producer.config().stream_type,
+            scores: Vec::new(),
+            wanted_layers: None,
         }))
     }
 
@@ -103,6 +106,11 @@ impl Shard {
             producer_paused: consumer.producer_paused(),
             ssrc: consumer.ssrc(),
             rtx_ssrc: consumer.rtx_ssrc(),
+            stream_type: consumer.config().stream_type,
+            priority: consumer.priority(),
+            preferred_layers: consumer.config().preferred_layers,
+            target_layers: None,
+            current_layers: None,
         }))
     }
 

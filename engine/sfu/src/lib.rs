@@ -29,6 +29,7 @@ mod forward;
 mod ice_events;
 mod ingress;
 mod inspect;
+mod layer_commands;
 mod rtcp_in;
 mod rtcp_out;
 mod srtp_streams;

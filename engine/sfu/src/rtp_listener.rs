@@ -280,7 +280,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{CodecConfig, EncodingConfig, Feedback};
+    use crate::config::{CodecConfig, EncodingConfig, Feedback, StreamType};
     use sfu_wire::codec::CodecKind;
     use sfu_wire::id::ObjectKind;
     use sfu_wire::media::MediaKind;
@@ -317,6 +317,9 @@ mod tests {
             reduced_size_rtcp: true,
             paused: false,
             key_frame_request_delay: Duration::ZERO,
+            stream_type: StreamType::Simple,
+            opaque_payload: false,
+            key_frame_cache: true,
         }
     }
 

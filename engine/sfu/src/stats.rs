@@ -10,8 +10,10 @@ use sfu_wire::drop_reason::DropCounters;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Rid};
 use sfu_wire::net::SocketId;
+use sfu_wire::scalability::Layers;
 
-use crate::command::{DtlsState, IceCandidate, IceParameters, IceState};
+use crate::command::{DtlsState, EncodingScore, IceCandidate, IceParameters, IceState};
+use crate::config::StreamType;
 
 /// A 5-tuple in full: our address is known besides the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,7 +26,6 @@ pub struct TupleAddrs {
 
 /// The state of one object.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "it travels in a box, seldom")]
 pub enum Dump {
     /// The shard.
     Shard(ShardDump),
@@ -129,6 +130,12 @@ pub struct ProducerDump {
     pub ssrcs: Vec<u32>,
     /// Its consumers.
     pub consumers: Vec<ObjectId>,
+    /// How its layers come.
+    pub stream_type: StreamType,
+    /// Its encodings' scores.
+    pub scores: Vec<EncodingScore>,
+    /// The highest layers that any consumer wants; `None`: nobody watches.
+    pub wanted_layers: Option<Layers>,
 }
 
 /// State of a consumer.
@@ -150,6 +157,16 @@ pub struct ConsumerDump {
     pub ssrc: u32,
     /// SSRC of its RTX stream.
     pub rtx_ssrc: Option<u32>,
+    /// How its layers come.
+    pub stream_type: StreamType,
+    /// Its weight in the sharing of bandwidth.
+    pub priority: u8,
+    /// The highest layers that its peer wants; `None`: all there are.
+    pub preferred_layers: Option<Layers>,
+    /// The layers that it is on its way to.
+    pub target_layers: Option<Layers>,
+    /// The layers that it sends; `None`: nothing.
+    pub current_layers: Option<Layers>,
 }
 
 /// Counters of what was asked for and of what is below it.

@@ -31,6 +31,7 @@ mod read;
 pub mod ring;
 pub mod rtcp;
 pub mod rtp;
+pub mod scalability;
 pub mod seq;
 pub mod stun;
 pub mod time;

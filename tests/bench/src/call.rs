@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sfu_core::config::{CodecConfig, ConsumerConfig, EncodingConfig, Feedback, ProducerConfig};
+use sfu_core::config::{
+    CodecConfig, ConsumerConfig, EncodingConfig, Feedback, LOWEST_PRIORITY, ProducerConfig, StreamType,
+};
 use sfu_wire::codec::CodecKind;
 use sfu_wire::extension::ExtensionIds;
 use sfu_wire::id::ObjectId;
@@ -28,6 +30,9 @@ pub fn producer_config() -> ProducerConfig {
         reduced_size_rtcp: true,
         paused: false,
         key_frame_request_delay: Duration::ZERO,
+        stream_type: StreamType::Simple,
+        opaque_payload: false,
+        key_frame_cache: true,
     }
 }
 
@@ -45,6 +50,10 @@ pub fn consumer_config(producer: ObjectId) -> ConsumerConfig {
         cname: "bench".to_owned(),
         reduced_size_rtcp: true,
         paused: false,
+        stream_type: StreamType::Simple,
+        preferred_layers: None,
+        priority: LOWEST_PRIORITY,
+        ignore_dtx: false,
     }
 }
 

@@ -175,7 +175,7 @@ impl Controller {
                 if let Event::Closed { object, .. } = &event {
                     self.forget(*object);
                 }
-                out.push_back(encode::shard_event(event));
+                out.extend(encode::shard_event(event));
             }
             Output::ShardFailed { shard, text } => self.shard_failed(shard, &text, out),
             Output::EventsLost(count) => out.push_back(encode::events_lost(count)),

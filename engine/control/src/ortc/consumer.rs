@@ -5,7 +5,7 @@
 //! router's. Feedback for bandwidth estimation is transport-cc, else REMB, never both.
 
 use sfu_core::command::{CommandError, ErrorCode};
-use sfu_core::config::{CodecConfig, ConsumerConfig};
+use sfu_core::config::{CodecConfig, ConsumerConfig, LOWEST_PRIORITY, StreamType};
 use sfu_wire::codec::CodecKind;
 use sfu_wire::extension::ExtensionKind;
 use sfu_wire::id::ObjectId;
@@ -110,6 +110,10 @@ pub fn negotiate(consumable: &Consumable, wish: &Wish<'_>) -> Result<(ConsumerCo
         cname: parameters.rtcp.cname.clone().unwrap_or_default(),
         reduced_size_rtcp: parameters.rtcp.reduced_size,
         paused: wish.paused,
+        stream_type: StreamType::Simple,
+        preferred_layers: None,
+        priority: LOWEST_PRIORITY,
+        ignore_dtx: false,
     };
     Ok((config, parameters))
 }

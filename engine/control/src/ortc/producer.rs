@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use sfu_core::command::{CommandError, ErrorCode};
-use sfu_core::config::{CodecConfig, EncodingConfig, ProducerConfig};
+use sfu_core::config::{CodecConfig, EncodingConfig, ProducerConfig, StreamType};
 use sfu_wire::codec::CodecKind;
 use sfu_wire::extension::{ExtensionIds, ExtensionKind};
 use sfu_wire::media::{self, Rid};
@@ -118,13 +118,9 @@ pub fn negotiate(router: &RtpCapabilities, offer: &Offer<'_>) -> Result<(Produce
         reduced_size_rtcp: parameters.rtcp.reduced_size,
         paused: offer.paused,
         key_frame_request_delay: offer.key_frame_request_delay,
-    };
-    let anonymous = |e: &RtpEncodingParameters| RtpEncodingParameters {
-        ssrc: None,
-        rtx: None,
-        rid: None,
-        codec_payload_type: None,
-        ..e.clone()
+        stream_type: StreamType::Simple,
+        opaque_payload: false,
+        key_frame_cache: true,
     };
     let consumable = RtpParameters {
         mid: None,
@@ -171,12 +167,18 @@ fn consumable_codec(codec: &RtpCodecParameters, own: &RtpCodecCapability, payloa
     }
 }
 
+/// An encoding without what only its publisher's wire has.
+fn anonymous(encoding: &RtpEncodingParameters) -> RtpEncodingParameters {
+    RtpEncodingParameters { ssrc: None, rtx: None, rid: None, codec_payload_type: None, ..encoding.clone() }
+}
+
 fn encoding_config(encoding: &RtpEncodingParameters) -> EncodingConfig {
     EncodingConfig {
         ssrc: encoding.ssrc,
         rid: encoding.rid.as_ref().and_then(|rid| Rid::new(rid.as_bytes()).ok()),
         rtx_ssrc: encoding.rtx.map(|rtx| rtx.ssrc),
         dtx: encoding.dtx,
+        ..EncodingConfig::default()
     }
 }
 

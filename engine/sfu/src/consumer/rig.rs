@@ -13,7 +13,9 @@ use sfu_wire::rtp::{RtpHeaderFields, RtpView, write_header};
 use sfu_wire::time::{NtpTime, Time};
 
 use super::Consumer;
-use crate::config::{CodecConfig, ConsumerConfig, EncodingConfig, Feedback, ProducerConfig};
+use crate::config::{
+    CodecConfig, ConsumerConfig, EncodingConfig, Feedback, LOWEST_PRIORITY, ProducerConfig, StreamType,
+};
 use crate::producer::Producer;
 
 pub(crate) const SSRC: u32 = 0x1111;
@@ -120,7 +122,7 @@ pub(crate) fn producer_config(kind: CodecKind) -> ProducerConfig {
         kind: if kind.is_video() { MediaKind::Video } else { MediaKind::Audio },
         mid: None,
         codecs: vec![codec(kind)],
-        encodings: vec![EncodingConfig { ssrc: Some(SSRC), rid: None, rtx_ssrc: Some(RTX_SSRC), dtx: false }],
+        encodings: vec![EncodingConfig { ssrc: Some(SSRC), rtx_ssrc: Some(RTX_SSRC), ..EncodingConfig::default() }],
         extensions: ids(&[
             (ExtensionKind::Mid, 1),
             (ExtensionKind::AudioLevel, 2),
@@ -135,6 +137,9 @@ pub(crate) fn producer_config(kind: CodecKind) -> ProducerConfig {
         reduced_size_rtcp: true,
         paused: false,
         key_frame_request_delay: Duration::ZERO,
+        stream_type: StreamType::Simple,
+        opaque_payload: false,
+        key_frame_cache: true,
     }
 }
 
@@ -155,6 +160,10 @@ pub(crate) fn consumer_config(kind: CodecKind) -> ConsumerConfig {
         cname: "publisher".into(),
         reduced_size_rtcp: true,
         paused: false,
+        stream_type: StreamType::Simple,
+        preferred_layers: None,
+        priority: LOWEST_PRIORITY,
+        ignore_dtx: false,
     }
 }
 

@@ -23,7 +23,9 @@ use crate::command::{
     BoundSocket, Command, CommandError, ConsumerCreated, Event, Listen, ReleaseSocket, Reply, WebRtcTransportCreated,
     WebRtcTransportOptions,
 };
-use crate::config::{CodecConfig, ConsumerConfig, EncodingConfig, Feedback, ProducerConfig};
+use crate::config::{
+    CodecConfig, ConsumerConfig, EncodingConfig, Feedback, LOWEST_PRIORITY, ProducerConfig, StreamType,
+};
 use crate::limits::Limits;
 use crate::shard::{Shard, ShardConfig};
 use crate::stats::{Dump, Stats};
@@ -462,6 +464,9 @@ pub fn producer_config(
         reduced_size_rtcp: true,
         paused: false,
         key_frame_request_delay: Duration::ZERO,
+        stream_type: StreamType::Simple,
+        opaque_payload: false,
+        key_frame_cache: true,
     }
 }
 
@@ -477,6 +482,10 @@ pub fn consumer_config(producer: ObjectId, kind: MediaKind, mid: Mid, paused: bo
         cname: "publisher".to_owned(),
         reduced_size_rtcp: true,
         paused,
+        stream_type: StreamType::Simple,
+        preferred_layers: None,
+        priority: LOWEST_PRIORITY,
+        ignore_dtx: false,
     }
 }
 
