@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use crate::codec::{CodecKind, av1, h264, h265, opus, vp8, vp9};
 use crate::demux::{DatagramKind, classify};
+use crate::dependency_descriptor::{DependencyDescriptor, DescriptorRewrite, MAX_TEMPLATES, TemplateStructure};
 use crate::extension::{self, AudioLevel, ExtensionIds, ExtensionKind};
 use crate::rtcp::{Bye, Fir, Nack, Packets, Remb, ReportBlock, RtcpPacket, Sdes, TransportCc, transport_cc};
 use crate::rtp::{self, RtpHeaderFields, RtpView};
@@ -204,6 +205,55 @@ fn extension_values(value: &[u8]) {
     }
 }
 
+/// Dependency descriptors, each after a byte with its length, against the structures that they carry:
+/// what is read is written and read again.
+pub fn dependency_descriptor(data: &[u8]) {
+    let mut structure = TemplateStructure::default();
+    let mut rest = data;
+    while let Some((len, after)) = rest.split_first() {
+        let (value, after) = after.split_at(after.len().min(usize::from(*len)));
+        rest = after;
+        let before = structure.clone();
+        let Ok(descriptor) = DependencyDescriptor::parse(value, &mut structure) else {
+            assert_eq!(structure, before, "a refusal changes nothing");
+            continue;
+        };
+        assert!(descriptor.has_structure || structure == before);
+        dependency_descriptor_again(&descriptor, &structure);
+    }
+}
+
+fn dependency_descriptor_again(descriptor: &DependencyDescriptor, structure: &TemplateStructure) {
+    let _ = format!("{descriptor:?} {structure:?}");
+    assert!((1..=MAX_TEMPLATES).contains(&structure.templates().len()));
+    assert!(structure.chain_count() <= structure.target_count() && structure.target_count() <= 32);
+    assert_eq!(descriptor.indications.present() & !structure.all_targets(), 0);
+    for target in 0..usize::from(structure.target_count()) {
+        let (spatial, temporal) = structure.target_layers(target).expect("a target that exists");
+        assert!(spatial < structure.spatial_layers() && temporal < structure.temporal_layers());
+        assert!(structure.protected_by(target).is_none_or(|chain| chain < structure.chain_count()));
+    }
+    for structure_too in [false, true] {
+        let rewrite = DescriptorRewrite {
+            frame_number: descriptor.frame_number.wrapping_add(9),
+            active_targets: descriptor.active_targets,
+            structure: structure_too,
+            template_shift: 0,
+        };
+        let mut buf = [0; 4096];
+        let len = descriptor.write(&mut buf, structure, &rewrite).expect("room for the largest");
+        let mut kept = structure.clone();
+        let again = DependencyDescriptor::parse(&buf[..len], &mut kept).expect("what was written is well-formed");
+        assert_eq!(&kept, structure);
+        assert_eq!((again.frame_number, again.has_structure), (rewrite.frame_number, structure_too));
+        assert_eq!((again.indications, again.frame_diffs), (descriptor.indications, descriptor.frame_diffs));
+        assert_eq!((again.spatial, again.temporal), (descriptor.spatial, descriptor.temporal));
+        for chain in 0..usize::from(structure.chain_count()) {
+            assert_eq!(again.chain_diff(&kept, chain), descriptor.chain_diff(structure, chain));
+        }
+    }
+}
+
 /// RTCP: every packet of a compound is read, written and read again.
 pub fn rtcp(data: &[u8]) {
     let full = Packets::new(data, false);
@@ -381,11 +431,12 @@ mod tests {
     use crate::testing::{Rng, corpus, mutate};
 
     type Target = fn(&[u8]);
-    const TARGETS: [(&str, Target); 11] = [
+    const TARGETS: [(&str, Target); 12] = [
         ("demux", demux),
         ("stun", stun),
         ("rtp", rtp),
         ("extensions", extensions),
+        ("dependency_descriptor", dependency_descriptor),
         ("rtcp", rtcp),
         ("vp8", vp8),
         ("vp9", vp9),

@@ -11,14 +11,17 @@
 //! | [`demux`] | 7983, 5761 |
 //! | [`stun`] | 8489, 8445 section 7.1 |
 //! | [`rtp`], [`extension`] | 3550, 8285 |
+//! | [`dependency_descriptor`] | AV1 RTP 1.0, appendix A |
 //! | [`rtcp`] | 3550, 4585, 5104, 5506, 3611 |
 //! | [`codec`] | 7741, 9628, 6184, 7798, AV1 RTP 1.0, 6716 |
 
 #![forbid(unsafe_code)]
 
+mod bits;
 pub mod buf;
 pub mod codec;
 pub mod demux;
+pub mod dependency_descriptor;
 pub mod drop_reason;
 pub mod error;
 pub mod extension;

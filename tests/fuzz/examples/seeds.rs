@@ -7,6 +7,7 @@ use sfu_control::schema as fb;
 use sfu_control::{EngineOptions, encode};
 use sfu_proto::crypto::{Certificate, DtlsContext, DtlsRole, DtlsSession, hmac::hmac_sha1};
 use sfu_proto::srtp::SrtpProfile;
+use sfu_wire::dependency_descriptor::{DependencyDescriptor, DescriptorRewrite, samples};
 use sfu_wire::rtcp::transport_cc::TransportCcHeader;
 use sfu_wire::rtcp::{
     Bye, Fir, FirEntry, Nack, Pli, ReceiverReport, Remb, ReportBlock, Sdes, SenderReport, TransportCc,
@@ -20,6 +21,7 @@ fn main() {
     stun(&root);
     rtp(&root);
     rtcp(&root);
+    descriptors(&root);
     payloads(&root);
     machines(&root);
     scripts(&root);
@@ -139,6 +141,29 @@ fn rtcp(root: &Path) {
     let deltas: Vec<Option<i16>> = (0..40).map(|i| (i % 5 != 0).then_some(i * 7 - 20)).collect();
     let len = TransportCc::write(&mut buf, &header, &deltas);
     one("transport_cc", len, &buf);
+}
+
+/// A key frame and the frames after it, each descriptor after its length.
+fn descriptors(root: &Path) {
+    for mode in ["L1T3", "L3T3", "L3T3_KEY"] {
+        let mut structure = samples::structure(mode).expect("a mode that has a sample");
+        let mut all = Vec::new();
+        for template in [1, 0, 4] {
+            let mut buf = [0; 255];
+            let short = [0xc0 | structure.offset().wrapping_add(template) & 0x3f, 0, template];
+            let descriptor = DependencyDescriptor::parse(&short, &mut structure).expect("a known template");
+            let rewrite = DescriptorRewrite {
+                frame_number: u16::from(template),
+                active_targets: (template == 4).then_some(3),
+                structure: template == 1,
+                template_shift: 0,
+            };
+            let len = descriptor.write(&mut buf, &structure, &rewrite).expect("it fits");
+            all.push(len as u8);
+            all.extend_from_slice(&buf[..len]);
+        }
+        write(root, "wire_dependency_descriptor", &mode.to_lowercase(), &all);
+    }
 }
 
 /// By hand from the payload formats: RFC 7741, RFC 9628, RFC 6184, RFC 7798, the AV1 RTP specification, RFC 6716.
