@@ -1,7 +1,7 @@
-//! SRTP and SRTCP in place: the only file that names libsrtp.
+//! SRTP and SRTCP in place.
 //!
 //! What it is: [`SrtpReceiver`] opens what a peer sends, [`SrtpSender`] closes what we send. They are
-//! told buffers; they tell lengths, or why not. Lengths and headers are checked here before the library
+//! told buffers; they tell lengths, or why not. Lengths and headers are checked here before a library
 //! sees a byte.
 //!
 //! Limits: [`REPLAY_WINDOW`] packets of replay list; [`MAX_INBOUND_SSRCS`] and [`MAX_OUTBOUND_SSRCS`];
@@ -10,28 +10,29 @@
 //! RFCs: 3711, 7714, 5764 section 4.1.2, 7983. It leaves out: MKI, header extension encryption (6904, 9335),
 //! null ciphers.
 //!
-//! How the library is used. Inbound, one session with a template: the library estimates the index,
-//! verifies the tag with the template's keys, and only then clones a stream for a new SSRC (RFC 3711, 3.3:
-//! estimate, verify, commit); so forged packets leave nothing behind. Outbound, one session per SSRC,
-//! because streams of a session are a linked list. Repeated transmission is off: each protected packet
+//! Two paths. RTP of the GCM profiles goes straight to the cipher (`gcm`, `window`), at about two thirds of the
+//! cost, and may take its text from elsewhere. All else is libsrtp's (`library`). They behave alike, which a
+//! differential test holds: estimate the index, verify the tag, and only then commit (RFC 3711, 3.3); so
+//! forged packets leave nothing behind. libsrtp does so with a template from which it clones a stream for a
+//! new SSRC. Outbound it gets one session per SSRC, because streams of a session are a linked list.
+//! Repeated transmission is off: each protected packet
 //! has an index of its own, so that one keystream or nonce never covers two byte strings (RFC 7714, section 8.4),
 //! and an SSRC that was removed cannot come back under the same key, since it would begin at index 0 again.
 
-// `srtp_init` is once per process: the `Once` below is the exception to "no shared state on this floor".
+mod gcm;
+mod library;
+mod window;
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::ffi::{c_int, c_ulong};
 use std::fmt;
-use std::mem::MaybeUninit;
-use std::ptr::{self, NonNull};
-use std::sync::Once;
 
-use libsrtp2_sys as ffi;
+use foldhash::fast::FixedState;
 use sfu_wire::drop_reason::DropReason;
 
-use crate::keys::erase;
 pub use crate::keys::{KeyMaterial, SrtpKeys, SrtpProfile};
+pub use library::SrtpError;
+use library::{Session, Streams};
+use window::Window;
 
 /// Packets that the replay list of a stream reaches back.
 pub const REPLAY_WINDOW: usize = 1024;
@@ -49,156 +50,43 @@ const RTP_HEADER: usize = 12;
 /// First header and sender SSRC of RTCP.
 const RTCP_HEADER: usize = 8;
 
-/// The library could not be set up: no memory.
+/// Which library does RTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SrtpError(u32);
-
-impl fmt::Display for SrtpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SRTP library refused a session: status {}", self.0)
-    }
+enum Path {
+    /// The cipher itself where a profile has that path.
+    Direct,
+    /// libsrtp for all.
+    Library,
 }
 
-impl std::error::Error for SrtpError {}
-
-/// A session of the library.
-struct Session(NonNull<ffi::srtp_ctx_t>);
-
-/// To which SSRCs a session's first stream applies.
-#[derive(Clone, Copy)]
-enum Streams {
-    AnyInbound,
-    Outbound(u32),
+/// What was read from an RTP header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Header {
+    ssrc: u32,
+    sequence: u16,
+    /// Its length, extension included.
+    len: usize,
 }
 
-impl Session {
-    fn new(profile: SrtpProfile, key: &KeyMaterial, streams: Streams) -> Result<Self, SrtpError> {
-        static INIT: Once = Once::new();
-        INIT.call_once(|| {
-            // SAFETY: called once per process, before any other function of the library. Should it fail,
-            // it leaves the library without ciphers, and creating a session is refused below.
-            unsafe { ffi::srtp_init() };
-        });
-        if key.as_bytes().len() != profile.key_len() + profile.salt_len() {
-            return Err(SrtpError(ffi::srtp_err_status_t_srtp_err_status_bad_param));
-        }
-        let mut master = [0u8; KeyMaterial::MAX_LEN];
-        master[..key.as_bytes().len()].copy_from_slice(key.as_bytes());
-        let mut session = ptr::null_mut();
-        let (rtp, rtcp) = crypto_policies(profile);
-        let policy = ffi::srtp_policy_t {
-            ssrc: match streams {
-                Streams::AnyInbound => ffi::srtp_ssrc_t { type_: ffi::srtp_ssrc_type_t_ssrc_any_inbound, value: 0 },
-                Streams::Outbound(ssrc) => ffi::srtp_ssrc_t { type_: ffi::srtp_ssrc_type_t_ssrc_specific, value: ssrc },
-            },
-            rtp,
-            rtcp,
-            key: master.as_mut_ptr(),
-            keys: ptr::null_mut(),
-            num_master_keys: 0,
-            ekt: ptr::null_mut(),
-            window_size: REPLAY_WINDOW as c_ulong,
-            allow_repeat_tx: 0,
-            enc_xtn_hdr: ptr::null_mut(),
-            enc_xtn_hdr_count: 0,
-            next: ptr::null_mut(),
-        };
-        // SAFETY: both pointers are valid for the call; the policy points to a key of the length that its
-        // ciphers read (checked above), which the library copies; its other pointers are null, which
-        // stands for "none".
-        let status = unsafe { ffi::srtp_create(&mut session, &policy) };
-        erase(&mut master);
-        match NonNull::new(session) {
-            Some(session) if status == ffi::srtp_err_status_t_srtp_err_status_ok => Ok(Self(session)),
-            _ => Err(SrtpError(status)),
-        }
-    }
-
-    /// Calls one of the four packet functions, which share a signature.
-    ///
-    /// # Safety
-    /// `call` writes at most `buffer.len()` bytes when told `len`: for the two that unprotect `len` is all of
-    /// it, for those that protect there is room for the profile's overhead.
-    unsafe fn process(
-        &mut self,
-        call: unsafe extern "C" fn(ffi::srtp_t, *mut std::ffi::c_void, *mut c_int) -> ffi::srtp_err_status_t,
-        buffer: &mut [u8],
-        len: usize,
-    ) -> Result<usize, DropReason> {
-        debug_assert!(len <= buffer.len());
-        let mut length = c_int::try_from(len).map_err(|_| DropReason::TooLarge)?;
-        // SAFETY: the session is live and ours alone; the buffer is valid for `len` bytes, and for those
-        // that the call adds, by this function's contract.
-        let status = unsafe { call(self.0.as_ptr(), buffer.as_mut_ptr().cast(), &mut length) };
-        drop_reason(status)?;
-        usize::try_from(length).ok().filter(|length| *length <= buffer.len()).ok_or(DropReason::SrtpOther)
-    }
-
-    fn remove(&mut self, ssrc: u32) {
-        // SAFETY: the session is live; an unknown SSRC is reported, not followed. The library keeps SSRCs
-        // in network order and compares them as they are.
-        unsafe { ffi::srtp_remove_stream(self.0.as_ptr(), ssrc.to_be()) };
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        // SAFETY: the session came from `srtp_create` and nothing uses it after this.
-        unsafe { ffi::srtp_dealloc(self.0.as_ptr()) };
-    }
-}
-
-/// Cipher and tag of RTP and of RTCP, by the names that the library has for the profiles.
-fn crypto_policies(profile: SrtpProfile) -> (ffi::srtp_crypto_policy_t, ffi::srtp_crypto_policy_t) {
-    let number = match profile {
-        SrtpProfile::AeadAes256Gcm => ffi::srtp_profile_t_srtp_profile_aead_aes_256_gcm,
-        SrtpProfile::AeadAes128Gcm => ffi::srtp_profile_t_srtp_profile_aead_aes_128_gcm,
-        SrtpProfile::Aes128CmSha1_80 => ffi::srtp_profile_t_srtp_profile_aes128_cm_sha1_80,
-        SrtpProfile::Aes128CmSha1_32 => ffi::srtp_profile_t_srtp_profile_aes128_cm_sha1_32,
-    };
-    let (mut rtp, mut rtcp) = (MaybeUninit::zeroed(), MaybeUninit::zeroed());
-    // SAFETY: the functions write a policy through a valid pointer; all-zero bytes are a valid policy too,
-    // of integers only, so that the values are initialised whatever the functions do.
-    unsafe {
-        ffi::srtp_crypto_policy_set_from_profile_for_rtp(rtp.as_mut_ptr(), number);
-        ffi::srtp_crypto_policy_set_from_profile_for_rtcp(rtcp.as_mut_ptr(), number);
-        (rtp.assume_init(), rtcp.assume_init())
-    }
-}
-
-/// The library's status as one of our counters.
-fn drop_reason(status: ffi::srtp_err_status_t) -> Result<(), DropReason> {
-    match status {
-        ffi::srtp_err_status_t_srtp_err_status_ok => Ok(()),
-        ffi::srtp_err_status_t_srtp_err_status_auth_fail => Err(DropReason::SrtpAuth),
-        ffi::srtp_err_status_t_srtp_err_status_replay_fail | ffi::srtp_err_status_t_srtp_err_status_replay_old => {
-            Err(DropReason::SrtpReplay)
-        }
-        ffi::srtp_err_status_t_srtp_err_status_key_expired => Err(DropReason::SrtpKeyExhausted),
-        ffi::srtp_err_status_t_srtp_err_status_bad_param | ffi::srtp_err_status_t_srtp_err_status_parse_err => {
-            Err(DropReason::RtpMalformed)
-        }
-        _ => Err(DropReason::SrtpOther),
-    }
-}
-
-/// Checks an RTP header of `packet`, behind which `trailer` bytes must remain; tells the SSRC.
-fn check_rtp(packet: &[u8], trailer: usize) -> Result<u32, DropReason> {
+/// Checks an RTP header of `packet`, behind which `trailer` bytes must remain.
+#[inline]
+fn check_rtp(packet: &[u8], trailer: usize) -> Result<Header, DropReason> {
     if packet.len() < RTP_HEADER + trailer {
         return Err(DropReason::SrtpTooShort);
     }
     if packet[0] >> 6 != 2 {
         return Err(DropReason::RtpMalformed);
     }
-    let mut header = RTP_HEADER + 4 * usize::from(packet[0] & 0x0f);
+    let mut len = RTP_HEADER + 4 * usize::from(packet[0] & 0x0f);
     if packet[0] & 0x10 != 0 {
-        let length = packet.get(header + 2..header + 4).ok_or(DropReason::RtpMalformed)?;
-        header += 4 + 4 * usize::from(u16::from_be_bytes([length[0], length[1]]));
+        let words = packet.get(len + 2..len + 4).ok_or(DropReason::RtpMalformed)?;
+        len += 4 + 4 * usize::from(u16::from_be_bytes([words[0], words[1]]));
     }
-    if packet.len() < header + trailer {
+    if packet.len() < len + trailer {
         return Err(DropReason::RtpMalformed);
     }
-    Ok(u32::from_be_bytes([packet[8], packet[9], packet[10], packet[11]]))
+    let ssrc = u32::from_be_bytes([packet[8], packet[9], packet[10], packet[11]]);
+    Ok(Header { ssrc, sequence: u16::from_be_bytes([packet[2], packet[3]]), len })
 }
 
 /// Checks the first header of an RTCP packet, behind which `trailer` bytes must remain; tells the SSRC.
@@ -212,14 +100,24 @@ fn check_rtcp(packet: &[u8], trailer: usize) -> Result<u32, DropReason> {
     Ok(u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]))
 }
 
+/// What is known of an inbound SSRC, from its first verified packet on.
+struct Inbound {
+    /// When it was used last, in packets of the receiver.
+    used: u64,
+    /// Indices seen by the direct path.
+    window: Window,
+}
+
 /// Opens what a peer sends, under one key.
 pub struct SrtpReceiver {
-    session: Session,
     profile: SrtpProfile,
-    /// SSRCs of which the library holds a stream, made only after a tag verified, and when each was used last.
-    streams: HashMap<u32, u64>,
+    direct: Option<gcm::Opening>,
+    session: Session,
+    /// SSRCs that hold state, here and in the library, made only after a tag verified. A peer chooses them, but
+    /// only [`MAX_INBOUND_SSRCS`], so that a cheap hash does.
+    streams: HashMap<u32, Inbound, FixedState>,
     /// SSRCs that make room for no other.
-    pinned: HashSet<u32>,
+    pinned: HashSet<u32, FixedState>,
     /// Counts packets, to tell who has been silent for longest.
     clock: u64,
 }
@@ -233,29 +131,55 @@ impl fmt::Debug for SrtpReceiver {
 impl SrtpReceiver {
     /// A receiver for all SSRCs of the peer that has `key`.
     pub fn new(profile: &SrtpProfile, key: &KeyMaterial) -> Result<Self, SrtpError> {
-        let session = Session::new(*profile, key, Streams::AnyInbound)?;
-        Ok(Self { session, profile: *profile, streams: HashMap::new(), pinned: HashSet::new(), clock: 0 })
+        Self::on(Path::Direct, *profile, key)
+    }
+
+    /// As [`SrtpReceiver::new`], all of it by libsrtp: what the direct path is measured against.
+    pub fn with_library(profile: &SrtpProfile, key: &KeyMaterial) -> Result<Self, SrtpError> {
+        Self::on(Path::Library, *profile, key)
+    }
+
+    fn on(path: Path, profile: SrtpProfile, key: &KeyMaterial) -> Result<Self, SrtpError> {
+        let session = Session::new(profile, key, Streams::AnyInbound)?;
+        let direct = match path {
+            Path::Direct if gcm::serves(profile) => Some(gcm::Opening::new(profile, key).ok_or(SrtpError::NO_CIPHER)?),
+            _ => None,
+        };
+        let (streams, pinned) = (HashMap::default(), HashSet::default());
+        Ok(Self { profile, direct, session, streams, pinned, clock: 0 })
     }
 
     /// Verifies and decrypts an RTP packet in place; tells its new length. After an error the content of
     /// the buffer is undefined.
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
-        let ssrc = check_rtp(packet, self.profile.rtp_overhead())?;
-        let len = packet.len();
-        // SAFETY: unprotecting makes packets shorter.
-        let len = unsafe { self.session.process(ffi::srtp_unprotect, packet, len) }?;
-        self.note(ssrc);
-        Ok(len)
+        let header = check_rtp(packet, self.profile.rtp_overhead())?;
+        let Some(direct) = &mut self.direct else {
+            let len = self.session.unprotect_rtp(packet)?;
+            self.note(header.ssrc);
+            return Ok(len);
+        };
+        let known = self.streams.get_mut(&header.ssrc);
+        let index =
+            known.as_ref().map_or(&const { Window::new() }, |stream| &stream.window).estimate(header.sequence)?;
+        if !direct.open((header.ssrc, index), packet, header.len) {
+            return Err(DropReason::SrtpAuth);
+        }
+        match known {
+            Some(stream) => {
+                self.clock += 1;
+                stream.used = self.clock;
+                stream.window.commit(index);
+            }
+            None => self.note(header.ssrc).window.commit(index),
+        }
+        Ok(packet.len() - self.profile.rtp_overhead())
     }
 
     /// Verifies and decrypts an RTCP packet in place; tells its new length. After an error the content of
     /// the buffer is undefined.
     pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
         let ssrc = check_rtcp(packet, self.profile.rtcp_overhead())?;
-        let len = packet.len();
-        // SAFETY: unprotecting makes packets shorter.
-        let len = unsafe { self.session.process(ffi::srtp_unprotect_rtcp, packet, len) }
-            .map_err(|reason| if reason == DropReason::RtpMalformed { DropReason::RtcpMalformed } else { reason })?;
+        let len = self.session.unprotect_rtcp(packet)?;
         self.note(ssrc);
         Ok(len)
     }
@@ -285,50 +209,58 @@ impl SrtpReceiver {
         self.streams.len()
     }
 
-    /// True if the library itself keeps a stream for this SSRC.
+    /// True if anything is kept of this SSRC, here or in the library.
     #[cfg(test)]
-    fn library_knows(&self, ssrc: u32) -> bool {
-        let mut roc = 0;
-        // SAFETY: the session is live and the pointer valid.
-        let status = unsafe { ffi::srtp_get_stream_roc(self.session.0.as_ptr(), ssrc, &mut roc) };
-        status == ffi::srtp_err_status_t_srtp_err_status_ok
+    fn knows(&self, ssrc: u32) -> bool {
+        self.streams.contains_key(&ssrc) || self.session.knows(ssrc)
     }
 
     /// Notes that a packet of `ssrc` verified. A new SSRC beyond the limit replaces the one that has been
     /// silent for longest: only the peer itself can bring that about, so only its own packets could be
     /// replayed then.
-    fn note(&mut self, ssrc: u32) {
+    fn note(&mut self, ssrc: u32) -> &mut Inbound {
         self.clock += 1;
-        match self.streams.entry(ssrc) {
-            Entry::Occupied(mut known) => {
-                known.insert(self.clock);
-                return;
-            }
-            Entry::Vacant(vacant) => vacant.insert(self.clock),
-        };
-        if self.streams.len() > MAX_INBOUND_SSRCS {
-            let oldest = self.streams.iter().filter(|(s, _)| !self.pinned.contains(s)).min_by_key(|(_, used)| **used);
-            if let Some(oldest) = oldest.map(|(ssrc, _)| *ssrc) {
+        if self.streams.len() >= MAX_INBOUND_SSRCS && !self.streams.contains_key(&ssrc) {
+            let unpinned = self.streams.iter().filter(|(s, _)| !self.pinned.contains(s));
+            let oldest = unpinned.min_by_key(|(_, stream)| stream.used).map(|(ssrc, _)| *ssrc);
+            if let Some(oldest) = oldest {
                 self.remove_stream(oldest);
             }
         }
+        let stream = self.streams.entry(ssrc).or_insert_with(|| Inbound { used: 0, window: Window::new() });
+        stream.used = self.clock;
+        stream
     }
 }
 
 /// One outbound SSRC.
 struct Outbound {
-    session: Session,
+    /// libsrtp's; on the direct path made with the first RTCP packet.
+    session: Option<Session>,
+    /// Indices used by the direct path.
+    window: Window,
     rtp_sent: u64,
     rtcp_sent: u64,
+}
+
+/// Text that is to be protected: it begins in the buffer, behind its header, and may go on elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Plain<'a> {
+    /// Bytes in the buffer, header included.
+    pub written: usize,
+    /// What follows them.
+    pub tail: &'a [u8],
 }
 
 /// Closes what we send to a peer, under one key.
 pub struct SrtpSender {
     profile: SrtpProfile,
+    direct: Option<gcm::Sealing>,
     key: KeyMaterial,
-    streams: HashMap<u32, Outbound>,
+    /// Their SSRCs are our own, so that a cheap hash does.
+    streams: HashMap<u32, Outbound, FixedState>,
     /// SSRCs whose index space under this key is spent.
-    spent: HashSet<u32>,
+    spent: HashSet<u32, FixedState>,
 }
 
 impl fmt::Debug for SrtpSender {
@@ -340,9 +272,23 @@ impl fmt::Debug for SrtpSender {
 impl SrtpSender {
     /// A sender to the peer that opens with `key`.
     pub fn new(profile: &SrtpProfile, key: &KeyMaterial) -> Result<Self, SrtpError> {
+        Self::on(Path::Direct, *profile, key)
+    }
+
+    /// As [`SrtpSender::new`], all of it by libsrtp: what the direct path is measured against.
+    pub fn with_library(profile: &SrtpProfile, key: &KeyMaterial) -> Result<Self, SrtpError> {
+        Self::on(Path::Library, *profile, key)
+    }
+
+    fn on(path: Path, profile: SrtpProfile, key: &KeyMaterial) -> Result<Self, SrtpError> {
         // A first session, dropped at once, proves that key and profile are usable.
-        Session::new(*profile, key, Streams::Outbound(0))?;
-        Ok(Self { profile: *profile, key: key.clone(), streams: HashMap::new(), spent: HashSet::new() })
+        Session::new(profile, key, Streams::Outbound(0))?;
+        let direct = match path {
+            Path::Direct if gcm::serves(profile) => Some(gcm::Sealing::new(profile, key).ok_or(SrtpError::NO_CIPHER)?),
+            _ => None,
+        };
+        let (streams, spent) = (HashMap::default(), HashSet::default());
+        Ok(Self { profile, direct, key: key.clone(), streams, spent })
     }
 
     /// An SSRC that was used and removed: nothing can be sent by it under this key.
@@ -363,7 +309,10 @@ impl SrtpSender {
     /// Makes room for an SSRC ahead of its first packet, which would do it too. Refused for an SSRC that
     /// has been removed.
     pub fn add_stream(&mut self, ssrc: u32) -> Result<(), DropReason> {
-        self.stream(ssrc).map(|_| ())
+        if !self.streams.contains_key(&ssrc) {
+            self.make_stream(ssrc)?;
+        }
+        Ok(())
     }
 
     /// Forgets an SSRC, which can never be used under this key again.
@@ -376,18 +325,38 @@ impl SrtpSender {
     /// Encrypts the RTP packet in the first `len` bytes of `buffer` in place and adds the tag; tells the new
     /// length. A sequence number that has been used is refused, whatever the bytes.
     pub fn protect_rtp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, DropReason> {
-        if len.saturating_add(self.profile.rtp_overhead()) > buffer.len() {
+        self.protect_rtp_from(buffer, Plain { written: len, tail: &[] })
+    }
+
+    /// As [`SrtpSender::protect_rtp`], for a packet whose end stands elsewhere: it is encrypted straight into
+    /// `buffer`.
+    pub fn protect_rtp_from(&mut self, buffer: &mut [u8], plain: Plain<'_>) -> Result<usize, DropReason> {
+        let len = plain.written.saturating_add(plain.tail.len());
+        let sealed = len.saturating_add(self.profile.rtp_overhead());
+        if sealed > buffer.len() || plain.written > buffer.len() {
             return Err(DropReason::TooLarge);
         }
-        let ssrc = check_rtp(&buffer[..len], 0)?;
-        let stream = self.stream(ssrc)?;
+        let header = check_rtp(&buffer[..plain.written], 0)?;
+        if !self.streams.contains_key(&header.ssrc) {
+            self.make_stream(header.ssrc)?;
+        }
+        let stream = self.streams.get_mut(&header.ssrc).ok_or(DropReason::SrtpOther)?;
         if stream.rtp_sent >= MAX_RTP_INDEX {
             return Err(DropReason::SrtpKeyExhausted);
         }
-        // SAFETY: room for the overhead was checked above; without MKI the library adds no more.
-        let len = unsafe { stream.session.process(ffi::srtp_protect, buffer, len) }?;
+        let Some(direct) = &mut self.direct else {
+            buffer[plain.written..len].copy_from_slice(plain.tail);
+            let sealed = stream.session.as_mut().ok_or(DropReason::SrtpOther)?.protect_rtp(buffer, len)?;
+            stream.rtp_sent += 1;
+            return Ok(sealed);
+        };
+        let index = stream.window.estimate(header.sequence)?;
+        // Committed first: whatever happens now, this nonce is spent.
+        stream.window.commit(index);
         stream.rtp_sent += 1;
-        Ok(len)
+        let head = plain.written - header.len;
+        let done = direct.seal((header.ssrc, index), &mut buffer[..sealed], header.len, head, plain.tail);
+        if done { Ok(sealed) } else { Err(DropReason::SrtpOther) }
     }
 
     /// Encrypts the RTCP packet in the first `len` bytes of `buffer` in place, adds tag and index; tells the
@@ -397,37 +366,46 @@ impl SrtpSender {
             return Err(DropReason::TooLarge);
         }
         let ssrc = check_rtcp(&buffer[..len], 0)?;
-        let stream = self.stream(ssrc)?;
+        if !self.streams.contains_key(&ssrc) {
+            self.make_stream(ssrc)?;
+        }
+        let stream = self.streams.get_mut(&ssrc).ok_or(DropReason::SrtpOther)?;
         if stream.rtcp_sent >= MAX_RTCP_INDEX {
             return Err(DropReason::SrtpKeyExhausted);
         }
-        // SAFETY: room for the overhead was checked above; without MKI the library adds no more.
-        let len = unsafe { stream.session.process(ffi::srtp_protect_rtcp, buffer, len) }?;
+        let session = match &mut stream.session {
+            Some(session) => session,
+            none => none.insert(new_session(self.profile, &self.key, ssrc)?),
+        };
+        let len = session.protect_rtcp(buffer, len)?;
         stream.rtcp_sent += 1;
         Ok(len)
     }
 
-    /// The stream of an SSRC, made if it is new.
-    fn stream(&mut self, ssrc: u32) -> Result<&mut Outbound, DropReason> {
+    /// A stream for an SSRC that has none.
+    #[cold]
+    fn make_stream(&mut self, ssrc: u32) -> Result<(), DropReason> {
         let used = self.streams.len() + self.spent.len();
-        match self.streams.entry(ssrc) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(vacant) => {
-                if used >= MAX_OUTBOUND_SSRCS || self.spent.contains(&ssrc) {
-                    return Err(DropReason::SrtpKeyExhausted);
-                }
-                let session = Session::new(self.profile, &self.key, Streams::Outbound(ssrc))
-                    .map_err(|_| DropReason::SrtpOther)?;
-                Ok(vacant.insert(Outbound { session, rtp_sent: 0, rtcp_sent: 0 }))
-            }
+        if used >= MAX_OUTBOUND_SSRCS || self.spent.contains(&ssrc) {
+            return Err(DropReason::SrtpKeyExhausted);
         }
+        let session = match self.direct {
+            Some(_) => None,
+            None => Some(new_session(self.profile, &self.key, ssrc)?),
+        };
+        self.streams.insert(ssrc, Outbound { session, window: Window::new(), rtp_sent: 0, rtcp_sent: 0 });
+        Ok(())
     }
 }
 
+fn new_session(profile: SrtpProfile, key: &KeyMaterial, ssrc: u32) -> Result<Session, DropReason> {
+    Session::new(profile, key, Streams::Outbound(ssrc)).map_err(|_| DropReason::SrtpOther)
+}
+
 #[cfg(test)]
-#[path = "srtp_oracle_tests.rs"]
+#[path = "srtp/oracle_tests.rs"]
 mod oracle;
 
 #[cfg(test)]
-#[path = "srtp_tests.rs"]
+#[path = "srtp/tests.rs"]
 mod tests;

@@ -1,9 +1,10 @@
-//! Certificates, DTLS and HMAC: the only folder that names OpenSSL.
+//! Certificates, DTLS, HMAC and AES-GCM: the only folder that names OpenSSL.
 //!
 //! What it is: the door to the TLS library. It is told bytes and times; it tells datagrams, keys and
 //! why a handshake failed. Limits and sections are named in each file. It leaves out SRTP itself, which
 //! is fed with the keys that come out of [`DtlsSession`].
 
+pub mod aead;
 mod budget;
 pub mod certificate;
 pub mod context;

@@ -19,10 +19,7 @@ const DOORS: [Door; 5] = [
     },
     Door {
         names: &["libsrtp2_sys", "srtp2_sys"],
-        doors: &[
-            Exception { path: "engine/proto/src/srtp.rs", reason: "SRTP and SRTCP" },
-            Exception { path: "engine/proto/src/srtp/", reason: "SRTP and SRTCP" },
-        ],
+        doors: &[Exception { path: "engine/proto/src/srtp/library.rs", reason: "SRTP and SRTCP" }],
     },
     Door {
         names: &["flatbuffers"],

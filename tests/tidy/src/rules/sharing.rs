@@ -24,7 +24,7 @@ const FLOORS: [&str; 3] = ["engine/wire/", "engine/proto/", "engine/sfu/"];
 
 /// Files that share state between threads all the same, each with its reason.
 pub const EXCEPTIONS: &[Exception] =
-    &[Exception { path: "engine/proto/src/srtp.rs", reason: "libsrtp is to be set up once per process" }];
+    &[Exception { path: "engine/proto/src/srtp/library.rs", reason: "libsrtp is to be set up once per process" }];
 
 /// Shared state where there is none.
 #[must_use]
