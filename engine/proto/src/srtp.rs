@@ -244,12 +244,31 @@ struct Outbound {
 }
 
 /// Text that is to be protected: it begins in the buffer, behind its header, and may go on elsewhere.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Plain<'a> {
     /// Bytes in the buffer, header included.
     pub written: usize,
     /// What follows them.
     pub tail: &'a [u8],
+}
+
+impl Plain<'_> {
+    /// All of it is in the buffer.
+    pub const fn whole(len: usize) -> Self {
+        Self { written: len, tail: &[] }
+    }
+
+    /// Nothing to send.
+    pub const fn is_empty(&self) -> bool {
+        self.written == 0
+    }
+
+    /// Brings the rest into `buffer` too, for who does not encrypt; tells the length. `None` without room.
+    pub fn complete(&self, buffer: &mut [u8]) -> Option<usize> {
+        let end = self.written.checked_add(self.tail.len())?;
+        buffer.get_mut(self.written..end)?.copy_from_slice(self.tail);
+        Some(end)
+    }
 }
 
 /// Closes what we send to a peer, under one key.
@@ -325,7 +344,7 @@ impl SrtpSender {
     /// Encrypts the RTP packet in the first `len` bytes of `buffer` in place and adds the tag; tells the new
     /// length. A sequence number that has been used is refused, whatever the bytes.
     pub fn protect_rtp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, DropReason> {
-        self.protect_rtp_from(buffer, Plain { written: len, tail: &[] })
+        self.protect_rtp_from(buffer, Plain::whole(len))
     }
 
     /// As [`SrtpSender::protect_rtp`], for a packet whose end stands elsewhere: it is encrypted straight into

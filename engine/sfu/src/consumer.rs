@@ -28,6 +28,7 @@ use sfu_proto::resend::ResendGuard;
 use sfu_proto::rewrite::{PictureId, PictureIdMap, PictureShift, SequenceMap};
 use sfu_proto::rtcp_schedule::{RtcpSchedule, scatter};
 use sfu_proto::send_stream::SendStream;
+use sfu_proto::srtp::Plain;
 use sfu_wire::buf::Packet;
 use sfu_wire::codec::CodecKind;
 use sfu_wire::drop_reason::DropReason;
@@ -293,19 +294,19 @@ impl Consumer {
         self.cold.resends.clear();
     }
 
-    /// Writes the packet as this consumer's peer is to get it into `slot`, and returns its length.
-    /// `slot` is as long as the packet may be; header extensions that do not fit are left out. Call
+    /// Writes the packet as this consumer's peer is to get it: what is its own into `slot`, the rest of the
+    /// payload is told and left in `shared`. `slot` is as long as the packet may be; header extensions that do not fit are left out. Call
     /// only when the packet can be sent. On [`DropReason::AwaitingKeyFrame`], ask the producer for
     /// a key frame. `transport_seq` is the transport's next number, and moves on if the packet carries
     /// it: one that no packet carries would look like a loss to the peer.
-    pub fn forward(
+    pub fn forward<'p>(
         &mut self,
         now: Time,
         ingress: &Ingress,
-        shared: &Packet,
+        shared: &'p Packet,
         slot: &mut [u8],
         transport_seq: &mut u16,
-    ) -> Result<usize, DropReason> {
+    ) -> Result<Plain<'p>, DropReason> {
         if self.paused || self.producer_paused {
             return Err(DropReason::ConsumerPaused);
         }
@@ -340,7 +341,7 @@ impl Consumer {
         if ingress.key_frame && self.video {
             self.note_key_frame(ingress);
         }
-        Ok(written.len)
+        Ok(written.plain)
     }
 
     /// Begins a new stretch, with a key frame if it is video.
@@ -367,7 +368,12 @@ impl Consumer {
     /// Leaves a packet out without a gap. Where its number was passed already, a packet of nothing
     /// but padding goes out under it: else the peer would ask for it in vain.
     #[cold]
-    fn leave_out(&mut self, ingress: &Ingress, slot: &mut [u8], reason: DropReason) -> Result<usize, DropReason> {
+    fn leave_out(
+        &mut self,
+        ingress: &Ingress,
+        slot: &mut [u8],
+        reason: DropReason,
+    ) -> Result<Plain<'static>, DropReason> {
         self.cold.discarded += 1;
         let same_stretch = !self.starting && self.epoch == ingress.epoch && ingress.encoding == 0;
         if !same_stretch || self.sequence.skip(ingress.position) {
@@ -377,16 +383,16 @@ impl Consumer {
         let payload_type = self.codecs.first().map(|c| c.payload_type).ok_or(reason)?;
         let fields =
             RtpHeaderFields { marker: false, payload_type, sequence, timestamp: self.timestamp, ssrc: self.ssrc };
-        packet::write_padding(&fields, slot).ok_or(reason)
+        packet::write_padding(&fields, slot).map(Plain::whole).ok_or(reason)
     }
 
-    fn write(
+    fn write<'p>(
         &mut self,
         now: Time,
-        parts: &packet::Parts<'_>,
+        parts: &packet::Parts<'_, 'p>,
         slot: &mut [u8],
         transport_seq: &mut u16,
-    ) -> Result<packet::Written, DropReason> {
+    ) -> Result<packet::Written<'p>, DropReason> {
         let own = packet::OwnExtensions {
             ids: &self.extensions,
             mid: self.mid.as_str().as_bytes(),
@@ -436,13 +442,13 @@ impl Consumer {
 
     /// Writes the next resend into `slot`, as RTX; `None`: nothing (left) to send. Each call takes at
     /// least one off the queue. `transport_seq` as in [`Consumer::forward`].
-    pub fn poll_resend(
+    pub fn poll_resend<'p>(
         &mut self,
         now: Time,
-        producer: &Producer,
+        producer: &'p Producer,
         slot: &mut [u8],
         transport_seq: &mut u16,
-    ) -> Option<usize> {
+    ) -> Option<Plain<'p>> {
         let ssrc = self.cold.rtx_ssrc?;
         while let Some(resend) = self.cold.resends.pop_front() {
             let Some(entry) = producer.recall(now, 0, resend.position) else { continue };
@@ -469,7 +475,7 @@ impl Consumer {
                 self.cold.rtx_sequence = self.cold.rtx_sequence.wrapping_add(1);
                 self.cold.resent += 1;
                 self.cold.resent_bytes += parts.payload.len() as u64 + 2;
-                return Some(written.len);
+                return Some(written.plain);
             }
         }
         None

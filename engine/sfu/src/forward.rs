@@ -1,7 +1,7 @@
 //! The way of a media packet from its producer to all consumers, and the resends that they ask for.
 //! This is the hot path: after warm-up it allocates nothing. One copy of the plaintext is shared by
-//! count; each consumer writes its own form of it straight into the transmit arena, where it is
-//! encrypted in place.
+//! count; each consumer writes its own header straight into the transmit arena, and the payload is
+//! encrypted from the shared packet to behind it.
 
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::ObjectId;
@@ -81,7 +81,7 @@ impl Shard {
         while held.it.has_resends() {
             let mut number = transport.next_transport_seq;
             let sent = transport.send_rtp(now, RtpKind::Rtx, max_len, &mut self.out, |slot| {
-                Ok(held.it.poll_resend(now, &producer.it, slot, &mut number).unwrap_or(0))
+                Ok(held.it.poll_resend(now, &producer.it, slot, &mut number).unwrap_or_default())
             });
             match sent {
                 Ok(()) => transport.next_transport_seq = number,

@@ -22,7 +22,7 @@ use arrayvec::ArrayVec;
 use foldhash::fast::FixedState;
 use sfu_proto::crypto::{DtlsContext, DtlsEvent, DtlsRole, DtlsSession, DtlsState as SessionState, SrtpKeys};
 use sfu_proto::ice::{IceAgent, IceEvent, MAX_REPLY};
-use sfu_proto::srtp::{SrtpProfile, SrtpReceiver, SrtpSender};
+use sfu_proto::srtp::{Plain, SrtpProfile, SrtpReceiver, SrtpSender};
 use sfu_wire::drop_reason::{DropCounters, DropReason};
 use sfu_wire::id::ObjectId;
 use sfu_wire::net::{SocketId, Tuple};
@@ -320,14 +320,14 @@ impl WebRtcTransport {
         self.receiver.as_mut().ok_or(DropReason::SrtpNotReady)?.unprotect_rtcp(datagram)
     }
 
-    /// Sends one RTP packet: `write` gives the plaintext, which is protected where it stands.
-    pub(crate) fn send_rtp(
+    /// Sends one RTP packet: `write` gives the plaintext, or its beginning and where the rest is.
+    pub(crate) fn send_rtp<'p>(
         &mut self,
         now: Time,
         kind: RtpKind,
         max_len: usize,
         out: &mut Out,
-        write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
+        write: impl FnOnce(&mut [u8]) -> Result<Plain<'p>, DropReason>,
     ) -> Result<(), DropReason> {
         let (Some(path), Some(sender), Some(profile)) = (self.path, &mut self.sender, self.profile) else {
             return Err(DropReason::NotConnected);
@@ -335,7 +335,7 @@ impl WebRtcTransport {
         let len = out.outbox.try_push_with(path.socket, path.remote, max_len, |slot| {
             let room = slot.len().saturating_sub(profile.rtp_overhead());
             let plain = write(slot.get_mut(..room).unwrap_or_default())?;
-            if plain == 0 { Ok(0) } else { sender.protect_rtp(slot, plain) }
+            if plain.is_empty() { Ok(0) } else { sender.protect_rtp_from(slot, plain) }
         })?;
         if len == 0 {
             return Ok(());

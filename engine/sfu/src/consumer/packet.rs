@@ -1,5 +1,6 @@
-//! Writes one packet for one consumer: its own header, the extensions that its peer knows, and the
-//! payload of the shared packet, with picture ids changed where there are any.
+//! Writes one packet for one consumer: its own header, the extensions that its peer knows, and what of the
+//! payload is its own (picture ids, an RTX packet's original number). The rest stays in the shared packet,
+//! from where it is encrypted straight into the consumer's slot.
 //!
 //! Room is what the slot has. The bare packet comes first; extensions are added as long as they fit,
 //! in order of weight, and the rest is left out and counted. An extension block costs four bytes and
@@ -7,6 +8,7 @@
 
 use arrayvec::ArrayVec;
 use sfu_proto::rewrite::{PictureId, PictureShift};
+use sfu_proto::srtp::Plain;
 use sfu_wire::extension::{ExtensionIds, ExtensionKind, abs_send_time_from_nanos};
 use sfu_wire::rtp::{FIXED_HEADER_LEN, RtpHeaderFields, write_header};
 use sfu_wire::time::Time;
@@ -20,12 +22,12 @@ pub(super) const FIXED_LEN: usize = FIXED_HEADER_LEN;
 const MAX_ELEMENTS: usize = MAX_EXTENSIONS + 3;
 
 /// What a packet is made of.
-pub(super) struct Parts<'a> {
+pub(super) struct Parts<'a, 'p> {
     pub(super) fields: RtpHeaderFields,
     pub(super) ingress: &'a Ingress,
     /// The packet as received; `ingress` has offsets into it.
     pub(super) source: &'a [u8],
-    pub(super) payload: &'a [u8],
+    pub(super) payload: &'p [u8],
     /// For RTX: the sequence number of the original (RFC 4588, section 4).
     pub(super) original: Option<u16>,
     pub(super) shift: PictureShift,
@@ -40,10 +42,14 @@ pub(super) struct OwnExtensions<'a> {
     pub(super) now: Time,
 }
 
+/// Bytes of a payload that may change: a VP8 descriptor has six at most (RFC 7741, section 4.2). A whole number of
+/// cipher blocks, so that what follows is encrypted as fast as it can be.
+const OWN_PAYLOAD: usize = 16;
+
 /// What was written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Written {
-    pub(super) len: usize,
+pub(super) struct Written<'a> {
+    pub(super) plain: Plain<'a>,
     /// Extensions for which there was no room.
     pub(super) left_out: u8,
     /// The packet carries the transport-wide number.
@@ -54,7 +60,7 @@ pub(super) struct Written {
 
 /// Writes the packet; `None` if it does not fit even without extensions.
 #[inline]
-pub(super) fn write(parts: &Parts<'_>, own: &OwnExtensions<'_>, slot: &mut [u8]) -> Option<Written> {
+pub(super) fn write<'p>(parts: &Parts<'_, 'p>, own: &OwnExtensions<'_>, slot: &mut [u8]) -> Option<Written<'p>> {
     let body = parts.payload.len() + if parts.original.is_some() { 2 } else { 0 };
     let room = slot.len().checked_sub(FIXED_LEN + body)?;
     let transport_seq = own.transport_seq.to_be_bytes();
@@ -76,10 +82,17 @@ pub(super) fn write(parts: &Parts<'_>, own: &OwnExtensions<'_>, slot: &mut [u8])
         slot.get_mut(at..at + 2)?.copy_from_slice(&original.to_be_bytes());
         at += 2;
     }
-    let end = at + parts.payload.len();
-    let payload = slot.get_mut(at..end)?;
-    payload.copy_from_slice(parts.payload);
-    Some(Written { len: end, left_out: elements.left_out, numbered, picture: rewrite_picture(parts, payload) })
+    let own = match parts.original {
+        Some(original) => OWN_PAYLOAD - size_of_val(&original),
+        None if changes_picture(parts) => OWN_PAYLOAD,
+        None => 0,
+    };
+    let own = own.min(parts.payload.len());
+    let (head, tail) = parts.payload.split_at(own);
+    let payload = slot.get_mut(at..at + own)?;
+    payload.copy_from_slice(head);
+    let picture = rewrite_picture(parts, payload);
+    Some(Written { plain: Plain { written: at + own, tail }, left_out: elements.left_out, numbered, picture })
 }
 
 /// A packet of nothing but one byte of padding.
@@ -91,10 +104,15 @@ pub(super) fn write_padding(fields: &RtpHeaderFields, slot: &mut [u8]) -> Option
 }
 
 #[inline]
-fn rewrite_picture(parts: &Parts<'_>, payload: &mut [u8]) -> PictureId {
+fn changes_picture(parts: &Parts<'_, '_>) -> bool {
+    parts.ingress.vp8.is_some() && parts.shift != PictureShift::default()
+}
+
+#[inline]
+fn rewrite_picture(parts: &Parts<'_, '_>, payload: &mut [u8]) -> PictureId {
     let Some(descriptor) = &parts.ingress.vp8 else { return PictureId::default() };
     let out = parts.shift.apply(picture_of(parts.ingress));
-    if parts.shift != PictureShift::default() {
+    if changes_picture(parts) {
         // The descriptor was parsed from these very bytes, so it fits them.
         let _ = descriptor.rewrite_picture_id(payload, out.picture_id.unwrap_or(0), out.tl0_pic_idx.unwrap_or(0));
     }

@@ -245,7 +245,8 @@ impl Rig {
         let shared = self.pool.take(&bytes).ok_or(DropReason::TooLarge)?;
         self.producer.keep(self.now, &ingress, shared.clone());
         let mut slot = vec![0xEE; self.room];
-        let len = self.consumer.forward(self.now, &ingress, &shared, &mut slot, &mut 0x1234)?;
+        let plain = self.consumer.forward(self.now, &ingress, &shared, &mut slot, &mut 0x1234)?;
+        let len = plain.complete(&mut slot).ok_or(DropReason::TooLarge)?;
         Ok(Out::parse(&slot[..len]))
     }
 
@@ -275,7 +276,8 @@ impl Rig {
         let mut out = Vec::new();
         while self.consumer.has_resends() {
             let mut slot = vec![0xEE; self.room];
-            if let Some(len) = self.consumer.poll_resend(self.now, &self.producer, &mut slot, &mut 0x4321) {
+            if let Some(plain) = self.consumer.poll_resend(self.now, &self.producer, &mut slot, &mut 0x4321) {
+                let len = plain.complete(&mut slot).expect("room");
                 out.push(Out::parse(&slot[..len]));
             }
         }
