@@ -1,3 +1,5 @@
+//! Dependency descriptors read and written: real samples, every cut, and what must be refused.
+
 use super::samples::structure as sample;
 use super::*;
 
