@@ -26,8 +26,8 @@ struct Context(NonNull<sys::EVP_CIPHER_CTX>);
 
 impl Context {
     fn new(key: &[u8], encrypt: bool) -> Option<Self> {
-        // SAFETY: the functions return constants of the library.
         let cipher = match key.len() {
+            // SAFETY: the function returns a constant of the library.
             16 => unsafe { sys::EVP_aes_128_gcm() },
             // SAFETY: as above.
             32 => unsafe { sys::EVP_aes_256_gcm() },
