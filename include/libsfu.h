@@ -265,8 +265,8 @@ uint32_t sfu_engine_wait(uint64_t engine,
 uint32_t sfu_engine_event_fd(uint64_t engine,
                              int32_t *fd);
 
-// Ends the engine's shards; what is in flight is answered as closed and can still be polled. A second call is no
-// error. SFU_TIMEOUT if a shard had not ended after `timeout_ms`.
+// Ends the engine's shards, which tell their peers first (for a second at most); what is in flight is answered as
+// closed and can still be polled. A second call is no error. SFU_TIMEOUT if a shard had not ended after `timeout_ms`.
 uint32_t sfu_engine_shutdown(uint64_t engine,
                              uint32_t timeout_ms);
 

@@ -213,8 +213,8 @@ pub unsafe extern "C" fn sfu_engine_event_fd(engine: u64, fd: *mut i32) -> u32 {
     })
 }
 
-/// Ends the engine's shards; what is in flight is answered as closed and can still be polled. A second call is no
-/// error. SFU_TIMEOUT if a shard had not ended after `timeout_ms`.
+/// Ends the engine's shards, which tell their peers first (for a second at most); what is in flight is answered as
+/// closed and can still be polled. A second call is no error. SFU_TIMEOUT if a shard had not ended after `timeout_ms`.
 #[unsafe(no_mangle)]
 pub extern "C" fn sfu_engine_shutdown(engine: u64, timeout_ms: u32) -> u32 {
     checked("sfu_engine_shutdown", || {

@@ -42,6 +42,10 @@ pub trait ShardCore {
     fn handle_command(&mut self, now: Time, sockets: &[BoundSocket], command: Command) -> Result<Reply, CommandError>;
     /// Time has passed.
     fn handle_timeout(&mut self, now: Time);
+    /// The end: a chance to tell peers. `true`: send the outbox and call again.
+    fn handle_shutdown(&mut self, _now: Time) -> bool {
+        false
+    }
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     fn next_timeout(&self) -> Option<Time>;
     /// The next event.
@@ -85,6 +89,10 @@ impl ShardCore for Shard {
 
     fn handle_timeout(&mut self, now: Time) {
         Shard::handle_timeout(self, now);
+    }
+
+    fn handle_shutdown(&mut self, now: Time) -> bool {
+        Shard::handle_shutdown(self, now)
     }
 
     fn next_timeout(&self) -> Option<Time> {

@@ -247,7 +247,8 @@ impl Runtime {
         self.shared.loads.iter().enumerate().map(|(index, load)| load.read(index as u8)).collect()
     }
 
-    /// Ends all shards and joins their threads, waiting at most `timeout`. Requests that no shard
+    /// Ends all shards and joins their threads, waiting at most `timeout`. Each shard tells its peers first,
+    /// for a second at most. Requests that no shard
     /// came to are answered with [`ErrorCode::Closed`]; outputs may be polled afterwards. Again is
     /// no error.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {

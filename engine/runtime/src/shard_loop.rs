@@ -30,6 +30,8 @@ const DATAGRAMS_PER_TURN: usize = 512;
 const COMMANDS_PER_TURN: usize = 32;
 /// Most outputs gathered before they are published.
 const OUTPUTS_PER_TURN: usize = 256;
+/// Longest time that a stopping shard spends on telling its peers.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Shortest sleep when the shard's deadline does not move.
 const MIN_NAP: Duration = Duration::from_millis(1);
 
@@ -101,6 +103,7 @@ impl<S: ShardCore> ShardLoop<S> {
                 }
             };
             if self.inbox().is_stopping() {
+                self.say_goodbye();
                 return;
             }
             if self.yielding.is_due(rest.now, ring_ready) {
@@ -228,6 +231,19 @@ impl<S: ShardCore> ShardLoop<S> {
         if sent.failed > 0 {
             self.traffic.send_failures += sent.failed;
             self.core.count_drop(DropReason::SendFailed, sent.failed);
+        }
+    }
+
+    /// Lets the core tell its peers that this is the end. Whom it has not told in time learns it by silence.
+    fn say_goodbye(&mut self) {
+        let end = self.clock.now() + FAREWELL;
+        loop {
+            let now = self.clock.now();
+            let more = self.core.handle_shutdown(now);
+            self.flush();
+            if !more || now >= end {
+                return;
+            }
         }
     }
 

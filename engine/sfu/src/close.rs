@@ -34,6 +34,20 @@ impl Shard {
         closed.map(|()| Reply::Done).ok_or_else(|| CommandError::not_found("target", id))
     }
 
+    /// Closes transports until the outbox is nearly full; says whether any are left.
+    pub(crate) fn close_all(&mut self, now: Time) -> bool {
+        let all: Vec<ObjectId> = self.transports.iter().map(|(id, _)| id).collect();
+        for id in all {
+            if self.out.outbox.is_nearly_full() {
+                return true;
+            }
+            // Only transports are taken along by nobody here, so each is still there.
+            let _ = self.close_transport(now, id);
+            self.out.events.clear();
+        }
+        false
+    }
+
     fn close_router(&mut self, now: Time, id: ObjectId) -> Option<()> {
         let router = self.routers.remove(id)?;
         self.close_transports(now, router.transports, CloseReason::RouterClosed);

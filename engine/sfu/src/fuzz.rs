@@ -158,6 +158,16 @@ fn run_commands(data: &[u8]) -> Vec<ObjectId> {
         step(&mut world, &mut choices, &mut ids, &mut closed);
         check_tree(&mut world, &ids, &closed);
     }
+    // Half of them end as engines do, by telling everybody.
+    if data.len() % 2 == 1 {
+        let mut rounds = 0;
+        while world.shard.handle_shutdown(world.now) {
+            world.settle();
+            rounds += 1;
+            assert!(rounds <= MAX_STEPS, "the farewell does not end");
+        }
+        assert_eq!(world.shard.object_counts()[1..], [0; 3], "something outlived the farewell");
+    }
     let routers: Vec<ObjectId> = ids.iter().copied().filter(|id| id.kind() == Some(ObjectKind::Router)).collect();
     for router in routers {
         let _ = world.close(router);

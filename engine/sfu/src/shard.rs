@@ -53,7 +53,7 @@ pub struct ShardConfig {
 ///
 /// There are four kinds of methods:
 /// 1. **Input**: [`Shard::handle_datagram`], [`Shard::handle_command`], [`Shard::handle_timeout`],
-///    [`Shard::count_drop`]. They change state and fill the outputs; none of them blocks or fails half-way.
+///    [`Shard::handle_shutdown`], [`Shard::count_drop`]. They change state and fill the outputs; none of them blocks or fails half-way.
 /// 2. **Output**: [`Shard::outbox`], [`Shard::poll_event`], [`Shard::poll_release`]. They hand out what
 ///    input has produced.
 /// 3. **Deadline**: [`Shard::next_timeout`].
@@ -179,6 +179,13 @@ impl Shard {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         self.run_timers(now);
+    }
+
+    /// The end: closes transports, so that each peer is told (RTCP BYE of what it was sent, DTLS
+    /// close_notify) and need not wait for its consent to run out. Stops when the outbox is nearly full:
+    /// `true` means send it and call again. Nobody is left to hear events, so there are none.
+    pub fn handle_shutdown(&mut self, now: Time) -> bool {
+        self.close_all(now)
     }
 
     /// The runtime refused or lost `n` datagrams.

@@ -10,11 +10,13 @@ use sfu_core::command::{
     CloseReason, Command, CommandError, ErrorCode, Event, Listen, RemoteDtls, Reply, WebRtcTransportOptions,
 };
 use sfu_core::limits::Limits;
-use sfu_core::testing::PeerOptions;
 use sfu_core::testing::world::{OPUS, World, consumer_config, producer_config, rtp, vp8};
+use sfu_core::testing::{PeerOptions, Received};
 use sfu_proto::crypto::DtlsRole;
+use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::{ObjectId, ObjectKind};
 use sfu_wire::media::{MediaKind, Mid};
+use sfu_wire::rtcp::{Packets, RtcpPacket};
 
 fn code<T: std::fmt::Debug>(result: Result<T, CommandError>) -> ErrorCode {
     result.expect_err("refused").code
@@ -488,4 +490,51 @@ proptest! {
         prop_assert_eq!(world.shard.next_timeout(), None);
         prop_assert_eq!(world.releases.len(), 3);
     }
+}
+
+#[test]
+fn row_077_at_the_end_every_peer_is_told_even_if_that_takes_several_outboxes() {
+    const PEERS: usize = 20;
+    // A quarter of it holds three farewells or so.
+    let limits = Limits { outbox_datagrams: 16, ..Limits::default() };
+    let mut world = World::with_limits(60, limits);
+    let routers = [world.router(), world.router()];
+    let members: Vec<usize> = (0..PEERS).map(|n| world.join(routers[n % 2])).collect();
+    let producer = world.produce_audio(members[0], 5);
+    let heard: Vec<u32> = (1..PEERS / 2).map(|n| world.consume(members[2 * n], producer).ssrc).collect();
+    for n in 0..5 {
+        world.send_rtp(members[0], &rtp(OPUS, 5, n, 960 * u32::from(n), &[], b"x"));
+    }
+    members.iter().for_each(|m| drop(world.received(*m)));
+    let handshaking = world.add(routers[0], PeerOptions::default());
+    world.start(handshaking);
+    let (now, events) = (world.now, world.events.len());
+    let mut rounds = 1;
+    while world.shard.handle_shutdown(now) {
+        world.settle();
+        rounds += 1;
+        assert!(rounds <= PEERS, "each round tells somebody");
+    }
+    world.settle();
+    assert!(rounds > 2, "{rounds}");
+    let mut left = Vec::new();
+    for member in &members {
+        assert_eq!(world.members[*member].peer.failure(), Some("closed"), "member {member}");
+        for received in world.received(*member) {
+            let Received::Rtcp(bytes) = received else { panic!("media at the end") };
+            for packet in Packets::new(&bytes, true).expect("sound").flatten() {
+                if let RtcpPacket::Bye(bye) = packet {
+                    left.extend(bye.ssrcs());
+                }
+            }
+        }
+    }
+    left.sort_unstable();
+    let mut all = heard;
+    all.sort_unstable();
+    assert_eq!(left, all, "each stream that ran has said bye, once");
+    assert_eq!(world.events.len(), events, "nobody is there to hear of it");
+    assert_eq!(world.drops(DropReason::TransmitFull), 0);
+    assert!(!world.shard.handle_shutdown(now), "again is nothing");
+    assert_eq!(counter(&mut world, "transports"), 0);
 }

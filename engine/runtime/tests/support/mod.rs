@@ -36,6 +36,8 @@ pub(crate) struct Echo {
     events: VecDeque<Event>,
     hosted: Rc<Cell<u32>>,
     host_tasks: bool,
+    /// Its farewell never ends.
+    talkative: bool,
     /// The last arrival may not lie after `now`.
     failed_sends: u64,
 }
@@ -49,12 +51,17 @@ impl Echo {
             events: VecDeque::new(),
             hosted: Rc::default(),
             host_tasks: false,
+            talkative: false,
             failed_sends: 0,
         }
     }
 
     pub(crate) fn hosting() -> Self {
         Self { host_tasks: true, ..Self::new(1) }
+    }
+
+    pub(crate) fn talkative() -> Self {
+        Self { talkative: true, ..Self::new(1) }
     }
 }
 
@@ -109,6 +116,10 @@ impl ShardCore for Echo {
     }
 
     fn handle_timeout(&mut self, _: Time) {}
+
+    fn handle_shutdown(&mut self, _: Time) -> bool {
+        self.talkative
+    }
 
     fn next_timeout(&self) -> Option<Time> {
         None
