@@ -90,22 +90,17 @@ impl Shard {
             self.handshakes = self.handshakes.saturating_sub(1);
         }
         transport.close(now, &mut self.out);
-        for tuple in transport.ice.tuples() {
-            self.lookup.release_tuple(&tuple, id);
-        }
-        for ufrag in &transport.ufrags {
-            self.lookup.release_ufrag(ufrag);
-        }
+        transport.release(&mut self.lookup);
         if let Some(router) = self.routers.get_mut(transport.router) {
             router.transports.retain(|t| *t != id);
         }
-        match transport.server {
+        match transport.server() {
             Some(server) => {
                 if let Some(server) = self.servers.get_mut(server) {
                     server.transports.retain(|t| *t != id);
                 }
             }
-            None => self.release(&transport.sockets),
+            None => self.release(transport.sockets()),
         }
         Some(())
     }

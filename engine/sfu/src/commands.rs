@@ -18,8 +18,9 @@ use crate::feedback::Feedback;
 use crate::producer::Producer;
 use crate::router::Router;
 use crate::shard::{Held, Shard};
+use crate::transport::{Kind, Transport, TransportParts};
 use crate::webrtc_server::WebRtcServer;
-use crate::webrtc_transport::{TransportParts, WebRtcTransport};
+use crate::webrtc_transport::{WebRtcParts, WebRtcTransport};
 
 /// The longest consent timeout that a controller may ask for.
 const MAX_CONSENT_TIMEOUT_MS: u128 = 60_000;
@@ -68,19 +69,9 @@ impl Shard {
         let max_learned_ssrcs = self.limits.learned_ssrcs_per_transport;
         let id = self.transports.insert_with(|id| {
             let ice = IceAgent::new(now, credentials, config);
-            let parts = TransportParts {
-                id,
-                router,
-                server,
-                sockets,
-                candidates: candidates.clone(),
-                ice,
-                ufrag,
-                hash_seed,
-                max_learned_ssrcs,
-                feedback,
-            };
-            WebRtcTransport::new(now, parts)
+            let parts = WebRtcParts { id, server, sockets, candidates: candidates.clone(), ice, ufrag };
+            let kind = Kind::WebRtc(Box::new(WebRtcTransport::new(now, parts)));
+            Transport::new(TransportParts { id, router, hash_seed, max_learned_ssrcs, feedback }, kind)
         });
         let id = id.ok_or_else(|| exhausted("", "transports", self.limits.transports))?;
         self.lookup.claim_ufrag(ufrag, id);
@@ -91,7 +82,7 @@ impl Shard {
             entry.transports.push(id);
         }
         self.arm_transport(id, now);
-        let ice = self.transport(id)?.ice_parameters();
+        let ice = self.webrtc(id)?.ice_parameters();
         let fingerprints = self.fingerprints.clone();
         Ok(Reply::WebRtcTransport(WebRtcTransportCreated { id, ice, candidates, fingerprints }))
     }
@@ -103,8 +94,7 @@ impl Shard {
         dtls: RemoteDtls,
     ) -> Result<Reply, CommandError> {
         let limit = self.limits.fingerprints_per_transport;
-        let transport = self.transports.get_mut(id).ok_or_else(|| CommandError::not_found("target", id))?;
-        if transport.remote.is_some() {
+        if self.webrtc(id)?.remote.is_some() {
             let text = "connect was called before; close the transport and make a new one";
             return Err(CommandError::new(ErrorCode::InvalidState, "", text));
         }
@@ -113,21 +103,24 @@ impl Shard {
             return Err(CommandError::new(ErrorCode::InvalidArgument, "dtlsParameters.fingerprints", text));
         }
         // Signalling may end a handshake: one for the wrong role, or one that waited for fingerprints.
-        let was = (transport.is_handshaking(), transport.path().is_some());
-        let role = transport.connect(now, dtls, &mut self.out);
+        let transport = self.transports.get_mut(id).ok_or_else(|| CommandError::not_found("target", id))?;
+        let was = (transport.is_handshaking(), transport.is_connected());
+        let (webrtc, link) = transport.webrtc_mut().ok_or_else(|| wrong_kind(id, "a WebRTC transport"))?;
+        let role = webrtc.connect(now, dtls, link, &mut self.out);
         self.settle(now, id, was);
-        let has_path = self.transport(id).is_ok_and(|t| t.path().is_some());
+        let has_path = self.transport(id).is_ok_and(Transport::is_connected);
         self.after_transport(now, id, has_path);
         Ok(Reply::Connected(role))
     }
 
     pub(crate) fn restart_ice(&mut self, now: Time, id: ObjectId) -> Result<Reply, CommandError> {
-        self.transport(id)?;
+        self.webrtc(id)?;
         let (credentials, ufrag) = self.draw_credentials();
         let transport = self.transports.get_mut(id).ok_or_else(|| CommandError::not_found("target", id))?;
-        transport.ice.restart(credentials);
-        transport.restart_ice(ufrag, &mut self.lookup);
-        let parameters = transport.ice_parameters();
+        let (webrtc, _) = transport.webrtc_mut().ok_or_else(|| wrong_kind(id, "a WebRTC transport"))?;
+        webrtc.ice.restart(credentials);
+        webrtc.restart_ice(ufrag, &mut self.lookup);
+        let parameters = webrtc.ice_parameters();
         self.arm_transport(id, now);
         Ok(Reply::IceParameters(parameters))
     }
@@ -310,7 +303,7 @@ impl Shard {
     /// A consumer that may flow now but needs a key frame to begin with: ask the publisher.
     pub(crate) fn ask_for_start(&mut self, now: Time, consumer: ObjectId) {
         let Some(held) = self.consumers.get(consumer) else { return };
-        let flows = self.transports.get(held.it.transport()).is_some_and(|t| t.path().is_some());
+        let flows = self.transports.get(held.it.transport()).is_some_and(Transport::is_connected);
         if !flows || held.it.is_paused() || held.it.producer_paused() || !held.it.awaits_key_frame() {
             return;
         }
@@ -321,8 +314,12 @@ impl Shard {
         self.flush_producer(now, producer);
     }
 
-    pub(crate) fn transport(&self, id: ObjectId) -> Result<&WebRtcTransport, CommandError> {
+    pub(crate) fn transport(&self, id: ObjectId) -> Result<&Transport, CommandError> {
         self.transports.get(id).ok_or_else(|| CommandError::not_found("target", id))
+    }
+
+    fn webrtc(&self, id: ObjectId) -> Result<&WebRtcTransport, CommandError> {
+        self.transport(id)?.webrtc().ok_or_else(|| wrong_kind(id, "a WebRTC transport"))
     }
 
     fn check_sockets(&self, sockets: &[BoundSocket]) -> Result<(), CommandError> {

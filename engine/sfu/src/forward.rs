@@ -8,11 +8,11 @@ use sfu_wire::id::ObjectId;
 use sfu_wire::rtp::RtpView;
 use sfu_wire::time::Time;
 
+use crate::link::RtpKind;
 use crate::producer::Ingress;
 use crate::rtp_listener::Route;
 use crate::shard::{Held, Shard};
 use crate::timers::TimerKind;
-use crate::webrtc_transport::RtpKind;
 
 impl Shard {
     /// Hands a decrypted packet to its producer and forwards what comes of it.

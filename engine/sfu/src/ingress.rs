@@ -63,10 +63,10 @@ impl Shard {
         }
         let id = known.ok_or((None, DropReason::UnknownTuple))?;
         let transport = self.transports.get_mut(id).ok_or((None, DropReason::UnknownTuple))?;
-        if !transport.ice.is_valid(&tuple) {
+        if !transport.accepts(&tuple) {
             return Err((Some(id), DropReason::UnknownTuple));
         }
-        transport.count_received(now, datagram.len());
+        transport.link.counters.received(now, datagram.len());
         let verdict = match kind {
             DatagramKind::Dtls => self.handle_dtls(now, id, datagram),
             DatagramKind::Rtp => self.handle_rtp(now, arrival, id, datagram),
@@ -89,12 +89,13 @@ impl Shard {
             return verdict.map_err(|reason| (None, reason));
         };
         let transport = self.transports.get_mut(id).ok_or((None, DropReason::StunUnauthenticated))?;
-        let had_path = transport.path();
-        let verdict = transport.handle_stun(now, tuple, &message, &mut self.lookup, &mut self.out);
+        let had_path = transport.is_connected();
+        let Some((webrtc, link)) = transport.webrtc_mut() else { return Err((Some(id), DropReason::StunUnexpected)) };
+        let verdict = webrtc.handle_stun(now, tuple, &message, link, &mut self.lookup, &mut self.out);
         if verdict.is_ok() {
             // What strangers send is nobody's traffic, and counting it would take time that tells.
-            transport.count_received(now, datagram.len());
-            if had_path.is_none() {
+            link.counters.received(now, datagram.len());
+            if !had_path {
                 self.after_transport(now, id, false);
             } else {
                 self.arm_transport(id, now);
@@ -106,22 +107,23 @@ impl Shard {
     fn handle_dtls(&mut self, now: Time, id: ObjectId, datagram: &[u8]) -> Result<(), DropReason> {
         let may_start = self.handshakes < self.limits.dtls_handshakes;
         let Some(transport) = self.transports.get_mut(id) else { return Err(DropReason::UnknownTuple) };
-        let was = (transport.is_handshaking(), transport.path().is_some());
-        let verdict = transport.handle_dtls(now, &self.dtls, datagram, may_start, &mut self.out);
+        let was = (transport.is_handshaking(), transport.is_connected());
+        let Some((webrtc, link)) = transport.webrtc_mut() else { return Err(DropReason::UnsupportedProtocol) };
+        let verdict = webrtc.handle_dtls(now, &self.dtls, datagram, may_start, link, &mut self.out);
         self.settle(now, id, was);
         verdict
     }
 
     fn handle_rtp(&mut self, now: Time, arrival: Time, id: ObjectId, datagram: &mut [u8]) -> Result<(), DropReason> {
         let Some(transport) = self.transports.get_mut(id) else { return Err(DropReason::UnknownTuple) };
-        let len = transport.unprotect_rtp(datagram)?;
+        let len = transport.link.unprotect_rtp(datagram)?;
         let bytes = datagram.get(..len).ok_or(DropReason::SrtpOther)?;
         let view = RtpView::parse(bytes).map_err(|_| DropReason::RtpMalformed)?;
         if transport.feedback.on_packet(arrival, &view, transport.listener.extensions()) {
             transport.arm_feedback(&mut self.timers, now);
         }
         let routed = transport.listener.route(&view)?;
-        let counters = &mut transport.counters;
+        let counters = &mut transport.link.counters;
         match routed.route.is_rtx {
             true => counters.rtx_bytes_received += datagram.len() as u64,
             false => counters.rtp_bytes_received += datagram.len() as u64,
@@ -157,8 +159,11 @@ impl Shard {
         let may_start = self.handshakes < self.limits.dtls_handshakes;
         let Some(transport) = self.transports.get_mut(id) else { return };
         let was = (transport.is_handshaking(), had_path);
-        if may_start && transport.wants_client_handshake() {
-            transport.start_dtls(now, &self.dtls, DtlsRole::Client, &mut self.out);
+        if let Some((webrtc, link)) = transport.webrtc_mut()
+            && may_start
+            && webrtc.wants_client_handshake()
+        {
+            webrtc.start_dtls(now, &self.dtls, DtlsRole::Client, link, &mut self.out);
         }
         self.settle(now, id, was);
     }
@@ -166,13 +171,16 @@ impl Shard {
     /// Follows a change of handshake or path: the count of handshakes, the timers, the consumers.
     /// `was`: handshaking, and with a path.
     pub(crate) fn settle(&mut self, now: Time, id: ObjectId, was: (bool, bool)) {
-        let Some(transport) = self.transports.get(id) else { return };
+        let Some(transport) = self.transports.get_mut(id) else { return };
+        transport.settle_streams();
+        let refused = transport.webrtc_mut().map_or(0, |(webrtc, _)| std::mem::take(&mut webrtc.data_refused));
         match (was.0, transport.is_handshaking()) {
             (false, true) => self.handshakes += 1,
             (true, false) => self.handshakes = self.handshakes.saturating_sub(1),
             _ => {}
         }
-        let flows = !was.1 && transport.path().is_some();
+        let flows = !was.1 && transport.is_connected();
+        self.refuse_many(Some(id), DropReason::SctpDisabled, refused);
         self.arm_transport(id, now);
         if flows {
             let (producers, consumers) = transport_streams(self, id);

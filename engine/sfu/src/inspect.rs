@@ -9,7 +9,7 @@ use crate::shard::Shard;
 use crate::stats::{
     ConsumerDump, Dump, ProducerDump, RouterDump, ShardDump, Stats, WebRtcServerDump, WebRtcTransportDump,
 };
-use crate::webrtc_transport::WebRtcTransport;
+use crate::transport::Transport;
 
 impl Shard {
     pub(crate) fn dump(&self, id: ObjectId) -> Result<Reply, CommandError> {
@@ -25,7 +25,7 @@ impl Shard {
     }
 
     pub(crate) fn dump_shard(&self) -> Reply {
-        let own = self.transports.iter().filter(|(_, t)| t.server.is_none()).map(|(_, t)| t.sockets.len());
+        let own = self.transports.iter().filter(|(_, t)| t.server().is_none()).map(|(_, t)| t.sockets().len());
         let shared = self.servers.iter().map(|(_, s)| s.sockets.len());
         Reply::Dump(Box::new(Dump::Shard(ShardDump {
             index: self.index,
@@ -47,7 +47,7 @@ impl Shard {
 
     fn dump_router(&self, id: ObjectId) -> Option<Dump> {
         let router = self.routers.get(id)?;
-        let all = |of: fn(&WebRtcTransport) -> &Vec<ObjectId>| -> Vec<ObjectId> {
+        let all = |of: fn(&Transport) -> &Vec<ObjectId>| -> Vec<ObjectId> {
             let transports = router.transports.iter().filter_map(|t| self.transports.get(*t));
             transports.flat_map(|t| of(t).iter().copied()).collect()
         };
@@ -61,19 +61,20 @@ impl Shard {
 
     fn dump_transport(&self, id: ObjectId) -> Option<Dump> {
         let t = self.transports.get(id)?;
+        let webrtc = t.webrtc()?;
         Some(Dump::WebRtcTransport(WebRtcTransportDump {
             id,
             router: t.router,
-            webrtc_server: t.server,
-            ice_state: t.ice_state(),
-            ice_parameters: t.ice_parameters(),
-            ice_candidates: t.candidates.clone(),
-            selected_tuple: t.ice.selected().and_then(|tuple| t.addrs(&tuple)),
-            tuples: t.ice.tuples().filter_map(|tuple| t.addrs(&tuple)).collect(),
-            dtls_state: t.dtls_state,
-            dtls_local_role: t.role,
+            webrtc_server: webrtc.server,
+            ice_state: webrtc.ice_state(),
+            ice_parameters: webrtc.ice_parameters(),
+            ice_candidates: webrtc.candidates.clone(),
+            selected_tuple: webrtc.ice.selected().and_then(|tuple| webrtc.addrs(&tuple)),
+            tuples: webrtc.ice.tuples().filter_map(|tuple| webrtc.addrs(&tuple)).collect(),
+            dtls_state: webrtc.dtls_state,
+            dtls_local_role: webrtc.role,
             fingerprints: self.fingerprints.clone(),
-            srtp_profile: t.profile.map(|p| p.openssl_name()),
+            srtp_profile: t.link.srtp().map(|srtp| srtp.profile.openssl_name()),
             producers: t.producers.clone(),
             consumers: t.consumers.clone(),
             learned_ssrcs: t.listener.learned(),
@@ -172,7 +173,7 @@ impl Shard {
         stats.drops = transport.drops.clone();
         stats.counters = transport.feedback.counters();
         stats.counters.push(("learned_ssrcs", transport.listener.learned() as u64));
-        let outbound = transport.sender.as_ref().map_or(0, |sender| sender.stream_count());
+        let outbound = transport.link.srtp().map_or(0, |srtp| srtp.sender.stream_count());
         stats.counters.push(("outbound_ssrcs", outbound as u64));
         self.add_streams(now, id, stats)
     }

@@ -18,6 +18,7 @@ pub mod rtp_listener;
 pub mod shard;
 pub mod stats;
 pub mod timers;
+pub mod transport;
 pub mod webrtc_server;
 pub mod webrtc_transport;
 
@@ -30,6 +31,7 @@ mod ice_events;
 mod ingress;
 mod inspect;
 mod layer_commands;
+mod link;
 mod rtcp_in;
 mod rtcp_out;
 mod srtp_streams;

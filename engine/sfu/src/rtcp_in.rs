@@ -21,7 +21,7 @@ struct Budget {
 impl Shard {
     pub(crate) fn handle_rtcp(&mut self, now: Time, id: ObjectId, datagram: &mut [u8]) -> Result<(), DropReason> {
         let Some(transport) = self.transports.get_mut(id) else { return Err(DropReason::UnknownTuple) };
-        let len = transport.unprotect_rtcp(datagram)?;
+        let len = transport.link.unprotect_rtcp(datagram)?;
         let bytes = datagram.get(..len).ok_or(DropReason::SrtpOther)?;
         let packets = Packets::new(bytes, transport.reduced_size_rtcp).map_err(|_| DropReason::RtcpMalformed)?;
         let limits = self.limits;

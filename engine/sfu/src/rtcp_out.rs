@@ -9,6 +9,7 @@ use sfu_wire::time::Time;
 
 use crate::shard::Shard;
 use crate::timers::TimerKind;
+use crate::transport::Transport;
 
 /// A timer that was just served is not due again before this; so the loop over due timers ends.
 const TICK: Duration = Duration::from_micros(100);
@@ -28,11 +29,7 @@ impl Shard {
             match id.kind() {
                 Some(ObjectKind::Transport) => {
                     let Some(transport) = self.transports.get_mut(id) else { continue };
-                    let slot = match entry.kind {
-                        TimerKind::Ice => &mut transport.timers.ice,
-                        TimerKind::Dtls => &mut transport.timers.dtls,
-                        TimerKind::Feedback | TimerKind::Stream => &mut transport.timers.feedback,
-                    };
+                    let Some(slot) = transport.timer(entry.kind) else { continue };
                     if self.timers.is_due(now, slot, &entry) {
                         self.run_transport_timer(now, id, entry.kind);
                         self.arm_transport(id, later);
@@ -58,10 +55,16 @@ impl Shard {
 
     fn run_transport_timer(&mut self, now: Time, id: ObjectId, kind: TimerKind) {
         let Some(transport) = self.transports.get_mut(id) else { return };
-        let was = (transport.is_handshaking(), transport.path().is_some());
+        let was = (transport.is_handshaking(), transport.is_connected());
         match kind {
-            TimerKind::Ice => transport.handle_ice_timeout(now, &mut self.lookup, &mut self.out),
-            TimerKind::Dtls => transport.handle_dtls_timeout(now, &mut self.out),
+            TimerKind::Ice => {
+                let Some((webrtc, link)) = transport.webrtc_mut() else { return };
+                webrtc.handle_ice_timeout(now, link, &mut self.lookup, &mut self.out);
+            }
+            TimerKind::Dtls => {
+                let Some((webrtc, link)) = transport.webrtc_mut() else { return };
+                webrtc.handle_dtls_timeout(now, link, &mut self.out);
+            }
             TimerKind::Feedback | TimerKind::Stream => {
                 let ssrcs: ArrayVec<u32, MAX_BOUND_SSRCS> = transport.listener.ssrcs().take(MAX_BOUND_SSRCS).collect();
                 for _ in 0..MAX_COMPOUNDS {
@@ -108,7 +111,7 @@ impl Shard {
         streams: impl Iterator<Item = ObjectId>,
         not_before: Time,
     ) {
-        if self.transports.get(transport).is_none_or(|t| t.path().is_none()) {
+        if self.transports.get(transport).is_none_or(|t| !t.is_connected()) {
             // What waits is said when there is a path.
             return;
         }
@@ -166,11 +169,11 @@ impl Shard {
     /// without one; connecting sets it.
     pub(crate) fn arm_stream(&mut self, id: ObjectId, not_before: Time) {
         if let Some(held) = self.producers.get_mut(id) {
-            let flows = self.transports.get(held.it.transport()).is_some_and(|t| t.path().is_some());
+            let flows = self.transports.get(held.it.transport()).is_some_and(Transport::is_connected);
             let at = held.it.next_timeout().filter(|_| flows).map(|t| t.max(not_before));
             self.timers.arm(&mut held.timer, id, TimerKind::Stream, at);
         } else if let Some(held) = self.consumers.get_mut(id) {
-            let flows = self.transports.get(held.it.transport()).is_some_and(|t| t.path().is_some());
+            let flows = self.transports.get(held.it.transport()).is_some_and(Transport::is_connected);
             let at = held.it.next_timeout().filter(|_| flows).map(|t| t.max(not_before));
             self.timers.arm(&mut held.timer, id, TimerKind::Stream, at);
         }

@@ -25,8 +25,8 @@ use crate::outbox::Outbox;
 use crate::producer::Producer;
 use crate::router::Router;
 use crate::timers::{Slot, Timers};
+use crate::transport::Transport;
 use crate::webrtc_server::WebRtcServer;
-use crate::webrtc_transport::WebRtcTransport;
 
 /// Size of DTLS datagrams: what every path carries (RFC 8261, section 5: 1280 for IPv6, less headers).
 const DTLS_MTU: usize = 1_200;
@@ -78,7 +78,7 @@ pub struct Shard {
     pub(crate) fingerprints: Vec<Fingerprint>,
     pub(crate) routers: IdTable<Router>,
     pub(crate) servers: IdTable<WebRtcServer>,
-    pub(crate) transports: IdTable<WebRtcTransport>,
+    pub(crate) transports: IdTable<Transport>,
     pub(crate) producers: IdTable<Held<Producer>>,
     pub(crate) consumers: IdTable<Held<Consumer>>,
     pub(crate) lookup: Lookup,

@@ -9,17 +9,17 @@
 use sfu_wire::id::ObjectId;
 
 use crate::config::ProducerConfig;
-use crate::webrtc_transport::WebRtcTransport;
+use crate::transport::Transport;
 
-impl WebRtcTransport {
+impl Transport {
     /// A consumer sends on this transport.
     pub(crate) fn add_consumer(&mut self, consumer: ObjectId, ssrc: u32, rtx_ssrc: Option<u32>) {
         self.consumers.push(consumer);
         for ssrc in std::iter::once(ssrc).chain(rtx_ssrc) {
             self.by_ssrc.insert(ssrc, consumer);
-            if let Some(sender) = &mut self.sender {
+            if let Some(srtp) = self.link.srtp_mut() {
                 // What is refused here is refused again, and counted, when it is sent.
-                let _ = sender.add_stream(ssrc);
+                let _ = srtp.sender.add_stream(ssrc);
             }
         }
     }
@@ -29,16 +29,16 @@ impl WebRtcTransport {
         self.consumers.retain(|c| *c != consumer);
         for ssrc in std::iter::once(ssrc).chain(rtx_ssrc) {
             self.by_ssrc.remove(&ssrc);
-            if let Some(sender) = &mut self.sender {
-                sender.remove_stream(ssrc);
+            if let Some(srtp) = self.link.srtp_mut() {
+                srtp.sender.remove_stream(ssrc);
             }
         }
     }
 
     /// A producer receives on this transport: what is signalled for it keeps its state.
     pub(crate) fn pin_streams(&mut self, config: &ProducerConfig) {
-        if let Some(receiver) = &mut self.receiver {
-            signalled(config).for_each(|ssrc| receiver.pin_stream(ssrc));
+        if let Some(srtp) = self.link.srtp_mut() {
+            signalled(config).for_each(|ssrc| srtp.receiver.pin_stream(ssrc));
         }
     }
 
@@ -46,35 +46,33 @@ impl WebRtcTransport {
     pub(crate) fn remove_producer(&mut self, producer: ObjectId, config: &ProducerConfig, rtcp_ssrc: u32) {
         self.producers.retain(|p| *p != producer);
         self.listener.remove(producer);
-        if let Some(receiver) = &mut self.receiver {
-            signalled(config).for_each(|ssrc| receiver.unpin_stream(ssrc));
-        }
-        if let Some(sender) = &mut self.sender {
-            sender.remove_stream(rtcp_ssrc);
+        if let Some(srtp) = self.link.srtp_mut() {
+            signalled(config).for_each(|ssrc| srtp.receiver.unpin_stream(ssrc));
+            srtp.sender.remove_stream(rtcp_ssrc);
         }
     }
 
-    /// Keys are new: tells them of the streams that exist.
-    pub(crate) fn register_streams(&mut self) {
-        if let Some(receiver) = &mut self.receiver {
-            self.listener.signalled().for_each(|ssrc| receiver.pin_stream(ssrc));
+    /// If keys are new: tells them of the streams that exist.
+    pub(crate) fn settle_streams(&mut self) {
+        if !self.link.take_fresh_keys() {
+            return;
         }
-        if let Some(sender) = &mut self.sender {
-            for ssrc in self.by_ssrc.keys() {
-                // What is refused here is refused again, and counted, when it is sent.
-                let _ = sender.add_stream(*ssrc);
-            }
+        let Some(srtp) = self.link.srtp_mut() else { return };
+        self.listener.signalled().for_each(|ssrc| srtp.receiver.pin_stream(ssrc));
+        for ssrc in self.by_ssrc.keys() {
+            // What is refused here is refused again, and counted, when it is sent.
+            let _ = srtp.sender.add_stream(*ssrc);
         }
     }
 
     /// Nothing can be sent by this SSRC any more.
     pub(crate) fn is_spent(&self, ssrc: u32) -> bool {
-        self.sender.as_ref().is_some_and(|sender| sender.is_spent(ssrc))
+        self.link.srtp().is_some_and(|srtp| srtp.sender.is_spent(ssrc))
     }
 
     /// Whether the key has room for the SSRCs of one more consumer.
     pub(crate) fn has_room_for_consumer(&self) -> bool {
-        self.sender.as_ref().is_none_or(|sender| sender.room() >= 2)
+        self.link.srtp().is_none_or(|srtp| srtp.sender.room() >= 2)
     }
 }
 
