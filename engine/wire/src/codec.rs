@@ -5,9 +5,11 @@
 //! answer ("no key frame", an error to the one who asked), never a reason to stop forwarding.
 
 pub mod av1;
+pub mod fec;
 pub mod h264;
 pub mod h265;
 pub mod opus;
+pub mod red;
 pub mod vp8;
 pub mod vp9;
 

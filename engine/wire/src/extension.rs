@@ -2,8 +2,10 @@
 //! values (RFC 8285 and the document of each extension).
 
 use crate::error::ParseError;
+use crate::layers_allocation::LayersAllocation;
 use crate::media::{Mid, Rid};
-use crate::read::{u8_at, u16_at, u24_at};
+use crate::read::{u8_at, u16_at, u24_at, u64_at};
+use crate::time::NtpTime;
 
 macro_rules! extensions {
     ($($(#[$doc:meta])* $name:ident = $uri:literal,)*) => {
@@ -57,6 +59,24 @@ impl ExtensionKind {
     /// The extension with this URI, compared byte by byte.
     pub fn from_uri(uri: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.uri() == uri)
+    }
+
+    /// Could this be a value of the extension? One that could not is ignored, as if it were absent. A
+    /// dependency descriptor is known by its first bytes only: the rest depends on what came before.
+    #[inline]
+    pub fn accepts(self, value: &[u8]) -> bool {
+        match self {
+            Self::Mid => mid(value).is_ok(),
+            Self::Rid | Self::RepairedRid => rid(value).is_ok(),
+            Self::AbsSendTime | Self::TransmissionOffset => value.len() == 3,
+            Self::TransportCc => transport_sequence(value).is_some(),
+            Self::AudioLevel => AudioLevel::parse(value).is_some(),
+            Self::DependencyDescriptor => value.len() >= crate::dependency_descriptor::MANDATORY_LEN,
+            Self::VideoLayersAllocation => LayersAllocation::parse(value).is_ok(),
+            Self::VideoOrientation => value.len() == 1,
+            Self::AbsCaptureTime => matches!(value.len(), 8 | 16),
+            Self::PlayoutDelay => PlayoutDelay::parse(value).is_some(),
+        }
     }
 }
 
@@ -155,6 +175,67 @@ pub struct VideoOrientation {
     pub rotation: u16,
 }
 
+/// Value of [`ExtensionKind::AbsCaptureTime`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AbsCaptureTime {
+    /// When the source captured this, on the clock of who captured it.
+    pub capture: NtpTime,
+    /// What the one that sends this packet adds to `capture` to have its own clock's time: 32.32 bits
+    /// of seconds, signed.
+    pub clock_offset: Option<i64>,
+}
+
+impl AbsCaptureTime {
+    /// Longest value.
+    pub const MAX_LEN: usize = 16;
+
+    /// Reads the value.
+    #[inline]
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let clock_offset = match value.len() {
+            8 => None,
+            16 => u64_at(value, 8).map(|offset| offset as i64),
+            _ => return None,
+        };
+        Some(Self { capture: NtpTime(u64_at(value, 0)?), clock_offset })
+    }
+
+    /// The value, and how many bytes of it there are.
+    #[inline]
+    pub fn to_bytes(self) -> ([u8; Self::MAX_LEN], usize) {
+        let mut bytes = [0; Self::MAX_LEN];
+        let whole = u128::from(self.capture.0) << 64 | u128::from(self.clock_offset.unwrap_or(0) as u64);
+        bytes.copy_from_slice(&whole.to_be_bytes());
+        (bytes, if self.clock_offset.is_some() { 16 } else { 8 })
+    }
+}
+
+/// Value of [`ExtensionKind::PlayoutDelay`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlayoutDelay {
+    /// Least delay from capture to display, ms, in steps of 10.
+    pub min_ms: u16,
+    /// Most, up to 40,950.
+    pub max_ms: u16,
+}
+
+impl PlayoutDelay {
+    /// Reads the value; a least delay above the most is none.
+    #[inline]
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let &[a, b, c] = value.first_chunk().filter(|_| value.len() == 3)?;
+        let (min, max) = (u16::from(a) << 4 | u16::from(b) >> 4, u16::from(b & 15) << 8 | u16::from(c));
+        (min <= max).then_some(Self { min_ms: min * 10, max_ms: max * 10 })
+    }
+}
+
+/// Reads [`ExtensionKind::TransmissionOffset`]: by how many timestamp units the packet was sent later
+/// than its timestamp says; 24 bits, signed (RFC 5450, section 2).
+#[inline]
+pub fn transmission_offset(value: &[u8]) -> Option<i32> {
+    if value.len() == 3 { u24_at(value, 0).map(|offset| (offset << 8) as i32 >> 8) } else { None }
+}
+
 /// Reads [`ExtensionKind::AbsSendTime`]: 24 bits of 6.18 fixed point seconds.
 #[inline]
 pub fn abs_send_time(value: &[u8]) -> Option<u32> {
@@ -250,6 +331,29 @@ mod tests {
             assert_eq!(transport_sequence(&value), None);
             assert_eq!(video_orientation(&value), None);
         }
+    }
+
+    #[test]
+    fn row_061_values_that_cannot_be_are_ignored() {
+        let time = AbsCaptureTime { capture: NtpTime(0x0102_0304_0506_0708), clock_offset: Some(-2) };
+        let (bytes, len) = time.to_bytes();
+        assert_eq!((AbsCaptureTime::parse(&bytes[..len]), len), (Some(time), 16));
+        let short = AbsCaptureTime { clock_offset: None, ..time };
+        assert_eq!(AbsCaptureTime::parse(&short.to_bytes().0[..8]), Some(short));
+        assert_eq!(PlayoutDelay::parse(&[0x00, 0xa0, 0x14]), Some(PlayoutDelay { min_ms: 100, max_ms: 200 }));
+        assert_eq!(PlayoutDelay::parse(&[0xff, 0xff, 0xff]), Some(PlayoutDelay { min_ms: 40_950, max_ms: 40_950 }));
+        assert_eq!(PlayoutDelay::parse(&[0x01, 0x50, 0x14]), None, "least above most");
+        assert_eq!(transmission_offset(&[0xff, 0xff, 0xfe]), Some(-2));
+        for len in (0..=255).filter(|len| ![1, 2, 3, 8, 16].contains(len)) {
+            let value = vec![0x11; len];
+            assert_eq!((AbsCaptureTime::parse(&value), PlayoutDelay::parse(&value)), (None, None), "{len}");
+            for kind in ExtensionKind::ALL {
+                let free = matches!(kind, ExtensionKind::DependencyDescriptor | ExtensionKind::VideoLayersAllocation);
+                assert!(free || !kind.accepts(&value) || len == 4, "{kind:?} {len}");
+            }
+        }
+        assert!(!ExtensionKind::VideoLayersAllocation.accepts(&[0xff; 255]));
+        assert!(!ExtensionKind::DependencyDescriptor.accepts(&[0xff; 2]));
     }
 
     #[test]

@@ -4,13 +4,18 @@
 //!
 //! These functions panic on a bug of this crate, allocate, and are called by nothing but tests.
 
+mod payloads;
+
 use std::net::SocketAddr;
 
-use crate::codec::{CodecKind, av1, h264, h265, opus, vp8, vp9};
+pub use payloads::{av1, fec, h264, h265, layers_allocation, opus, red, vp8, vp9};
+
 use crate::demux::{DatagramKind, classify};
 use crate::dependency_descriptor::{DependencyDescriptor, DescriptorRewrite, MAX_TEMPLATES, TemplateStructure};
-use crate::extension::{self, AudioLevel, ExtensionIds, ExtensionKind};
-use crate::rtcp::{Bye, Fir, Nack, Packets, Remb, ReportBlock, RtcpPacket, Sdes, TransportCc, transport_cc};
+use crate::extension::{self, AbsCaptureTime, AudioLevel, ExtensionIds, ExtensionKind, PlayoutDelay};
+use crate::rtcp::{
+    Bye, Fir, Nack, Packets, Remb, ReportBlock, RtcpPacket, Sdes, TransportCc, Xr, congestion, transport_cc,
+};
 use crate::rtp::{self, RtpHeaderFields, RtpView};
 use crate::stun::{Class, StunBuilder, StunMessage};
 
@@ -197,6 +202,17 @@ fn extension_values(value: &[u8]) {
     if let Some(orientation) = extension::video_orientation(value) {
         assert!(orientation.rotation <= 270);
     }
+    if let Some(time) = AbsCaptureTime::parse(value) {
+        let (bytes, len) = time.to_bytes();
+        assert_eq!(&bytes[..len], value);
+    }
+    if let Some(delay) = PlayoutDelay::parse(value) {
+        assert!(delay.min_ms <= delay.max_ms && delay.max_ms <= 40_950);
+    }
+    let _ = extension::transmission_offset(value);
+    let fits = ExtensionKind::ALL.iter().filter(|kind| kind.accepts(value)).count();
+    assert!(fits <= ExtensionKind::COUNT);
+    layers_allocation(value);
     if let Ok(mid) = extension::mid(value) {
         assert!(value.starts_with(mid.as_bytes()) && mid.as_str().len() == mid.as_bytes().len());
     }
@@ -305,6 +321,19 @@ fn rtcp_again(packet: &RtcpPacket<'_>, room: usize) {
         RtcpPacket::Sdes(sdes) => return sdes_again(sdes, &mut buf),
         RtcpPacket::Xr(xr) => {
             assert!(xr.blocks().count() <= room / 4);
+            let answers: Vec<_> = xr.dlrr().collect();
+            let len = Xr::write(&mut buf, xr.ssrc, xr.reference_time(), &answers).expect("room for what was read");
+            let again = Xr::parse(&buf[..len]).expect("what was written is well-formed");
+            assert_eq!((again.ssrc, again.reference_time()), (xr.ssrc, xr.reference_time()));
+            assert!(again.dlrr().eq(answers));
+            return;
+        }
+        RtcpPacket::Congestion(feedback) => {
+            for stream in feedback.streams() {
+                assert!(stream.reports().count() <= usize::from(congestion::MAX_REPORTS).min(room / 2));
+                let numbers = stream.reports().map(|report| report.sequence.wrapping_sub(stream.begin_sequence));
+                assert!(numbers.eq(0..stream.reports().count() as u16));
+            }
             return;
         }
         RtcpPacket::Remb(_) | RtcpPacket::Unknown { .. } => return,
@@ -334,104 +363,13 @@ fn sdes_again(sdes: &Sdes<'_>, buf: &mut [u8]) {
     assert!(again.chunks().map(|chunk| (chunk.ssrc, chunk.cname().unwrap_or(&[]))).eq(names));
 }
 
-/// VP8: a rewrite changes the two numbers and nothing else.
-pub fn vp8(data: &[u8]) {
-    assert!(!CodecKind::Vp8.is_key_frame(data) || data.len() >= 2);
-    let Ok(descriptor) = vp8::Vp8Descriptor::parse(data) else {
-        return;
-    };
-    assert!((1..=6).contains(&descriptor.len) && descriptor.len <= data.len());
-    assert_eq!(descriptor.is_key_frame, vp8::is_key_frame(data));
-    for (picture_id, tl0) in [(0, 0), (0x7fff, 0xff), (0x1234, 0x56)] {
-        let mut copy = data.to_vec();
-        descriptor.rewrite_picture_id(&mut copy, picture_id, tl0).expect("the payload that was parsed");
-        let again = vp8::Vp8Descriptor::parse(&copy).expect("a rewrite keeps the structure");
-        let mut expected = descriptor;
-        if let Some(id) = &mut expected.picture_id {
-            id.value = if id.long { picture_id } else { picture_id & 0x7f };
-        }
-        expected.tl0_picture_index = descriptor.tl0_picture_index.map(|_| tl0);
-        assert_eq!(again, expected);
-        assert_eq!(copy[descriptor.len..], data[descriptor.len..]);
-    }
-    // A payload that shrank since it was parsed.
-    for len in 0..descriptor.len {
-        let mut short = data[..len].to_vec();
-        assert!(descriptor.rewrite_picture_id(&mut short, 1, 1).is_err());
-        assert_eq!(short, data[..len]);
-    }
-}
-
-/// VP9: numbers within their bits.
-pub fn vp9(data: &[u8]) {
-    let key = CodecKind::Vp9.is_key_frame(data);
-    let Ok(descriptor) = vp9::Vp9Descriptor::parse(data) else {
-        assert!(!key);
-        return;
-    };
-    assert!(descriptor.len <= data.len() && descriptor.len >= 1);
-    assert!(!key || descriptor.is_key_frame());
-    assert!(descriptor.picture_id.is_none_or(|id| id.value < if id.long { 0x8000 } else { 0x80 }));
-    assert!(descriptor.layer.is_none_or(|layer| layer.spatial < 8 && layer.temporal < 8));
-    assert!(descriptor.tl0_picture_index.is_none() || !descriptor.flexible);
-    assert!(descriptor.structure.is_none_or(|structure| (1..=8).contains(&structure.spatial_layers)));
-}
-
-/// H.264: the units of an aggregate are all of it.
-pub fn h264(data: &[u8]) {
-    let key = CodecKind::H264.is_key_frame(data);
-    match h264::H264Payload::parse(data) {
-        Ok(h264::H264Payload::StapA(units)) => {
-            assert_eq!(units.map(|unit| unit.len() + 2).sum::<usize>() + 1, data.len());
-        }
-        Ok(h264::H264Payload::FuA { start, end, .. }) => assert!(!(start && end)),
-        Ok(_) => {}
-        Err(_) => assert!(!key),
-    }
-}
-
-/// H.265: the units of an aggregate are all of it.
-pub fn h265(data: &[u8]) {
-    let key = CodecKind::H265.is_key_frame(data);
-    assert!(h265::temporal_layer(data).is_none_or(|layer| layer < 7));
-    match h265::H265Payload::parse(data) {
-        Ok(h265::H265Payload::Aggregate(units)) => {
-            assert_eq!(units.map(|unit| unit.len() + 2).sum::<usize>() + 2, data.len());
-        }
-        Ok(h265::H265Payload::Fragment { start, end, .. }) => assert!(!(start && end)),
-        Ok(_) => {}
-        Err(_) => assert!(!key),
-    }
-}
-
-/// AV1: elements lie within the payload.
-pub fn av1(data: &[u8]) {
-    let key = CodecKind::Av1.is_key_frame(data);
-    let Ok(payload) = av1::Av1Payload::parse(data) else {
-        assert!(!key);
-        return;
-    };
-    assert_eq!(key, payload.new_sequence);
-    assert!(payload.elements().map(<[u8]>::len).sum::<usize>() < data.len());
-    let count = payload.elements().count();
-    assert!(count >= 1 && (payload.element_count == 0 || count == usize::from(payload.element_count)));
-}
-
-/// Opus: durations within bounds.
-pub fn opus(data: &[u8]) {
-    assert!(CodecKind::Opus.is_key_frame(data));
-    assert_eq!(opus::OpusToc::parse(data).is_none(), data.is_empty());
-    assert!(opus::duration(data).is_none_or(|duration| (2..=120).contains(&duration.as_millis())));
-    let _ = opus::is_dtx(data);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{Rng, corpus, mutate};
 
     type Target = fn(&[u8]);
-    const TARGETS: [(&str, Target); 12] = [
+    const TARGETS: [(&str, Target); 15] = [
         ("demux", demux),
         ("stun", stun),
         ("rtp", rtp),
@@ -444,6 +382,9 @@ mod tests {
         ("h265", h265),
         ("av1", av1),
         ("opus", opus),
+        ("red", red),
+        ("fec", fec),
+        ("layers_allocation", layers_allocation),
     ];
 
     fn run(name: &str, target: Target, input: &[u8]) {

@@ -12,8 +12,9 @@
 //! | [`stun`] | 8489, 8445 section 7.1 |
 //! | [`rtp`], [`extension`] | 3550, 8285 |
 //! | [`dependency_descriptor`] | AV1 RTP 1.0, appendix A |
-//! | [`rtcp`] | 3550, 4585, 5104, 5506, 3611 |
-//! | [`codec`] | 7741, 9628, 6184, 7798, AV1 RTP 1.0, 6716 |
+//! | [`rtcp`] | 3550, 4585, 5104, 5506, 3611, 8888 |
+//! | [`layers_allocation`] | none: a WebRTC extension |
+//! | [`codec`] | 7741, 9628, 6184, 7798, AV1 RTP 1.0, 6716, 2198, 5109, flexfec-03 |
 
 #![forbid(unsafe_code)]
 
@@ -27,6 +28,7 @@ pub mod error;
 pub mod extension;
 pub mod fuzz;
 pub mod id;
+pub mod layers_allocation;
 pub mod media;
 pub mod net;
 pub mod rate;

@@ -1,11 +1,12 @@
 //! RTCP packets, one file per type: a view or a plain value, `parse`, `write`.
 //!
 //! Parsing takes one packet of a compound, header included, as [`Packets`] cuts it. Writing returns
-//! the packet's length, always a multiple of four. Limits: see [`compound::MAX_PACKETS`] and
-//! [`transport_cc::MAX_STATUS_COUNT`]; lists inside a packet are as long as its bytes allow.
+//! the packet's length, always a multiple of four. Limits: see [`compound::MAX_PACKETS`],
+//! [`transport_cc::MAX_STATUS_COUNT`] and [`congestion::MAX_REPORTS`]; lists inside a packet are as long as its bytes allow.
 
 mod bye;
 pub mod compound;
+pub mod congestion;
 mod fir;
 mod header;
 mod nack;
@@ -20,6 +21,7 @@ mod xr;
 
 pub use bye::Bye;
 pub use compound::{Packets, RtcpPacket};
+pub use congestion::{ArrivalOffset, CongestionFeedback, PacketReport, StreamFeedback};
 pub use fir::{Fir, FirEntry};
 pub use header::{RtcpHeader, packet_type};
 pub use nack::Nack;
@@ -30,4 +32,4 @@ pub use report_block::{ReportBlock, ReportBlocks};
 pub use sdes::{Sdes, SdesChunk, SdesItems, sdes_item};
 pub use sender_report::SenderReport;
 pub use transport_cc::{Arrivals, TransportCc, TransportCcHeader};
-pub use xr::Xr;
+pub use xr::{DlrrBlock, Xr};

@@ -10,7 +10,7 @@ use sfu_proto::srtp::SrtpProfile;
 use sfu_wire::dependency_descriptor::{DependencyDescriptor, DescriptorRewrite, samples};
 use sfu_wire::rtcp::transport_cc::TransportCcHeader;
 use sfu_wire::rtcp::{
-    Bye, Fir, FirEntry, Nack, Pli, ReceiverReport, Remb, ReportBlock, Sdes, SenderReport, TransportCc,
+    Bye, DlrrBlock, Fir, FirEntry, Nack, Pli, ReceiverReport, Remb, ReportBlock, Sdes, SenderReport, TransportCc, Xr,
 };
 use sfu_wire::rtp::{RtpHeaderFields, write_header};
 use sfu_wire::stun::{Class, StunBuilder};
@@ -141,6 +141,12 @@ fn rtcp(root: &Path) {
     let deltas: Vec<Option<i16>> = (0..40).map(|i| (i % 5 != 0).then_some(i * 7 - 20)).collect();
     let len = TransportCc::write(&mut buf, &header, &deltas);
     one("transport_cc", len, &buf);
+    let answer = DlrrBlock { ssrc: 3, last_rr: 0x1234_5678, delay_since_last_rr: 0x1_0000 };
+    let len = Xr::write(&mut buf, 1, Some(NtpTime(1 << 63)), &[answer]);
+    one("extended_report", len, &buf);
+    let congestion =
+        [0x8b, 205, 0, 6, 0, 0, 0, 9, 0, 0, 0, 1, 0xff, 0xfe, 0, 3, 0x80, 5, 0, 0, 0xff, 0xff, 0, 0, 0, 1, 2, 3];
+    write(root, "wire_rtcp", "congestion", &congestion);
 }
 
 /// A key frame and the frames after it, each descriptor after its length.
@@ -168,7 +174,7 @@ fn descriptors(root: &Path) {
 
 /// By hand from the payload formats: RFC 7741, RFC 9628, RFC 6184, RFC 7798, the AV1 RTP specification, RFC 6716.
 fn payloads(root: &Path) {
-    let seeds: [(&str, &str, &[u8]); 13] = [
+    let seeds: [(&str, &str, &[u8]); 19] = [
         (
             "wire_vp8",
             "key_frame",
@@ -186,6 +192,20 @@ fn payloads(root: &Path) {
         ("wire_av1", "new_sequence", &[0x18, 0x0a, 0x0b, 0x00, 0x00]),
         ("wire_av1", "two_elements", &[0x28, 0x02, 0x0a, 0x00, 0x32, 0x01]),
         ("wire_opus", "stereo", &[0xfc, 0x7f, 0x80]),
+        ("wire_h265", "paci", &[0x64, 0x01, 0x42, 0x30, 0x01, 0x02, 0x03, 0x09]),
+        (
+            "wire_red",
+            "two_redundant",
+            &[0xef, 0x0f, 0x00, 0x03, 0xef, 0x07, 0x80, 0x02, 0x6f, 0xfc, 0x01, 0x02, 0xfc, 0x03, 0xfc, 0x04],
+        ),
+        ("wire_fec", "flexible", &[0, 96, 0, 40, 0, 0, 0, 9, 1, 0, 0, 0, 0, 0, 0, 7, 0xff, 0xfe, 0xc0, 0x03, 1, 2, 3]),
+        ("wire_fec", "uneven", &[0x40, 96, 0, 7, 0, 0, 0, 9, 0, 40, 0, 20, 0x80, 1, 0x80, 0, 0, 1, 9, 9, 9]),
+        (
+            "wire_layers_allocation",
+            "two_streams",
+            &[0x51, 0x40, 100, 0x96, 0x01, 0x80, 0x08, 1, 63, 0, 179, 15, 4, 255, 2, 207, 30],
+        ),
+        ("wire_layers_allocation", "svc", &[0x07, 0, 10, 20, 30]),
     ];
     for (target, name, bytes) in seeds {
         write(root, target, name, bytes);

@@ -8,7 +8,9 @@
 //! AP: header, then 16 bits of length and a NAL unit, again and again
 //! ```
 //!
-//! DONL fields (sprop-max-don-diff above 0) are not negotiated. PACI packets are left opaque.
+//! PACI: header, then |A|   cType   |PHSsize|F0..2|Y|, an extension, and a payload of that type
+//!
+//! DONL fields (sprop-max-don-diff above 0) are not negotiated. Extensions of PACI packets are not read.
 
 use crate::error::ParseError;
 use crate::read::{u8_at, u16_at};
@@ -58,29 +60,47 @@ fn read_header(unit: &[u8]) -> Option<(u8, u8, u8)> {
 impl<'a> H265Payload<'a> {
     /// Reads a payload. An aggregate of nothing, with a unit that is too short or past the end, a
     /// rest that is no unit or with an aggregate or fragment inside, and a fragment that is both
-    /// first and last, or of an aggregate, are malformed.
+    /// first and last, or of an aggregate, are malformed; so is a PACI packet of nothing or of another.
     pub fn parse(payload: &'a [u8]) -> Result<Self, ParseError> {
         let (nal_type, ..) = read_header(payload).ok_or(ParseError::new("H265 NAL header malformed", 0))?;
+        Self::parse_as(nal_type, payload, 2)
+    }
+
+    /// Reads what stands behind the payload header, from `at` on, as a payload of this type.
+    fn parse_as(nal_type: u8, payload: &'a [u8], at: usize) -> Result<Self, ParseError> {
         match nal_type {
             0..=47 => Ok(Self::Single(nal_type)),
             nal::AP => {
-                let units = ApUnits { rest: payload.get(2..).unwrap_or(&[]) };
+                let units = ApUnits { rest: payload.get(at..).unwrap_or(&[]) };
                 units.check()?;
                 Ok(Self::Aggregate(units))
             }
             nal::FU => {
-                let fragment = u8_at(payload, 2).ok_or(ParseError::new("H265 fragment too short", 2))?;
+                let fragment = u8_at(payload, at).ok_or(ParseError::new("H265 fragment too short", at))?;
                 let (start, end) = (fragment & 0x80 != 0, fragment & 0x40 != 0);
                 let nal_type = fragment & 0x3f;
                 if start && end {
-                    return Err(ParseError::new("H265 fragment both first and last", 2));
+                    return Err(ParseError::new("H265 fragment both first and last", at));
                 }
                 if nal_type >= nal::AP {
-                    return Err(ParseError::new("H265 fragment of no NAL unit", 2));
+                    return Err(ParseError::new("H265 fragment of no NAL unit", at));
                 }
                 Ok(Self::Fragment { start, end, nal_type })
             }
-            nal::PACI.. => Ok(Self::Opaque),
+            nal::PACI => {
+                // RFC 7798, section 4.4.4.
+                let fields = u16_at(payload, at).ok_or(ParseError::new("H265 PACI too short", at))?;
+                let (inner, extension) = ((fields >> 9) as u8 & 0x3f, usize::from(fields >> 4 & 0x1f));
+                if inner >= nal::PACI {
+                    return Err(ParseError::new("H265 PACI of no NAL unit", at));
+                }
+                let at = at + 2 + extension;
+                if at >= payload.len() {
+                    return Err(ParseError::new("H265 PACI past the end", at));
+                }
+                Self::parse_as(inner, payload, at)
+            }
+            _ => Ok(Self::Opaque),
         }
     }
 
@@ -188,10 +208,29 @@ mod tests {
             &[98, 1],
             &[98, 1, 0xc0],
             &[98, 1, 48],
+            &[100, 1, 0x40],
+            &[100, 1, 50 << 1, 0, 1],
+            &[100, 1, 33 << 1, 0x00],
+            &[100, 1, 33 << 1, 0x30, 1, 2, 3],
+            &[100, 1, 48 << 1, 0x00, 0, 2, 0x40],
         ] {
             assert!(H265Payload::parse(bad).is_err(), "{bad:02x?}");
             assert!(!is_key_frame(bad));
         }
-        assert_eq!(H265Payload::parse(&[100, 1, 0x40]), Ok(H265Payload::Opaque), "PACI");
+        assert_eq!(H265Payload::parse(&[102, 1, 0x40]), Ok(H265Payload::Opaque), "a type without a meaning");
+    }
+
+    #[test]
+    fn row_064_a_paci_packet_is_what_is_inside_it() {
+        let paci = |inner: u8, extension: &[u8], rest: &[u8]| {
+            let fields = u16::from(inner) << 9 | (extension.len() as u16) << 4;
+            [&[100, 1], &fields.to_be_bytes()[..], extension, rest].concat()
+        };
+        assert!(is_key_frame(&paci(33, &[], &[9])));
+        assert!(is_key_frame(&paci(19, &[1, 2, 3], &[9])));
+        assert!(!is_key_frame(&paci(1, &[1, 2, 3], &[9])));
+        assert!(is_key_frame(&paci(49, &[], &[0x80 | 19, 9])), "a fragment inside");
+        assert!(!is_key_frame(&paci(49, &[], &[19, 9])));
+        assert!(is_key_frame(&paci(48, &[7; 31], &[0, 2, 0x40, 1, 0, 3, 0x26, 1, 9])), "an aggregate inside");
     }
 }

@@ -1,4 +1,5 @@
-//! VP9 payload descriptor (RFC 9628, section 4.2).
+//! VP9 payload descriptor (RFC 9628, section 4.2), and the rewrite that a forwarder needs: picture id
+//! and TL0PICIDX, where they are. The marker of the highest layer sent is the RTP header's.
 //!
 //! ```text
 //!       0 1 2 3 4 5 6 7
@@ -47,6 +48,8 @@ pub struct Vp9Descriptor {
     pub structure: Option<Vp9Structure>,
     /// Bytes of the descriptor: the frame's data follow.
     pub len: usize,
+    /// Offset of TL0PICIDX; meaningless without one. A picture id is always at 1.
+    tl0_at: u8,
 }
 
 /// The layer that a packet belongs to.
@@ -83,6 +86,7 @@ impl Vp9Descriptor {
         let picture_id = if bit(0x80) { Some(reader.picture_id()?) } else { None };
         let mut layer = None;
         let mut tl0_picture_index = None;
+        let mut tl0_at = 0;
         if bit(0x20) {
             let byte = reader.u8()?;
             layer = Some(Vp9Layer {
@@ -92,6 +96,8 @@ impl Vp9Descriptor {
                 inter_layer: byte & 1 != 0,
             });
             if !flexible {
+                // Behind one byte of flags, at most two of picture id, and one of layer.
+                tl0_at = reader.at as u8;
                 tl0_picture_index = Some(reader.u8()?);
             }
         }
@@ -109,7 +115,37 @@ impl Vp9Descriptor {
             reference_diffs,
             structure,
             len: reader.at,
+            tl0_at,
         })
+    }
+
+    /// Writes new numbers in place, each only where the descriptor has that field; a picture id of
+    /// 7 bits stays one of 7 bits. References are distances and stay true. `payload` is the payload
+    /// that was parsed, or a copy of it; one that is not long enough is refused and left as it is.
+    #[inline]
+    pub fn rewrite_picture_id(
+        &self,
+        payload: &mut [u8],
+        picture_id: u16,
+        tl0_picture_index: u8,
+    ) -> Result<(), ParseError> {
+        let Some(descriptor) = payload.get_mut(..self.len) else {
+            return Err(ParseError::new("VP9 payload shorter than its descriptor", payload.len()));
+        };
+        if let Some(old) = self.picture_id {
+            let [high, low] = picture_id.to_be_bytes();
+            if let Some([first, second]) = descriptor.get_mut(1..3).filter(|_| old.long) {
+                (*first, *second) = (high | 0x80, low);
+            } else if let Some(byte) = descriptor.get_mut(1).filter(|_| !old.long) {
+                *byte = low & 0x7f;
+            }
+        }
+        if self.tl0_picture_index.is_some()
+            && let Some(byte) = descriptor.get_mut(usize::from(self.tl0_at))
+        {
+            *byte = tl0_picture_index;
+        }
+        Ok(())
     }
 
     /// Begins a key frame: a frame of the lowest spatial layer that depends on nothing.
@@ -215,6 +251,36 @@ mod tests {
         assert!(!is_key_frame(&lowest[..18]), "no data");
         lowest[0] |= 0x40;
         assert!(!is_key_frame(&lowest), "inter-predicted");
+    }
+
+    #[test]
+    fn row_063_numbers_are_rewritten_where_they_are() {
+        for payload in [
+            &[0xaa, 0x81, 0x02, 0x15, 0x03, 0x00, 0x99][..],
+            &[0xa0, 0x22, 0x15, 0x03, 0x99],
+            &[0xb0, 0x81, 0x02, 0x15, 0x99],
+            &[0x20, 0x15, 0x03],
+            &[0x80, 0x7f],
+            &[0x00, 0x99],
+        ] {
+            let before = Vp9Descriptor::parse(payload).unwrap();
+            let mut copy = payload.to_vec();
+            before.rewrite_picture_id(&mut copy, 0x3456, 0x78).unwrap();
+            let after = Vp9Descriptor::parse(&copy).unwrap();
+            let expected = Vp9Descriptor {
+                picture_id: before
+                    .picture_id
+                    .map(|id| PictureId { value: if id.long { 0x3456 } else { 0x56 }, long: id.long }),
+                tl0_picture_index: before.tl0_picture_index.map(|_| 0x78),
+                ..before
+            };
+            assert_eq!(after, expected, "{payload:02x?}");
+            for len in 0..before.len {
+                let mut short = payload[..len].to_vec();
+                assert!(before.rewrite_picture_id(&mut short, 1, 1).is_err());
+                assert_eq!(short, payload[..len]);
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Compound packets (RFC 3550, section 6.1 and appendix A.2; reduced size, RFC 5506).
 
 use super::header::{RtcpHeader, packet_type};
-use super::{Bye, Fir, Nack, Pli, ReceiverReport, Remb, ReportBlocks, Sdes, SenderReport, TransportCc, Xr};
+use super::{
+    Bye, CongestionFeedback, Fir, Nack, Pli, ReceiverReport, Remb, ReportBlocks, Sdes, SenderReport, TransportCc, Xr,
+};
 use crate::error::ParseError;
 
 /// Most packets that a compound may have; real ones have about five.
@@ -28,6 +30,8 @@ pub enum RtcpPacket<'a> {
     Remb(Remb<'a>),
     /// PT 205, FMT 15.
     TransportCc(TransportCc<'a>),
+    /// PT 205, FMT 11.
+    Congestion(CongestionFeedback<'a>),
     /// PT 207.
     Xr(Xr<'a>),
     /// Anything else, APP included.
@@ -57,10 +61,17 @@ impl<'a> RtcpPacket<'a> {
             (packet_type::BYE, _) => Self::Bye(Bye::parse(packet)?),
             (packet_type::TRANSPORT_FEEDBACK, Nack::FORMAT) => Self::Nack(Nack::parse(packet)?),
             (packet_type::TRANSPORT_FEEDBACK, TransportCc::FORMAT) => Self::TransportCc(TransportCc::parse(packet)?),
+            (packet_type::TRANSPORT_FEEDBACK, CongestionFeedback::FORMAT) => {
+                Self::Congestion(CongestionFeedback::parse(packet)?)
+            }
             (packet_type::PAYLOAD_FEEDBACK, Pli::FORMAT) => Self::Pli(Pli::parse(packet)?),
             (packet_type::PAYLOAD_FEEDBACK, Fir::FORMAT) => Self::Fir(Fir::parse(packet)?),
             (packet_type::PAYLOAD_FEEDBACK, Remb::FORMAT) if Remb::is_one(packet) => Self::Remb(Remb::parse(packet)?),
             (packet_type::EXTENDED_REPORT, _) => Self::Xr(Xr::parse(packet)?),
+            // An SSRC and a name of four letters (RFC 3550, section 6.7).
+            (packet_type::APP, _) if packet.len() < 12 => {
+                return Err(ParseError::new("RTCP APP too short", packet.len()));
+            }
             (pt, fmt) => Self::Unknown { pt, fmt },
         })
     }
@@ -339,13 +350,17 @@ mod tests {
             packet.extend_from_slice(body);
             Xr::parse(&packet).map(|xr| xr.blocks().map(|(kind, contents)| (kind, contents.len())).collect::<Vec<_>>())
         };
-        assert_eq!(xr(&[0, 0, 0, 1, 4, 0, 0, 0, 5, 0, 0, 1, 0, 0, 0, 0]), Ok(vec![(4, 0), (5, 4)]));
+        assert_eq!(xr(&[0, 0, 0, 1, 6, 0, 0, 0, 7, 0, 0, 1, 0, 0, 0, 0]), Ok(vec![(6, 0), (7, 4)]));
+        assert!(xr(&[0, 0, 0, 1, 4, 0, 0, 0]).is_err(), "a reference time of length 0");
         assert!(xr(&[0, 0, 0, 1, 4, 0, 0, 1]).is_err());
         assert!(xr(&[]).is_err());
         assert_eq!(xr(&[0, 0, 0, 1]), Ok(vec![]));
         let pli = written(|buf| Pli::default().write(buf));
         assert!(Packets::new(&pli, false).is_err(), "reduced size was not negotiated");
         assert_eq!(Packets::new(&pli, true).unwrap().count(), 1);
+        assert!(RtcpPacket::parse(&[0x80, 204, 0, 1, 0, 0, 0, 1]).is_err(), "APP without a name");
+        let app = [0x81, 204, 0, 2, 0, 0, 0, 1, b'n', b'a', b'm', b'e'];
+        assert_eq!(RtcpPacket::parse(&app), Ok(RtcpPacket::Unknown { pt: 204, fmt: 1 }));
         assert_eq!(RtcpPacket::parse(&[0x9e, 205, 0, 0]), Ok(RtcpPacket::Unknown { pt: 205, fmt: 30 }));
     }
 

@@ -1,0 +1,210 @@
+//! Headers of forward error correction: ULPFEC (RFC 5109, section 7.3), and FlexFEC in the form of
+//! draft 03, which is what browsers send and call `flexfec-03`.
+//!
+//! ```text
+//! ULPFEC       |E|L|P|X|  CC   |M| PT recovery |           SN base             |
+//!              |                          TS recovery                          |
+//!              |        length recovery        |       protection length       |
+//!              |  mask, 16 bits (L=0) or 48 (L=1)
+//! FlexFEC      |R|F|P|X|  CC   |M| PT recovery |        length recovery        |
+//!              |                          TS recovery                          |
+//!              |  SSRC count   |                    reserved                   |
+//!              |                             SSRC                              |
+//!              |           SN base             |K|        mask, 15 bits        |
+//!              |K|              mask, 31 more bits                             |  if the first K is 0
+//!              |K|              mask, 63 more bits ...                         |  if the second K is 0
+//! ```
+//!
+//! A forwarder does not recover anything. It has to know which packets a repair packet is about, so
+//! that it can be passed on under the numbers that its receiver knows, or left out. Limits: masks of
+//! 109 packets. A FlexFEC header with the R bit (a retransmission), with the F bit (rows and columns)
+//! or of several sources is left opaque: browsers send none of these.
+
+use crate::error::ParseError;
+use crate::read::{array_at, u8_at, u16_at, u32_at, u64_at};
+
+/// Which packets a repair packet protects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protection {
+    /// The protected stream, where the header says it.
+    pub ssrc: Option<u32>,
+    /// Sequence number that the mask counts from.
+    pub base_sequence: u16,
+    /// Bit k from the top: the packet `base_sequence + k`.
+    mask: u128,
+    /// Offset of the base sequence number in the payload.
+    pub base_at: usize,
+    /// Bytes of the header: repair data follow.
+    pub len: usize,
+}
+
+impl Protection {
+    /// Reads a ULPFEC header. A mask that covers nothing and a reserved E bit are malformed.
+    pub fn parse_ulpfec(payload: &[u8]) -> Result<Self, ParseError> {
+        let short = ParseError::new("ULPFEC header too short", payload.len());
+        let first = u8_at(payload, 0).ok_or(short)?;
+        if first & 0x80 != 0 {
+            return Err(ParseError::new("ULPFEC extension bit reserved", 0));
+        }
+        let base_sequence = u16_at(payload, 2).ok_or(short)?;
+        let (mask, len) = if first & 0x40 == 0 {
+            (u128::from(u16_at(payload, 12).ok_or(short)?) << 112, 14)
+        } else {
+            let [a, b, c, d, e, f] = array_at(payload, 12).ok_or(short)?;
+            (u128::from(u64::from_be_bytes([0, 0, a, b, c, d, e, f])) << 80, 18)
+        };
+        Self { ssrc: None, base_sequence, mask, base_at: 2, len }.checked(payload)
+    }
+
+    /// Reads a FlexFEC header. `None`: well-formed as far as that goes, but of a kind
+    /// that is left opaque.
+    pub fn parse_flexfec(payload: &[u8]) -> Result<Option<Self>, ParseError> {
+        let short = ParseError::new("FlexFEC header too short", payload.len());
+        let (first, sources) = (u8_at(payload, 0).ok_or(short)?, u8_at(payload, 8).ok_or(short)?);
+        if first & 0xc0 != 0 || sources != 1 {
+            return if payload.len() < 12 { Err(short) } else { Ok(None) };
+        }
+        let ssrc = u32_at(payload, 12).ok_or(short)?;
+        let base_sequence = u16_at(payload, 16).ok_or(short)?;
+        let (mask, len) = flexible_mask(payload, 18).ok_or(short)?;
+        Self { ssrc: Some(ssrc), base_sequence, mask, base_at: 16, len }.checked(payload).map(Some)
+    }
+
+    fn checked(self, payload: &[u8]) -> Result<Self, ParseError> {
+        if self.mask == 0 {
+            return Err(ParseError::new("FEC mask covers nothing", self.base_at));
+        }
+        if self.len > payload.len() {
+            return Err(ParseError::new("FEC header past the end", payload.len()));
+        }
+        Ok(self)
+    }
+
+    /// Sequence numbers of the protected packets, at most 112.
+    pub fn sequences(&self) -> impl Iterator<Item = u16> + use<> {
+        let (base, mask) = (self.base_sequence, self.mask);
+        (0..128_u16).filter(move |bit| mask >> (127 - bit) & 1 == 1).map(move |bit| base.wrapping_add(bit))
+    }
+
+    /// How far the last protected packet is from the base.
+    pub fn span(&self) -> u16 {
+        127 - self.mask.trailing_zeros() as u16
+    }
+
+    /// Writes another base sequence number in place. `payload` is the payload that was parsed, or a
+    /// copy of it; one that is not long enough is left as it is.
+    pub fn rewrite_base(&self, payload: &mut [u8], base_sequence: u16) {
+        if let Some(slot) = payload.get_mut(self.base_at..self.base_at + 2) {
+            slot.copy_from_slice(&base_sequence.to_be_bytes());
+        }
+    }
+
+    /// Writes another protected SSRC in place, where the header has one.
+    pub fn rewrite_ssrc(&self, payload: &mut [u8], ssrc: u32) {
+        if let Some(slot) = payload.get_mut(12..16).filter(|_| self.ssrc.is_some()) {
+            slot.copy_from_slice(&ssrc.to_be_bytes());
+        }
+    }
+}
+
+/// Up to three parts of a mask, each behind a K bit that ends it. Returns the mask from the top, and
+/// where it ends.
+fn flexible_mask(payload: &[u8], at: usize) -> Option<(u128, usize)> {
+    let first = u16_at(payload, at)?;
+    let mut mask = u128::from(first & 0x7fff) << 113;
+    if first & 0x8000 != 0 {
+        return Some((mask, at + 2));
+    }
+    let second = u32_at(payload, at + 2)?;
+    mask |= u128::from(second & 0x7fff_ffff) << 82;
+    if second & 0x8000_0000 != 0 {
+        return Some((mask, at + 6));
+    }
+    let third = u64_at(payload, at + 6)?;
+    mask |= u128::from(third & (u64::MAX >> 1)) << 19;
+    // The last K bit has to be 1: there is no fourth part.
+    (third >> 63 == 1).then_some((mask, at + 14))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flexfec(base: u16, mask: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0x00, 96, 0, 40, 0, 0, 0, 9, 1, 0, 0, 0, 0, 0, 0, 7];
+        bytes.extend(base.to_be_bytes());
+        bytes.extend_from_slice(mask);
+        bytes.extend([0x55; 20]);
+        bytes
+    }
+
+    fn ulpfec(base: u16, mask: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![if mask.len() == 6 { 0x40 } else { 0 }, 96];
+        bytes.extend(base.to_be_bytes());
+        bytes.extend([0, 0, 0, 9, 0, 40, 0, 20]);
+        bytes.extend_from_slice(mask);
+        bytes.extend([0x55; 20]);
+        bytes
+    }
+
+    fn sequences(protection: &Protection) -> Vec<u16> {
+        protection.sequences().collect()
+    }
+
+    #[test]
+    fn masks_of_every_length_name_their_packets() {
+        let short = Protection::parse_flexfec(&flexfec(65_534, &[0xc0, 0x03])).unwrap().unwrap();
+        assert_eq!((sequences(&short), short.ssrc, short.len), (vec![65_534, 11, 12], Some(7), 20));
+        assert_eq!(short.span(), 14);
+        let middle = Protection::parse_flexfec(&flexfec(100, &[0x40, 0x00, 0xc0, 0, 0, 1])).unwrap().unwrap();
+        assert_eq!((sequences(&middle), middle.len), (vec![100, 115, 145], 24));
+        let long = flexfec(100, &[0x40, 0x00, 0x40, 0, 0, 1, 0xc0, 0, 0, 0, 0, 0, 0, 1]);
+        let long = Protection::parse_flexfec(&long).unwrap().unwrap();
+        assert_eq!((sequences(&long), long.len, long.span()), (vec![100, 115, 145, 146, 208], 32, 108));
+        let short = Protection::parse_ulpfec(&ulpfec(5, &[0x80, 0x01])).unwrap();
+        assert_eq!((sequences(&short), short.ssrc, short.len), (vec![5, 20], None, 14));
+        let long = Protection::parse_ulpfec(&ulpfec(65_530, &[0x80, 0x01, 0x80, 0, 0, 1])).unwrap();
+        assert_eq!((sequences(&long), long.len), (vec![65_530, 9, 10, 41], 18));
+    }
+
+    #[test]
+    fn h39_row_033_masks_of_nothing_and_headers_cut_short_are_malformed() {
+        assert!(Protection::parse_flexfec(&flexfec(1, &[0x80, 0])).is_err());
+        assert!(Protection::parse_flexfec(&flexfec(1, &[0, 0, 0x80, 0, 0, 0])).is_err());
+        assert!(Protection::parse_ulpfec(&ulpfec(1, &[0, 0])).is_err());
+        let open = flexfec(1, &[0x40, 0, 0x40, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0]);
+        assert!(Protection::parse_flexfec(&open).is_err(), "a mask without an end");
+        let mut reserved = ulpfec(1, &[0x80, 0]);
+        reserved[0] = 0x80;
+        assert!(Protection::parse_ulpfec(&reserved).is_err());
+        for whole in [flexfec(1, &[0xc0, 0]), flexfec(1, &[0x40, 0, 0xc0, 0, 0, 0])] {
+            for len in 0..whole.len() - 20 {
+                assert!(Protection::parse_flexfec(&whole[..len]).is_err(), "{len}");
+            }
+        }
+        for len in 0..14 {
+            assert!(Protection::parse_ulpfec(&ulpfec(1, &[0x80, 0])[..len]).is_err());
+        }
+        for (first, count) in [(0x80, 1), (0x40, 1), (0, 0), (0, 2), (0, 255)] {
+            let mut opaque = flexfec(1, &[0xc0, 0]);
+            (opaque[0], opaque[8]) = (first, count);
+            assert_eq!(Protection::parse_flexfec(&opaque), Ok(None));
+        }
+    }
+
+    #[test]
+    fn numbers_are_rewritten_where_they_are() {
+        let mut bytes = flexfec(65_534, &[0xc0, 0x03]);
+        let protection = Protection::parse_flexfec(&bytes).unwrap().unwrap();
+        protection.rewrite_base(&mut bytes, 9);
+        protection.rewrite_ssrc(&mut bytes, 0x0a0b_0c0d);
+        let again = Protection::parse_flexfec(&bytes).unwrap().unwrap();
+        assert_eq!(again, Protection { ssrc: Some(0x0a0b_0c0d), base_sequence: 9, ..protection });
+        let mut bytes = ulpfec(65_534, &[0xc0, 0x03]);
+        let protection = Protection::parse_ulpfec(&bytes).unwrap();
+        protection.rewrite_base(&mut bytes, 9);
+        protection.rewrite_ssrc(&mut bytes, 1);
+        assert_eq!(Protection::parse_ulpfec(&bytes).unwrap(), Protection { base_sequence: 9, ..protection });
+        protection.rewrite_base(&mut [0; 3], 9);
+    }
+}
