@@ -74,7 +74,8 @@ impl Shard {
             }
             // Names and extended reports say nothing that we act upon.
             RtcpPacket::Sdes(_) | RtcpPacket::Xr(_) => Ok(()),
-            RtcpPacket::Unknown { .. } => Err(DropReason::RtcpUnsupported),
+            // RFC 8888 is read, and nobody negotiates it: our feedback is transport-cc.
+            RtcpPacket::Congestion(_) | RtcpPacket::Unknown { .. } => Err(DropReason::RtcpUnsupported),
         }
     }
 
