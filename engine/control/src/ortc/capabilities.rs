@@ -1,17 +1,16 @@
 //! What libsfu supports, and what a router made of some media codecs offers to its clients.
 //!
 //! Told: media codecs. Tells: capabilities with a payload type for each codec, RTX beside each video codec, and the
-//! header extensions. Limits: payload types are 7 bits, and 64..=95 would be taken for RTCP (RFC 5761, section 4).
+//! header extensions. RED for audio and FEC are given on where the router has them and both of its sides know them. Limits: payload types are 7 bits, and 64..=95 would be taken for RTCP (RFC 5761, section 4).
 
 use sfu_core::command::{CommandError, ErrorCode};
 use sfu_wire::codec::CodecKind;
 use sfu_wire::extension::ExtensionKind;
 
-use super::codec::{Codec, codec_kind, feedback, is_auxiliary, matches};
+use super::codec::{Codec, codec_kind, feedback, matches};
 use super::convert::{invalid, member, path};
-use super::limits;
 use super::types::*;
-use super::validate;
+use super::{limits, red, validate};
 
 /// Dynamic payload types in the order in which they are given out (RFC 3551, section 3; then the lower range that
 /// browsers use once the upper one is full). 127 comes last: browsers' ORTC clients take it for a stream of their own.
@@ -61,6 +60,19 @@ fn video(name: &str, parameters: &[(&str, i64)]) -> RtpCodecCapability {
     }
 }
 
+/// A codec that protects others: it is neither asked for again nor counted.
+fn protecting(kind: MediaKind, name: &str, clock_rate: u32, channels: Option<u8>) -> RtpCodecCapability {
+    RtpCodecCapability {
+        kind,
+        mime_type: format!("{kind}/{name}"),
+        preferred_payload_type: None,
+        clock_rate,
+        channels,
+        parameters: Parameters::new(),
+        rtcp_feedback: vec![feedback("transport-cc", "")],
+    }
+}
+
 fn supported_codecs() -> Vec<RtpCodecCapability> {
     vec![
         audio("opus", 48_000, Some(2), None),
@@ -84,14 +96,18 @@ fn supported_codecs() -> Vec<RtpCodecCapability> {
         video("H264", &[("level-asymmetry-allowed", 1), ("packetization-mode", 0)]),
         video("H265", &[]),
         video("AV1", &[]),
+        protecting(MediaKind::Audio, "red", 48_000, Some(2)),
+        protecting(MediaKind::Video, "red", 90_000, None),
+        protecting(MediaKind::Video, "ulpfec", 90_000, None),
+        protecting(MediaKind::Video, "flexfec-03", 90_000, None),
     ]
 }
 
 /// Extension, its id, its direction for audio and for video (`None`: not for this kind).
 type ExtensionRow = (ExtensionKind, u8, Option<ExtensionDirection>, Option<ExtensionDirection>);
 
-/// Ids fit the one-byte form (RFC 8285, section 4.2). What describes one encoding among several, or layers of the
-/// publisher, is read and not given on.
+/// Ids fit the one-byte form (RFC 8285, section 4.2). What describes one encoding among several is read and not given
+/// on.
 fn extension_table() -> [ExtensionRow; 12] {
     use ExtensionDirection::{Recvonly, Sendrecv};
     let both = (Some(Sendrecv), Some(Sendrecv));
@@ -105,7 +121,7 @@ fn extension_table() -> [ExtensionRow; 12] {
         row(ExtensionKind::AbsSendTime, 4, both),
         row(ExtensionKind::TransportCc, 5, both),
         row(ExtensionKind::AudioLevel, 6, (Some(Sendrecv), None)),
-        row(ExtensionKind::DependencyDescriptor, 7, read_video),
+        row(ExtensionKind::DependencyDescriptor, 7, video),
         row(ExtensionKind::VideoLayersAllocation, 8, read_video),
         row(ExtensionKind::VideoOrientation, 9, video),
         row(ExtensionKind::TransmissionOffset, 10, video),
@@ -147,25 +163,81 @@ impl PayloadTypes {
         Ok(())
     }
 
-    fn next(&mut self, field: &str) -> Result<u8, CommandError> {
-        let free = dynamic_payload_types().find(|pt| !self.used.contains(pt)).ok_or_else(|| {
+    /// A free one; those that `earlier` capabilities mean something else by come last, since a peer may still use them.
+    fn next(&mut self, earlier: &RtpCapabilities, field: &str) -> Result<u8, CommandError> {
+        let known = |pt: &u8| earlier.codecs.iter().any(|c| c.preferred_payload_type == Some(*pt));
+        let free = || dynamic_payload_types().filter(|pt| !self.used.contains(pt));
+        let chosen = free().find(|pt| !known(pt)).or_else(|| free().next()).ok_or_else(|| {
             CommandError::new(ErrorCode::ResourceExhausted, field, "no payload type is left; give fewer codecs")
         })?;
-        self.used.push(free);
-        Ok(free)
+        self.used.push(chosen);
+        Ok(chosen)
+    }
+
+    /// Takes one if it is free.
+    fn take(&mut self, payload_type: Option<u8>) -> Option<u8> {
+        payload_type.filter(|pt| self.claim(*pt, "").is_ok())
     }
 }
 
 /// Capabilities of a router made of these media codecs; errors are named below `media_codecs`.
 pub fn router(media_codecs: &[RtpCodecCapability]) -> Result<RtpCapabilities, CommandError> {
-    const FIELD: &str = "media_codecs";
+    updated(media_codecs, &RtpCapabilities::default())
+}
+
+/// As [`router`]; codecs that the router had `earlier` keep their payload types as far as nobody prefers others.
+pub fn updated(
+    media_codecs: &[RtpCodecCapability],
+    earlier: &RtpCapabilities,
+) -> Result<RtpCapabilities, CommandError> {
+    let mut payload_types = PayloadTypes::default();
+    let mut chosen = choose(media_codecs, &mut payload_types)?;
+    // What stays keeps its numbers, wherever it stands in the list.
+    let mut rtx: Vec<Option<u8>> = Vec::with_capacity(chosen.len());
+    for (codec, given) in chosen.iter_mut().zip(media_codecs) {
+        let known = earlier.codecs.iter().find(|c| matches(Codec::from(*c), Codec::from(&*codec), true));
+        let known = known.and_then(|c| c.preferred_payload_type);
+        if given.preferred_payload_type.is_none() {
+            let kept = payload_types.take(known);
+            // A static payload type of the supported list is used while it is free.
+            codec.preferred_payload_type = kept.or_else(|| payload_types.take(codec.preferred_payload_type));
+        }
+        let kept = known.filter(|_| is_repeated(codec)).and_then(|apt| rtx_payload_type(&earlier.codecs, apt));
+        rtx.push(payload_types.take(kept));
+    }
+    let mut codecs = Vec::new();
+    for (i, (mut codec, rtx)) in chosen.into_iter().zip(rtx).enumerate() {
+        let field = member("", FIELD, i);
+        let payload_type = match codec.preferred_payload_type {
+            Some(payload_type) => payload_type,
+            None => payload_types.next(earlier, &field)?,
+        };
+        codec.preferred_payload_type = Some(payload_type);
+        let repeats = is_repeated(&codec).then(|| {
+            let own = rtx.map_or_else(|| payload_types.next(earlier, &field), Ok)?;
+            Ok(rtx_of(payload_type, codec.clock_rate, own))
+        });
+        codecs.push(codec);
+        codecs.extend(repeats.transpose()?);
+    }
+    name_repeated(&mut codecs)?;
+    let kinds: Vec<MediaKind> = codecs.iter().map(|c| c.kind).collect();
+    let mut header_extensions = supported_extensions();
+    header_extensions.retain(|x| kinds.contains(&x.kind));
+    Ok(RtpCapabilities { codecs, header_extensions })
+}
+
+/// The supported codecs that these are; payload types that the caller prefers are claimed.
+fn choose(
+    media_codecs: &[RtpCodecCapability],
+    payload_types: &mut PayloadTypes,
+) -> Result<Vec<RtpCodecCapability>, CommandError> {
     if media_codecs.len() > limits::ROUTER_CODECS {
         let text = format!("{} codecs; give at most {}", media_codecs.len(), limits::ROUTER_CODECS);
         return Err(invalid(FIELD, text));
     }
     let supported = supported_codecs();
     let mut chosen: Vec<RtpCodecCapability> = Vec::new();
-    let mut payload_types = PayloadTypes::default();
     for (i, codec) in media_codecs.iter().enumerate() {
         let field = member("", FIELD, i);
         let merged = merge(codec, &supported, &field)?;
@@ -173,35 +245,39 @@ pub fn router(media_codecs: &[RtpCodecCapability]) -> Result<RtpCapabilities, Co
             let text = format!("{} with these parameters is in the list already; give it once", codec.mime_type);
             return Err(CommandError::new(ErrorCode::AlreadyExists, field, text));
         }
-        // What the caller prefers comes before what is handed out, wherever it stands in the list.
         if let Some(wanted) = codec.preferred_payload_type {
             payload_types.claim(wanted, &path(&field, "preferred_payload_type"))?;
         }
         chosen.push(merged);
     }
-    let mut codecs = Vec::new();
-    for (i, mut codec) in chosen.into_iter().enumerate() {
-        let field = member("", FIELD, i);
-        if media_codecs[i].preferred_payload_type.is_none() {
-            // A static payload type of the supported list is used while it is free.
-            let payload_type = match codec.preferred_payload_type {
-                Some(fixed) if payload_types.claim(fixed, "").is_ok() => fixed,
-                _ => payload_types.next(&field)?,
-            };
-            codec.preferred_payload_type = Some(payload_type);
-        }
-        let rtx = match (codec.kind, codec.preferred_payload_type) {
-            (MediaKind::Video, Some(apt)) => Some(rtx_of(apt, codec.clock_rate, payload_types.next(&field)?)),
-            _ => None,
-        };
-        codecs.push(codec);
-        codecs.extend(rtx);
-    }
-    let kinds: Vec<MediaKind> = codecs.iter().map(|c| c.kind).collect();
-    let mut header_extensions = supported_extensions();
-    header_extensions.retain(|x| kinds.contains(&x.kind));
-    Ok(RtpCapabilities { codecs, header_extensions })
+    Ok(chosen)
 }
+
+/// Video is sent again by RTX; what protects it is not.
+fn is_repeated(codec: &RtpCodecCapability) -> bool {
+    let kind = codec_kind(&codec.mime_type);
+    codec.kind == MediaKind::Video && !matches!(kind, CodecKind::UlpFec | CodecKind::FlexFec)
+}
+
+/// Tells RED of audio which payload type it repeats.
+fn name_repeated(codecs: &mut [RtpCodecCapability]) -> Result<(), CommandError> {
+    let is_opus = |c: &&RtpCodecCapability| codec_kind(&c.mime_type) == CodecKind::Opus;
+    let opus = codecs.iter().find(is_opus).and_then(|c| c.preferred_payload_type);
+    let is_red = |c: &&mut RtpCodecCapability| {
+        c.kind == MediaKind::Audio && codec_kind(&c.mime_type) == CodecKind::Red
+    };
+    for red in codecs.iter_mut().filter(is_red) {
+        let Some(opus) = opus else {
+            let text = "audio/red repeats opus, which is not in the list; add audio/opus or leave it out";
+            return Err(CommandError::new(ErrorCode::Unsupported, FIELD, text));
+        };
+        red.parameters = red::parameters(opus, 2);
+    }
+    Ok(())
+}
+
+/// Where media codecs stand in the request.
+const FIELD: &str = "media_codecs";
 
 fn rtx_of(apt: u8, clock_rate: u32, payload_type: u8) -> RtpCodecCapability {
     RtpCodecCapability {
@@ -223,7 +299,7 @@ fn merge(
 ) -> Result<RtpCodecCapability, CommandError> {
     validate::codec_capability(codec, field)?;
     let unsupported = |name: &str, text: String| CommandError::new(ErrorCode::Unsupported, path(field, name), text);
-    if is_auxiliary(codec_kind(&codec.mime_type)) {
+    if codec_kind(&codec.mime_type) == CodecKind::Rtx {
         let text = format!("{} goes along with other codecs by itself; leave it out", codec.mime_type);
         return Err(unsupported("mime_type", text));
     }

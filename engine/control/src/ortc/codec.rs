@@ -2,11 +2,12 @@
 //!
 //! Told: codecs of capabilities or parameters. Tells: what they are and whether they match. Opus is one codec
 //! whatever its fmtp line says; H264 is told apart by profile and packetization mode (RFC 6184), H265 by profile,
-//! tier and transmission mode (RFC 7798), VP9 and AV1 by profile, multiopus by its streams.
+//! tier and transmission mode (RFC 7798), VP9 and AV1 by profile, multiopus by its streams. What RED repeats is
+//! looked at elsewhere ([`red`](super::red)).
 
 use sfu_wire::codec::CodecKind;
 
-use super::h264;
+use super::{h264, h265};
 use super::types::{MediaKind, Parameters, RtcpFeedback, RtpCodecCapability, RtpCodecParameters};
 
 /// The part that codecs of capabilities and of parameters have in common.
@@ -107,10 +108,7 @@ pub fn matches(a: Codec<'_>, b: Codec<'_>, whole: bool) -> bool {
     let same = |name: &str, absent: i64| integer(a.parameters, name, absent) == integer(b.parameters, name, absent);
     match codec_kind(a.mime_type) {
         CodecKind::H264 => same("packetization-mode", 0) && (!whole || same_h264_profile(a.parameters, b.parameters)),
-        CodecKind::H265 => {
-            let mode = |p| text(p, "tx-mode", "SRST").to_ascii_uppercase();
-            !whole || (same("profile-id", 1) && same("tier-flag", 0) && mode(a.parameters) == mode(b.parameters))
-        }
+        CodecKind::H265 => !whole || h265::same(a.parameters, b.parameters),
         CodecKind::Vp9 => !whole || same("profile-id", 0),
         CodecKind::Av1 => !whole || same("profile", 0),
         CodecKind::MultiOpus => same("num_streams", 0) && same("coupled_streams", 0),

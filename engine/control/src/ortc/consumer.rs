@@ -5,15 +5,16 @@
 //! router's. Feedback for bandwidth estimation is transport-cc, else REMB, never both.
 
 use sfu_core::command::{CommandError, ErrorCode};
-use sfu_core::config::{CodecConfig, ConsumerConfig, LOWEST_PRIORITY, StreamType};
+use sfu_core::config::{CodecConfig, ConsumerConfig, LOWEST_PRIORITY};
 use sfu_wire::codec::CodecKind;
 use sfu_wire::extension::ExtensionKind;
 use sfu_wire::id::ObjectId;
+use sfu_wire::scalability::Layers;
 
-use super::codec::{Codec, codec_kind, feedback_flags, integer, is_auxiliary, is_primary, matches};
+use super::codec::{Codec, codec_kind, feedback_flags, integer, is_primary, matches};
 use super::producer::{Consumable, common_feedback, extension_ids, wire_kind};
 use super::types::*;
-use super::validate;
+use super::{h265, layers, red, validate};
 
 /// How a peer wants to consume.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +29,25 @@ pub struct Wish<'a> {
     pub paused: bool,
     /// Absent: on for video, off for audio.
     pub enable_rtx: Option<bool>,
+    /// How much of the producer it wants.
+    pub share: Share,
+}
+
+/// How much of a producer a consumer wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// The highest layers; `None` is all there are.
+    pub preferred_layers: Option<Layers>,
+    /// 1 to 255.
+    pub priority: u8,
+    /// Leaves out Opus packets that say nothing but "silence".
+    pub ignore_dtx: bool,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { preferred_layers: None, priority: LOWEST_PRIORITY, ignore_dtx: false }
+    }
 }
 
 /// The peer's entry for a codec of the producer.
@@ -74,6 +94,36 @@ fn choose_bandwidth_feedback(codecs: &mut [RtpCodecParameters], extensions: &[Rt
     }
 }
 
+/// The producer's codecs that the peer knows, RTX beside them where it is wanted.
+fn codecs(consumable: &Consumable, capabilities: &RtpCapabilities, retransmit: bool) -> Vec<RtpCodecParameters> {
+    let mut codecs: Vec<RtpCodecParameters> = Vec::new();
+    let all = &consumable.parameters.codecs;
+    for codec in all.iter().filter(|c| codec_kind(&c.mime_type) != CodecKind::Rtx) {
+        let Some(entry) = entry(capabilities, codec) else { continue };
+        let mut codec = codec.clone();
+        codec.rtcp_feedback = common_feedback(&codec.rtcp_feedback, &entry.rtcp_feedback);
+        codec.rtcp_feedback.retain(|f| retransmit || f.r#type != "nack" || !f.parameter.is_empty());
+        if codec_kind(&codec.mime_type) == CodecKind::H265 {
+            h265::bound_level(&mut codec.parameters, &entry.parameters);
+        }
+        let payload_type = codec.payload_type;
+        codecs.push(codec);
+        if retransmit && takes_rtx(capabilities, entry.preferred_payload_type) {
+            codecs.extend(rtx_for(all, payload_type).cloned());
+        }
+    }
+    // Without the codec that it repeats RED is of no use.
+    let whole = |red: &RtpCodecParameters| {
+        !red.mime_type.eq_ignore_ascii_case("audio/red") || red::primary(red, &codecs).is_some()
+    };
+    let kept: Vec<bool> = codecs.iter().map(whole).collect();
+    let mut kept = kept.into_iter();
+    codecs.retain(|_| kept.next().unwrap_or(true));
+    // Clients take the first codec for the one that carries the media.
+    codecs.sort_by_key(|c| c.mime_type.eq_ignore_ascii_case("audio/red"));
+    codecs
+}
+
 /// Negotiates a consumer. The parameters are complete but for the SSRCs.
 pub fn negotiate(consumable: &Consumable, wish: &Wish<'_>) -> Result<(ConsumerConfig, RtpParameters), CommandError> {
     if !can_consume(consumable, wish.capabilities) {
@@ -81,56 +131,60 @@ pub fn negotiate(consumable: &Consumable, wish: &Wish<'_>) -> Result<(ConsumerCo
         return Err(CommandError::new(ErrorCode::Unsupported, "rtp_capabilities", text));
     }
     let retransmit = wish.enable_rtx.unwrap_or(consumable.kind == MediaKind::Video);
-    let mut codecs = Vec::new();
-    for codec in consumable.parameters.codecs.iter().filter(|c| !is_auxiliary(codec_kind(&c.mime_type))) {
-        let Some(entry) = entry(wish.capabilities, codec) else { continue };
-        let mut feedback = common_feedback(&codec.rtcp_feedback, &entry.rtcp_feedback);
-        feedback.retain(|f| retransmit || f.r#type != "nack" || !f.parameter.is_empty());
-        codecs.push(RtpCodecParameters { rtcp_feedback: feedback, ..codec.clone() });
-        if retransmit && takes_rtx(wish.capabilities, entry.preferred_payload_type) {
-            codecs.extend(rtx_for(&consumable.parameters, codec.payload_type).cloned());
-        }
-    }
+    let mut codecs = codecs(consumable, wish.capabilities, retransmit);
     let header_extensions = extensions(consumable, wish.capabilities);
     choose_bandwidth_feedback(&mut codecs, &header_extensions);
     let parameters = RtpParameters {
         mid: Some(wish.mid.to_owned()),
         codecs,
         header_extensions,
-        encodings: consumable.parameters.encodings.clone(),
+        encodings: vec![layers::consumer_encoding(&consumable.parameters.encodings)],
         rtcp: consumable.parameters.rtcp.clone(),
         msid: consumable.parameters.msid.clone(),
     };
-    let config = ConsumerConfig {
-        producer: wish.producer,
-        kind: wire_kind(consumable.kind),
-        mid: validate::mid(wish.mid, "mid")?,
-        codecs: codec_configs(consumable, &parameters),
-        extensions: extension_ids(&parameters.header_extensions),
-        cname: parameters.rtcp.cname.clone().unwrap_or_default(),
-        reduced_size_rtcp: parameters.rtcp.reduced_size,
-        paused: wish.paused,
-        stream_type: StreamType::Simple,
-        preferred_layers: None,
-        priority: LOWEST_PRIORITY,
-        ignore_dtx: false,
-    };
+    let config = config(consumable, wish.producer, &parameters, wish.paused, wish.share)?;
     Ok((config, parameters))
 }
 
-fn rtx_for(parameters: &RtpParameters, apt: u8) -> Option<&RtpCodecParameters> {
-    let is_rtx = |c: &&RtpCodecParameters| codec_kind(&c.mime_type) == CodecKind::Rtx;
-    parameters.codecs.iter().filter(is_rtx).find(|c| integer(&c.parameters, "apt", -1) == i64::from(apt))
+/// The numbers for the shard behind parameters whose payload types are those of `consumable`.
+fn config(
+    consumable: &Consumable,
+    producer: ObjectId,
+    parameters: &RtpParameters,
+    paused: bool,
+    share: Share,
+) -> Result<ConsumerConfig, CommandError> {
+    Ok(ConsumerConfig {
+        producer,
+        kind: wire_kind(consumable.kind),
+        mid: validate::mid(parameters.mid.as_deref().unwrap_or_default(), "mid")?,
+        codecs: codec_configs(&parameters.codecs, |pt| consumable.slot(pt)),
+        extensions: extension_ids(&parameters.header_extensions),
+        cname: parameters.rtcp.cname.clone().unwrap_or_default(),
+        reduced_size_rtcp: parameters.rtcp.reduced_size,
+        paused,
+        stream_type: consumable.stream_type,
+        preferred_layers: share.preferred_layers,
+        priority: share.priority,
+        ignore_dtx: share.ignore_dtx,
+    })
 }
 
-fn codec_configs(consumable: &Consumable, parameters: &RtpParameters) -> Vec<CodecConfig> {
-    let media = parameters.codecs.iter().filter_map(|c| Some((c, consumable.slot(c.payload_type)?)));
+/// The RTX codec of a codec in the same list.
+pub(super) fn rtx_for(codecs: &[RtpCodecParameters], apt: u8) -> Option<&RtpCodecParameters> {
+    let is_rtx = |c: &&RtpCodecParameters| codec_kind(&c.mime_type) == CodecKind::Rtx;
+    codecs.iter().filter(is_rtx).find(|c| integer(&c.parameters, "apt", -1) == i64::from(apt))
+}
+
+/// The codecs that have a slot, for the shard.
+pub(super) fn codec_configs(codecs: &[RtpCodecParameters], slot: impl Fn(u8) -> Option<u8>) -> Vec<CodecConfig> {
+    let media = codecs.iter().filter_map(|c| Some((c, slot(c.payload_type)?)));
     media
         .map(|(codec, slot)| CodecConfig {
             slot,
             kind: codec_kind(&codec.mime_type),
             payload_type: codec.payload_type,
-            rtx_payload_type: rtx_for(parameters, codec.payload_type).map(|c| c.payload_type),
+            rtx_payload_type: rtx_for(codecs, codec.payload_type).map(|c| c.payload_type),
             clock_rate: codec.clock_rate,
             feedback: feedback_flags(&codec.rtcp_feedback),
         })
@@ -139,8 +193,8 @@ fn codec_configs(consumable: &Consumable, parameters: &RtpParameters) -> Vec<Cod
 
 /// Puts the SSRCs that the shard chose into the parameters.
 pub fn complete(parameters: &mut RtpParameters, ssrc: u32, rtx_ssrc: Option<u32>) {
-    let mut encoding = parameters.encodings.first().cloned().unwrap_or_default();
-    encoding.ssrc = Some(ssrc);
-    encoding.rtx = rtx_ssrc.map(|ssrc| RtpRtxParameters { ssrc });
-    parameters.encodings = vec![encoding];
+    for encoding in &mut parameters.encodings {
+        encoding.ssrc = Some(ssrc);
+        encoding.rtx = rtx_ssrc.map(|ssrc| RtpRtxParameters { ssrc });
+    }
 }

@@ -6,8 +6,8 @@ pub const CODECS: usize = 128;
 pub const ROUTER_CODECS: usize = 28;
 /// Header extensions in a list.
 pub const HEADER_EXTENSIONS: usize = 64;
-/// Encodings in a list.
-pub const ENCODINGS: usize = 16;
+/// Encodings in a list: as many as there are spatial layers.
+pub const ENCODINGS: usize = 8;
 /// RTCP feedback kinds of one codec.
 pub const FEEDBACK: usize = 16;
 /// fmtp parameters of one codec or header extension.

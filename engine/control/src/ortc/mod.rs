@@ -2,15 +2,19 @@
 //! its publishers and subscribers.
 //!
 //! Told: RTP capabilities and parameters. Tells: router capabilities, consumable parameters, consumer parameters, and
-//! the numbers that a shard needs. Limits: [`limits`]. Leaves out: SDP, and producers of several encodings.
+//! the numbers that a shard needs. Limits: [`limits`]. Leaves out: SDP.
 
 pub mod capabilities;
 pub mod codec;
 pub mod consumer;
 pub mod convert;
 pub mod h264;
+pub mod h265;
+pub mod layers;
 pub mod limits;
 pub mod producer;
+pub mod red;
+pub mod switch;
 pub mod types;
 pub mod validate;
 

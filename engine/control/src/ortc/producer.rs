@@ -1,8 +1,8 @@
 //! From what a publisher sends to what a router can give on.
 //!
 //! Told: a router's capabilities and a publisher's parameters. Tells: the numbers for the shard, and the consumable
-//! parameters: the same codecs with the router's payload types, feedback and header extensions. Left out: several
-//! encodings of one source.
+//! parameters: the same codecs with the router's payload types, feedback and header extensions. RED of audio and FEC are
+//! codecs beside the others, with slots of their own.
 
 use std::time::Duration;
 
@@ -11,18 +11,21 @@ use sfu_core::config::{CodecConfig, EncodingConfig, ProducerConfig, StreamType};
 use sfu_wire::codec::CodecKind;
 use sfu_wire::extension::{ExtensionIds, ExtensionKind};
 use sfu_wire::media::{self, Rid};
+use sfu_wire::scalability::ScalabilityMode;
 
 use super::capabilities::{media_codecs, rtx_payload_type};
-use super::codec::{Codec, codec_kind, feedback_flags, integer, is_auxiliary, is_primary, matches};
+use super::codec::{Codec, codec_kind, feedback_flags, integer, is_primary, matches};
 use super::convert::{member, path};
 use super::types::*;
-use super::validate;
+use super::{layers, red, validate};
 
 /// What consumers of a producer may get.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Consumable {
     /// Audio or video.
     pub kind: MediaKind,
+    /// What its encodings are together.
+    pub stream_type: StreamType,
     /// Codecs, header extensions and RTCP as the router gives them on; encodings without SSRC.
     pub parameters: RtpParameters,
     /// Slot of each media codec, by the router's payload type.
@@ -47,6 +50,10 @@ pub struct Offer<'a> {
     pub paused: bool,
     /// Least time between two key-frame requests upstream.
     pub key_frame_request_delay: Duration,
+    /// The payload is encrypted from end to end and must not be looked into.
+    pub opaque_payload: bool,
+    /// Keep the newest key frame and what follows it, for those who come later.
+    pub key_frame_cache: bool,
     /// CNAME for a publisher that gives none.
     pub default_cname: String,
 }
@@ -61,76 +68,123 @@ pub(crate) fn wire_kind(kind: MediaKind) -> media::MediaKind {
     }
 }
 
+/// Codecs of both sides while they are matched.
+#[derive(Default)]
+struct Matched {
+    /// For the shard.
+    configs: Vec<CodecConfig>,
+    /// For consumers, in order.
+    consumable: Vec<RtpCodecParameters>,
+    /// Slot of each of them, by the router's payload type.
+    slots: Vec<(u8, u8)>,
+    /// The router's payload type for each of the publisher's.
+    payload_types: Vec<(u8, u8)>,
+}
+
+impl Matched {
+    /// Matches the publisher's codecs to the router's.
+    fn new(router: &RtpCapabilities, parameters: &RtpParameters, kind: MediaKind) -> Result<Self, CommandError> {
+        let mut matched = Self::default();
+        for (i, codec) in parameters.codecs.iter().enumerate() {
+            if codec_kind(&codec.mime_type) == CodecKind::Rtx {
+                continue;
+            }
+            let (slot, own) = find(router, codec, &member(FIELD, "codecs", i))?;
+            matched.configs.push(CodecConfig {
+                slot,
+                kind: codec_kind(&codec.mime_type),
+                payload_type: codec.payload_type,
+                rtx_payload_type: rtx_of(parameters, codec.payload_type),
+                clock_rate: codec.clock_rate,
+                feedback: feedback_flags(&common_feedback(&own.rtcp_feedback, &codec.rtcp_feedback)),
+            });
+            let Some(payload_type) = own.preferred_payload_type else { continue };
+            matched.payload_types.push((codec.payload_type, payload_type));
+            // Two payload types of one codec become one for consumers.
+            if matched.slots.iter().any(|(known, _)| *known == payload_type) {
+                continue;
+            }
+            matched.slots.push((payload_type, slot));
+            matched.consumable.push(consumable_codec(codec, own, payload_type));
+            // RTX towards consumers does not depend on RTX from the publisher.
+            matched.consumable.extend(repeating(router, codec, payload_type, kind));
+        }
+        matched.translate_red(parameters);
+        Ok(matched)
+    }
+
+    /// RED names what it repeats by the router's payload types.
+    fn translate_red(&mut self, parameters: &RtpParameters) {
+        let is_red = |c: &RtpCodecParameters| c.mime_type.eq_ignore_ascii_case("audio/red");
+        let Some(theirs) = parameters.codecs.iter().find(|c| is_red(c)) else { return };
+        let Some((primary, count)) = red::primary(theirs, &parameters.codecs) else { return };
+        let ours = self.payload_types.iter().find(|(their, _)| *their == primary.payload_type).map(|(_, our)| *our);
+        let Some(ours) = ours else { return };
+        for codec in self.consumable.iter_mut().filter(|c| is_red(c)) {
+            codec.parameters = red::parameters(ours, count);
+        }
+    }
+}
+
+fn repeating(
+    router: &RtpCapabilities,
+    codec: &RtpCodecParameters,
+    apt: u8,
+    kind: MediaKind,
+) -> Option<RtpCodecParameters> {
+    Some(RtpCodecParameters {
+        mime_type: format!("{kind}/rtx"),
+        payload_type: rtx_payload_type(&router.codecs, apt)?,
+        clock_rate: codec.clock_rate,
+        channels: None,
+        parameters: Parameters::from([("apt".to_owned(), i64::from(apt).into())]),
+        rtcp_feedback: Vec::new(),
+    })
+}
+
 /// Negotiates a producer.
 pub fn negotiate(router: &RtpCapabilities, offer: &Offer<'_>) -> Result<(ProducerConfig, Consumable), CommandError> {
     let parameters = offer.parameters;
     validate::stream(parameters, offer.kind, FIELD)?;
-    if parameters.encodings.len() > 1 {
-        let text = format!("{} encodings; simulcast is not served yet, give one", parameters.encodings.len());
-        return Err(CommandError::new(ErrorCode::Unsupported, path(FIELD, "encodings"), text));
-    }
-    let mut codecs = Vec::new();
-    let mut consumable = Vec::new();
-    let mut slots = Vec::new();
-    for (i, codec) in parameters.codecs.iter().enumerate() {
-        if is_auxiliary(codec_kind(&codec.mime_type)) {
-            continue;
-        }
-        let (slot, own) = find(router, codec, &member(FIELD, "codecs", i))?;
-        let rtx_payload_type = rtx_of(parameters, codec.payload_type);
-        codecs.push(CodecConfig {
-            slot,
-            kind: codec_kind(&codec.mime_type),
-            payload_type: codec.payload_type,
-            rtx_payload_type,
-            clock_rate: codec.clock_rate,
-            feedback: feedback_flags(&common_feedback(&own.rtcp_feedback, &codec.rtcp_feedback)),
-        });
-        // Two payload types of one codec become one for consumers.
-        let Some(payload_type) = own.preferred_payload_type.filter(|pt| !slots.iter().any(|(p, _)| p == pt)) else {
-            continue;
-        };
-        slots.push((payload_type, slot));
-        consumable.push(consumable_codec(codec, own, payload_type));
-        // RTX towards consumers does not depend on RTX from the publisher.
-        let apt = Parameters::from([("apt".to_owned(), i64::from(payload_type).into())]);
-        consumable.extend(self::rtx_payload_type(&router.codecs, payload_type).map(|rtx| RtpCodecParameters {
-            mime_type: format!("{}/rtx", offer.kind),
-            payload_type: rtx,
-            clock_rate: codec.clock_rate,
-            channels: None,
-            parameters: apt,
-            rtcp_feedback: Vec::new(),
-        }));
-    }
-    if !codecs.iter().any(|c| is_primary(c.kind)) {
+    let layering = layers::layering(parameters, offer.kind, FIELD)?;
+    let matched = Matched::new(router, parameters, offer.kind)?;
+    if !matched.configs.iter().any(|c| is_primary(c.kind)) {
         let text = "only comfort noise or DTMF; give a codec that carries media";
         return Err(CommandError::new(ErrorCode::Unsupported, path(FIELD, "codecs"), text));
     }
     let cname = parameters.rtcp.cname.clone().filter(|c| !c.is_empty()).unwrap_or(offer.default_cname.clone());
+    let encodings = parameters.encodings.iter().zip(&layering.modes);
     let config = ProducerConfig {
         kind: wire_kind(offer.kind),
         mid: parameters.mid.as_deref().map(|m| validate::mid(m, &path(FIELD, "mid"))).transpose()?,
-        codecs,
-        encodings: parameters.encodings.iter().map(encoding_config).collect(),
+        codecs: matched.configs,
+        encodings: encodings.map(|(encoding, mode)| encoding_config(encoding, *mode)).collect(),
         extensions: extension_ids(&parameters.header_extensions),
         cname: cname.clone(),
         reduced_size_rtcp: parameters.rtcp.reduced_size,
         paused: offer.paused,
         key_frame_request_delay: offer.key_frame_request_delay,
-        stream_type: StreamType::Simple,
-        opaque_payload: false,
-        key_frame_cache: true,
+        stream_type: layering.stream_type,
+        opaque_payload: offer.opaque_payload,
+        key_frame_cache: offer.key_frame_cache,
+    };
+    let anonymous = |e: &RtpEncodingParameters| RtpEncodingParameters {
+        ssrc: None,
+        rtx: None,
+        rid: None,
+        codec_payload_type: None,
+        ..e.clone()
     };
     let consumable = RtpParameters {
         mid: None,
-        codecs: consumable,
+        codecs: matched.consumable,
         header_extensions: consumable_extensions(router, offer.kind),
         encodings: parameters.encodings.iter().map(anonymous).collect(),
         rtcp: RtcpParameters { cname: Some(cname), reduced_size: true },
         msid: parameters.msid.clone(),
     };
-    Ok((config, Consumable { kind: offer.kind, parameters: consumable, slots }))
+    let stream_type = layering.stream_type;
+    Ok((config, Consumable { kind: offer.kind, stream_type, parameters: consumable, slots: matched.slots }))
 }
 
 /// The router's codec that a publisher's codec is.
@@ -167,18 +221,14 @@ fn consumable_codec(codec: &RtpCodecParameters, own: &RtpCodecCapability, payloa
     }
 }
 
-/// An encoding without what only its publisher's wire has.
-fn anonymous(encoding: &RtpEncodingParameters) -> RtpEncodingParameters {
-    RtpEncodingParameters { ssrc: None, rtx: None, rid: None, codec_payload_type: None, ..encoding.clone() }
-}
-
-fn encoding_config(encoding: &RtpEncodingParameters) -> EncodingConfig {
+fn encoding_config(encoding: &RtpEncodingParameters, scalability: ScalabilityMode) -> EncodingConfig {
     EncodingConfig {
         ssrc: encoding.ssrc,
         rid: encoding.rid.as_ref().and_then(|rid| Rid::new(rid.as_bytes()).ok()),
         rtx_ssrc: encoding.rtx.map(|rtx| rtx.ssrc),
         dtx: encoding.dtx,
-        ..EncodingConfig::default()
+        scalability,
+        max_bitrate: encoding.max_bitrate,
     }
 }
 

@@ -10,7 +10,7 @@ use sfu_wire::media::{Mid, Rid};
 use super::codec::{codec_kind, integer, is_auxiliary, split_mime, text};
 use super::convert::{invalid, member, path, shown};
 use super::types::*;
-use super::{h264, limits};
+use super::{h264, h265, limits, red};
 
 type Checked = Result<(), CommandError>;
 
@@ -62,8 +62,8 @@ fn parameters(items: &Parameters, parent: &str) -> Checked {
     at_most(items.len(), limits::PARAMETERS, parent, "parameters")?;
     for (name, value) in items {
         let field = format!("{}.{}", path(parent, "parameters"), name.chars().take(limits::NAME).collect::<String>());
-        if name.is_empty() || name.len() > limits::NAME || name.chars().any(char::is_control) {
-            let text = format!("a name of {} bytes; give 1 to {} legible ones", name.len(), limits::NAME);
+        if name.len() > limits::NAME || name.chars().any(char::is_control) {
+            let text = format!("a name of {} bytes; give at most {} legible ones", name.len(), limits::NAME);
             return Err(invalid(field, text));
         }
         match value {
@@ -107,6 +107,12 @@ fn codec(codec: super::codec::Codec<'_>, list: &[RtcpFeedback], kind: Option<Med
             return Err(invalid(path(field, "parameters.profile-level-id"), text));
         }
     }
+    if codec_kind(codec.mime_type) == CodecKind::H265
+        && let Some((name, may_be)) = h265::fault(codec.parameters)
+    {
+        let text = format!("{} is no {name}; give {may_be}", shown(&text(codec.parameters, name, "")));
+        return Err(invalid(path(field, &format!("parameters.{name}")), text));
+    }
     feedback(list, field)
 }
 
@@ -137,7 +143,12 @@ pub fn capabilities(item: &RtpCapabilities, field: &str) -> Checked {
     at_most(item.codecs.len(), limits::CODECS, field, "codecs")?;
     at_most(item.header_extensions.len(), limits::HEADER_EXTENSIONS, field, "header_extensions")?;
     for (i, codec) in item.codecs.iter().enumerate() {
-        codec_capability(codec, &member(field, "codecs", i))?;
+        let field = member(field, "codecs", i);
+        codec_capability(codec, &field)?;
+        if codec.preferred_payload_type.is_none() {
+            let text = "is missing; give the payload type that the endpoint uses for it";
+            return Err(invalid(path(&field, "preferred_payload_type"), text));
+        }
     }
     for (i, extension) in item.header_extensions.iter().enumerate() {
         let field = member(field, "header_extensions", i);
@@ -163,10 +174,18 @@ fn stream_codecs(items: &[RtpCodecParameters], kind: MediaKind, parent: &str) ->
         }
         if codec_kind(&item.mime_type) == CodecKind::Rtx {
             let apt = integer(&item.parameters, "apt", -1);
-            if !items.iter().any(|c| is_media(c) && i64::from(c.payload_type) == apt) {
+            let is_rtx = |c: &RtpCodecParameters| codec_kind(&c.mime_type) == CodecKind::Rtx;
+            if !items.iter().any(|c| !is_rtx(c) && i64::from(c.payload_type) == apt) {
                 let text = format!("{apt} is the payload type of no media codec in the list (RFC 4588)");
                 return Err(invalid(path(&field, "parameters.apt"), text));
             }
+        }
+        if kind == MediaKind::Audio
+            && codec_kind(&item.mime_type) == CodecKind::Red
+            && red::primary(item, items).is_none()
+        {
+            let text = "is no list of one opus payload type of the codecs, such as 111/111 (RFC 2198)";
+            return Err(invalid(path(&field, "parameters"), text));
         }
     }
     Ok(())
