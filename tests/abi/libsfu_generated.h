@@ -88,6 +88,9 @@ struct RestartIceBuilder;
 struct SetMaxIncomingBitrate;
 struct SetMaxIncomingBitrateBuilder;
 
+struct Layers;
+struct LayersBuilder;
+
 struct Produce;
 struct ProduceBuilder;
 
@@ -121,6 +124,18 @@ struct GetDumpBuilder;
 struct GetStats;
 struct GetStatsBuilder;
 
+struct UpdateMediaCodecs;
+struct UpdateMediaCodecsBuilder;
+
+struct SetPreferredLayers;
+struct SetPreferredLayersBuilder;
+
+struct SetPriority;
+struct SetPriorityBuilder;
+
+struct SwitchProducer;
+struct SwitchProducerBuilder;
+
 struct Request;
 struct RequestBuilder;
 
@@ -145,11 +160,17 @@ struct ProducerCreatedBuilder;
 struct ConsumerCreated;
 struct ConsumerCreatedBuilder;
 
+struct ProducerSwitched;
+struct ProducerSwitchedBuilder;
+
 struct CanConsumeResult;
 struct CanConsumeResultBuilder;
 
 struct RouterCapabilities;
 struct RouterCapabilitiesBuilder;
+
+struct EncodingScore;
+struct EncodingScoreBuilder;
 
 struct Counter;
 struct CounterBuilder;
@@ -207,6 +228,21 @@ struct ProducerResumedBuilder;
 
 struct EventsLost;
 struct EventsLostBuilder;
+
+struct LayersChanged;
+struct LayersChangedBuilder;
+
+struct ProducerScore;
+struct ProducerScoreBuilder;
+
+struct ConsumerScore;
+struct ConsumerScoreBuilder;
+
+struct WantedLayers;
+struct WantedLayersBuilder;
+
+struct VideoOrientationChanged;
+struct VideoOrientationChangedBuilder;
 
 struct Event;
 struct EventBuilder;
@@ -501,11 +537,15 @@ enum class RequestBody : uint8_t {
   Close = 15,
   GetDump = 16,
   GetStats = 17,
+  UpdateMediaCodecs = 18,
+  SetPreferredLayers = 19,
+  SetPriority = 20,
+  SwitchProducer = 21,
   MIN = NONE,
-  MAX = GetStats
+  MAX = SwitchProducer
 };
 
-inline const RequestBody (&EnumValuesRequestBody())[18] {
+inline const RequestBody (&EnumValuesRequestBody())[22] {
   static const RequestBody values[] = {
     RequestBody::NONE,
     RequestBody::CreateRouter,
@@ -524,13 +564,17 @@ inline const RequestBody (&EnumValuesRequestBody())[18] {
     RequestBody::RequestKeyFrame,
     RequestBody::Close,
     RequestBody::GetDump,
-    RequestBody::GetStats
+    RequestBody::GetStats,
+    RequestBody::UpdateMediaCodecs,
+    RequestBody::SetPreferredLayers,
+    RequestBody::SetPriority,
+    RequestBody::SwitchProducer
   };
   return values;
 }
 
 inline const char * const *EnumNamesRequestBody() {
-  static const char * const names[19] = {
+  static const char * const names[23] = {
     "NONE",
     "CreateRouter",
     "CreateWebRtcServer",
@@ -549,13 +593,17 @@ inline const char * const *EnumNamesRequestBody() {
     "Close",
     "GetDump",
     "GetStats",
+    "UpdateMediaCodecs",
+    "SetPreferredLayers",
+    "SetPriority",
+    "SwitchProducer",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameRequestBody(RequestBody e) {
-  if (::flatbuffers::IsOutRange(e, RequestBody::NONE, RequestBody::GetStats)) return "";
+  if (::flatbuffers::IsOutRange(e, RequestBody::NONE, RequestBody::SwitchProducer)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesRequestBody()[index];
 }
@@ -630,6 +678,22 @@ template<> struct RequestBodyTraits<libsfu::fbs::GetDump> {
 
 template<> struct RequestBodyTraits<libsfu::fbs::GetStats> {
   static const RequestBody enum_value = RequestBody::GetStats;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::UpdateMediaCodecs> {
+  static const RequestBody enum_value = RequestBody::UpdateMediaCodecs;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::SetPreferredLayers> {
+  static const RequestBody enum_value = RequestBody::SetPreferredLayers;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::SetPriority> {
+  static const RequestBody enum_value = RequestBody::SetPriority;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::SwitchProducer> {
+  static const RequestBody enum_value = RequestBody::SwitchProducer;
 };
 
 template <bool B = false>
@@ -752,11 +816,12 @@ enum class ReplyBody : uint8_t {
   ProducerDump = 15,
   ConsumerDump = 16,
   StatsReport = 17,
+  ProducerSwitched = 18,
   MIN = NONE,
-  MAX = StatsReport
+  MAX = ProducerSwitched
 };
 
-inline const ReplyBody (&EnumValuesReplyBody())[18] {
+inline const ReplyBody (&EnumValuesReplyBody())[19] {
   static const ReplyBody values[] = {
     ReplyBody::NONE,
     ReplyBody::Done,
@@ -775,13 +840,14 @@ inline const ReplyBody (&EnumValuesReplyBody())[18] {
     ReplyBody::WebRtcTransportDump,
     ReplyBody::ProducerDump,
     ReplyBody::ConsumerDump,
-    ReplyBody::StatsReport
+    ReplyBody::StatsReport,
+    ReplyBody::ProducerSwitched
   };
   return values;
 }
 
 inline const char * const *EnumNamesReplyBody() {
-  static const char * const names[19] = {
+  static const char * const names[20] = {
     "NONE",
     "Done",
     "Created",
@@ -800,13 +866,14 @@ inline const char * const *EnumNamesReplyBody() {
     "ProducerDump",
     "ConsumerDump",
     "StatsReport",
+    "ProducerSwitched",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameReplyBody(ReplyBody e) {
-  if (::flatbuffers::IsOutRange(e, ReplyBody::NONE, ReplyBody::StatsReport)) return "";
+  if (::flatbuffers::IsOutRange(e, ReplyBody::NONE, ReplyBody::ProducerSwitched)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesReplyBody()[index];
 }
@@ -883,6 +950,10 @@ template<> struct ReplyBodyTraits<libsfu::fbs::StatsReport> {
   static const ReplyBody enum_value = ReplyBody::StatsReport;
 };
 
+template<> struct ReplyBodyTraits<libsfu::fbs::ProducerSwitched> {
+  static const ReplyBody enum_value = ReplyBody::ProducerSwitched;
+};
+
 template <bool B = false>
 bool VerifyReplyBody(::flatbuffers::VerifierTemplate<B> &verifier, const void *obj, ReplyBody type);
 template <bool B = false>
@@ -939,11 +1010,16 @@ enum class EventBody : uint8_t {
   ProducerPaused = 5,
   ProducerResumed = 6,
   EventsLost = 7,
+  LayersChanged = 8,
+  ProducerScore = 9,
+  ConsumerScore = 10,
+  WantedLayers = 11,
+  VideoOrientationChanged = 12,
   MIN = NONE,
-  MAX = EventsLost
+  MAX = VideoOrientationChanged
 };
 
-inline const EventBody (&EnumValuesEventBody())[8] {
+inline const EventBody (&EnumValuesEventBody())[13] {
   static const EventBody values[] = {
     EventBody::NONE,
     EventBody::ObjectClosed,
@@ -952,13 +1028,18 @@ inline const EventBody (&EnumValuesEventBody())[8] {
     EventBody::DtlsStateChanged,
     EventBody::ProducerPaused,
     EventBody::ProducerResumed,
-    EventBody::EventsLost
+    EventBody::EventsLost,
+    EventBody::LayersChanged,
+    EventBody::ProducerScore,
+    EventBody::ConsumerScore,
+    EventBody::WantedLayers,
+    EventBody::VideoOrientationChanged
   };
   return values;
 }
 
 inline const char * const *EnumNamesEventBody() {
-  static const char * const names[9] = {
+  static const char * const names[14] = {
     "NONE",
     "ObjectClosed",
     "IceStateChanged",
@@ -967,13 +1048,18 @@ inline const char * const *EnumNamesEventBody() {
     "ProducerPaused",
     "ProducerResumed",
     "EventsLost",
+    "LayersChanged",
+    "ProducerScore",
+    "ConsumerScore",
+    "WantedLayers",
+    "VideoOrientationChanged",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameEventBody(EventBody e) {
-  if (::flatbuffers::IsOutRange(e, EventBody::NONE, EventBody::EventsLost)) return "";
+  if (::flatbuffers::IsOutRange(e, EventBody::NONE, EventBody::VideoOrientationChanged)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesEventBody()[index];
 }
@@ -1008,6 +1094,26 @@ template<> struct EventBodyTraits<libsfu::fbs::ProducerResumed> {
 
 template<> struct EventBodyTraits<libsfu::fbs::EventsLost> {
   static const EventBody enum_value = EventBody::EventsLost;
+};
+
+template<> struct EventBodyTraits<libsfu::fbs::LayersChanged> {
+  static const EventBody enum_value = EventBody::LayersChanged;
+};
+
+template<> struct EventBodyTraits<libsfu::fbs::ProducerScore> {
+  static const EventBody enum_value = EventBody::ProducerScore;
+};
+
+template<> struct EventBodyTraits<libsfu::fbs::ConsumerScore> {
+  static const EventBody enum_value = EventBody::ConsumerScore;
+};
+
+template<> struct EventBodyTraits<libsfu::fbs::WantedLayers> {
+  static const EventBody enum_value = EventBody::WantedLayers;
+};
+
+template<> struct EventBodyTraits<libsfu::fbs::VideoOrientationChanged> {
+  static const EventBody enum_value = EventBody::VideoOrientationChanged;
 };
 
 template <bool B = false>
@@ -3288,7 +3394,67 @@ struct SetMaxIncomingBitrate::Traits {
   static auto constexpr Create = CreateSetMaxIncomingBitrate;
 };
 
-/// Target: transport. Reply: ProducerCreated.
+/// The layers up to and including these. `spatial` is the index of an encoding for simulcast, the spatial layer within
+/// the encoding for SVC; `temporal` absent: all of them. What does not exist is clamped to what does.
+struct Layers FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef LayersBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_SPATIAL = 4,
+    VT_TEMPORAL = 6
+  };
+  uint8_t spatial() const {
+    return GetField<uint8_t>(VT_SPATIAL, 0);
+  }
+  ::flatbuffers::Optional<uint8_t> temporal() const {
+    return GetOptional<uint8_t, uint8_t>(VT_TEMPORAL);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_SPATIAL, 1) &&
+           VerifyField<uint8_t>(verifier, VT_TEMPORAL, 1) &&
+           verifier.EndTable();
+  }
+};
+
+struct LayersBuilder {
+  typedef Layers Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_spatial(uint8_t spatial) {
+    fbb_.AddElement<uint8_t>(Layers::VT_SPATIAL, spatial, 0);
+  }
+  void add_temporal(uint8_t temporal) {
+    fbb_.AddElement<uint8_t>(Layers::VT_TEMPORAL, temporal);
+  }
+  explicit LayersBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<Layers> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<Layers>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<Layers> CreateLayers(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint8_t spatial = 0,
+    ::flatbuffers::Optional<uint8_t> temporal = ::flatbuffers::nullopt) {
+  LayersBuilder builder_(_fbb);
+  if(temporal) { builder_.add_temporal(*temporal); }
+  builder_.add_spatial(spatial);
+  return builder_.Finish();
+}
+
+struct Layers::Traits {
+  using type = Layers;
+  static auto constexpr Create = CreateLayers;
+};
+
+/// Target: transport. Several encodings are simulcast. Reply: ProducerCreated.
 struct Produce FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef ProduceBuilder Builder;
   struct Traits;
@@ -3296,7 +3462,9 @@ struct Produce FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_KIND = 4,
     VT_RTP_PARAMETERS = 6,
     VT_PAUSED = 8,
-    VT_KEY_FRAME_REQUEST_DELAY_MS = 10
+    VT_KEY_FRAME_REQUEST_DELAY_MS = 10,
+    VT_OPAQUE_PAYLOAD = 12,
+    VT_KEY_FRAME_CACHE = 14
   };
   libsfu::fbs::MediaKind kind() const {
     return static_cast<libsfu::fbs::MediaKind>(GetField<uint8_t>(VT_KIND, 0));
@@ -3310,6 +3478,15 @@ struct Produce FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   uint32_t key_frame_request_delay_ms() const {
     return GetField<uint32_t>(VT_KEY_FRAME_REQUEST_DELAY_MS, 0);
   }
+  /// The payload is encrypted from end to end: it is never looked into. Key frames and layers are told by header
+  /// extensions alone.
+  bool opaque_payload() const {
+    return GetField<uint8_t>(VT_OPAQUE_PAYLOAD, 0) != 0;
+  }
+  /// Keep the newest key frame and what follows it, so that consumers can start from them.
+  bool key_frame_cache() const {
+    return GetField<uint8_t>(VT_KEY_FRAME_CACHE, 1) != 0;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -3318,6 +3495,8 @@ struct Produce FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(rtp_parameters()) &&
            VerifyField<uint8_t>(verifier, VT_PAUSED, 1) &&
            VerifyField<uint32_t>(verifier, VT_KEY_FRAME_REQUEST_DELAY_MS, 4) &&
+           VerifyField<uint8_t>(verifier, VT_OPAQUE_PAYLOAD, 1) &&
+           VerifyField<uint8_t>(verifier, VT_KEY_FRAME_CACHE, 1) &&
            verifier.EndTable();
   }
 };
@@ -3338,6 +3517,12 @@ struct ProduceBuilder {
   void add_key_frame_request_delay_ms(uint32_t key_frame_request_delay_ms) {
     fbb_.AddElement<uint32_t>(Produce::VT_KEY_FRAME_REQUEST_DELAY_MS, key_frame_request_delay_ms, 0);
   }
+  void add_opaque_payload(bool opaque_payload) {
+    fbb_.AddElement<uint8_t>(Produce::VT_OPAQUE_PAYLOAD, static_cast<uint8_t>(opaque_payload), 0);
+  }
+  void add_key_frame_cache(bool key_frame_cache) {
+    fbb_.AddElement<uint8_t>(Produce::VT_KEY_FRAME_CACHE, static_cast<uint8_t>(key_frame_cache), 1);
+  }
   explicit ProduceBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -3354,10 +3539,14 @@ inline ::flatbuffers::Offset<Produce> CreateProduce(
     libsfu::fbs::MediaKind kind = libsfu::fbs::MediaKind::audio,
     ::flatbuffers::Offset<libsfu::fbs::RtpParameters> rtp_parameters = 0,
     bool paused = false,
-    uint32_t key_frame_request_delay_ms = 0) {
+    uint32_t key_frame_request_delay_ms = 0,
+    bool opaque_payload = false,
+    bool key_frame_cache = true) {
   ProduceBuilder builder_(_fbb);
   builder_.add_key_frame_request_delay_ms(key_frame_request_delay_ms);
   builder_.add_rtp_parameters(rtp_parameters);
+  builder_.add_key_frame_cache(key_frame_cache);
+  builder_.add_opaque_payload(opaque_payload);
   builder_.add_paused(paused);
   builder_.add_kind(kind);
   return builder_.Finish();
@@ -3377,7 +3566,10 @@ struct Consume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_RTP_CAPABILITIES = 6,
     VT_PAUSED = 8,
     VT_MID = 10,
-    VT_ENABLE_RTX = 12
+    VT_ENABLE_RTX = 12,
+    VT_PREFERRED_LAYERS = 14,
+    VT_PRIORITY = 16,
+    VT_IGNORE_DTX = 18
   };
   uint64_t producer() const {
     return GetField<uint64_t>(VT_PRODUCER, 0);
@@ -3396,6 +3588,18 @@ struct Consume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   ::flatbuffers::Optional<bool> enable_rtx() const {
     return GetOptional<uint8_t, bool>(VT_ENABLE_RTX);
   }
+  /// The highest layers that the peer wants; absent: all there are.
+  const libsfu::fbs::Layers *preferred_layers() const {
+    return GetPointer<const libsfu::fbs::Layers *>(VT_PREFERRED_LAYERS);
+  }
+  /// Weight in the sharing of bandwidth, 1 (the least) to 255.
+  uint8_t priority() const {
+    return GetField<uint8_t>(VT_PRIORITY, 1);
+  }
+  /// Leave out Opus packets that say nothing but "silence".
+  bool ignore_dtx() const {
+    return GetField<uint8_t>(VT_IGNORE_DTX, 0) != 0;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -3406,6 +3610,10 @@ struct Consume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyOffset(verifier, VT_MID) &&
            verifier.VerifyString(mid()) &&
            VerifyField<uint8_t>(verifier, VT_ENABLE_RTX, 1) &&
+           VerifyOffset(verifier, VT_PREFERRED_LAYERS) &&
+           verifier.VerifyTable(preferred_layers()) &&
+           VerifyField<uint8_t>(verifier, VT_PRIORITY, 1) &&
+           VerifyField<uint8_t>(verifier, VT_IGNORE_DTX, 1) &&
            verifier.EndTable();
   }
 };
@@ -3429,6 +3637,15 @@ struct ConsumeBuilder {
   void add_enable_rtx(bool enable_rtx) {
     fbb_.AddElement<uint8_t>(Consume::VT_ENABLE_RTX, static_cast<uint8_t>(enable_rtx));
   }
+  void add_preferred_layers(::flatbuffers::Offset<libsfu::fbs::Layers> preferred_layers) {
+    fbb_.AddOffset(Consume::VT_PREFERRED_LAYERS, preferred_layers);
+  }
+  void add_priority(uint8_t priority) {
+    fbb_.AddElement<uint8_t>(Consume::VT_PRIORITY, priority, 1);
+  }
+  void add_ignore_dtx(bool ignore_dtx) {
+    fbb_.AddElement<uint8_t>(Consume::VT_IGNORE_DTX, static_cast<uint8_t>(ignore_dtx), 0);
+  }
   explicit ConsumeBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -3446,11 +3663,17 @@ inline ::flatbuffers::Offset<Consume> CreateConsume(
     ::flatbuffers::Offset<libsfu::fbs::RtpCapabilities> rtp_capabilities = 0,
     bool paused = false,
     ::flatbuffers::Offset<::flatbuffers::String> mid = 0,
-    ::flatbuffers::Optional<bool> enable_rtx = ::flatbuffers::nullopt) {
+    ::flatbuffers::Optional<bool> enable_rtx = ::flatbuffers::nullopt,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> preferred_layers = 0,
+    uint8_t priority = 1,
+    bool ignore_dtx = false) {
   ConsumeBuilder builder_(_fbb);
   builder_.add_producer(producer);
+  builder_.add_preferred_layers(preferred_layers);
   builder_.add_mid(mid);
   builder_.add_rtp_capabilities(rtp_capabilities);
+  builder_.add_ignore_dtx(ignore_dtx);
+  builder_.add_priority(priority);
   if(enable_rtx) { builder_.add_enable_rtx(*enable_rtx); }
   builder_.add_paused(paused);
   return builder_.Finish();
@@ -3467,7 +3690,10 @@ inline ::flatbuffers::Offset<Consume> CreateConsumeDirect(
     ::flatbuffers::Offset<libsfu::fbs::RtpCapabilities> rtp_capabilities = 0,
     bool paused = false,
     const char *mid = nullptr,
-    ::flatbuffers::Optional<bool> enable_rtx = ::flatbuffers::nullopt) {
+    ::flatbuffers::Optional<bool> enable_rtx = ::flatbuffers::nullopt,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> preferred_layers = 0,
+    uint8_t priority = 1,
+    bool ignore_dtx = false) {
   auto mid__ = mid ? _fbb.CreateString(mid) : 0;
   return libsfu::fbs::CreateConsume(
       _fbb,
@@ -3475,7 +3701,10 @@ inline ::flatbuffers::Offset<Consume> CreateConsumeDirect(
       rtp_capabilities,
       paused,
       mid__,
-      enable_rtx);
+      enable_rtx,
+      preferred_layers,
+      priority,
+      ignore_dtx);
 }
 
 /// Target: router. Reply: CanConsumeResult.
@@ -3834,6 +4063,216 @@ struct GetStats::Traits {
   static auto constexpr Create = CreateGetStats;
 };
 
+/// Target: router. Other media codecs for what is produced from now on; codecs that stay keep their payload types.
+/// Reply: RouterCapabilities.
+struct UpdateMediaCodecs FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef UpdateMediaCodecsBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_MEDIA_CODECS = 4
+  };
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::RtpCodecCapability>> *media_codecs() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::RtpCodecCapability>> *>(VT_MEDIA_CODECS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_MEDIA_CODECS) &&
+           verifier.VerifyVector(media_codecs()) &&
+           verifier.VerifyVectorOfTables(media_codecs()) &&
+           verifier.EndTable();
+  }
+};
+
+struct UpdateMediaCodecsBuilder {
+  typedef UpdateMediaCodecs Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_media_codecs(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::RtpCodecCapability>>> media_codecs) {
+    fbb_.AddOffset(UpdateMediaCodecs::VT_MEDIA_CODECS, media_codecs);
+  }
+  explicit UpdateMediaCodecsBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<UpdateMediaCodecs> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<UpdateMediaCodecs>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<UpdateMediaCodecs> CreateUpdateMediaCodecs(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::RtpCodecCapability>>> media_codecs = 0) {
+  UpdateMediaCodecsBuilder builder_(_fbb);
+  builder_.add_media_codecs(media_codecs);
+  return builder_.Finish();
+}
+
+struct UpdateMediaCodecs::Traits {
+  using type = UpdateMediaCodecs;
+  static auto constexpr Create = CreateUpdateMediaCodecs;
+};
+
+inline ::flatbuffers::Offset<UpdateMediaCodecs> CreateUpdateMediaCodecsDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::RtpCodecCapability>> *media_codecs = nullptr) {
+  auto media_codecs__ = media_codecs ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::RtpCodecCapability>>(*media_codecs) : 0;
+  return libsfu::fbs::CreateUpdateMediaCodecs(
+      _fbb,
+      media_codecs__);
+}
+
+/// Target: consumer. Absent layers: all there are. Reply: Done.
+struct SetPreferredLayers FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SetPreferredLayersBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_LAYERS = 4
+  };
+  const libsfu::fbs::Layers *layers() const {
+    return GetPointer<const libsfu::fbs::Layers *>(VT_LAYERS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_LAYERS) &&
+           verifier.VerifyTable(layers()) &&
+           verifier.EndTable();
+  }
+};
+
+struct SetPreferredLayersBuilder {
+  typedef SetPreferredLayers Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_layers(::flatbuffers::Offset<libsfu::fbs::Layers> layers) {
+    fbb_.AddOffset(SetPreferredLayers::VT_LAYERS, layers);
+  }
+  explicit SetPreferredLayersBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<SetPreferredLayers> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<SetPreferredLayers>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<SetPreferredLayers> CreateSetPreferredLayers(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> layers = 0) {
+  SetPreferredLayersBuilder builder_(_fbb);
+  builder_.add_layers(layers);
+  return builder_.Finish();
+}
+
+struct SetPreferredLayers::Traits {
+  using type = SetPreferredLayers;
+  static auto constexpr Create = CreateSetPreferredLayers;
+};
+
+/// Target: consumer. Weight in the sharing of bandwidth, 1 (the least) to 255. Reply: Done.
+struct SetPriority FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SetPriorityBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_PRIORITY = 4
+  };
+  uint8_t priority() const {
+    return GetField<uint8_t>(VT_PRIORITY, 1);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_PRIORITY, 1) &&
+           verifier.EndTable();
+  }
+};
+
+struct SetPriorityBuilder {
+  typedef SetPriority Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_priority(uint8_t priority) {
+    fbb_.AddElement<uint8_t>(SetPriority::VT_PRIORITY, priority, 1);
+  }
+  explicit SetPriorityBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<SetPriority> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<SetPriority>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<SetPriority> CreateSetPriority(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint8_t priority = 1) {
+  SetPriorityBuilder builder_(_fbb);
+  builder_.add_priority(priority);
+  return builder_.Finish();
+}
+
+struct SetPriority::Traits {
+  using type = SetPriority;
+  static auto constexpr Create = CreateSetPriority;
+};
+
+/// Target: consumer. Follows another producer of the same router and kind from its next key frame on, without a seam
+/// for the peer. One of the codecs that the peer was told of must be the new producer's. Reply: ProducerSwitched.
+struct SwitchProducer FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SwitchProducerBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_PRODUCER = 4
+  };
+  uint64_t producer() const {
+    return GetField<uint64_t>(VT_PRODUCER, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_PRODUCER, 8) &&
+           verifier.EndTable();
+  }
+};
+
+struct SwitchProducerBuilder {
+  typedef SwitchProducer Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_producer(uint64_t producer) {
+    fbb_.AddElement<uint64_t>(SwitchProducer::VT_PRODUCER, producer, 0);
+  }
+  explicit SwitchProducerBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<SwitchProducer> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<SwitchProducer>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<SwitchProducer> CreateSwitchProducer(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t producer = 0) {
+  SwitchProducerBuilder builder_(_fbb);
+  builder_.add_producer(producer);
+  return builder_.Finish();
+}
+
+struct SwitchProducer::Traits {
+  using type = SwitchProducer;
+  static auto constexpr Create = CreateSwitchProducer;
+};
+
 /// `id` is chosen by the caller and comes back in the reply; it must not be in use by a request in flight.
 struct Request FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef RequestBuilder Builder;
@@ -3907,6 +4346,18 @@ struct Request FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   }
   const libsfu::fbs::GetStats *body_as_GetStats() const {
     return body_type() == libsfu::fbs::RequestBody::GetStats ? static_cast<const libsfu::fbs::GetStats *>(body()) : nullptr;
+  }
+  const libsfu::fbs::UpdateMediaCodecs *body_as_UpdateMediaCodecs() const {
+    return body_type() == libsfu::fbs::RequestBody::UpdateMediaCodecs ? static_cast<const libsfu::fbs::UpdateMediaCodecs *>(body()) : nullptr;
+  }
+  const libsfu::fbs::SetPreferredLayers *body_as_SetPreferredLayers() const {
+    return body_type() == libsfu::fbs::RequestBody::SetPreferredLayers ? static_cast<const libsfu::fbs::SetPreferredLayers *>(body()) : nullptr;
+  }
+  const libsfu::fbs::SetPriority *body_as_SetPriority() const {
+    return body_type() == libsfu::fbs::RequestBody::SetPriority ? static_cast<const libsfu::fbs::SetPriority *>(body()) : nullptr;
+  }
+  const libsfu::fbs::SwitchProducer *body_as_SwitchProducer() const {
+    return body_type() == libsfu::fbs::RequestBody::SwitchProducer ? static_cast<const libsfu::fbs::SwitchProducer *>(body()) : nullptr;
   }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
@@ -3986,6 +4437,22 @@ template<> inline const libsfu::fbs::GetDump *Request::body_as<libsfu::fbs::GetD
 
 template<> inline const libsfu::fbs::GetStats *Request::body_as<libsfu::fbs::GetStats>() const {
   return body_as_GetStats();
+}
+
+template<> inline const libsfu::fbs::UpdateMediaCodecs *Request::body_as<libsfu::fbs::UpdateMediaCodecs>() const {
+  return body_as_UpdateMediaCodecs();
+}
+
+template<> inline const libsfu::fbs::SetPreferredLayers *Request::body_as<libsfu::fbs::SetPreferredLayers>() const {
+  return body_as_SetPreferredLayers();
+}
+
+template<> inline const libsfu::fbs::SetPriority *Request::body_as<libsfu::fbs::SetPriority>() const {
+  return body_as_SetPriority();
+}
+
+template<> inline const libsfu::fbs::SwitchProducer *Request::body_as<libsfu::fbs::SwitchProducer>() const {
+  return body_as_SwitchProducer();
 }
 
 struct RequestBuilder {
@@ -4471,6 +4938,66 @@ struct ConsumerCreated::Traits {
   static auto constexpr Create = CreateConsumerCreated;
 };
 
+/// The consumer's parameters are what they were, but for the layers of the encoding.
+struct ProducerSwitched FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ProducerSwitchedBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_TYPE = 4,
+    VT_RTP_PARAMETERS = 6
+  };
+  libsfu::fbs::ProducerType type() const {
+    return static_cast<libsfu::fbs::ProducerType>(GetField<uint8_t>(VT_TYPE, 0));
+  }
+  const libsfu::fbs::RtpParameters *rtp_parameters() const {
+    return GetPointer<const libsfu::fbs::RtpParameters *>(VT_RTP_PARAMETERS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_TYPE, 1) &&
+           VerifyOffset(verifier, VT_RTP_PARAMETERS) &&
+           verifier.VerifyTable(rtp_parameters()) &&
+           verifier.EndTable();
+  }
+};
+
+struct ProducerSwitchedBuilder {
+  typedef ProducerSwitched Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_type(libsfu::fbs::ProducerType type) {
+    fbb_.AddElement<uint8_t>(ProducerSwitched::VT_TYPE, static_cast<uint8_t>(type), 0);
+  }
+  void add_rtp_parameters(::flatbuffers::Offset<libsfu::fbs::RtpParameters> rtp_parameters) {
+    fbb_.AddOffset(ProducerSwitched::VT_RTP_PARAMETERS, rtp_parameters);
+  }
+  explicit ProducerSwitchedBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<ProducerSwitched> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<ProducerSwitched>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<ProducerSwitched> CreateProducerSwitched(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    libsfu::fbs::ProducerType type = libsfu::fbs::ProducerType::simple,
+    ::flatbuffers::Offset<libsfu::fbs::RtpParameters> rtp_parameters = 0) {
+  ProducerSwitchedBuilder builder_(_fbb);
+  builder_.add_rtp_parameters(rtp_parameters);
+  builder_.add_type(type);
+  return builder_.Finish();
+}
+
+struct ProducerSwitched::Traits {
+  using type = ProducerSwitched;
+  static auto constexpr Create = CreateProducerSwitched;
+};
+
 struct CanConsumeResult FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef CanConsumeResultBuilder Builder;
   struct Traits;
@@ -4567,6 +5094,101 @@ struct RouterCapabilities::Traits {
   using type = RouterCapabilities;
   static auto constexpr Create = CreateRouterCapabilities;
 };
+
+/// How well an encoding of a producer arrives, from 0 (nothing does) to 10.
+struct EncodingScore FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef EncodingScoreBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_ENCODING = 4,
+    VT_SSRC = 6,
+    VT_RID = 8,
+    VT_SCORE = 10
+  };
+  uint8_t encoding() const {
+    return GetField<uint8_t>(VT_ENCODING, 0);
+  }
+  uint32_t ssrc() const {
+    return GetField<uint32_t>(VT_SSRC, 0);
+  }
+  const ::flatbuffers::String *rid() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_RID);
+  }
+  uint8_t score() const {
+    return GetField<uint8_t>(VT_SCORE, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_ENCODING, 1) &&
+           VerifyField<uint32_t>(verifier, VT_SSRC, 4) &&
+           VerifyOffset(verifier, VT_RID) &&
+           verifier.VerifyString(rid()) &&
+           VerifyField<uint8_t>(verifier, VT_SCORE, 1) &&
+           verifier.EndTable();
+  }
+};
+
+struct EncodingScoreBuilder {
+  typedef EncodingScore Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_encoding(uint8_t encoding) {
+    fbb_.AddElement<uint8_t>(EncodingScore::VT_ENCODING, encoding, 0);
+  }
+  void add_ssrc(uint32_t ssrc) {
+    fbb_.AddElement<uint32_t>(EncodingScore::VT_SSRC, ssrc, 0);
+  }
+  void add_rid(::flatbuffers::Offset<::flatbuffers::String> rid) {
+    fbb_.AddOffset(EncodingScore::VT_RID, rid);
+  }
+  void add_score(uint8_t score) {
+    fbb_.AddElement<uint8_t>(EncodingScore::VT_SCORE, score, 0);
+  }
+  explicit EncodingScoreBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<EncodingScore> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<EncodingScore>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<EncodingScore> CreateEncodingScore(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint8_t encoding = 0,
+    uint32_t ssrc = 0,
+    ::flatbuffers::Offset<::flatbuffers::String> rid = 0,
+    uint8_t score = 0) {
+  EncodingScoreBuilder builder_(_fbb);
+  builder_.add_rid(rid);
+  builder_.add_ssrc(ssrc);
+  builder_.add_score(score);
+  builder_.add_encoding(encoding);
+  return builder_.Finish();
+}
+
+struct EncodingScore::Traits {
+  using type = EncodingScore;
+  static auto constexpr Create = CreateEncodingScore;
+};
+
+inline ::flatbuffers::Offset<EncodingScore> CreateEncodingScoreDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint8_t encoding = 0,
+    uint32_t ssrc = 0,
+    const char *rid = nullptr,
+    uint8_t score = 0) {
+  auto rid__ = rid ? _fbb.CreateString(rid) : 0;
+  return libsfu::fbs::CreateEncodingScore(
+      _fbb,
+      encoding,
+      ssrc,
+      rid__,
+      score);
+}
 
 struct Counter FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef CounterBuilder Builder;
@@ -5242,7 +5864,9 @@ struct ProducerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_RTP_PARAMETERS = 14,
     VT_CONSUMABLE_RTP_PARAMETERS = 16,
     VT_SSRCS = 18,
-    VT_CONSUMERS = 20
+    VT_CONSUMERS = 20,
+    VT_SCORES = 22,
+    VT_WANTED_LAYERS = 24
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
@@ -5271,6 +5895,13 @@ struct ProducerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const ::flatbuffers::Vector<uint64_t> *consumers() const {
     return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_CONSUMERS);
   }
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>> *scores() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>> *>(VT_SCORES);
+  }
+  /// The highest layers that any consumer wants; absent: nobody watches.
+  const libsfu::fbs::Layers *wanted_layers() const {
+    return GetPointer<const libsfu::fbs::Layers *>(VT_WANTED_LAYERS);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -5287,6 +5918,11 @@ struct ProducerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVector(ssrcs()) &&
            VerifyOffset(verifier, VT_CONSUMERS) &&
            verifier.VerifyVector(consumers()) &&
+           VerifyOffset(verifier, VT_SCORES) &&
+           verifier.VerifyVector(scores()) &&
+           verifier.VerifyVectorOfTables(scores()) &&
+           VerifyOffset(verifier, VT_WANTED_LAYERS) &&
+           verifier.VerifyTable(wanted_layers()) &&
            verifier.EndTable();
   }
 };
@@ -5322,6 +5958,12 @@ struct ProducerDumpBuilder {
   void add_consumers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers) {
     fbb_.AddOffset(ProducerDump::VT_CONSUMERS, consumers);
   }
+  void add_scores(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>>> scores) {
+    fbb_.AddOffset(ProducerDump::VT_SCORES, scores);
+  }
+  void add_wanted_layers(::flatbuffers::Offset<libsfu::fbs::Layers> wanted_layers) {
+    fbb_.AddOffset(ProducerDump::VT_WANTED_LAYERS, wanted_layers);
+  }
   explicit ProducerDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -5343,10 +5985,14 @@ inline ::flatbuffers::Offset<ProducerDump> CreateProducerDump(
     ::flatbuffers::Offset<libsfu::fbs::RtpParameters> rtp_parameters = 0,
     ::flatbuffers::Offset<libsfu::fbs::RtpParameters> consumable_rtp_parameters = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint32_t>> ssrcs = 0,
-    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0) {
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>>> scores = 0,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> wanted_layers = 0) {
   ProducerDumpBuilder builder_(_fbb);
   builder_.add_transport(transport);
   builder_.add_id(id);
+  builder_.add_wanted_layers(wanted_layers);
+  builder_.add_scores(scores);
   builder_.add_consumers(consumers);
   builder_.add_ssrcs(ssrcs);
   builder_.add_consumable_rtp_parameters(consumable_rtp_parameters);
@@ -5372,9 +6018,12 @@ inline ::flatbuffers::Offset<ProducerDump> CreateProducerDumpDirect(
     ::flatbuffers::Offset<libsfu::fbs::RtpParameters> rtp_parameters = 0,
     ::flatbuffers::Offset<libsfu::fbs::RtpParameters> consumable_rtp_parameters = 0,
     const std::vector<uint32_t> *ssrcs = nullptr,
-    const std::vector<uint64_t> *consumers = nullptr) {
+    const std::vector<uint64_t> *consumers = nullptr,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>> *scores = nullptr,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> wanted_layers = 0) {
   auto ssrcs__ = ssrcs ? _fbb.CreateVector<uint32_t>(*ssrcs) : 0;
   auto consumers__ = consumers ? _fbb.CreateVector<uint64_t>(*consumers) : 0;
+  auto scores__ = scores ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>>(*scores) : 0;
   return libsfu::fbs::CreateProducerDump(
       _fbb,
       id,
@@ -5385,7 +6034,9 @@ inline ::flatbuffers::Offset<ProducerDump> CreateProducerDumpDirect(
       rtp_parameters,
       consumable_rtp_parameters,
       ssrcs__,
-      consumers__);
+      consumers__,
+      scores__,
+      wanted_layers);
 }
 
 struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -5401,7 +6052,11 @@ struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_PRODUCER_PAUSED = 16,
     VT_RTP_PARAMETERS = 18,
     VT_SSRC = 20,
-    VT_RTX_SSRC = 22
+    VT_RTX_SSRC = 22,
+    VT_PRIORITY = 24,
+    VT_PREFERRED_LAYERS = 26,
+    VT_TARGET_LAYERS = 28,
+    VT_CURRENT_LAYERS = 30
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
@@ -5433,6 +6088,21 @@ struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   ::flatbuffers::Optional<uint32_t> rtx_ssrc() const {
     return GetOptional<uint32_t, uint32_t>(VT_RTX_SSRC);
   }
+  uint8_t priority() const {
+    return GetField<uint8_t>(VT_PRIORITY, 1);
+  }
+  /// The highest layers that the peer wants; absent: all there are.
+  const libsfu::fbs::Layers *preferred_layers() const {
+    return GetPointer<const libsfu::fbs::Layers *>(VT_PREFERRED_LAYERS);
+  }
+  /// The layers that it is on its way to.
+  const libsfu::fbs::Layers *target_layers() const {
+    return GetPointer<const libsfu::fbs::Layers *>(VT_TARGET_LAYERS);
+  }
+  /// The layers that it sends; absent: nothing.
+  const libsfu::fbs::Layers *current_layers() const {
+    return GetPointer<const libsfu::fbs::Layers *>(VT_CURRENT_LAYERS);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -5447,6 +6117,13 @@ struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(rtp_parameters()) &&
            VerifyField<uint32_t>(verifier, VT_SSRC, 4) &&
            VerifyField<uint32_t>(verifier, VT_RTX_SSRC, 4) &&
+           VerifyField<uint8_t>(verifier, VT_PRIORITY, 1) &&
+           VerifyOffset(verifier, VT_PREFERRED_LAYERS) &&
+           verifier.VerifyTable(preferred_layers()) &&
+           VerifyOffset(verifier, VT_TARGET_LAYERS) &&
+           verifier.VerifyTable(target_layers()) &&
+           VerifyOffset(verifier, VT_CURRENT_LAYERS) &&
+           verifier.VerifyTable(current_layers()) &&
            verifier.EndTable();
   }
 };
@@ -5485,6 +6162,18 @@ struct ConsumerDumpBuilder {
   void add_rtx_ssrc(uint32_t rtx_ssrc) {
     fbb_.AddElement<uint32_t>(ConsumerDump::VT_RTX_SSRC, rtx_ssrc);
   }
+  void add_priority(uint8_t priority) {
+    fbb_.AddElement<uint8_t>(ConsumerDump::VT_PRIORITY, priority, 1);
+  }
+  void add_preferred_layers(::flatbuffers::Offset<libsfu::fbs::Layers> preferred_layers) {
+    fbb_.AddOffset(ConsumerDump::VT_PREFERRED_LAYERS, preferred_layers);
+  }
+  void add_target_layers(::flatbuffers::Offset<libsfu::fbs::Layers> target_layers) {
+    fbb_.AddOffset(ConsumerDump::VT_TARGET_LAYERS, target_layers);
+  }
+  void add_current_layers(::flatbuffers::Offset<libsfu::fbs::Layers> current_layers) {
+    fbb_.AddOffset(ConsumerDump::VT_CURRENT_LAYERS, current_layers);
+  }
   explicit ConsumerDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -5507,14 +6196,22 @@ inline ::flatbuffers::Offset<ConsumerDump> CreateConsumerDump(
     bool producer_paused = false,
     ::flatbuffers::Offset<libsfu::fbs::RtpParameters> rtp_parameters = 0,
     uint32_t ssrc = 0,
-    ::flatbuffers::Optional<uint32_t> rtx_ssrc = ::flatbuffers::nullopt) {
+    ::flatbuffers::Optional<uint32_t> rtx_ssrc = ::flatbuffers::nullopt,
+    uint8_t priority = 1,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> preferred_layers = 0,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> target_layers = 0,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> current_layers = 0) {
   ConsumerDumpBuilder builder_(_fbb);
   builder_.add_producer(producer);
   builder_.add_transport(transport);
   builder_.add_id(id);
+  builder_.add_current_layers(current_layers);
+  builder_.add_target_layers(target_layers);
+  builder_.add_preferred_layers(preferred_layers);
   if(rtx_ssrc) { builder_.add_rtx_ssrc(*rtx_ssrc); }
   builder_.add_ssrc(ssrc);
   builder_.add_rtp_parameters(rtp_parameters);
+  builder_.add_priority(priority);
   builder_.add_producer_paused(producer_paused);
   builder_.add_paused(paused);
   builder_.add_type(type);
@@ -6209,6 +6906,9 @@ struct Reply FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const libsfu::fbs::StatsReport *body_as_StatsReport() const {
     return body_type() == libsfu::fbs::ReplyBody::StatsReport ? static_cast<const libsfu::fbs::StatsReport *>(body()) : nullptr;
   }
+  const libsfu::fbs::ProducerSwitched *body_as_ProducerSwitched() const {
+    return body_type() == libsfu::fbs::ReplyBody::ProducerSwitched ? static_cast<const libsfu::fbs::ProducerSwitched *>(body()) : nullptr;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -6291,6 +6991,10 @@ template<> inline const libsfu::fbs::ConsumerDump *Reply::body_as<libsfu::fbs::C
 
 template<> inline const libsfu::fbs::StatsReport *Reply::body_as<libsfu::fbs::StatsReport>() const {
   return body_as_StatsReport();
+}
+
+template<> inline const libsfu::fbs::ProducerSwitched *Reply::body_as<libsfu::fbs::ProducerSwitched>() const {
+  return body_as_ProducerSwitched();
 }
 
 struct ReplyBuilder {
@@ -6708,6 +7412,319 @@ struct EventsLost::Traits {
   static auto constexpr Create = CreateEventsLost;
 };
 
+/// Source: the consumer. The layers that it sends now; absent: nothing is sent.
+struct LayersChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef LayersChangedBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_LAYERS = 4
+  };
+  const libsfu::fbs::Layers *layers() const {
+    return GetPointer<const libsfu::fbs::Layers *>(VT_LAYERS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_LAYERS) &&
+           verifier.VerifyTable(layers()) &&
+           verifier.EndTable();
+  }
+};
+
+struct LayersChangedBuilder {
+  typedef LayersChanged Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_layers(::flatbuffers::Offset<libsfu::fbs::Layers> layers) {
+    fbb_.AddOffset(LayersChanged::VT_LAYERS, layers);
+  }
+  explicit LayersChangedBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<LayersChanged> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<LayersChanged>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<LayersChanged> CreateLayersChanged(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> layers = 0) {
+  LayersChangedBuilder builder_(_fbb);
+  builder_.add_layers(layers);
+  return builder_.Finish();
+}
+
+struct LayersChanged::Traits {
+  using type = LayersChanged;
+  static auto constexpr Create = CreateLayersChanged;
+};
+
+/// Source: the producer. One for each encoding that has an SSRC.
+struct ProducerScore FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ProducerScoreBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_SCORES = 4
+  };
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>> *scores() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>> *>(VT_SCORES);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_SCORES) &&
+           verifier.VerifyVector(scores()) &&
+           verifier.VerifyVectorOfTables(scores()) &&
+           verifier.EndTable();
+  }
+};
+
+struct ProducerScoreBuilder {
+  typedef ProducerScore Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_scores(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>>> scores) {
+    fbb_.AddOffset(ProducerScore::VT_SCORES, scores);
+  }
+  explicit ProducerScoreBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<ProducerScore> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<ProducerScore>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<ProducerScore> CreateProducerScore(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>>> scores = 0) {
+  ProducerScoreBuilder builder_(_fbb);
+  builder_.add_scores(scores);
+  return builder_.Finish();
+}
+
+struct ProducerScore::Traits {
+  using type = ProducerScore;
+  static auto constexpr Create = CreateProducerScore;
+};
+
+inline ::flatbuffers::Offset<ProducerScore> CreateProducerScoreDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>> *scores = nullptr) {
+  auto scores__ = scores ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>>(*scores) : 0;
+  return libsfu::fbs::CreateProducerScore(
+      _fbb,
+      scores__);
+}
+
+/// Source: the consumer. Of its own stream, of the encoding that it gets, and of all encodings in order; 0 to 10.
+struct ConsumerScore FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ConsumerScoreBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_SCORE = 4,
+    VT_PRODUCER_SCORE = 6,
+    VT_PRODUCER_SCORES = 8
+  };
+  uint8_t score() const {
+    return GetField<uint8_t>(VT_SCORE, 0);
+  }
+  uint8_t producer_score() const {
+    return GetField<uint8_t>(VT_PRODUCER_SCORE, 0);
+  }
+  const ::flatbuffers::Vector<uint8_t> *producer_scores() const {
+    return GetPointer<const ::flatbuffers::Vector<uint8_t> *>(VT_PRODUCER_SCORES);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_SCORE, 1) &&
+           VerifyField<uint8_t>(verifier, VT_PRODUCER_SCORE, 1) &&
+           VerifyOffset(verifier, VT_PRODUCER_SCORES) &&
+           verifier.VerifyVector(producer_scores()) &&
+           verifier.EndTable();
+  }
+};
+
+struct ConsumerScoreBuilder {
+  typedef ConsumerScore Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_score(uint8_t score) {
+    fbb_.AddElement<uint8_t>(ConsumerScore::VT_SCORE, score, 0);
+  }
+  void add_producer_score(uint8_t producer_score) {
+    fbb_.AddElement<uint8_t>(ConsumerScore::VT_PRODUCER_SCORE, producer_score, 0);
+  }
+  void add_producer_scores(::flatbuffers::Offset<::flatbuffers::Vector<uint8_t>> producer_scores) {
+    fbb_.AddOffset(ConsumerScore::VT_PRODUCER_SCORES, producer_scores);
+  }
+  explicit ConsumerScoreBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<ConsumerScore> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<ConsumerScore>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<ConsumerScore> CreateConsumerScore(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint8_t score = 0,
+    uint8_t producer_score = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint8_t>> producer_scores = 0) {
+  ConsumerScoreBuilder builder_(_fbb);
+  builder_.add_producer_scores(producer_scores);
+  builder_.add_producer_score(producer_score);
+  builder_.add_score(score);
+  return builder_.Finish();
+}
+
+struct ConsumerScore::Traits {
+  using type = ConsumerScore;
+  static auto constexpr Create = CreateConsumerScore;
+};
+
+inline ::flatbuffers::Offset<ConsumerScore> CreateConsumerScoreDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint8_t score = 0,
+    uint8_t producer_score = 0,
+    const std::vector<uint8_t> *producer_scores = nullptr) {
+  auto producer_scores__ = producer_scores ? _fbb.CreateVector<uint8_t>(*producer_scores) : 0;
+  return libsfu::fbs::CreateConsumerScore(
+      _fbb,
+      score,
+      producer_score,
+      producer_scores__);
+}
+
+/// Source: the producer. The highest layers that any consumer wants; absent: nobody watches.
+struct WantedLayers FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef WantedLayersBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_LAYERS = 4
+  };
+  const libsfu::fbs::Layers *layers() const {
+    return GetPointer<const libsfu::fbs::Layers *>(VT_LAYERS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_LAYERS) &&
+           verifier.VerifyTable(layers()) &&
+           verifier.EndTable();
+  }
+};
+
+struct WantedLayersBuilder {
+  typedef WantedLayers Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_layers(::flatbuffers::Offset<libsfu::fbs::Layers> layers) {
+    fbb_.AddOffset(WantedLayers::VT_LAYERS, layers);
+  }
+  explicit WantedLayersBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<WantedLayers> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<WantedLayers>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<WantedLayers> CreateWantedLayers(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> layers = 0) {
+  WantedLayersBuilder builder_(_fbb);
+  builder_.add_layers(layers);
+  return builder_.Finish();
+}
+
+struct WantedLayers::Traits {
+  using type = WantedLayers;
+  static auto constexpr Create = CreateWantedLayers;
+};
+
+/// Source: the producer. The camera was turned (3GPP TS 26.114): from the back camera, mirrored, and degrees that a
+/// receiver turns the picture clockwise.
+struct VideoOrientationChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef VideoOrientationChangedBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_CAMERA = 4,
+    VT_FLIP = 6,
+    VT_ROTATION = 8
+  };
+  bool camera() const {
+    return GetField<uint8_t>(VT_CAMERA, 0) != 0;
+  }
+  bool flip() const {
+    return GetField<uint8_t>(VT_FLIP, 0) != 0;
+  }
+  uint16_t rotation() const {
+    return GetField<uint16_t>(VT_ROTATION, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_CAMERA, 1) &&
+           VerifyField<uint8_t>(verifier, VT_FLIP, 1) &&
+           VerifyField<uint16_t>(verifier, VT_ROTATION, 2) &&
+           verifier.EndTable();
+  }
+};
+
+struct VideoOrientationChangedBuilder {
+  typedef VideoOrientationChanged Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_camera(bool camera) {
+    fbb_.AddElement<uint8_t>(VideoOrientationChanged::VT_CAMERA, static_cast<uint8_t>(camera), 0);
+  }
+  void add_flip(bool flip) {
+    fbb_.AddElement<uint8_t>(VideoOrientationChanged::VT_FLIP, static_cast<uint8_t>(flip), 0);
+  }
+  void add_rotation(uint16_t rotation) {
+    fbb_.AddElement<uint16_t>(VideoOrientationChanged::VT_ROTATION, rotation, 0);
+  }
+  explicit VideoOrientationChangedBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<VideoOrientationChanged> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<VideoOrientationChanged>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<VideoOrientationChanged> CreateVideoOrientationChanged(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    bool camera = false,
+    bool flip = false,
+    uint16_t rotation = 0) {
+  VideoOrientationChangedBuilder builder_(_fbb);
+  builder_.add_rotation(rotation);
+  builder_.add_flip(flip);
+  builder_.add_camera(camera);
+  return builder_.Finish();
+}
+
+struct VideoOrientationChanged::Traits {
+  using type = VideoOrientationChanged;
+  static auto constexpr Create = CreateVideoOrientationChanged;
+};
+
 struct Event FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef EventBuilder Builder;
   struct Traits;
@@ -6747,6 +7764,21 @@ struct Event FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const libsfu::fbs::EventsLost *body_as_EventsLost() const {
     return body_type() == libsfu::fbs::EventBody::EventsLost ? static_cast<const libsfu::fbs::EventsLost *>(body()) : nullptr;
   }
+  const libsfu::fbs::LayersChanged *body_as_LayersChanged() const {
+    return body_type() == libsfu::fbs::EventBody::LayersChanged ? static_cast<const libsfu::fbs::LayersChanged *>(body()) : nullptr;
+  }
+  const libsfu::fbs::ProducerScore *body_as_ProducerScore() const {
+    return body_type() == libsfu::fbs::EventBody::ProducerScore ? static_cast<const libsfu::fbs::ProducerScore *>(body()) : nullptr;
+  }
+  const libsfu::fbs::ConsumerScore *body_as_ConsumerScore() const {
+    return body_type() == libsfu::fbs::EventBody::ConsumerScore ? static_cast<const libsfu::fbs::ConsumerScore *>(body()) : nullptr;
+  }
+  const libsfu::fbs::WantedLayers *body_as_WantedLayers() const {
+    return body_type() == libsfu::fbs::EventBody::WantedLayers ? static_cast<const libsfu::fbs::WantedLayers *>(body()) : nullptr;
+  }
+  const libsfu::fbs::VideoOrientationChanged *body_as_VideoOrientationChanged() const {
+    return body_type() == libsfu::fbs::EventBody::VideoOrientationChanged ? static_cast<const libsfu::fbs::VideoOrientationChanged *>(body()) : nullptr;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -6784,6 +7816,26 @@ template<> inline const libsfu::fbs::ProducerResumed *Event::body_as<libsfu::fbs
 
 template<> inline const libsfu::fbs::EventsLost *Event::body_as<libsfu::fbs::EventsLost>() const {
   return body_as_EventsLost();
+}
+
+template<> inline const libsfu::fbs::LayersChanged *Event::body_as<libsfu::fbs::LayersChanged>() const {
+  return body_as_LayersChanged();
+}
+
+template<> inline const libsfu::fbs::ProducerScore *Event::body_as<libsfu::fbs::ProducerScore>() const {
+  return body_as_ProducerScore();
+}
+
+template<> inline const libsfu::fbs::ConsumerScore *Event::body_as<libsfu::fbs::ConsumerScore>() const {
+  return body_as_ConsumerScore();
+}
+
+template<> inline const libsfu::fbs::WantedLayers *Event::body_as<libsfu::fbs::WantedLayers>() const {
+  return body_as_WantedLayers();
+}
+
+template<> inline const libsfu::fbs::VideoOrientationChanged *Event::body_as<libsfu::fbs::VideoOrientationChanged>() const {
+  return body_as_VideoOrientationChanged();
 }
 
 struct EventBuilder {
@@ -7158,6 +8210,22 @@ inline bool VerifyRequestBody(::flatbuffers::VerifierTemplate<B> &verifier, cons
       auto ptr = reinterpret_cast<const libsfu::fbs::GetStats *>(obj);
       return verifier.VerifyTable(ptr);
     }
+    case RequestBody::UpdateMediaCodecs: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::UpdateMediaCodecs *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::SetPreferredLayers: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SetPreferredLayers *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::SetPriority: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SetPriority *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::SwitchProducer: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SwitchProducer *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
     default: return true;
   }
 }
@@ -7249,6 +8317,10 @@ inline bool VerifyReplyBody(::flatbuffers::VerifierTemplate<B> &verifier, const 
       auto ptr = reinterpret_cast<const libsfu::fbs::StatsReport *>(obj);
       return verifier.VerifyTable(ptr);
     }
+    case ReplyBody::ProducerSwitched: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProducerSwitched *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
     default: return true;
   }
 }
@@ -7298,6 +8370,26 @@ inline bool VerifyEventBody(::flatbuffers::VerifierTemplate<B> &verifier, const 
     }
     case EventBody::EventsLost: {
       auto ptr = reinterpret_cast<const libsfu::fbs::EventsLost *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case EventBody::LayersChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::LayersChanged *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case EventBody::ProducerScore: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProducerScore *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case EventBody::ConsumerScore: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConsumerScore *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case EventBody::WantedLayers: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::WantedLayers *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case EventBody::VideoOrientationChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::VideoOrientationChanged *>(obj);
       return verifier.VerifyTable(ptr);
     }
     default: return true;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use flatbuffers::FlatBufferBuilder;
 use sfu_core::command::{
-    CloseReason, CommandError, DtlsState, ErrorCode, Event, IceCandidate, IceParameters, IceState,
+    CloseReason, CommandError, DtlsState, EncodingScore, ErrorCode, Event, IceCandidate, IceParameters, IceState,
 };
 use sfu_core::stats::{self, TupleAddrs};
 use sfu_proto::crypto::{DtlsRole, Fingerprint, FingerprintAlgorithm};
@@ -12,6 +12,8 @@ use sfu_wire::codec::CodecKind;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::MediaKind;
 
+use crate::ortc::convert::layers_to;
+use crate::ortc::layers::type_name;
 use crate::schema as fb;
 
 fn message(content: fb::ContentT) -> Vec<u8> {
@@ -74,10 +76,10 @@ pub fn error_code(code: fb::Code) -> Option<ErrorCode> {
     })
 }
 
-/// An event of a shard; `None` if the schema has no word for it.
-pub(crate) fn shard_event(shard_event: Event) -> Option<Vec<u8>> {
+/// An event of a shard.
+pub(crate) fn shard_event(shard_event: Event) -> Vec<u8> {
     use fb::EventBodyT as Body;
-    Some(match shard_event {
+    match shard_event {
         Event::Closed { object, reason } => closed(object, close_reason(reason)),
         Event::IceState { transport, state } => {
             let body = fb::IceStateChangedT { state: ice_state(state) };
@@ -94,12 +96,36 @@ pub(crate) fn shard_event(shard_event: Event) -> Option<Vec<u8>> {
         }
         Event::ProducerPaused { consumer } => event(consumer.to_u64(), Body::ProducerPaused(Box::default())),
         Event::ProducerResumed { consumer } => event(consumer.to_u64(), Body::ProducerResumed(Box::default())),
-        Event::LayersChanged { .. }
-        | Event::ProducerScore { .. }
-        | Event::ConsumerScore { .. }
-        | Event::WantedLayers { .. }
-        | Event::VideoOrientation { .. } => return None,
-    })
+        Event::LayersChanged { consumer, layers } => {
+            let layers = layers_to(layers);
+            event(consumer.to_u64(), Body::LayersChanged(Box::new(fb::LayersChangedT { layers })))
+        }
+        Event::ProducerScore { producer, scores: list } => {
+            event(producer.to_u64(), Body::ProducerScore(Box::new(fb::ProducerScoreT { scores: scores(&list) })))
+        }
+        Event::ConsumerScore { consumer, score, producer_score, producer_scores } => {
+            let body = fb::ConsumerScoreT { score, producer_score, producer_scores: Some(producer_scores) };
+            event(consumer.to_u64(), Body::ConsumerScore(Box::new(body)))
+        }
+        Event::WantedLayers { producer, wanted } => {
+            let layers = layers_to(wanted);
+            event(producer.to_u64(), Body::WantedLayers(Box::new(fb::WantedLayersT { layers })))
+        }
+        Event::VideoOrientation { producer, camera, flip, rotation } => {
+            let body = fb::VideoOrientationChangedT { camera, flip, rotation };
+            event(producer.to_u64(), Body::VideoOrientationChanged(Box::new(body)))
+        }
+    }
+}
+
+fn scores(list: &[EncodingScore]) -> Option<Vec<fb::EncodingScoreT>> {
+    let make = |s: &EncodingScore| fb::EncodingScoreT {
+        encoding: s.encoding,
+        ssrc: s.ssrc,
+        rid: s.rid.as_ref().map(|rid| rid.as_str().to_owned()),
+        score: s.score,
+    };
+    Some(list.iter().map(make).collect())
 }
 
 /// An object was closed.
@@ -265,12 +291,14 @@ pub(crate) fn producer_dump(dump: &stats::ProducerDump) -> fb::ProducerDumpT {
         id: dump.id.to_u64(),
         transport: dump.transport.to_u64(),
         kind: kind(dump.kind),
-        type_: fb::ProducerType::simple,
+        type_: type_name(dump.stream_type),
         paused: dump.paused,
         rtp_parameters: None,
         consumable_rtp_parameters: None,
         ssrcs: Some(dump.ssrcs.clone()),
         consumers: ids(&dump.consumers),
+        scores: scores(&dump.scores),
+        wanted_layers: layers_to(dump.wanted_layers),
     }
 }
 
@@ -281,12 +309,16 @@ pub(crate) fn consumer_dump(dump: &stats::ConsumerDump) -> fb::ConsumerDumpT {
         transport: dump.transport.to_u64(),
         producer: dump.producer.to_u64(),
         kind: kind(dump.kind),
-        type_: fb::ProducerType::simple,
+        type_: type_name(dump.stream_type),
         paused: dump.paused,
         producer_paused: dump.producer_paused,
         rtp_parameters: None,
         ssrc: dump.ssrc,
         rtx_ssrc: dump.rtx_ssrc,
+        priority: dump.priority,
+        preferred_layers: layers_to(dump.preferred_layers),
+        target_layers: layers_to(dump.target_layers),
+        current_layers: layers_to(dump.current_layers),
     }
 }
 

@@ -77,7 +77,7 @@ pub fn session_seed() -> Vec<u8> {
         // Router of all codecs; its transport; a VP8 producer; a consumer of it.
         &[0, 0, 0, 0, 0, 1, 0],
         &[2, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0],
-        &[7, 2, 1, 0, 4, 1, 1, 10, 1, 11, 1, 3, 4, 0, 0, 0, 2, 1, 0],
+        &[7, 2, 1, 0, 4, 1, 1, 10, 0, 1, 11, 4, 1, 3, 4, 0, 0, 0, 2, 1, 0],
         &[9, 2, 3, 0, 0, 0, 0, 3, 1, 0],
         // A key frame, a pause, and time.
         &[15, 4, 4, 1, 0],
@@ -159,6 +159,9 @@ fn finish(mut engine: Offline, ids: &mut Vec<u64>) {
 
 fn capabilities(input: &mut Input<'_>) -> ortc::RtpCapabilities {
     let mut capabilities = ortc::capabilities::supported();
+    for codec in &mut capabilities.codecs {
+        codec.preferred_payload_type.get_or_insert(100);
+    }
     let keep = input.byte();
     if keep != 0 {
         let mut i = 0_u8;
@@ -168,6 +171,14 @@ fn capabilities(input: &mut Input<'_>) -> ortc::RtpCapabilities {
         });
     }
     capabilities
+}
+
+fn media_codecs(input: &mut Input<'_>) -> Option<Vec<fb::RtpCodecCapabilityT>> {
+    let mut codecs = capabilities(input).codecs;
+    for codec in &mut codecs {
+        codec.preferred_payload_type = codec.preferred_payload_type.filter(|pt| *pt != 100);
+    }
+    Some(codecs.iter().map(convert::codec_capability_to).collect())
 }
 
 fn parameters(input: &mut Input<'_>) -> ortc::RtpParameters {
@@ -181,10 +192,17 @@ fn parameters(input: &mut Input<'_>) -> ortc::RtpParameters {
         (false, 3) => ("video/rtx", 90_000),
         (false, _) => ("video/VP8", 90_000),
     };
-    let encodings = (0..input.byte() % 3).map(|_| ortc::RtpEncodingParameters {
+    let encodings = (0..input.byte() % 5).map(|_| ortc::RtpEncodingParameters {
         ssrc: input.flag().then_some(u32::from(input.byte())),
-        rid: None,
+        rid: input.flag().then(|| input.byte().to_string()),
         rtx: input.flag().then_some(ortc::RtpRtxParameters { ssrc: u32::from(input.byte()) }),
+        scalability_mode: match input.byte() % 8 {
+            0 => Some("L3T3_KEY".to_owned()),
+            1 => Some("L1T3".to_owned()),
+            2 => Some("S2T1".to_owned()),
+            3 => Some("x".to_owned()),
+            _ => None,
+        },
         ..Default::default()
     });
     let encodings = encodings.collect();
@@ -203,6 +221,14 @@ fn parameters(input: &mut Input<'_>) -> ortc::RtpParameters {
     }
 }
 
+fn layers(input: &mut Input<'_>) -> Option<Box<fb::LayersT>> {
+    let one = |input: &mut Input<'_>| {
+        let temporal = input.flag().then(|| input.byte());
+        Box::new(fb::LayersT { spatial: input.byte(), temporal })
+    };
+    input.flag().then(|| one(input))
+}
+
 fn listen(input: &mut Input<'_>) -> Option<Vec<fb::ListenInfoT>> {
     let ips = ["127.0.0.1", "::1", "0.0.0.0", "", "x"];
     let one = |input: &mut Input<'_>| fb::ListenInfoT {
@@ -218,10 +244,9 @@ fn listen(input: &mut Input<'_>) -> Option<Vec<fb::ListenInfoT>> {
 fn body(op: u8, input: &mut Input<'_>, ids: &[u64]) -> fb::RequestBodyT {
     use fb::RequestBodyT as Body;
     let any_id = |input: &mut Input<'_>| ids[usize::from(input.byte()) % ids.len()];
-    match op % 18 {
+    match op % 22 {
         0 => {
-            let codecs = &capabilities(input).codecs;
-            let media_codecs = Some(codecs.iter().map(convert::codec_capability_to).collect());
+            let media_codecs = media_codecs(input);
             Body::CreateRouter(Box::new(fb::CreateRouterT {
                 media_codecs,
                 shard: input.flag().then(|| input.byte() % 3),
@@ -259,6 +284,7 @@ fn body(op: u8, input: &mut Input<'_>, ids: &[u64]) -> fb::RequestBodyT {
             rtp_parameters: Some(Box::new(convert::parameters_of_stream_to(&parameters(input)))),
             paused: input.flag(),
             key_frame_request_delay_ms: u32::from(input.short()),
+            ..Default::default()
         })),
         9 | 10 => Body::Consume(Box::new(fb::ConsumeT {
             producer: any_id(input),
@@ -266,6 +292,7 @@ fn body(op: u8, input: &mut Input<'_>, ids: &[u64]) -> fb::RequestBodyT {
             paused: input.flag(),
             mid: input.flag().then(|| (input.byte() % 8).to_string()),
             enable_rtx: input.flag().then(|| input.flag()),
+            ..Default::default()
         })),
         11 => Body::CanConsume(Box::new(fb::CanConsumeT {
             producer: any_id(input),
@@ -276,8 +303,23 @@ fn body(op: u8, input: &mut Input<'_>, ids: &[u64]) -> fb::RequestBodyT {
         14 => Body::Resume(Box::default()),
         15 => Body::RequestKeyFrame(Box::default()),
         16 => Body::Close(Box::default()),
+        17..=20 => layer_body(op % 22, input, any_id),
         _ if input.flag() => Body::GetDump(Box::default()),
         _ => Body::GetStats(Box::default()),
+    }
+}
+
+/// Requests about what consumers get.
+fn layer_body(op: u8, input: &mut Input<'_>, any_id: impl Fn(&mut Input<'_>) -> u64) -> fb::RequestBodyT {
+    use fb::RequestBodyT as Body;
+    match op {
+        17 => Body::SetPreferredLayers(Box::new(fb::SetPreferredLayersT { layers: layers(input) })),
+        18 => Body::SetPriority(Box::new(fb::SetPriorityT { priority: input.byte() })),
+        19 => Body::SwitchProducer(Box::new(fb::SwitchProducerT { producer: any_id(input) })),
+        _ => {
+            let media_codecs = media_codecs(input);
+            Body::UpdateMediaCodecs(Box::new(fb::UpdateMediaCodecsT { media_codecs }))
+        }
     }
 }
 

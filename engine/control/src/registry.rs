@@ -9,8 +9,9 @@ use std::collections::{HashMap, HashSet};
 use sfu_core::command::{CommandError, ErrorCode};
 use sfu_wire::id::ObjectId;
 
+use crate::ortc::consumer::Share;
 use crate::ortc::producer::Consumable;
-use crate::ortc::{RtpCapabilities, RtpParameters};
+use crate::ortc::{MediaKind, RtpCapabilities, RtpParameters};
 
 #[derive(Debug)]
 pub(crate) struct Router {
@@ -41,7 +42,11 @@ pub(crate) struct Producer {
 pub(crate) struct Consumer {
     pub(crate) transport: ObjectId,
     pub(crate) producer: ObjectId,
+    pub(crate) kind: MediaKind,
+    /// What the peer was told.
     pub(crate) parameters: RtpParameters,
+    /// What it wants of its producer, whichever that is.
+    pub(crate) share: Share,
 }
 
 /// All that lives.
@@ -65,6 +70,10 @@ impl Registry {
 
     pub(crate) fn router(&self, id: ObjectId) -> Option<&Router> {
         self.routers.get(&id)
+    }
+
+    pub(crate) fn router_mut(&mut self, id: ObjectId) -> Option<&mut Router> {
+        self.routers.get_mut(&id)
     }
 
     pub(crate) fn transport(&self, id: ObjectId) -> Option<&Transport> {
@@ -133,6 +142,29 @@ impl Registry {
         producer.consumers.insert(id);
         self.consumers.insert(id, consumer);
         true
+    }
+
+    /// Changes what a consumer wants.
+    pub(crate) fn set_share(&mut self, id: ObjectId, change: impl FnOnce(&mut Share)) {
+        if let Some(consumer) = self.consumers.get_mut(&id) {
+            change(&mut consumer.share);
+        }
+    }
+
+    /// A consumer follows another producer. Nothing happens if either is gone meanwhile: then so is the consumer, and
+    /// its closing is on the way.
+    pub(crate) fn switch(&mut self, id: ObjectId, producer: ObjectId, parameters: RtpParameters) {
+        let (Some(consumer), true) = (self.consumers.get_mut(&id), self.producers.contains_key(&producer)) else {
+            return;
+        };
+        let old = std::mem::replace(&mut consumer.producer, producer);
+        consumer.parameters = parameters;
+        if let Some(old) = self.producers.get_mut(&old) {
+            old.consumers.remove(&id);
+        }
+        if let Some(new) = self.producers.get_mut(&producer) {
+            new.consumers.insert(id);
+        }
     }
 
     /// Takes a MID of a transport: the wanted one, or the next free number.

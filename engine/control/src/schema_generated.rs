@@ -718,10 +718,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for FingerprintAlgorithm {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REQUEST_BODY: u8 = 17;
+pub const ENUM_MAX_REQUEST_BODY: u8 = 21;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 18] = [
+pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 22] = [
   RequestBody::NONE,
   RequestBody::CreateRouter,
   RequestBody::CreateWebRtcServer,
@@ -740,6 +740,10 @@ pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 18] = [
   RequestBody::Close,
   RequestBody::GetDump,
   RequestBody::GetStats,
+  RequestBody::UpdateMediaCodecs,
+  RequestBody::SetPreferredLayers,
+  RequestBody::SetPriority,
+  RequestBody::SwitchProducer,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -765,9 +769,13 @@ impl RequestBody {
   pub const Close: Self = Self(15);
   pub const GetDump: Self = Self(16);
   pub const GetStats: Self = Self(17);
+  pub const UpdateMediaCodecs: Self = Self(18);
+  pub const SetPreferredLayers: Self = Self(19);
+  pub const SetPriority: Self = Self(20);
+  pub const SwitchProducer: Self = Self(21);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 17;
+  pub const ENUM_MAX: u8 = 21;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::CreateRouter,
@@ -787,6 +795,10 @@ impl RequestBody {
     Self::Close,
     Self::GetDump,
     Self::GetStats,
+    Self::UpdateMediaCodecs,
+    Self::SetPreferredLayers,
+    Self::SetPriority,
+    Self::SwitchProducer,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -809,6 +821,10 @@ impl RequestBody {
       Self::Close => Some("Close"),
       Self::GetDump => Some("GetDump"),
       Self::GetStats => Some("GetStats"),
+      Self::UpdateMediaCodecs => Some("UpdateMediaCodecs"),
+      Self::SetPreferredLayers => Some("SetPreferredLayers"),
+      Self::SetPriority => Some("SetPriority"),
+      Self::SwitchProducer => Some("SwitchProducer"),
       _ => None,
     }
   }
@@ -887,6 +903,10 @@ pub enum RequestBodyT {
   Close(alloc::boxed::Box<CloseT>),
   GetDump(alloc::boxed::Box<GetDumpT>),
   GetStats(alloc::boxed::Box<GetStatsT>),
+  UpdateMediaCodecs(alloc::boxed::Box<UpdateMediaCodecsT>),
+  SetPreferredLayers(alloc::boxed::Box<SetPreferredLayersT>),
+  SetPriority(alloc::boxed::Box<SetPriorityT>),
+  SwitchProducer(alloc::boxed::Box<SwitchProducerT>),
 }
 impl Default for RequestBodyT {
   fn default() -> Self {
@@ -914,6 +934,10 @@ impl RequestBodyT {
       Self::Close(_) => RequestBody::Close,
       Self::GetDump(_) => RequestBody::GetDump,
       Self::GetStats(_) => RequestBody::GetStats,
+      Self::UpdateMediaCodecs(_) => RequestBody::UpdateMediaCodecs,
+      Self::SetPreferredLayers(_) => RequestBody::SetPreferredLayers,
+      Self::SetPriority(_) => RequestBody::SetPriority,
+      Self::SwitchProducer(_) => RequestBody::SwitchProducer,
     }
   }
   pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(&self, fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>) -> Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>> {
@@ -936,6 +960,10 @@ impl RequestBodyT {
       Self::Close(v) => Some(v.pack(fbb).as_union_value()),
       Self::GetDump(v) => Some(v.pack(fbb).as_union_value()),
       Self::GetStats(v) => Some(v.pack(fbb).as_union_value()),
+      Self::UpdateMediaCodecs(v) => Some(v.pack(fbb).as_union_value()),
+      Self::SetPreferredLayers(v) => Some(v.pack(fbb).as_union_value()),
+      Self::SetPriority(v) => Some(v.pack(fbb).as_union_value()),
+      Self::SwitchProducer(v) => Some(v.pack(fbb).as_union_value()),
     }
   }
   /// If the union variant matches, return the owned CreateRouterT, setting the union to NONE.
@@ -1295,6 +1323,90 @@ impl RequestBodyT {
   pub fn as_get_stats_mut(&mut self) -> Option<&mut GetStatsT> {
     if let Self::GetStats(v) = self { Some(v.as_mut()) } else { None }
   }
+  /// If the union variant matches, return the owned UpdateMediaCodecsT, setting the union to NONE.
+  pub fn take_update_media_codecs(&mut self) -> Option<alloc::boxed::Box<UpdateMediaCodecsT>> {
+    if let Self::UpdateMediaCodecs(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::UpdateMediaCodecs(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the UpdateMediaCodecsT.
+  pub fn as_update_media_codecs(&self) -> Option<&UpdateMediaCodecsT> {
+    if let Self::UpdateMediaCodecs(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the UpdateMediaCodecsT.
+  pub fn as_update_media_codecs_mut(&mut self) -> Option<&mut UpdateMediaCodecsT> {
+    if let Self::UpdateMediaCodecs(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned SetPreferredLayersT, setting the union to NONE.
+  pub fn take_set_preferred_layers(&mut self) -> Option<alloc::boxed::Box<SetPreferredLayersT>> {
+    if let Self::SetPreferredLayers(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::SetPreferredLayers(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the SetPreferredLayersT.
+  pub fn as_set_preferred_layers(&self) -> Option<&SetPreferredLayersT> {
+    if let Self::SetPreferredLayers(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the SetPreferredLayersT.
+  pub fn as_set_preferred_layers_mut(&mut self) -> Option<&mut SetPreferredLayersT> {
+    if let Self::SetPreferredLayers(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned SetPriorityT, setting the union to NONE.
+  pub fn take_set_priority(&mut self) -> Option<alloc::boxed::Box<SetPriorityT>> {
+    if let Self::SetPriority(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::SetPriority(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the SetPriorityT.
+  pub fn as_set_priority(&self) -> Option<&SetPriorityT> {
+    if let Self::SetPriority(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the SetPriorityT.
+  pub fn as_set_priority_mut(&mut self) -> Option<&mut SetPriorityT> {
+    if let Self::SetPriority(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned SwitchProducerT, setting the union to NONE.
+  pub fn take_switch_producer(&mut self) -> Option<alloc::boxed::Box<SwitchProducerT>> {
+    if let Self::SwitchProducer(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::SwitchProducer(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the SwitchProducerT.
+  pub fn as_switch_producer(&self) -> Option<&SwitchProducerT> {
+    if let Self::SwitchProducer(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the SwitchProducerT.
+  pub fn as_switch_producer_mut(&mut self) -> Option<&mut SwitchProducerT> {
+    if let Self::SwitchProducer(v) = self { Some(v.as_mut()) } else { None }
+  }
 }
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_CODE: u16 = 0;
@@ -1515,10 +1627,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for ProducerType {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_REPLY_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REPLY_BODY: u8 = 17;
+pub const ENUM_MAX_REPLY_BODY: u8 = 18;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 18] = [
+pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 19] = [
   ReplyBody::NONE,
   ReplyBody::Done,
   ReplyBody::Created,
@@ -1537,6 +1649,7 @@ pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 18] = [
   ReplyBody::ProducerDump,
   ReplyBody::ConsumerDump,
   ReplyBody::StatsReport,
+  ReplyBody::ProducerSwitched,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -1562,9 +1675,10 @@ impl ReplyBody {
   pub const ProducerDump: Self = Self(15);
   pub const ConsumerDump: Self = Self(16);
   pub const StatsReport: Self = Self(17);
+  pub const ProducerSwitched: Self = Self(18);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 17;
+  pub const ENUM_MAX: u8 = 18;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Done,
@@ -1584,6 +1698,7 @@ impl ReplyBody {
     Self::ProducerDump,
     Self::ConsumerDump,
     Self::StatsReport,
+    Self::ProducerSwitched,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -1606,6 +1721,7 @@ impl ReplyBody {
       Self::ProducerDump => Some("ProducerDump"),
       Self::ConsumerDump => Some("ConsumerDump"),
       Self::StatsReport => Some("StatsReport"),
+      Self::ProducerSwitched => Some("ProducerSwitched"),
       _ => None,
     }
   }
@@ -1684,6 +1800,7 @@ pub enum ReplyBodyT {
   ProducerDump(alloc::boxed::Box<ProducerDumpT>),
   ConsumerDump(alloc::boxed::Box<ConsumerDumpT>),
   StatsReport(alloc::boxed::Box<StatsReportT>),
+  ProducerSwitched(alloc::boxed::Box<ProducerSwitchedT>),
 }
 impl Default for ReplyBodyT {
   fn default() -> Self {
@@ -1711,6 +1828,7 @@ impl ReplyBodyT {
       Self::ProducerDump(_) => ReplyBody::ProducerDump,
       Self::ConsumerDump(_) => ReplyBody::ConsumerDump,
       Self::StatsReport(_) => ReplyBody::StatsReport,
+      Self::ProducerSwitched(_) => ReplyBody::ProducerSwitched,
     }
   }
   pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(&self, fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>) -> Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>> {
@@ -1733,6 +1851,7 @@ impl ReplyBodyT {
       Self::ProducerDump(v) => Some(v.pack(fbb).as_union_value()),
       Self::ConsumerDump(v) => Some(v.pack(fbb).as_union_value()),
       Self::StatsReport(v) => Some(v.pack(fbb).as_union_value()),
+      Self::ProducerSwitched(v) => Some(v.pack(fbb).as_union_value()),
     }
   }
   /// If the union variant matches, return the owned DoneT, setting the union to NONE.
@@ -2092,6 +2211,27 @@ impl ReplyBodyT {
   pub fn as_stats_report_mut(&mut self) -> Option<&mut StatsReportT> {
     if let Self::StatsReport(v) = self { Some(v.as_mut()) } else { None }
   }
+  /// If the union variant matches, return the owned ProducerSwitchedT, setting the union to NONE.
+  pub fn take_producer_switched(&mut self) -> Option<alloc::boxed::Box<ProducerSwitchedT>> {
+    if let Self::ProducerSwitched(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::ProducerSwitched(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the ProducerSwitchedT.
+  pub fn as_producer_switched(&self) -> Option<&ProducerSwitchedT> {
+    if let Self::ProducerSwitched(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the ProducerSwitchedT.
+  pub fn as_producer_switched_mut(&mut self) -> Option<&mut ProducerSwitchedT> {
+    if let Self::ProducerSwitched(v) = self { Some(v.as_mut()) } else { None }
+  }
 }
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_CLOSE_REASON: u8 = 0;
@@ -2196,10 +2336,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for CloseReason {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_EVENT_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_EVENT_BODY: u8 = 7;
+pub const ENUM_MAX_EVENT_BODY: u8 = 12;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_EVENT_BODY: [EventBody; 8] = [
+pub const ENUM_VALUES_EVENT_BODY: [EventBody; 13] = [
   EventBody::NONE,
   EventBody::ObjectClosed,
   EventBody::IceStateChanged,
@@ -2208,6 +2348,11 @@ pub const ENUM_VALUES_EVENT_BODY: [EventBody; 8] = [
   EventBody::ProducerPaused,
   EventBody::ProducerResumed,
   EventBody::EventsLost,
+  EventBody::LayersChanged,
+  EventBody::ProducerScore,
+  EventBody::ConsumerScore,
+  EventBody::WantedLayers,
+  EventBody::VideoOrientationChanged,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -2223,9 +2368,14 @@ impl EventBody {
   pub const ProducerPaused: Self = Self(5);
   pub const ProducerResumed: Self = Self(6);
   pub const EventsLost: Self = Self(7);
+  pub const LayersChanged: Self = Self(8);
+  pub const ProducerScore: Self = Self(9);
+  pub const ConsumerScore: Self = Self(10);
+  pub const WantedLayers: Self = Self(11);
+  pub const VideoOrientationChanged: Self = Self(12);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 7;
+  pub const ENUM_MAX: u8 = 12;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::ObjectClosed,
@@ -2235,6 +2385,11 @@ impl EventBody {
     Self::ProducerPaused,
     Self::ProducerResumed,
     Self::EventsLost,
+    Self::LayersChanged,
+    Self::ProducerScore,
+    Self::ConsumerScore,
+    Self::WantedLayers,
+    Self::VideoOrientationChanged,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -2247,6 +2402,11 @@ impl EventBody {
       Self::ProducerPaused => Some("ProducerPaused"),
       Self::ProducerResumed => Some("ProducerResumed"),
       Self::EventsLost => Some("EventsLost"),
+      Self::LayersChanged => Some("LayersChanged"),
+      Self::ProducerScore => Some("ProducerScore"),
+      Self::ConsumerScore => Some("ConsumerScore"),
+      Self::WantedLayers => Some("WantedLayers"),
+      Self::VideoOrientationChanged => Some("VideoOrientationChanged"),
       _ => None,
     }
   }
@@ -2315,6 +2475,11 @@ pub enum EventBodyT {
   ProducerPaused(alloc::boxed::Box<ProducerPausedT>),
   ProducerResumed(alloc::boxed::Box<ProducerResumedT>),
   EventsLost(alloc::boxed::Box<EventsLostT>),
+  LayersChanged(alloc::boxed::Box<LayersChangedT>),
+  ProducerScore(alloc::boxed::Box<ProducerScoreT>),
+  ConsumerScore(alloc::boxed::Box<ConsumerScoreT>),
+  WantedLayers(alloc::boxed::Box<WantedLayersT>),
+  VideoOrientationChanged(alloc::boxed::Box<VideoOrientationChangedT>),
 }
 impl Default for EventBodyT {
   fn default() -> Self {
@@ -2332,6 +2497,11 @@ impl EventBodyT {
       Self::ProducerPaused(_) => EventBody::ProducerPaused,
       Self::ProducerResumed(_) => EventBody::ProducerResumed,
       Self::EventsLost(_) => EventBody::EventsLost,
+      Self::LayersChanged(_) => EventBody::LayersChanged,
+      Self::ProducerScore(_) => EventBody::ProducerScore,
+      Self::ConsumerScore(_) => EventBody::ConsumerScore,
+      Self::WantedLayers(_) => EventBody::WantedLayers,
+      Self::VideoOrientationChanged(_) => EventBody::VideoOrientationChanged,
     }
   }
   pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(&self, fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>) -> Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>> {
@@ -2344,6 +2514,11 @@ impl EventBodyT {
       Self::ProducerPaused(v) => Some(v.pack(fbb).as_union_value()),
       Self::ProducerResumed(v) => Some(v.pack(fbb).as_union_value()),
       Self::EventsLost(v) => Some(v.pack(fbb).as_union_value()),
+      Self::LayersChanged(v) => Some(v.pack(fbb).as_union_value()),
+      Self::ProducerScore(v) => Some(v.pack(fbb).as_union_value()),
+      Self::ConsumerScore(v) => Some(v.pack(fbb).as_union_value()),
+      Self::WantedLayers(v) => Some(v.pack(fbb).as_union_value()),
+      Self::VideoOrientationChanged(v) => Some(v.pack(fbb).as_union_value()),
     }
   }
   /// If the union variant matches, return the owned ObjectClosedT, setting the union to NONE.
@@ -2492,6 +2667,111 @@ impl EventBodyT {
   /// If the union variant matches, return a mutable reference to the EventsLostT.
   pub fn as_events_lost_mut(&mut self) -> Option<&mut EventsLostT> {
     if let Self::EventsLost(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned LayersChangedT, setting the union to NONE.
+  pub fn take_layers_changed(&mut self) -> Option<alloc::boxed::Box<LayersChangedT>> {
+    if let Self::LayersChanged(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::LayersChanged(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the LayersChangedT.
+  pub fn as_layers_changed(&self) -> Option<&LayersChangedT> {
+    if let Self::LayersChanged(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the LayersChangedT.
+  pub fn as_layers_changed_mut(&mut self) -> Option<&mut LayersChangedT> {
+    if let Self::LayersChanged(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned ProducerScoreT, setting the union to NONE.
+  pub fn take_producer_score(&mut self) -> Option<alloc::boxed::Box<ProducerScoreT>> {
+    if let Self::ProducerScore(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::ProducerScore(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the ProducerScoreT.
+  pub fn as_producer_score(&self) -> Option<&ProducerScoreT> {
+    if let Self::ProducerScore(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the ProducerScoreT.
+  pub fn as_producer_score_mut(&mut self) -> Option<&mut ProducerScoreT> {
+    if let Self::ProducerScore(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned ConsumerScoreT, setting the union to NONE.
+  pub fn take_consumer_score(&mut self) -> Option<alloc::boxed::Box<ConsumerScoreT>> {
+    if let Self::ConsumerScore(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::ConsumerScore(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the ConsumerScoreT.
+  pub fn as_consumer_score(&self) -> Option<&ConsumerScoreT> {
+    if let Self::ConsumerScore(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the ConsumerScoreT.
+  pub fn as_consumer_score_mut(&mut self) -> Option<&mut ConsumerScoreT> {
+    if let Self::ConsumerScore(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned WantedLayersT, setting the union to NONE.
+  pub fn take_wanted_layers(&mut self) -> Option<alloc::boxed::Box<WantedLayersT>> {
+    if let Self::WantedLayers(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::WantedLayers(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the WantedLayersT.
+  pub fn as_wanted_layers(&self) -> Option<&WantedLayersT> {
+    if let Self::WantedLayers(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the WantedLayersT.
+  pub fn as_wanted_layers_mut(&mut self) -> Option<&mut WantedLayersT> {
+    if let Self::WantedLayers(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned VideoOrientationChangedT, setting the union to NONE.
+  pub fn take_video_orientation_changed(&mut self) -> Option<alloc::boxed::Box<VideoOrientationChangedT>> {
+    if let Self::VideoOrientationChanged(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::VideoOrientationChanged(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the VideoOrientationChangedT.
+  pub fn as_video_orientation_changed(&self) -> Option<&VideoOrientationChangedT> {
+    if let Self::VideoOrientationChanged(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the VideoOrientationChangedT.
+  pub fn as_video_orientation_changed_mut(&mut self) -> Option<&mut VideoOrientationChangedT> {
+    if let Self::VideoOrientationChanged(v) = self { Some(v.as_mut()) } else { None }
   }
 }
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
@@ -7486,10 +7766,160 @@ impl SetMaxIncomingBitrateT {
     })
   }
 }
+pub enum LayersOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// The layers up to and including these. `spatial` is the index of an encoding for simulcast, the spatial layer within
+/// the encoding for SVC; `temporal` absent: all of them. What does not exist is clamped to what does.
+pub struct Layers<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Layers<'a> {
+  type Inner = Layers<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Layers<'a> {
+  pub const VT_SPATIAL: ::flatbuffers::VOffsetT = 4;
+  pub const VT_TEMPORAL: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Layers { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args LayersArgs
+  ) -> ::flatbuffers::WIPOffset<Layers<'bldr>> {
+    let mut builder = LayersBuilder::new(_fbb);
+    if let Some(x) = args.temporal { builder.add_temporal(x); }
+    builder.add_spatial(args.spatial);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> LayersT {
+    let spatial = self.spatial();
+    let temporal = self.temporal();
+    LayersT {
+      spatial,
+      temporal,
+    }
+  }
+
+  #[inline]
+  pub fn spatial(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Layers::VT_SPATIAL, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn temporal(&self) -> Option<u8> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Layers::VT_TEMPORAL, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Layers<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u8>("spatial", Self::VT_SPATIAL, false)?
+     .visit_field::<u8>("temporal", Self::VT_TEMPORAL, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct LayersArgs {
+    pub spatial: u8,
+    pub temporal: Option<u8>,
+}
+impl<'a> Default for LayersArgs {
+  #[inline]
+  fn default() -> Self {
+    LayersArgs {
+      spatial: 0,
+      temporal: None,
+    }
+  }
+}
+
+pub struct LayersBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> LayersBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_spatial(&mut self, spatial: u8) {
+    self.fbb_.push_slot::<u8>(Layers::VT_SPATIAL, spatial, 0);
+  }
+  #[inline]
+  pub fn add_temporal(&mut self, temporal: u8) {
+    self.fbb_.push_slot_always::<u8>(Layers::VT_TEMPORAL, temporal);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> LayersBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    LayersBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Layers<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Layers<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Layers");
+      ds.field("spatial", &self.spatial());
+      ds.field("temporal", &self.temporal());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayersT {
+  pub spatial: u8,
+  pub temporal: Option<u8>,
+}
+impl Default for LayersT {
+  fn default() -> Self {
+    Self {
+      spatial: 0,
+      temporal: None,
+    }
+  }
+}
+impl LayersT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<Layers<'b>> {
+    let spatial = self.spatial;
+    let temporal = self.temporal;
+    Layers::create(_fbb, &LayersArgs{
+      spatial,
+      temporal,
+    })
+  }
+}
 pub enum ProduceOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
-/// Target: transport. Reply: ProducerCreated.
+/// Target: transport. Several encodings are simulcast. Reply: ProducerCreated.
 pub struct Produce<'a> {
   pub _tab: ::flatbuffers::Table<'a>,
 }
@@ -7507,6 +7937,8 @@ impl<'a> Produce<'a> {
   pub const VT_RTP_PARAMETERS: ::flatbuffers::VOffsetT = 6;
   pub const VT_PAUSED: ::flatbuffers::VOffsetT = 8;
   pub const VT_KEY_FRAME_REQUEST_DELAY_MS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_OPAQUE_PAYLOAD: ::flatbuffers::VOffsetT = 12;
+  pub const VT_KEY_FRAME_CACHE: ::flatbuffers::VOffsetT = 14;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -7520,6 +7952,8 @@ impl<'a> Produce<'a> {
     let mut builder = ProduceBuilder::new(_fbb);
     builder.add_key_frame_request_delay_ms(args.key_frame_request_delay_ms);
     if let Some(x) = args.rtp_parameters { builder.add_rtp_parameters(x); }
+    builder.add_key_frame_cache(args.key_frame_cache);
+    builder.add_opaque_payload(args.opaque_payload);
     builder.add_paused(args.paused);
     builder.add_kind(args.kind);
     builder.finish()
@@ -7532,11 +7966,15 @@ impl<'a> Produce<'a> {
     });
     let paused = self.paused();
     let key_frame_request_delay_ms = self.key_frame_request_delay_ms();
+    let opaque_payload = self.opaque_payload();
+    let key_frame_cache = self.key_frame_cache();
     ProduceT {
       kind,
       rtp_parameters,
       paused,
       key_frame_request_delay_ms,
+      opaque_payload,
+      key_frame_cache,
     }
   }
 
@@ -7568,6 +8006,23 @@ impl<'a> Produce<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(Produce::VT_KEY_FRAME_REQUEST_DELAY_MS, Some(0)).unwrap()}
   }
+  /// The payload is encrypted from end to end: it is never looked into. Key frames and layers are told by header
+  /// extensions alone.
+  #[inline]
+  pub fn opaque_payload(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(Produce::VT_OPAQUE_PAYLOAD, Some(false)).unwrap()}
+  }
+  /// Keep the newest key frame and what follows it, so that consumers can start from them.
+  #[inline]
+  pub fn key_frame_cache(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(Produce::VT_KEY_FRAME_CACHE, Some(true)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Produce<'_> {
@@ -7580,6 +8035,8 @@ impl ::flatbuffers::Verifiable for Produce<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<RtpParameters>>("rtp_parameters", Self::VT_RTP_PARAMETERS, false)?
      .visit_field::<bool>("paused", Self::VT_PAUSED, false)?
      .visit_field::<u32>("key_frame_request_delay_ms", Self::VT_KEY_FRAME_REQUEST_DELAY_MS, false)?
+     .visit_field::<bool>("opaque_payload", Self::VT_OPAQUE_PAYLOAD, false)?
+     .visit_field::<bool>("key_frame_cache", Self::VT_KEY_FRAME_CACHE, false)?
      .finish();
     Ok(())
   }
@@ -7589,6 +8046,8 @@ pub struct ProduceArgs<'a> {
     pub rtp_parameters: Option<::flatbuffers::WIPOffset<RtpParameters<'a>>>,
     pub paused: bool,
     pub key_frame_request_delay_ms: u32,
+    pub opaque_payload: bool,
+    pub key_frame_cache: bool,
 }
 impl<'a> Default for ProduceArgs<'a> {
   #[inline]
@@ -7598,6 +8057,8 @@ impl<'a> Default for ProduceArgs<'a> {
       rtp_parameters: None,
       paused: false,
       key_frame_request_delay_ms: 0,
+      opaque_payload: false,
+      key_frame_cache: true,
     }
   }
 }
@@ -7624,6 +8085,14 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ProduceBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<u32>(Produce::VT_KEY_FRAME_REQUEST_DELAY_MS, key_frame_request_delay_ms, 0);
   }
   #[inline]
+  pub fn add_opaque_payload(&mut self, opaque_payload: bool) {
+    self.fbb_.push_slot::<bool>(Produce::VT_OPAQUE_PAYLOAD, opaque_payload, false);
+  }
+  #[inline]
+  pub fn add_key_frame_cache(&mut self, key_frame_cache: bool) {
+    self.fbb_.push_slot::<bool>(Produce::VT_KEY_FRAME_CACHE, key_frame_cache, true);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ProduceBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ProduceBuilder {
@@ -7645,6 +8114,8 @@ impl ::core::fmt::Debug for Produce<'_> {
       ds.field("rtp_parameters", &self.rtp_parameters());
       ds.field("paused", &self.paused());
       ds.field("key_frame_request_delay_ms", &self.key_frame_request_delay_ms());
+      ds.field("opaque_payload", &self.opaque_payload());
+      ds.field("key_frame_cache", &self.key_frame_cache());
       ds.finish()
   }
 }
@@ -7655,6 +8126,8 @@ pub struct ProduceT {
   pub rtp_parameters: Option<alloc::boxed::Box<RtpParametersT>>,
   pub paused: bool,
   pub key_frame_request_delay_ms: u32,
+  pub opaque_payload: bool,
+  pub key_frame_cache: bool,
 }
 impl Default for ProduceT {
   fn default() -> Self {
@@ -7663,6 +8136,8 @@ impl Default for ProduceT {
       rtp_parameters: None,
       paused: false,
       key_frame_request_delay_ms: 0,
+      opaque_payload: false,
+      key_frame_cache: true,
     }
   }
 }
@@ -7677,11 +8152,15 @@ impl ProduceT {
     });
     let paused = self.paused;
     let key_frame_request_delay_ms = self.key_frame_request_delay_ms;
+    let opaque_payload = self.opaque_payload;
+    let key_frame_cache = self.key_frame_cache;
     Produce::create(_fbb, &ProduceArgs{
       kind,
       rtp_parameters,
       paused,
       key_frame_request_delay_ms,
+      opaque_payload,
+      key_frame_cache,
     })
   }
 }
@@ -7707,6 +8186,9 @@ impl<'a> Consume<'a> {
   pub const VT_PAUSED: ::flatbuffers::VOffsetT = 8;
   pub const VT_MID: ::flatbuffers::VOffsetT = 10;
   pub const VT_ENABLE_RTX: ::flatbuffers::VOffsetT = 12;
+  pub const VT_PREFERRED_LAYERS: ::flatbuffers::VOffsetT = 14;
+  pub const VT_PRIORITY: ::flatbuffers::VOffsetT = 16;
+  pub const VT_IGNORE_DTX: ::flatbuffers::VOffsetT = 18;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -7719,8 +8201,11 @@ impl<'a> Consume<'a> {
   ) -> ::flatbuffers::WIPOffset<Consume<'bldr>> {
     let mut builder = ConsumeBuilder::new(_fbb);
     builder.add_producer(args.producer);
+    if let Some(x) = args.preferred_layers { builder.add_preferred_layers(x); }
     if let Some(x) = args.mid { builder.add_mid(x); }
     if let Some(x) = args.rtp_capabilities { builder.add_rtp_capabilities(x); }
+    builder.add_ignore_dtx(args.ignore_dtx);
+    builder.add_priority(args.priority);
     if let Some(x) = args.enable_rtx { builder.add_enable_rtx(x); }
     builder.add_paused(args.paused);
     builder.finish()
@@ -7736,12 +8221,20 @@ impl<'a> Consume<'a> {
       alloc::string::ToString::to_string(x)
     });
     let enable_rtx = self.enable_rtx();
+    let preferred_layers = self.preferred_layers().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let priority = self.priority();
+    let ignore_dtx = self.ignore_dtx();
     ConsumeT {
       producer,
       rtp_capabilities,
       paused,
       mid,
       enable_rtx,
+      preferred_layers,
+      priority,
+      ignore_dtx,
     }
   }
 
@@ -7782,6 +8275,30 @@ impl<'a> Consume<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<bool>(Consume::VT_ENABLE_RTX, None)}
   }
+  /// The highest layers that the peer wants; absent: all there are.
+  #[inline]
+  pub fn preferred_layers(&self) -> Option<Layers<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(Consume::VT_PREFERRED_LAYERS, None)}
+  }
+  /// Weight in the sharing of bandwidth, 1 (the least) to 255.
+  #[inline]
+  pub fn priority(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(Consume::VT_PRIORITY, Some(1)).unwrap()}
+  }
+  /// Leave out Opus packets that say nothing but "silence".
+  #[inline]
+  pub fn ignore_dtx(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(Consume::VT_IGNORE_DTX, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Consume<'_> {
@@ -7795,6 +8312,9 @@ impl ::flatbuffers::Verifiable for Consume<'_> {
      .visit_field::<bool>("paused", Self::VT_PAUSED, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("mid", Self::VT_MID, false)?
      .visit_field::<bool>("enable_rtx", Self::VT_ENABLE_RTX, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("preferred_layers", Self::VT_PREFERRED_LAYERS, false)?
+     .visit_field::<u8>("priority", Self::VT_PRIORITY, false)?
+     .visit_field::<bool>("ignore_dtx", Self::VT_IGNORE_DTX, false)?
      .finish();
     Ok(())
   }
@@ -7805,6 +8325,9 @@ pub struct ConsumeArgs<'a> {
     pub paused: bool,
     pub mid: Option<::flatbuffers::WIPOffset<&'a str>>,
     pub enable_rtx: Option<bool>,
+    pub preferred_layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
+    pub priority: u8,
+    pub ignore_dtx: bool,
 }
 impl<'a> Default for ConsumeArgs<'a> {
   #[inline]
@@ -7815,6 +8338,9 @@ impl<'a> Default for ConsumeArgs<'a> {
       paused: false,
       mid: None,
       enable_rtx: None,
+      preferred_layers: None,
+      priority: 1,
+      ignore_dtx: false,
     }
   }
 }
@@ -7845,6 +8371,18 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConsumeBuilder<'a, 'b, A> {
     self.fbb_.push_slot_always::<bool>(Consume::VT_ENABLE_RTX, enable_rtx);
   }
   #[inline]
+  pub fn add_preferred_layers(&mut self, preferred_layers: ::flatbuffers::WIPOffset<Layers<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(Consume::VT_PREFERRED_LAYERS, preferred_layers);
+  }
+  #[inline]
+  pub fn add_priority(&mut self, priority: u8) {
+    self.fbb_.push_slot::<u8>(Consume::VT_PRIORITY, priority, 1);
+  }
+  #[inline]
+  pub fn add_ignore_dtx(&mut self, ignore_dtx: bool) {
+    self.fbb_.push_slot::<bool>(Consume::VT_IGNORE_DTX, ignore_dtx, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConsumeBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ConsumeBuilder {
@@ -7867,6 +8405,9 @@ impl ::core::fmt::Debug for Consume<'_> {
       ds.field("paused", &self.paused());
       ds.field("mid", &self.mid());
       ds.field("enable_rtx", &self.enable_rtx());
+      ds.field("preferred_layers", &self.preferred_layers());
+      ds.field("priority", &self.priority());
+      ds.field("ignore_dtx", &self.ignore_dtx());
       ds.finish()
   }
 }
@@ -7878,6 +8419,9 @@ pub struct ConsumeT {
   pub paused: bool,
   pub mid: Option<alloc::string::String>,
   pub enable_rtx: Option<bool>,
+  pub preferred_layers: Option<alloc::boxed::Box<LayersT>>,
+  pub priority: u8,
+  pub ignore_dtx: bool,
 }
 impl Default for ConsumeT {
   fn default() -> Self {
@@ -7887,6 +8431,9 @@ impl Default for ConsumeT {
       paused: false,
       mid: None,
       enable_rtx: None,
+      preferred_layers: None,
+      priority: 1,
+      ignore_dtx: false,
     }
   }
 }
@@ -7904,12 +8451,20 @@ impl ConsumeT {
       _fbb.create_string(x)
     });
     let enable_rtx = self.enable_rtx;
+    let preferred_layers = self.preferred_layers.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let priority = self.priority;
+    let ignore_dtx = self.ignore_dtx;
     Consume::create(_fbb, &ConsumeArgs{
       producer,
       rtp_capabilities,
       paused,
       mid,
       enable_rtx,
+      preferred_layers,
+      priority,
+      ignore_dtx,
     })
   }
 }
@@ -8882,6 +9437,520 @@ impl GetStatsT {
     })
   }
 }
+pub enum UpdateMediaCodecsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: router. Other media codecs for what is produced from now on; codecs that stay keep their payload types.
+/// Reply: RouterCapabilities.
+pub struct UpdateMediaCodecs<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for UpdateMediaCodecs<'a> {
+  type Inner = UpdateMediaCodecs<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> UpdateMediaCodecs<'a> {
+  pub const VT_MEDIA_CODECS: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    UpdateMediaCodecs { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args UpdateMediaCodecsArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<UpdateMediaCodecs<'bldr>> {
+    let mut builder = UpdateMediaCodecsBuilder::new(_fbb);
+    if let Some(x) = args.media_codecs { builder.add_media_codecs(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> UpdateMediaCodecsT {
+    let media_codecs = self.media_codecs().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    UpdateMediaCodecsT {
+      media_codecs,
+    }
+  }
+
+  #[inline]
+  pub fn media_codecs(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<RtpCodecCapability<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<RtpCodecCapability>>>>(UpdateMediaCodecs::VT_MEDIA_CODECS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for UpdateMediaCodecs<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<RtpCodecCapability>>>>("media_codecs", Self::VT_MEDIA_CODECS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct UpdateMediaCodecsArgs<'a> {
+    pub media_codecs: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<RtpCodecCapability<'a>>>>>,
+}
+impl<'a> Default for UpdateMediaCodecsArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    UpdateMediaCodecsArgs {
+      media_codecs: None,
+    }
+  }
+}
+
+pub struct UpdateMediaCodecsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> UpdateMediaCodecsBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_media_codecs(&mut self, media_codecs: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<RtpCodecCapability<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(UpdateMediaCodecs::VT_MEDIA_CODECS, media_codecs);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> UpdateMediaCodecsBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    UpdateMediaCodecsBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<UpdateMediaCodecs<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for UpdateMediaCodecs<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("UpdateMediaCodecs");
+      ds.field("media_codecs", &self.media_codecs());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpdateMediaCodecsT {
+  pub media_codecs: Option<alloc::vec::Vec<RtpCodecCapabilityT>>,
+}
+impl Default for UpdateMediaCodecsT {
+  fn default() -> Self {
+    Self {
+      media_codecs: None,
+    }
+  }
+}
+impl UpdateMediaCodecsT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<UpdateMediaCodecs<'b>> {
+    let media_codecs = self.media_codecs.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    UpdateMediaCodecs::create(_fbb, &UpdateMediaCodecsArgs{
+      media_codecs,
+    })
+  }
+}
+pub enum SetPreferredLayersOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: consumer. Absent layers: all there are. Reply: Done.
+pub struct SetPreferredLayers<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SetPreferredLayers<'a> {
+  type Inner = SetPreferredLayers<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> SetPreferredLayers<'a> {
+  pub const VT_LAYERS: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    SetPreferredLayers { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SetPreferredLayersArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<SetPreferredLayers<'bldr>> {
+    let mut builder = SetPreferredLayersBuilder::new(_fbb);
+    if let Some(x) = args.layers { builder.add_layers(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> SetPreferredLayersT {
+    let layers = self.layers().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    SetPreferredLayersT {
+      layers,
+    }
+  }
+
+  #[inline]
+  pub fn layers(&self) -> Option<Layers<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(SetPreferredLayers::VT_LAYERS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for SetPreferredLayers<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("layers", Self::VT_LAYERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SetPreferredLayersArgs<'a> {
+    pub layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
+}
+impl<'a> Default for SetPreferredLayersArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    SetPreferredLayersArgs {
+      layers: None,
+    }
+  }
+}
+
+pub struct SetPreferredLayersBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SetPreferredLayersBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_layers(&mut self, layers: ::flatbuffers::WIPOffset<Layers<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(SetPreferredLayers::VT_LAYERS, layers);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SetPreferredLayersBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SetPreferredLayersBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<SetPreferredLayers<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for SetPreferredLayers<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("SetPreferredLayers");
+      ds.field("layers", &self.layers());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetPreferredLayersT {
+  pub layers: Option<alloc::boxed::Box<LayersT>>,
+}
+impl Default for SetPreferredLayersT {
+  fn default() -> Self {
+    Self {
+      layers: None,
+    }
+  }
+}
+impl SetPreferredLayersT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<SetPreferredLayers<'b>> {
+    let layers = self.layers.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    SetPreferredLayers::create(_fbb, &SetPreferredLayersArgs{
+      layers,
+    })
+  }
+}
+pub enum SetPriorityOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: consumer. Weight in the sharing of bandwidth, 1 (the least) to 255. Reply: Done.
+pub struct SetPriority<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SetPriority<'a> {
+  type Inner = SetPriority<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> SetPriority<'a> {
+  pub const VT_PRIORITY: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    SetPriority { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SetPriorityArgs
+  ) -> ::flatbuffers::WIPOffset<SetPriority<'bldr>> {
+    let mut builder = SetPriorityBuilder::new(_fbb);
+    builder.add_priority(args.priority);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> SetPriorityT {
+    let priority = self.priority();
+    SetPriorityT {
+      priority,
+    }
+  }
+
+  #[inline]
+  pub fn priority(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(SetPriority::VT_PRIORITY, Some(1)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for SetPriority<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u8>("priority", Self::VT_PRIORITY, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SetPriorityArgs {
+    pub priority: u8,
+}
+impl<'a> Default for SetPriorityArgs {
+  #[inline]
+  fn default() -> Self {
+    SetPriorityArgs {
+      priority: 1,
+    }
+  }
+}
+
+pub struct SetPriorityBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SetPriorityBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_priority(&mut self, priority: u8) {
+    self.fbb_.push_slot::<u8>(SetPriority::VT_PRIORITY, priority, 1);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SetPriorityBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SetPriorityBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<SetPriority<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for SetPriority<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("SetPriority");
+      ds.field("priority", &self.priority());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetPriorityT {
+  pub priority: u8,
+}
+impl Default for SetPriorityT {
+  fn default() -> Self {
+    Self {
+      priority: 1,
+    }
+  }
+}
+impl SetPriorityT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<SetPriority<'b>> {
+    let priority = self.priority;
+    SetPriority::create(_fbb, &SetPriorityArgs{
+      priority,
+    })
+  }
+}
+pub enum SwitchProducerOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: consumer. Follows another producer of the same router and kind from its next key frame on, without a seam
+/// for the peer. One of the codecs that the peer was told of must be the new producer's. Reply: ProducerSwitched.
+pub struct SwitchProducer<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SwitchProducer<'a> {
+  type Inner = SwitchProducer<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> SwitchProducer<'a> {
+  pub const VT_PRODUCER: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    SwitchProducer { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SwitchProducerArgs
+  ) -> ::flatbuffers::WIPOffset<SwitchProducer<'bldr>> {
+    let mut builder = SwitchProducerBuilder::new(_fbb);
+    builder.add_producer(args.producer);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> SwitchProducerT {
+    let producer = self.producer();
+    SwitchProducerT {
+      producer,
+    }
+  }
+
+  #[inline]
+  pub fn producer(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(SwitchProducer::VT_PRODUCER, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for SwitchProducer<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("producer", Self::VT_PRODUCER, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SwitchProducerArgs {
+    pub producer: u64,
+}
+impl<'a> Default for SwitchProducerArgs {
+  #[inline]
+  fn default() -> Self {
+    SwitchProducerArgs {
+      producer: 0,
+    }
+  }
+}
+
+pub struct SwitchProducerBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SwitchProducerBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_producer(&mut self, producer: u64) {
+    self.fbb_.push_slot::<u64>(SwitchProducer::VT_PRODUCER, producer, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SwitchProducerBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SwitchProducerBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<SwitchProducer<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for SwitchProducer<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("SwitchProducer");
+      ds.field("producer", &self.producer());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct SwitchProducerT {
+  pub producer: u64,
+}
+impl Default for SwitchProducerT {
+  fn default() -> Self {
+    Self {
+      producer: 0,
+    }
+  }
+}
+impl SwitchProducerT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<SwitchProducer<'b>> {
+    let producer = self.producer;
+    SwitchProducer::create(_fbb, &SwitchProducerArgs{
+      producer,
+    })
+  }
+}
 pub enum RequestOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -9009,6 +10078,26 @@ impl<'a> Request<'a> {
       RequestBody::GetStats => RequestBodyT::GetStats(alloc::boxed::Box::new(
         self.body_as_get_stats()
             .expect("Invalid union table, expected `RequestBody::GetStats`.")
+            .unpack()
+      )),
+      RequestBody::UpdateMediaCodecs => RequestBodyT::UpdateMediaCodecs(alloc::boxed::Box::new(
+        self.body_as_update_media_codecs()
+            .expect("Invalid union table, expected `RequestBody::UpdateMediaCodecs`.")
+            .unpack()
+      )),
+      RequestBody::SetPreferredLayers => RequestBodyT::SetPreferredLayers(alloc::boxed::Box::new(
+        self.body_as_set_preferred_layers()
+            .expect("Invalid union table, expected `RequestBody::SetPreferredLayers`.")
+            .unpack()
+      )),
+      RequestBody::SetPriority => RequestBodyT::SetPriority(alloc::boxed::Box::new(
+        self.body_as_set_priority()
+            .expect("Invalid union table, expected `RequestBody::SetPriority`.")
+            .unpack()
+      )),
+      RequestBody::SwitchProducer => RequestBodyT::SwitchProducer(alloc::boxed::Box::new(
+        self.body_as_switch_producer()
+            .expect("Invalid union table, expected `RequestBody::SwitchProducer`.")
             .unpack()
       )),
       _ => RequestBodyT::NONE,
@@ -9286,6 +10375,62 @@ impl<'a> Request<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_update_media_codecs(&self) -> Option<UpdateMediaCodecs<'a>> {
+    if self.body_type() == RequestBody::UpdateMediaCodecs {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { UpdateMediaCodecs::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_set_preferred_layers(&self) -> Option<SetPreferredLayers<'a>> {
+    if self.body_type() == RequestBody::SetPreferredLayers {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { SetPreferredLayers::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_set_priority(&self) -> Option<SetPriority<'a>> {
+    if self.body_type() == RequestBody::SetPriority {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { SetPriority::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_switch_producer(&self) -> Option<SwitchProducer<'a>> {
+    if self.body_type() == RequestBody::SwitchProducer {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { SwitchProducer::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Request<'_> {
@@ -9315,6 +10460,10 @@ impl ::flatbuffers::Verifiable for Request<'_> {
           RequestBody::Close => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Close>>("RequestBody::Close", pos),
           RequestBody::GetDump => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GetDump>>("RequestBody::GetDump", pos),
           RequestBody::GetStats => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GetStats>>("RequestBody::GetStats", pos),
+          RequestBody::UpdateMediaCodecs => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<UpdateMediaCodecs>>("RequestBody::UpdateMediaCodecs", pos),
+          RequestBody::SetPreferredLayers => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SetPreferredLayers>>("RequestBody::SetPreferredLayers", pos),
+          RequestBody::SetPriority => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SetPriority>>("RequestBody::SetPriority", pos),
+          RequestBody::SwitchProducer => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SwitchProducer>>("RequestBody::SwitchProducer", pos),
           _ => Ok(()),
         }
      })?
@@ -9498,6 +10647,34 @@ impl ::core::fmt::Debug for Request<'_> {
         },
         RequestBody::GetStats => {
           if let Some(x) = self.body_as_get_stats() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::UpdateMediaCodecs => {
+          if let Some(x) = self.body_as_update_media_codecs() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::SetPreferredLayers => {
+          if let Some(x) = self.body_as_set_preferred_layers() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::SetPriority => {
+          if let Some(x) = self.body_as_set_priority() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::SwitchProducer => {
+          if let Some(x) = self.body_as_switch_producer() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
@@ -10626,6 +11803,159 @@ impl ConsumerCreatedT {
     })
   }
 }
+pub enum ProducerSwitchedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// The consumer's parameters are what they were, but for the layers of the encoding.
+pub struct ProducerSwitched<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ProducerSwitched<'a> {
+  type Inner = ProducerSwitched<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ProducerSwitched<'a> {
+  pub const VT_TYPE_: ::flatbuffers::VOffsetT = 4;
+  pub const VT_RTP_PARAMETERS: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ProducerSwitched { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ProducerSwitchedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ProducerSwitched<'bldr>> {
+    let mut builder = ProducerSwitchedBuilder::new(_fbb);
+    if let Some(x) = args.rtp_parameters { builder.add_rtp_parameters(x); }
+    builder.add_type_(args.type_);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> ProducerSwitchedT {
+    let type_ = self.type_();
+    let rtp_parameters = self.rtp_parameters().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    ProducerSwitchedT {
+      type_,
+      rtp_parameters,
+    }
+  }
+
+  #[inline]
+  pub fn type_(&self) -> ProducerType {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<ProducerType>(ProducerSwitched::VT_TYPE_, Some(ProducerType::simple)).unwrap()}
+  }
+  #[inline]
+  pub fn rtp_parameters(&self) -> Option<RtpParameters<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<RtpParameters>>(ProducerSwitched::VT_RTP_PARAMETERS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ProducerSwitched<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<ProducerType>("type_", Self::VT_TYPE_, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<RtpParameters>>("rtp_parameters", Self::VT_RTP_PARAMETERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ProducerSwitchedArgs<'a> {
+    pub type_: ProducerType,
+    pub rtp_parameters: Option<::flatbuffers::WIPOffset<RtpParameters<'a>>>,
+}
+impl<'a> Default for ProducerSwitchedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ProducerSwitchedArgs {
+      type_: ProducerType::simple,
+      rtp_parameters: None,
+    }
+  }
+}
+
+pub struct ProducerSwitchedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ProducerSwitchedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_type_(&mut self, type_: ProducerType) {
+    self.fbb_.push_slot::<ProducerType>(ProducerSwitched::VT_TYPE_, type_, ProducerType::simple);
+  }
+  #[inline]
+  pub fn add_rtp_parameters(&mut self, rtp_parameters: ::flatbuffers::WIPOffset<RtpParameters<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<RtpParameters>>(ProducerSwitched::VT_RTP_PARAMETERS, rtp_parameters);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ProducerSwitchedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ProducerSwitchedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ProducerSwitched<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ProducerSwitched<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ProducerSwitched");
+      ds.field("type_", &self.type_());
+      ds.field("rtp_parameters", &self.rtp_parameters());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProducerSwitchedT {
+  pub type_: ProducerType,
+  pub rtp_parameters: Option<alloc::boxed::Box<RtpParametersT>>,
+}
+impl Default for ProducerSwitchedT {
+  fn default() -> Self {
+    Self {
+      type_: ProducerType::simple,
+      rtp_parameters: None,
+    }
+  }
+}
+impl ProducerSwitchedT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<ProducerSwitched<'b>> {
+    let type_ = self.type_;
+    let rtp_parameters = self.rtp_parameters.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    ProducerSwitched::create(_fbb, &ProducerSwitchedArgs{
+      type_,
+      rtp_parameters,
+    })
+  }
+}
 pub enum CanConsumeResultOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -10877,6 +12207,205 @@ impl RouterCapabilitiesT {
     });
     RouterCapabilities::create(_fbb, &RouterCapabilitiesArgs{
       rtp_capabilities,
+    })
+  }
+}
+pub enum EncodingScoreOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// How well an encoding of a producer arrives, from 0 (nothing does) to 10.
+pub struct EncodingScore<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for EncodingScore<'a> {
+  type Inner = EncodingScore<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> EncodingScore<'a> {
+  pub const VT_ENCODING: ::flatbuffers::VOffsetT = 4;
+  pub const VT_SSRC: ::flatbuffers::VOffsetT = 6;
+  pub const VT_RID: ::flatbuffers::VOffsetT = 8;
+  pub const VT_SCORE: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    EncodingScore { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args EncodingScoreArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<EncodingScore<'bldr>> {
+    let mut builder = EncodingScoreBuilder::new(_fbb);
+    if let Some(x) = args.rid { builder.add_rid(x); }
+    builder.add_ssrc(args.ssrc);
+    builder.add_score(args.score);
+    builder.add_encoding(args.encoding);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> EncodingScoreT {
+    let encoding = self.encoding();
+    let ssrc = self.ssrc();
+    let rid = self.rid().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
+    let score = self.score();
+    EncodingScoreT {
+      encoding,
+      ssrc,
+      rid,
+      score,
+    }
+  }
+
+  #[inline]
+  pub fn encoding(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(EncodingScore::VT_ENCODING, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn ssrc(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(EncodingScore::VT_SSRC, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn rid(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(EncodingScore::VT_RID, None)}
+  }
+  #[inline]
+  pub fn score(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(EncodingScore::VT_SCORE, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for EncodingScore<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u8>("encoding", Self::VT_ENCODING, false)?
+     .visit_field::<u32>("ssrc", Self::VT_SSRC, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("rid", Self::VT_RID, false)?
+     .visit_field::<u8>("score", Self::VT_SCORE, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct EncodingScoreArgs<'a> {
+    pub encoding: u8,
+    pub ssrc: u32,
+    pub rid: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub score: u8,
+}
+impl<'a> Default for EncodingScoreArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    EncodingScoreArgs {
+      encoding: 0,
+      ssrc: 0,
+      rid: None,
+      score: 0,
+    }
+  }
+}
+
+pub struct EncodingScoreBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> EncodingScoreBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_encoding(&mut self, encoding: u8) {
+    self.fbb_.push_slot::<u8>(EncodingScore::VT_ENCODING, encoding, 0);
+  }
+  #[inline]
+  pub fn add_ssrc(&mut self, ssrc: u32) {
+    self.fbb_.push_slot::<u32>(EncodingScore::VT_SSRC, ssrc, 0);
+  }
+  #[inline]
+  pub fn add_rid(&mut self, rid: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(EncodingScore::VT_RID, rid);
+  }
+  #[inline]
+  pub fn add_score(&mut self, score: u8) {
+    self.fbb_.push_slot::<u8>(EncodingScore::VT_SCORE, score, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> EncodingScoreBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    EncodingScoreBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<EncodingScore<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for EncodingScore<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("EncodingScore");
+      ds.field("encoding", &self.encoding());
+      ds.field("ssrc", &self.ssrc());
+      ds.field("rid", &self.rid());
+      ds.field("score", &self.score());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncodingScoreT {
+  pub encoding: u8,
+  pub ssrc: u32,
+  pub rid: Option<alloc::string::String>,
+  pub score: u8,
+}
+impl Default for EncodingScoreT {
+  fn default() -> Self {
+    Self {
+      encoding: 0,
+      ssrc: 0,
+      rid: None,
+      score: 0,
+    }
+  }
+}
+impl EncodingScoreT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<EncodingScore<'b>> {
+    let encoding = self.encoding;
+    let ssrc = self.ssrc;
+    let rid = self.rid.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
+    let score = self.score;
+    EncodingScore::create(_fbb, &EncodingScoreArgs{
+      encoding,
+      ssrc,
+      rid,
+      score,
     })
   }
 }
@@ -12282,6 +13811,8 @@ impl<'a> ProducerDump<'a> {
   pub const VT_CONSUMABLE_RTP_PARAMETERS: ::flatbuffers::VOffsetT = 16;
   pub const VT_SSRCS: ::flatbuffers::VOffsetT = 18;
   pub const VT_CONSUMERS: ::flatbuffers::VOffsetT = 20;
+  pub const VT_SCORES: ::flatbuffers::VOffsetT = 22;
+  pub const VT_WANTED_LAYERS: ::flatbuffers::VOffsetT = 24;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -12295,6 +13826,8 @@ impl<'a> ProducerDump<'a> {
     let mut builder = ProducerDumpBuilder::new(_fbb);
     builder.add_transport(args.transport);
     builder.add_id(args.id);
+    if let Some(x) = args.wanted_layers { builder.add_wanted_layers(x); }
+    if let Some(x) = args.scores { builder.add_scores(x); }
     if let Some(x) = args.consumers { builder.add_consumers(x); }
     if let Some(x) = args.ssrcs { builder.add_ssrcs(x); }
     if let Some(x) = args.consumable_rtp_parameters { builder.add_consumable_rtp_parameters(x); }
@@ -12323,6 +13856,12 @@ impl<'a> ProducerDump<'a> {
     let consumers = self.consumers().map(|x| {
       x.into_iter().collect()
     });
+    let scores = self.scores().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    let wanted_layers = self.wanted_layers().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
     ProducerDumpT {
       id,
       transport,
@@ -12333,6 +13872,8 @@ impl<'a> ProducerDump<'a> {
       consumable_rtp_parameters,
       ssrcs,
       consumers,
+      scores,
+      wanted_layers,
     }
   }
 
@@ -12399,6 +13940,21 @@ impl<'a> ProducerDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(ProducerDump::VT_CONSUMERS, None)}
   }
+  #[inline]
+  pub fn scores(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<EncodingScore<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<EncodingScore>>>>(ProducerDump::VT_SCORES, None)}
+  }
+  /// The highest layers that any consumer wants; absent: nobody watches.
+  #[inline]
+  pub fn wanted_layers(&self) -> Option<Layers<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(ProducerDump::VT_WANTED_LAYERS, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ProducerDump<'_> {
@@ -12416,6 +13972,8 @@ impl ::flatbuffers::Verifiable for ProducerDump<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<RtpParameters>>("consumable_rtp_parameters", Self::VT_CONSUMABLE_RTP_PARAMETERS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("ssrcs", Self::VT_SSRCS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("consumers", Self::VT_CONSUMERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<EncodingScore>>>>("scores", Self::VT_SCORES, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("wanted_layers", Self::VT_WANTED_LAYERS, false)?
      .finish();
     Ok(())
   }
@@ -12430,6 +13988,8 @@ pub struct ProducerDumpArgs<'a> {
     pub consumable_rtp_parameters: Option<::flatbuffers::WIPOffset<RtpParameters<'a>>>,
     pub ssrcs: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
     pub consumers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub scores: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<EncodingScore<'a>>>>>,
+    pub wanted_layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
 }
 impl<'a> Default for ProducerDumpArgs<'a> {
   #[inline]
@@ -12444,6 +14004,8 @@ impl<'a> Default for ProducerDumpArgs<'a> {
       consumable_rtp_parameters: None,
       ssrcs: None,
       consumers: None,
+      scores: None,
+      wanted_layers: None,
     }
   }
 }
@@ -12490,6 +14052,14 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ProducerDumpBuilder<'a, 'b, A
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ProducerDump::VT_CONSUMERS, consumers);
   }
   #[inline]
+  pub fn add_scores(&mut self, scores: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<EncodingScore<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ProducerDump::VT_SCORES, scores);
+  }
+  #[inline]
+  pub fn add_wanted_layers(&mut self, wanted_layers: ::flatbuffers::WIPOffset<Layers<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(ProducerDump::VT_WANTED_LAYERS, wanted_layers);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ProducerDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ProducerDumpBuilder {
@@ -12516,6 +14086,8 @@ impl ::core::fmt::Debug for ProducerDump<'_> {
       ds.field("consumable_rtp_parameters", &self.consumable_rtp_parameters());
       ds.field("ssrcs", &self.ssrcs());
       ds.field("consumers", &self.consumers());
+      ds.field("scores", &self.scores());
+      ds.field("wanted_layers", &self.wanted_layers());
       ds.finish()
   }
 }
@@ -12531,6 +14103,8 @@ pub struct ProducerDumpT {
   pub consumable_rtp_parameters: Option<alloc::boxed::Box<RtpParametersT>>,
   pub ssrcs: Option<alloc::vec::Vec<u32>>,
   pub consumers: Option<alloc::vec::Vec<u64>>,
+  pub scores: Option<alloc::vec::Vec<EncodingScoreT>>,
+  pub wanted_layers: Option<alloc::boxed::Box<LayersT>>,
 }
 impl Default for ProducerDumpT {
   fn default() -> Self {
@@ -12544,6 +14118,8 @@ impl Default for ProducerDumpT {
       consumable_rtp_parameters: None,
       ssrcs: None,
       consumers: None,
+      scores: None,
+      wanted_layers: None,
     }
   }
 }
@@ -12569,6 +14145,12 @@ impl ProducerDumpT {
     let consumers = self.consumers.as_ref().map(|x|{
       _fbb.create_vector(x)
     });
+    let scores = self.scores.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    let wanted_layers = self.wanted_layers.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
     ProducerDump::create(_fbb, &ProducerDumpArgs{
       id,
       transport,
@@ -12579,6 +14161,8 @@ impl ProducerDumpT {
       consumable_rtp_parameters,
       ssrcs,
       consumers,
+      scores,
+      wanted_layers,
     })
   }
 }
@@ -12608,6 +14192,10 @@ impl<'a> ConsumerDump<'a> {
   pub const VT_RTP_PARAMETERS: ::flatbuffers::VOffsetT = 18;
   pub const VT_SSRC: ::flatbuffers::VOffsetT = 20;
   pub const VT_RTX_SSRC: ::flatbuffers::VOffsetT = 22;
+  pub const VT_PRIORITY: ::flatbuffers::VOffsetT = 24;
+  pub const VT_PREFERRED_LAYERS: ::flatbuffers::VOffsetT = 26;
+  pub const VT_TARGET_LAYERS: ::flatbuffers::VOffsetT = 28;
+  pub const VT_CURRENT_LAYERS: ::flatbuffers::VOffsetT = 30;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -12622,9 +14210,13 @@ impl<'a> ConsumerDump<'a> {
     builder.add_producer(args.producer);
     builder.add_transport(args.transport);
     builder.add_id(args.id);
+    if let Some(x) = args.current_layers { builder.add_current_layers(x); }
+    if let Some(x) = args.target_layers { builder.add_target_layers(x); }
+    if let Some(x) = args.preferred_layers { builder.add_preferred_layers(x); }
     if let Some(x) = args.rtx_ssrc { builder.add_rtx_ssrc(x); }
     builder.add_ssrc(args.ssrc);
     if let Some(x) = args.rtp_parameters { builder.add_rtp_parameters(x); }
+    builder.add_priority(args.priority);
     builder.add_producer_paused(args.producer_paused);
     builder.add_paused(args.paused);
     builder.add_type_(args.type_);
@@ -12645,6 +14237,16 @@ impl<'a> ConsumerDump<'a> {
     });
     let ssrc = self.ssrc();
     let rtx_ssrc = self.rtx_ssrc();
+    let priority = self.priority();
+    let preferred_layers = self.preferred_layers().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let target_layers = self.target_layers().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let current_layers = self.current_layers().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
     ConsumerDumpT {
       id,
       transport,
@@ -12656,6 +14258,10 @@ impl<'a> ConsumerDump<'a> {
       rtp_parameters,
       ssrc,
       rtx_ssrc,
+      priority,
+      preferred_layers,
+      target_layers,
+      current_layers,
     }
   }
 
@@ -12729,6 +14335,37 @@ impl<'a> ConsumerDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(ConsumerDump::VT_RTX_SSRC, None)}
   }
+  #[inline]
+  pub fn priority(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(ConsumerDump::VT_PRIORITY, Some(1)).unwrap()}
+  }
+  /// The highest layers that the peer wants; absent: all there are.
+  #[inline]
+  pub fn preferred_layers(&self) -> Option<Layers<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(ConsumerDump::VT_PREFERRED_LAYERS, None)}
+  }
+  /// The layers that it is on its way to.
+  #[inline]
+  pub fn target_layers(&self) -> Option<Layers<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(ConsumerDump::VT_TARGET_LAYERS, None)}
+  }
+  /// The layers that it sends; absent: nothing.
+  #[inline]
+  pub fn current_layers(&self) -> Option<Layers<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(ConsumerDump::VT_CURRENT_LAYERS, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ConsumerDump<'_> {
@@ -12747,6 +14384,10 @@ impl ::flatbuffers::Verifiable for ConsumerDump<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<RtpParameters>>("rtp_parameters", Self::VT_RTP_PARAMETERS, false)?
      .visit_field::<u32>("ssrc", Self::VT_SSRC, false)?
      .visit_field::<u32>("rtx_ssrc", Self::VT_RTX_SSRC, false)?
+     .visit_field::<u8>("priority", Self::VT_PRIORITY, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("preferred_layers", Self::VT_PREFERRED_LAYERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("target_layers", Self::VT_TARGET_LAYERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("current_layers", Self::VT_CURRENT_LAYERS, false)?
      .finish();
     Ok(())
   }
@@ -12762,6 +14403,10 @@ pub struct ConsumerDumpArgs<'a> {
     pub rtp_parameters: Option<::flatbuffers::WIPOffset<RtpParameters<'a>>>,
     pub ssrc: u32,
     pub rtx_ssrc: Option<u32>,
+    pub priority: u8,
+    pub preferred_layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
+    pub target_layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
+    pub current_layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
 }
 impl<'a> Default for ConsumerDumpArgs<'a> {
   #[inline]
@@ -12777,6 +14422,10 @@ impl<'a> Default for ConsumerDumpArgs<'a> {
       rtp_parameters: None,
       ssrc: 0,
       rtx_ssrc: None,
+      priority: 1,
+      preferred_layers: None,
+      target_layers: None,
+      current_layers: None,
     }
   }
 }
@@ -12827,6 +14476,22 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConsumerDumpBuilder<'a, 'b, A
     self.fbb_.push_slot_always::<u32>(ConsumerDump::VT_RTX_SSRC, rtx_ssrc);
   }
   #[inline]
+  pub fn add_priority(&mut self, priority: u8) {
+    self.fbb_.push_slot::<u8>(ConsumerDump::VT_PRIORITY, priority, 1);
+  }
+  #[inline]
+  pub fn add_preferred_layers(&mut self, preferred_layers: ::flatbuffers::WIPOffset<Layers<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(ConsumerDump::VT_PREFERRED_LAYERS, preferred_layers);
+  }
+  #[inline]
+  pub fn add_target_layers(&mut self, target_layers: ::flatbuffers::WIPOffset<Layers<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(ConsumerDump::VT_TARGET_LAYERS, target_layers);
+  }
+  #[inline]
+  pub fn add_current_layers(&mut self, current_layers: ::flatbuffers::WIPOffset<Layers<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(ConsumerDump::VT_CURRENT_LAYERS, current_layers);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConsumerDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ConsumerDumpBuilder {
@@ -12854,6 +14519,10 @@ impl ::core::fmt::Debug for ConsumerDump<'_> {
       ds.field("rtp_parameters", &self.rtp_parameters());
       ds.field("ssrc", &self.ssrc());
       ds.field("rtx_ssrc", &self.rtx_ssrc());
+      ds.field("priority", &self.priority());
+      ds.field("preferred_layers", &self.preferred_layers());
+      ds.field("target_layers", &self.target_layers());
+      ds.field("current_layers", &self.current_layers());
       ds.finish()
   }
 }
@@ -12870,6 +14539,10 @@ pub struct ConsumerDumpT {
   pub rtp_parameters: Option<alloc::boxed::Box<RtpParametersT>>,
   pub ssrc: u32,
   pub rtx_ssrc: Option<u32>,
+  pub priority: u8,
+  pub preferred_layers: Option<alloc::boxed::Box<LayersT>>,
+  pub target_layers: Option<alloc::boxed::Box<LayersT>>,
+  pub current_layers: Option<alloc::boxed::Box<LayersT>>,
 }
 impl Default for ConsumerDumpT {
   fn default() -> Self {
@@ -12884,6 +14557,10 @@ impl Default for ConsumerDumpT {
       rtp_parameters: None,
       ssrc: 0,
       rtx_ssrc: None,
+      priority: 1,
+      preferred_layers: None,
+      target_layers: None,
+      current_layers: None,
     }
   }
 }
@@ -12904,6 +14581,16 @@ impl ConsumerDumpT {
     });
     let ssrc = self.ssrc;
     let rtx_ssrc = self.rtx_ssrc;
+    let priority = self.priority;
+    let preferred_layers = self.preferred_layers.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let target_layers = self.target_layers.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let current_layers = self.current_layers.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
     ConsumerDump::create(_fbb, &ConsumerDumpArgs{
       id,
       transport,
@@ -12915,6 +14602,10 @@ impl ConsumerDumpT {
       rtp_parameters,
       ssrc,
       rtx_ssrc,
+      priority,
+      preferred_layers,
+      target_layers,
+      current_layers,
     })
   }
 }
@@ -14316,6 +16007,11 @@ impl<'a> Reply<'a> {
             .expect("Invalid union table, expected `ReplyBody::StatsReport`.")
             .unpack()
       )),
+      ReplyBody::ProducerSwitched => ReplyBodyT::ProducerSwitched(alloc::boxed::Box::new(
+        self.body_as_producer_switched()
+            .expect("Invalid union table, expected `ReplyBody::ProducerSwitched`.")
+            .unpack()
+      )),
       _ => ReplyBodyT::NONE,
     };
     ReplyT {
@@ -14624,6 +16320,21 @@ impl<'a> Reply<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_producer_switched(&self) -> Option<ProducerSwitched<'a>> {
+    if self.body_type() == ReplyBody::ProducerSwitched {
+      self.body().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { ProducerSwitched::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Reply<'_> {
@@ -14655,6 +16366,7 @@ impl ::flatbuffers::Verifiable for Reply<'_> {
           ReplyBody::ProducerDump => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ProducerDump>>("ReplyBody::ProducerDump", pos),
           ReplyBody::ConsumerDump => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ConsumerDump>>("ReplyBody::ConsumerDump", pos),
           ReplyBody::StatsReport => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<StatsReport>>("ReplyBody::StatsReport", pos),
+          ReplyBody::ProducerSwitched => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ProducerSwitched>>("ReplyBody::ProducerSwitched", pos),
           _ => Ok(()),
         }
      })?
@@ -14851,6 +16563,13 @@ impl ::core::fmt::Debug for Reply<'_> {
         },
         ReplyBody::StatsReport => {
           if let Some(x) = self.body_as_stats_report() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::ProducerSwitched => {
+          if let Some(x) = self.body_as_producer_switched() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
@@ -15771,6 +17490,745 @@ impl EventsLostT {
     })
   }
 }
+pub enum LayersChangedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Source: the consumer. The layers that it sends now; absent: nothing is sent.
+pub struct LayersChanged<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for LayersChanged<'a> {
+  type Inner = LayersChanged<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> LayersChanged<'a> {
+  pub const VT_LAYERS: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    LayersChanged { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args LayersChangedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<LayersChanged<'bldr>> {
+    let mut builder = LayersChangedBuilder::new(_fbb);
+    if let Some(x) = args.layers { builder.add_layers(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> LayersChangedT {
+    let layers = self.layers().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    LayersChangedT {
+      layers,
+    }
+  }
+
+  #[inline]
+  pub fn layers(&self) -> Option<Layers<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(LayersChanged::VT_LAYERS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for LayersChanged<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("layers", Self::VT_LAYERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct LayersChangedArgs<'a> {
+    pub layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
+}
+impl<'a> Default for LayersChangedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    LayersChangedArgs {
+      layers: None,
+    }
+  }
+}
+
+pub struct LayersChangedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> LayersChangedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_layers(&mut self, layers: ::flatbuffers::WIPOffset<Layers<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(LayersChanged::VT_LAYERS, layers);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> LayersChangedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    LayersChangedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<LayersChanged<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for LayersChanged<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("LayersChanged");
+      ds.field("layers", &self.layers());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayersChangedT {
+  pub layers: Option<alloc::boxed::Box<LayersT>>,
+}
+impl Default for LayersChangedT {
+  fn default() -> Self {
+    Self {
+      layers: None,
+    }
+  }
+}
+impl LayersChangedT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<LayersChanged<'b>> {
+    let layers = self.layers.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    LayersChanged::create(_fbb, &LayersChangedArgs{
+      layers,
+    })
+  }
+}
+pub enum ProducerScoreOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Source: the producer. One for each encoding that has an SSRC.
+pub struct ProducerScore<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ProducerScore<'a> {
+  type Inner = ProducerScore<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ProducerScore<'a> {
+  pub const VT_SCORES: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ProducerScore { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ProducerScoreArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ProducerScore<'bldr>> {
+    let mut builder = ProducerScoreBuilder::new(_fbb);
+    if let Some(x) = args.scores { builder.add_scores(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> ProducerScoreT {
+    let scores = self.scores().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    ProducerScoreT {
+      scores,
+    }
+  }
+
+  #[inline]
+  pub fn scores(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<EncodingScore<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<EncodingScore>>>>(ProducerScore::VT_SCORES, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ProducerScore<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<EncodingScore>>>>("scores", Self::VT_SCORES, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ProducerScoreArgs<'a> {
+    pub scores: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<EncodingScore<'a>>>>>,
+}
+impl<'a> Default for ProducerScoreArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ProducerScoreArgs {
+      scores: None,
+    }
+  }
+}
+
+pub struct ProducerScoreBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ProducerScoreBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_scores(&mut self, scores: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<EncodingScore<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ProducerScore::VT_SCORES, scores);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ProducerScoreBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ProducerScoreBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ProducerScore<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ProducerScore<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ProducerScore");
+      ds.field("scores", &self.scores());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProducerScoreT {
+  pub scores: Option<alloc::vec::Vec<EncodingScoreT>>,
+}
+impl Default for ProducerScoreT {
+  fn default() -> Self {
+    Self {
+      scores: None,
+    }
+  }
+}
+impl ProducerScoreT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<ProducerScore<'b>> {
+    let scores = self.scores.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    ProducerScore::create(_fbb, &ProducerScoreArgs{
+      scores,
+    })
+  }
+}
+pub enum ConsumerScoreOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Source: the consumer. Of its own stream, of the encoding that it gets, and of all encodings in order; 0 to 10.
+pub struct ConsumerScore<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ConsumerScore<'a> {
+  type Inner = ConsumerScore<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ConsumerScore<'a> {
+  pub const VT_SCORE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_PRODUCER_SCORE: ::flatbuffers::VOffsetT = 6;
+  pub const VT_PRODUCER_SCORES: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ConsumerScore { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ConsumerScoreArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ConsumerScore<'bldr>> {
+    let mut builder = ConsumerScoreBuilder::new(_fbb);
+    if let Some(x) = args.producer_scores { builder.add_producer_scores(x); }
+    builder.add_producer_score(args.producer_score);
+    builder.add_score(args.score);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> ConsumerScoreT {
+    let score = self.score();
+    let producer_score = self.producer_score();
+    let producer_scores = self.producer_scores().map(|x| {
+      x.into_iter().collect()
+    });
+    ConsumerScoreT {
+      score,
+      producer_score,
+      producer_scores,
+    }
+  }
+
+  #[inline]
+  pub fn score(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(ConsumerScore::VT_SCORE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn producer_score(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(ConsumerScore::VT_PRODUCER_SCORE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn producer_scores(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(ConsumerScore::VT_PRODUCER_SCORES, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ConsumerScore<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u8>("score", Self::VT_SCORE, false)?
+     .visit_field::<u8>("producer_score", Self::VT_PRODUCER_SCORE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("producer_scores", Self::VT_PRODUCER_SCORES, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ConsumerScoreArgs<'a> {
+    pub score: u8,
+    pub producer_score: u8,
+    pub producer_scores: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+}
+impl<'a> Default for ConsumerScoreArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ConsumerScoreArgs {
+      score: 0,
+      producer_score: 0,
+      producer_scores: None,
+    }
+  }
+}
+
+pub struct ConsumerScoreBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConsumerScoreBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_score(&mut self, score: u8) {
+    self.fbb_.push_slot::<u8>(ConsumerScore::VT_SCORE, score, 0);
+  }
+  #[inline]
+  pub fn add_producer_score(&mut self, producer_score: u8) {
+    self.fbb_.push_slot::<u8>(ConsumerScore::VT_PRODUCER_SCORE, producer_score, 0);
+  }
+  #[inline]
+  pub fn add_producer_scores(&mut self, producer_scores: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ConsumerScore::VT_PRODUCER_SCORES, producer_scores);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConsumerScoreBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ConsumerScoreBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ConsumerScore<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ConsumerScore<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ConsumerScore");
+      ds.field("score", &self.score());
+      ds.field("producer_score", &self.producer_score());
+      ds.field("producer_scores", &self.producer_scores());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConsumerScoreT {
+  pub score: u8,
+  pub producer_score: u8,
+  pub producer_scores: Option<alloc::vec::Vec<u8>>,
+}
+impl Default for ConsumerScoreT {
+  fn default() -> Self {
+    Self {
+      score: 0,
+      producer_score: 0,
+      producer_scores: None,
+    }
+  }
+}
+impl ConsumerScoreT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<ConsumerScore<'b>> {
+    let score = self.score;
+    let producer_score = self.producer_score;
+    let producer_scores = self.producer_scores.as_ref().map(|x|{
+      _fbb.create_vector(x)
+    });
+    ConsumerScore::create(_fbb, &ConsumerScoreArgs{
+      score,
+      producer_score,
+      producer_scores,
+    })
+  }
+}
+pub enum WantedLayersOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Source: the producer. The highest layers that any consumer wants; absent: nobody watches.
+pub struct WantedLayers<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for WantedLayers<'a> {
+  type Inner = WantedLayers<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> WantedLayers<'a> {
+  pub const VT_LAYERS: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    WantedLayers { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args WantedLayersArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<WantedLayers<'bldr>> {
+    let mut builder = WantedLayersBuilder::new(_fbb);
+    if let Some(x) = args.layers { builder.add_layers(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> WantedLayersT {
+    let layers = self.layers().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    WantedLayersT {
+      layers,
+    }
+  }
+
+  #[inline]
+  pub fn layers(&self) -> Option<Layers<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(WantedLayers::VT_LAYERS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for WantedLayers<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("layers", Self::VT_LAYERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct WantedLayersArgs<'a> {
+    pub layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
+}
+impl<'a> Default for WantedLayersArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    WantedLayersArgs {
+      layers: None,
+    }
+  }
+}
+
+pub struct WantedLayersBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WantedLayersBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_layers(&mut self, layers: ::flatbuffers::WIPOffset<Layers<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(WantedLayers::VT_LAYERS, layers);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> WantedLayersBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    WantedLayersBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<WantedLayers<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for WantedLayers<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("WantedLayers");
+      ds.field("layers", &self.layers());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct WantedLayersT {
+  pub layers: Option<alloc::boxed::Box<LayersT>>,
+}
+impl Default for WantedLayersT {
+  fn default() -> Self {
+    Self {
+      layers: None,
+    }
+  }
+}
+impl WantedLayersT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<WantedLayers<'b>> {
+    let layers = self.layers.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    WantedLayers::create(_fbb, &WantedLayersArgs{
+      layers,
+    })
+  }
+}
+pub enum VideoOrientationChangedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Source: the producer. The camera was turned (3GPP TS 26.114): from the back camera, mirrored, and degrees that a
+/// receiver turns the picture clockwise.
+pub struct VideoOrientationChanged<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for VideoOrientationChanged<'a> {
+  type Inner = VideoOrientationChanged<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> VideoOrientationChanged<'a> {
+  pub const VT_CAMERA: ::flatbuffers::VOffsetT = 4;
+  pub const VT_FLIP: ::flatbuffers::VOffsetT = 6;
+  pub const VT_ROTATION: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    VideoOrientationChanged { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args VideoOrientationChangedArgs
+  ) -> ::flatbuffers::WIPOffset<VideoOrientationChanged<'bldr>> {
+    let mut builder = VideoOrientationChangedBuilder::new(_fbb);
+    builder.add_rotation(args.rotation);
+    builder.add_flip(args.flip);
+    builder.add_camera(args.camera);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> VideoOrientationChangedT {
+    let camera = self.camera();
+    let flip = self.flip();
+    let rotation = self.rotation();
+    VideoOrientationChangedT {
+      camera,
+      flip,
+      rotation,
+    }
+  }
+
+  #[inline]
+  pub fn camera(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(VideoOrientationChanged::VT_CAMERA, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn flip(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(VideoOrientationChanged::VT_FLIP, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn rotation(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(VideoOrientationChanged::VT_ROTATION, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for VideoOrientationChanged<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<bool>("camera", Self::VT_CAMERA, false)?
+     .visit_field::<bool>("flip", Self::VT_FLIP, false)?
+     .visit_field::<u16>("rotation", Self::VT_ROTATION, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct VideoOrientationChangedArgs {
+    pub camera: bool,
+    pub flip: bool,
+    pub rotation: u16,
+}
+impl<'a> Default for VideoOrientationChangedArgs {
+  #[inline]
+  fn default() -> Self {
+    VideoOrientationChangedArgs {
+      camera: false,
+      flip: false,
+      rotation: 0,
+    }
+  }
+}
+
+pub struct VideoOrientationChangedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> VideoOrientationChangedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_camera(&mut self, camera: bool) {
+    self.fbb_.push_slot::<bool>(VideoOrientationChanged::VT_CAMERA, camera, false);
+  }
+  #[inline]
+  pub fn add_flip(&mut self, flip: bool) {
+    self.fbb_.push_slot::<bool>(VideoOrientationChanged::VT_FLIP, flip, false);
+  }
+  #[inline]
+  pub fn add_rotation(&mut self, rotation: u16) {
+    self.fbb_.push_slot::<u16>(VideoOrientationChanged::VT_ROTATION, rotation, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> VideoOrientationChangedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    VideoOrientationChangedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<VideoOrientationChanged<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for VideoOrientationChanged<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("VideoOrientationChanged");
+      ds.field("camera", &self.camera());
+      ds.field("flip", &self.flip());
+      ds.field("rotation", &self.rotation());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct VideoOrientationChangedT {
+  pub camera: bool,
+  pub flip: bool,
+  pub rotation: u16,
+}
+impl Default for VideoOrientationChangedT {
+  fn default() -> Self {
+    Self {
+      camera: false,
+      flip: false,
+      rotation: 0,
+    }
+  }
+}
+impl VideoOrientationChangedT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<VideoOrientationChanged<'b>> {
+    let camera = self.camera;
+    let flip = self.flip;
+    let rotation = self.rotation;
+    VideoOrientationChanged::create(_fbb, &VideoOrientationChangedArgs{
+      camera,
+      flip,
+      rotation,
+    })
+  }
+}
 pub enum EventOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -15844,6 +18302,31 @@ impl<'a> Event<'a> {
       EventBody::EventsLost => EventBodyT::EventsLost(alloc::boxed::Box::new(
         self.body_as_events_lost()
             .expect("Invalid union table, expected `EventBody::EventsLost`.")
+            .unpack()
+      )),
+      EventBody::LayersChanged => EventBodyT::LayersChanged(alloc::boxed::Box::new(
+        self.body_as_layers_changed()
+            .expect("Invalid union table, expected `EventBody::LayersChanged`.")
+            .unpack()
+      )),
+      EventBody::ProducerScore => EventBodyT::ProducerScore(alloc::boxed::Box::new(
+        self.body_as_producer_score()
+            .expect("Invalid union table, expected `EventBody::ProducerScore`.")
+            .unpack()
+      )),
+      EventBody::ConsumerScore => EventBodyT::ConsumerScore(alloc::boxed::Box::new(
+        self.body_as_consumer_score()
+            .expect("Invalid union table, expected `EventBody::ConsumerScore`.")
+            .unpack()
+      )),
+      EventBody::WantedLayers => EventBodyT::WantedLayers(alloc::boxed::Box::new(
+        self.body_as_wanted_layers()
+            .expect("Invalid union table, expected `EventBody::WantedLayers`.")
+            .unpack()
+      )),
+      EventBody::VideoOrientationChanged => EventBodyT::VideoOrientationChanged(alloc::boxed::Box::new(
+        self.body_as_video_orientation_changed()
+            .expect("Invalid union table, expected `EventBody::VideoOrientationChanged`.")
             .unpack()
       )),
       _ => EventBodyT::NONE,
@@ -15973,6 +18456,76 @@ impl<'a> Event<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_layers_changed(&self) -> Option<LayersChanged<'a>> {
+    if self.body_type() == EventBody::LayersChanged {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { LayersChanged::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_producer_score(&self) -> Option<ProducerScore<'a>> {
+    if self.body_type() == EventBody::ProducerScore {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { ProducerScore::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_consumer_score(&self) -> Option<ConsumerScore<'a>> {
+    if self.body_type() == EventBody::ConsumerScore {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { ConsumerScore::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_wanted_layers(&self) -> Option<WantedLayers<'a>> {
+    if self.body_type() == EventBody::WantedLayers {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { WantedLayers::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_video_orientation_changed(&self) -> Option<VideoOrientationChanged<'a>> {
+    if self.body_type() == EventBody::VideoOrientationChanged {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { VideoOrientationChanged::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Event<'_> {
@@ -15991,6 +18544,11 @@ impl ::flatbuffers::Verifiable for Event<'_> {
           EventBody::ProducerPaused => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ProducerPaused>>("EventBody::ProducerPaused", pos),
           EventBody::ProducerResumed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ProducerResumed>>("EventBody::ProducerResumed", pos),
           EventBody::EventsLost => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<EventsLost>>("EventBody::EventsLost", pos),
+          EventBody::LayersChanged => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<LayersChanged>>("EventBody::LayersChanged", pos),
+          EventBody::ProducerScore => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ProducerScore>>("EventBody::ProducerScore", pos),
+          EventBody::ConsumerScore => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ConsumerScore>>("EventBody::ConsumerScore", pos),
+          EventBody::WantedLayers => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<WantedLayers>>("EventBody::WantedLayers", pos),
+          EventBody::VideoOrientationChanged => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<VideoOrientationChanged>>("EventBody::VideoOrientationChanged", pos),
           _ => Ok(()),
         }
      })?
@@ -16097,6 +18655,41 @@ impl ::core::fmt::Debug for Event<'_> {
         },
         EventBody::EventsLost => {
           if let Some(x) = self.body_as_events_lost() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        EventBody::LayersChanged => {
+          if let Some(x) = self.body_as_layers_changed() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        EventBody::ProducerScore => {
+          if let Some(x) = self.body_as_producer_score() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        EventBody::ConsumerScore => {
+          if let Some(x) = self.body_as_consumer_score() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        EventBody::WantedLayers => {
+          if let Some(x) = self.body_as_wanted_layers() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        EventBody::VideoOrientationChanged => {
+          if let Some(x) = self.body_as_video_orientation_changed() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

@@ -33,6 +33,8 @@ pub(crate) fn of_a_room() -> Vec<RtpCodecCapability> {
     let video = |mime_type| codec(MediaKind::Video, mime_type, 90_000, &[]);
     vec![
         codec(MediaKind::Audio, "audio/opus", 48_000, &[]),
+        // For those who ask for it: the page does by its parameter "red".
+        codec(MediaKind::Audio, "audio/red", 48_000, &[]),
         video("video/VP8"),
         codec(MediaKind::Video, "video/VP9", 90_000, &[("profile-id", ParameterValue::from(2))]),
         h264("4d0032"),

@@ -39,12 +39,12 @@ async fn make(service: &Service, peer: &Arc<Peer>, offer: &Offer) -> Option<Cons
         (state.consuming_transport()?, state.joined.as_ref()?.rtp_capabilities.clone()?)
     };
     let options = ConsumeOptions {
-        producer: offer.producer,
-        rtp_capabilities: (*capabilities).clone(),
         paused: true,
-        mid: None,
         // For audio too: a lost packet is worth one repetition.
         enable_rtx: Some(true),
+        // Silence needs no packets.
+        ignore_dtx: true,
+        ..ConsumeOptions::new(offer.producer, (*capabilities).clone())
     };
     let consumer = match service.client.consume(transport, &options).await {
         Ok(consumer) => consumer,
@@ -65,7 +65,7 @@ async fn make(service: &Service, peer: &Arc<Peer>, offer: &Offer) -> Option<Cons
     let registered = {
         let mut state = peer.state();
         if !state.left {
-            state.consumers.insert(consumer.id, ConsumerEntry { paused: false, accepted: false });
+            state.consumers.insert(consumer.id, ConsumerEntry::default());
         }
         !state.left
     };
@@ -92,13 +92,14 @@ async fn introduce(service: Arc<Service>, peer: Arc<Peer>, offer: Offer, consume
     });
     match peer.connection.request("newConsumer", &data).await {
         Ok(_) => {
-            let wanted = {
+            let (wanted, news) = {
                 let mut state = peer.state();
-                state.consumers.get_mut(&consumer.id).map(|entry| {
-                    entry.accepted = true;
-                    !entry.paused
-                })
+                let entry = state.consumers.get_mut(&consumer.id);
+                entry.map_or((None, Vec::new()), |entry| (Some(!entry.paused), entry.accept()))
             };
+            for (method, data) in news {
+                peer.connection.notify(method, &data);
+            }
             if wanted == Some(true)
                 && let Err(error) = service.client.resume(consumer.id).await
             {

@@ -159,6 +159,17 @@ impl Data {
         }
     }
 
+    /// A whole number, absent or null.
+    pub(crate) fn number(&self, field: &str, max: u8) -> Result<Option<u8>, Refusal> {
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_u64().and_then(|n| u8::try_from(n).ok()) {
+                Some(number) if number <= max => Ok(Some(number)),
+                _ => Err(Refusal::field(field, format_args!("expected a whole number from 0 to {max}"))),
+            },
+        }
+    }
+
     /// A structure or a word, not a list; serde's words name what is wrong inside.
     pub(crate) fn take<T: DeserializeOwned>(&mut self, field: &str) -> Result<T, Refusal> {
         match self.0.remove(field) {

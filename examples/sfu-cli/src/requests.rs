@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sfu_control::client::{Id, Listen, ProduceOptions, WebRtcTransportOptions};
+use sfu_control::client::{Id, Layers, Listen, ProduceOptions, WebRtcTransportOptions};
 use sfu_control::ortc::{DtlsParameters, MediaKind, RtpCapabilities, RtpParameters};
 
 use crate::consumers;
@@ -17,6 +17,8 @@ use crate::service::{Owner, Service, refusal};
 const MAX_NAME: usize = 60;
 /// Bytes of JSON that a peer may have carried to others.
 const MAX_OPAQUE: usize = 4096;
+/// The highest number of a layer.
+const MAX_LAYER: u8 = 7;
 /// Transports of a peer. The page has two.
 const MAX_TRANSPORTS: usize = 8;
 /// Producers of a peer. The page has three.
@@ -68,9 +70,10 @@ pub(crate) async fn handle(
         "getTransportStats" => report::of(service, transport(peer, &data)?).await.map(Some),
         "getProducerStats" => report::of(service, producer(peer, &data)?).await.map(Some),
         "getConsumerStats" => report::of(service, consumer(peer, &data)?).await.map(Some),
-        "setConsumerPreferredLayers"
-        | "setConsumerPriority"
-        | "produceData"
+        "setConsumerPreferredLayers" => set_preferred_layers(service, peer, &data).await,
+        "setConsumerPriority" => set_priority(service, peer, &data).await,
+        "switchConsumerProducer" => switch_producer(service, room, peer, &data).await,
+        "produceData"
         | "getDataProducerStats"
         | "getDataConsumerStats"
         | "applyNetworkThrottle"
@@ -165,7 +168,8 @@ async fn produce(service: &Arc<Service>, room: &Arc<Room>, peer: &Arc<Peer>, dat
     let rtp_parameters: RtpParameters = data.take("rtpParameters")?;
     let mut app_data = data.take_opaque("appData", MAX_OPAQUE)?;
     app_data.insert("peerId".into(), json!(peer.id));
-    let options = ProduceOptions { kind, rtp_parameters, paused: false, key_frame_request_delay: Duration::ZERO };
+    let opaque_payload = data.flag("opaquePayload")?;
+    let options = ProduceOptions { opaque_payload, ..ProduceOptions::new(kind, rtp_parameters) };
     let made = service.client.produce(transport, &options).await.map_err(refusal)?;
     service.own(made.id, Owner::Producer(Arc::downgrade(peer)));
     let (offer, subscribers) = room.add_producer(peer, made.id, ProducerEntry { kind, app_data });
@@ -198,6 +202,41 @@ async fn set_consumer_paused(service: &Service, peer: &Peer, data: &Data, paused
         call.await.map_err(refusal)?;
     }
     done()
+}
+
+async fn set_preferred_layers(service: &Service, peer: &Peer, data: &Data) -> Handled {
+    let consumer = consumer(peer, data)?;
+    let layers = match (data.number("spatialLayer", MAX_LAYER)?, data.number("temporalLayer", MAX_LAYER)?) {
+        (Some(spatial), temporal) => Some(Layers::new(spatial, temporal.unwrap_or(MAX_LAYER))),
+        (None, None) => None,
+        (None, Some(_)) => return Err(Refusal::field("spatialLayer", "missing beside temporalLayer")),
+    };
+    service.client.set_preferred_layers(consumer, layers).await.map_err(refusal)?;
+    done()
+}
+
+async fn set_priority(service: &Service, peer: &Peer, data: &Data) -> Handled {
+    let consumer = consumer(peer, data)?;
+    let priority = data.number("priority", u8::MAX)?.ok_or_else(|| Refusal::field("priority", "missing"))?;
+    service.client.set_priority(consumer, priority).await.map_err(refusal)?;
+    done()
+}
+
+/// Ours: a consumer of the peer follows another publisher of the room, without a new negotiation.
+async fn switch_producer(service: &Service, room: &Room, peer: &Peer, data: &Data) -> Handled {
+    let consumer = consumer(peer, data)?;
+    let text = data.text("producerId", 64)?;
+    let producer = id_from_text("producerId", text)?;
+    // Another room's producers are unknown here, whatever the engine knows.
+    let publisher = room.peers().into_iter().find(|other| other.state().producers.contains_key(&producer));
+    let Some(publisher) = publisher else { return Err(Refusal::unknown("producerId", text)) };
+    let switched = service.client.switch_producer(consumer, producer).await.map_err(refusal)?;
+    Ok(Some(json!({
+        "peerId": publisher.id,
+        "producerId": id_text(producer),
+        "type": switched.r#type,
+        "rtpParameters": switched.rtp_parameters,
+    })))
 }
 
 fn change_name(room: &Room, peer: &Arc<Peer>, data: &Data) -> Handled {

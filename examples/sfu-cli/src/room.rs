@@ -61,11 +61,31 @@ pub(crate) struct ProducerEntry {
     pub(crate) app_data: Map<String, Value>,
 }
 
+#[derive(Default)]
 pub(crate) struct ConsumerEntry {
     /// The peer itself wants it paused.
     pub(crate) paused: bool,
     /// The peer has accepted it.
     pub(crate) accepted: bool,
+    /// What is to be told of it once it is accepted: the latest of each method.
+    news: BTreeMap<&'static str, Value>,
+}
+
+impl ConsumerEntry {
+    /// What can be told now; what the peer would not understand yet is kept.
+    pub(crate) fn tell(&mut self, method: &'static str, data: Value) -> Option<Value> {
+        if self.accepted {
+            return Some(data);
+        }
+        self.news.insert(method, data);
+        None
+    }
+
+    /// The peer knows it now. Tells what was kept.
+    pub(crate) fn accept(&mut self) -> Vec<(&'static str, Value)> {
+        self.accepted = true;
+        std::mem::take(&mut self.news).into_iter().collect()
+    }
 }
 
 /// What changes of a peer.
@@ -316,5 +336,17 @@ mod tests {
         for wrong in ["", "1", "zzzzzzzzzzzzzzzz", "+000000000000001", "00000000000000001"] {
             assert!(id_from_text("x", wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_happens_to_a_consumer_is_told_once_its_peer_knows_it_and_only_the_latest() {
+        let mut entry = ConsumerEntry::default();
+        assert_eq!(entry.tell("consumerScore", json!(1)), None);
+        assert_eq!(entry.tell("consumerScore", json!(2)), None);
+        assert_eq!(entry.tell("consumerLayersChanged", json!(3)), None);
+        let news = entry.accept();
+        assert_eq!(news, [("consumerLayersChanged", json!(3)), ("consumerScore", json!(2))]);
+        assert_eq!(entry.tell("consumerScore", json!(4)), Some(json!(4)));
+        assert!(entry.accept().is_empty());
     }
 }

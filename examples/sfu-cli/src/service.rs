@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sfu_control::client::{Client, ClientError, Event, Id};
+use sfu_control::client::{Client, ClientError, Event, Id, Layers};
 use sfu_control::ortc::RtpCodecCapability;
 use sfu_control::schema as fb;
 
@@ -206,12 +206,32 @@ impl Service {
             Event::DtlsState { transport, state, reason } if *state == fb::DtlsState::failed => {
                 self.drop_peer(*transport, &format!("DTLS failed: {reason}"));
             }
-            Event::ProducerPaused { consumer } => self.tell_consumer(*consumer, "consumerPaused"),
-            Event::ProducerResumed { consumer } => self.tell_consumer(*consumer, "consumerResumed"),
+            Event::ProducerPaused { consumer } => self.tell_consumer(*consumer, "consumerPaused", &json!({})),
+            Event::ProducerResumed { consumer } => self.tell_consumer(*consumer, "consumerResumed", &json!({})),
+            Event::LayersChanged { consumer, layers } => {
+                self.tell_consumer(*consumer, "consumerLayersChanged", &layers_json(*layers));
+            }
+            Event::ConsumerScore { consumer, score, producer_score, producer_scores } => {
+                let score = json!({
+                    "score": score, "producerScore": producer_score, "producerScores": producer_scores,
+                });
+                self.tell_consumer(*consumer, "consumerScore", &json!({ "score": score }));
+            }
+            Event::ProducerScore { producer, scores } => {
+                let score: Vec<Value> = scores.iter().map(score_json).collect();
+                self.tell_producer(*producer, "producerScore", &json!({ "score": score }));
+            }
+            Event::WantedLayers { producer, layers } => {
+                self.tell_producer(*producer, "producerWantedLayers", &layers_json(*layers));
+            }
             Event::EventsLost { count } => {
                 tracing::warn!("{count} events of the engine were lost: the service is too slow")
             }
-            Event::IceState { .. } | Event::DtlsState { .. } | Event::IceSelectedTuple { .. } => {}
+            // A browser turns pictures by the header extension itself.
+            Event::VideoOrientation { .. }
+            | Event::IceState { .. }
+            | Event::DtlsState { .. }
+            | Event::IceSelectedTuple { .. } => {}
         }
     }
 
@@ -257,12 +277,26 @@ impl Service {
         }
     }
 
-    fn tell_consumer(&self, consumer: Id, method: &str) {
+    /// Tells a peer of its consumer, once it knows it.
+    fn tell_consumer(&self, consumer: Id, method: &'static str, data: &Value) {
         let owner = self.owners().get(&consumer).cloned();
-        if let Some(Owner::Consumer(peer)) = owner
+        let Some(Owner::Consumer(peer)) = owner else { return };
+        let Some(peer) = peer.upgrade() else { return };
+        let data = with_id("consumerId", consumer, data);
+        let mut state = peer.state();
+        let told = state.consumers.get_mut(&consumer).and_then(|entry| entry.tell(method, data));
+        drop(state);
+        if let Some(data) = told {
+            peer.connection.notify(method, &data);
+        }
+    }
+
+    fn tell_producer(&self, producer: Id, method: &str, data: &Value) {
+        let owner = self.owners().get(&producer).cloned();
+        if let Some(Owner::Producer(peer)) = owner
             && let Some(peer) = peer.upgrade()
         {
-            peer.connection.notify(method, &json!({ "consumerId": id_text(consumer) }));
+            peer.connection.notify(method, &with_id("producerId", producer, data));
         }
     }
 
@@ -297,6 +331,22 @@ pub(crate) fn refusal(error: ClientError) -> Refusal {
     let field = camel_case(&error.field);
     let reason = if field.is_empty() { error.text } else { format!("{field}: {}", error.text) };
     Refusal::new(code, reason)
+}
+
+/// The data of a notification with the id of its object.
+fn with_id(name: &str, id: Id, data: &Value) -> Value {
+    let mut data = data.as_object().cloned().unwrap_or_default();
+    data.insert(name.to_owned(), json!(id_text(id)));
+    Value::Object(data)
+}
+
+/// Both are null when nothing is sent, or wanted.
+fn layers_json(layers: Option<Layers>) -> Value {
+    json!({ "spatialLayer": layers.map(|l| l.spatial), "temporalLayer": layers.map(|l| l.temporal) })
+}
+
+fn score_json(score: &fb::EncodingScoreT) -> Value {
+    json!({ "encodingIdx": score.encoding, "ssrc": score.ssrc, "rid": score.rid, "score": score.score })
 }
 
 fn camel_case(field: &str) -> String {

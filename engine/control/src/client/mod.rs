@@ -243,6 +243,8 @@ impl Client {
             rtp_parameters: Some(Box::new(convert::parameters_of_stream_to(&options.rtp_parameters))),
             paused: options.paused,
             key_frame_request_delay_ms: u32::try_from(delay).unwrap_or(u32::MAX),
+            opaque_payload: options.opaque_payload,
+            key_frame_cache: options.key_frame_cache,
         };
         self.call(transport, fb::RequestBodyT::Produce(Box::new(body)), |reply| match reply {
             fb::ReplyBodyT::ProducerCreated(p) => Ok(Producer { id: p.id, r#type: type_name(p.type_) }),
@@ -258,6 +260,9 @@ impl Client {
             paused: options.paused,
             mid: options.mid.clone(),
             enable_rtx: options.enable_rtx,
+            preferred_layers: convert::layers_to(options.preferred_layers),
+            priority: options.priority,
+            ignore_dtx: options.ignore_dtx,
         };
         self.call(transport, fb::RequestBodyT::Consume(Box::new(body)), |reply| match reply {
             fb::ReplyBodyT::ConsumerCreated(c) => {
@@ -307,6 +312,40 @@ impl Client {
     /// Asks the producer of a consumer for a key frame.
     pub fn request_key_frame(&self, consumer: Id) -> Call<()> {
         self.done(consumer, fb::RequestBodyT::RequestKeyFrame(Box::default()))
+    }
+
+    /// Other media codecs for what is produced from now on; tells what clients load.
+    pub fn update_media_codecs(&self, router: Id, codecs: &[RtpCodecCapability]) -> Call<RtpCapabilities> {
+        let media_codecs = Some(codecs.iter().map(convert::codec_capability_to).collect());
+        let body = fb::UpdateMediaCodecsT { media_codecs };
+        self.call(router, fb::RequestBodyT::UpdateMediaCodecs(Box::new(body)), capabilities)
+    }
+
+    /// The highest layers that a consumer is to get; `None` is all there are.
+    pub fn set_preferred_layers(&self, consumer: Id, layers: Option<Layers>) -> Call<()> {
+        let body = fb::SetPreferredLayersT { layers: convert::layers_to(layers) };
+        self.done(consumer, fb::RequestBodyT::SetPreferredLayers(Box::new(body)))
+    }
+
+    /// Weight of a consumer in the sharing of bandwidth, 1 (the least) to 255.
+    pub fn set_priority(&self, consumer: Id, priority: u8) -> Call<()> {
+        let body = fb::SetPriorityT { priority };
+        self.done(consumer, fb::RequestBodyT::SetPriority(Box::new(body)))
+    }
+
+    /// Lets a consumer follow another producer, without a seam for its peer.
+    pub fn switch_producer(&self, consumer: Id, producer: Id) -> Call<Switched> {
+        let body = fb::SwitchProducerT { producer };
+        self.call(consumer, fb::RequestBodyT::SwitchProducer(Box::new(body)), |reply| match reply {
+            fb::ReplyBodyT::ProducerSwitched(s) => {
+                let parameters = s.rtp_parameters.map(|p| *p).unwrap_or_default();
+                Ok(Switched {
+                    r#type: type_name(s.type_),
+                    rtp_parameters: convert::parameters_of_stream_from(parameters, "rtp_parameters")?,
+                })
+            }
+            _ => Err(unexpected("another reply than ProducerSwitched")),
+        })
     }
 
     /// Closes any object.
@@ -432,6 +471,24 @@ fn typed_event(event: fb::EventT) -> Option<Event> {
         }
         fb::EventBodyT::ProducerPaused(_) => Event::ProducerPaused { consumer: source },
         fb::EventBodyT::ProducerResumed(_) => Event::ProducerResumed { consumer: source },
+        fb::EventBodyT::LayersChanged(e) => {
+            Event::LayersChanged { consumer: source, layers: e.layers.as_deref().map(convert::layers_from) }
+        }
+        fb::EventBodyT::ProducerScore(e) => {
+            Event::ProducerScore { producer: source, scores: e.scores.unwrap_or_default() }
+        }
+        fb::EventBodyT::ConsumerScore(e) => Event::ConsumerScore {
+            consumer: source,
+            score: e.score,
+            producer_score: e.producer_score,
+            producer_scores: e.producer_scores.unwrap_or_default(),
+        },
+        fb::EventBodyT::WantedLayers(e) => {
+            Event::WantedLayers { producer: source, layers: e.layers.as_deref().map(convert::layers_from) }
+        }
+        fb::EventBodyT::VideoOrientationChanged(e) => {
+            Event::VideoOrientation { producer: source, camera: e.camera, flip: e.flip, rotation: e.rotation }
+        }
         fb::EventBodyT::EventsLost(e) => Event::EventsLost { count: e.count },
         fb::EventBodyT::NONE => return None,
     })

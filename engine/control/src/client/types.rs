@@ -8,6 +8,8 @@ use sfu_core::command::{CommandError, ErrorCode};
 use crate::ortc::{DtlsParameters, IceCandidate, IceParameters, MediaKind, Protocol, RtpCapabilities, RtpParameters};
 use crate::schema as fb;
 
+pub use sfu_wire::scalability::{Layers, ScalabilityMode};
+
 /// Id of a router, server, transport, producer or consumer, as on the wire. 0 is the engine.
 pub type Id = u64;
 
@@ -82,6 +84,49 @@ pub enum Event {
     ProducerResumed {
         /// The consumer.
         consumer: Id,
+    },
+    /// A consumer sends other layers than before.
+    LayersChanged {
+        /// The consumer.
+        consumer: Id,
+        /// What it sends now; `None`: nothing.
+        layers: Option<Layers>,
+    },
+    /// The quality of a producer's streams changed.
+    ProducerScore {
+        /// The producer.
+        producer: Id,
+        /// One for each encoding that has an SSRC.
+        scores: Vec<fb::EncodingScoreT>,
+    },
+    /// The quality of a consumer's stream changed. All from 0 (nothing arrives) to 10.
+    ConsumerScore {
+        /// The consumer.
+        consumer: Id,
+        /// Of the stream to the peer.
+        score: u8,
+        /// Of the encoding that it gets.
+        producer_score: u8,
+        /// Of all encodings of the producer, in order.
+        producer_scores: Vec<u8>,
+    },
+    /// The highest layers that any consumer of a producer now wants.
+    WantedLayers {
+        /// The producer.
+        producer: Id,
+        /// `None`: nobody watches.
+        layers: Option<Layers>,
+    },
+    /// The camera of a producer was turned.
+    VideoOrientation {
+        /// The producer.
+        producer: Id,
+        /// The picture comes from the camera at the back.
+        camera: bool,
+        /// It is mirrored.
+        flip: bool,
+        /// Degrees that a receiver turns it clockwise.
+        rotation: u16,
     },
     /// Telemetry events were dropped.
     EventsLost {
@@ -172,6 +217,25 @@ pub struct ProduceOptions {
     pub paused: bool,
     /// Least time between two key-frame requests upstream.
     pub key_frame_request_delay: Duration,
+    /// The payload is encrypted from end to end and must not be looked into.
+    pub opaque_payload: bool,
+    /// Keep the newest key frame and what follows it, for those who come later.
+    pub key_frame_cache: bool,
+}
+
+impl ProduceOptions {
+    /// The defaults.
+    pub fn new(kind: MediaKind, rtp_parameters: RtpParameters) -> Self {
+        let key_frame_request_delay = Duration::ZERO;
+        Self {
+            kind,
+            rtp_parameters,
+            paused: false,
+            key_frame_request_delay,
+            opaque_payload: false,
+            key_frame_cache: true,
+        }
+    }
 }
 
 /// Options of a consumer.
@@ -187,6 +251,28 @@ pub struct ConsumeOptions {
     pub mid: Option<String>,
     /// Absent: on for video, off for audio.
     pub enable_rtx: Option<bool>,
+    /// The highest layers; `None` is all there are.
+    pub preferred_layers: Option<Layers>,
+    /// Weight in the sharing of bandwidth, 1 (the least) to 255.
+    pub priority: u8,
+    /// Leave out Opus packets that say nothing but "silence".
+    pub ignore_dtx: bool,
+}
+
+impl ConsumeOptions {
+    /// The defaults.
+    pub fn new(producer: Id, rtp_capabilities: RtpCapabilities) -> Self {
+        Self {
+            producer,
+            rtp_capabilities,
+            paused: false,
+            mid: None,
+            enable_rtx: None,
+            preferred_layers: None,
+            priority: 1,
+            ignore_dtx: false,
+        }
+    }
 }
 
 /// A new router.
@@ -216,7 +302,7 @@ pub struct WebRtcTransport {
 pub struct Producer {
     /// Its id.
     pub id: Id,
-    /// `simple` for now.
+    /// `simple`, `simulcast` or `svc`.
     pub r#type: &'static str,
 }
 
@@ -229,8 +315,17 @@ pub struct Consumer {
     pub kind: MediaKind,
     /// What the peer is to receive.
     pub rtp_parameters: RtpParameters,
-    /// `simple` for now.
+    /// `simple`, `simulcast`, `svc` or `pipe`.
     pub r#type: &'static str,
     /// The producer is paused right now.
     pub producer_paused: bool,
+}
+
+/// A consumer that follows another producer now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Switched {
+    /// Type of the new producer.
+    pub r#type: &'static str,
+    /// What the peer has, with the new producer's layers.
+    pub rtp_parameters: RtpParameters,
 }

@@ -6,6 +6,7 @@ use sfu_core::stats::Dump;
 
 use super::{Controller, Pending};
 use crate::encode;
+use crate::ortc::layers::type_name;
 use crate::ortc::{consumer, convert};
 use crate::registry::Consumer;
 use crate::schema as fb;
@@ -46,29 +47,41 @@ impl Controller {
                 })))
             }
             (Pending::Produce { transport, parameters, consumable }, Reply::Created(id)) => {
+                let type_ = type_name(consumable.stream_type);
                 if self.registry.add_producer(id, transport, parameters, consumable) {
                     self.placement.add(shard);
                 }
-                let created = fb::ProducerCreatedT { id: id.to_u64(), type_: fb::ProducerType::simple };
+                let created = fb::ProducerCreatedT { id: id.to_u64(), type_ };
                 Ok(fb::ReplyBodyT::ProducerCreated(Box::new(created)))
             }
-            (Pending::Consume { transport, producer, parameters: mut rtp, .. }, Reply::Consumer(created)) => {
+            (
+                Pending::Consume { transport, producer, parameters: mut rtp, kind, stream_type, share, .. },
+                Reply::Consumer(created),
+            ) => {
                 consumer::complete(&mut rtp, created.ssrc, created.rtx_ssrc);
-                let kind = self
-                    .registry
-                    .producer(producer)
-                    .map_or(fb::MediaKind::audio, |p| convert::kind_to(p.consumable.kind));
                 let rtp_parameters = parameters(&rtp);
-                if self.registry.add_consumer(created.id, Consumer { transport, producer, parameters: rtp }) {
+                let entry = Consumer { transport, producer, kind, parameters: rtp, share };
+                if self.registry.add_consumer(created.id, entry) {
                     self.placement.add(shard);
                 }
                 Ok(fb::ReplyBodyT::ConsumerCreated(Box::new(fb::ConsumerCreatedT {
                     id: created.id.to_u64(),
-                    kind,
+                    kind: convert::kind_to(kind),
                     rtp_parameters,
-                    type_: fb::ProducerType::simple,
+                    type_: type_name(stream_type),
                     producer_paused: created.producer_paused,
                 })))
+            }
+            (Pending::PreferredLayers { consumer, layers }, Reply::Done) => {
+                self.registry.set_share(consumer, |share| share.preferred_layers = layers);
+                Ok(fb::ReplyBodyT::Done(Box::default()))
+            }
+            (Pending::Priority { consumer, priority }, Reply::Done) => {
+                self.registry.set_share(consumer, |share| share.priority = priority);
+                Ok(fb::ReplyBodyT::Done(Box::default()))
+            }
+            (Pending::Switch { consumer, producer, parameters, stream_type }, Reply::Done) => {
+                Ok(self.switched(consumer, producer, parameters, stream_type))
             }
             (Pending::Close { object }, Reply::Done) => {
                 self.forget(object);

@@ -6,18 +6,22 @@
 
 mod answer;
 mod plan;
+mod plan_layers;
 mod request_values;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use sfu_core::command::{Command, CommandError, ErrorCode, Event, Reply};
+use sfu_core::config::StreamType;
 use sfu_runtime::{ListenInfo, Output, ShardRequest};
 use sfu_wire::id::ObjectId;
+use sfu_wire::scalability::Layers;
 
 use crate::decode::Request;
 use crate::encode;
+use crate::ortc::consumer::Share;
 use crate::ortc::producer::Consumable;
-use crate::ortc::{RtpCapabilities, RtpParameters};
+use crate::ortc::{MediaKind, RtpCapabilities, RtpParameters};
 use crate::placement::Placement;
 use crate::registry::Registry;
 use crate::schema as fb;
@@ -34,14 +38,51 @@ pub(crate) enum Step {
 /// What is known of a command when its reply comes.
 #[derive(Debug)]
 enum Pending {
-    Router { capabilities: RtpCapabilities },
+    Router {
+        capabilities: RtpCapabilities,
+    },
     Server,
-    Transport { router: ObjectId, server: Option<ObjectId> },
-    Produce { transport: ObjectId, parameters: RtpParameters, consumable: Consumable },
-    Consume { transport: ObjectId, producer: ObjectId, mid: String, parameters: RtpParameters },
-    Close { object: ObjectId },
-    Plain { target: u64 },
-    Part { gathering: u64 },
+    Transport {
+        router: ObjectId,
+        server: Option<ObjectId>,
+    },
+    Produce {
+        transport: ObjectId,
+        parameters: RtpParameters,
+        consumable: Consumable,
+    },
+    Consume {
+        transport: ObjectId,
+        producer: ObjectId,
+        mid: String,
+        parameters: RtpParameters,
+        kind: MediaKind,
+        stream_type: StreamType,
+        share: Share,
+    },
+    PreferredLayers {
+        consumer: ObjectId,
+        layers: Option<Layers>,
+    },
+    Priority {
+        consumer: ObjectId,
+        priority: u8,
+    },
+    Switch {
+        consumer: ObjectId,
+        producer: ObjectId,
+        parameters: RtpParameters,
+        stream_type: StreamType,
+    },
+    Close {
+        object: ObjectId,
+    },
+    Plain {
+        target: u64,
+    },
+    Part {
+        gathering: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -175,7 +216,7 @@ impl Controller {
                 if let Event::Closed { object, .. } = &event {
                     self.forget(*object);
                 }
-                out.extend(encode::shard_event(event));
+                out.push_back(encode::shard_event(event));
             }
             Output::ShardFailed { shard, text } => self.shard_failed(shard, &text, out),
             Output::EventsLost(count) => out.push_back(encode::events_lost(count)),

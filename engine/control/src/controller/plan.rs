@@ -8,6 +8,7 @@ use std::time::Duration;
 use sfu_core::command::{Command, CommandError, ErrorCode, Listen, RemoteDtls, WebRtcTransportOptions};
 use sfu_wire::id::{ObjectId, ObjectKind};
 
+use super::plan_layers::priority;
 use super::request_values as values;
 use super::{Controller, Pending, Plan};
 use crate::decode::Request;
@@ -15,9 +16,9 @@ use crate::ortc::convert::{self, invalid};
 use crate::ortc::{self, capabilities, consumer, producer, validate};
 use crate::schema as fb;
 
-type Planned = Result<Plan, CommandError>;
+pub(super) type Planned = Result<Plan, CommandError>;
 
-const TARGET: &str = "target";
+pub(super) const TARGET: &str = "target";
 /// RFC 7675, section 5.1: consent lasts 30 s; twice that is the most that makes sense.
 const MAX_CONSENT_TIMEOUT_MS: u32 = 60_000;
 const MAX_KEY_FRAME_DELAY_MS: u32 = 60_000;
@@ -77,12 +78,16 @@ impl Controller {
                 let object = self.object(target, &ObjectKind::ALL)?;
                 Ok(plain(object, Command::Stats { object }))
             }
+            Body::UpdateMediaCodecs(body) => self.update_media_codecs(target, *body),
+            Body::SetPreferredLayers(body) => self.set_preferred_layers(target, *body),
+            Body::SetPriority(body) => self.set_priority(target, *body),
+            Body::SwitchProducer(body) => self.switch_producer(target, *body),
             Body::NONE => Err(CommandError::new(ErrorCode::Malformed, "body", "the request has no body")),
         }
     }
 
     /// A living object of one of these kinds.
-    fn object(&self, target: u64, kinds: &[ObjectKind]) -> Result<ObjectId, CommandError> {
+    pub(super) fn object(&self, target: u64, kinds: &[ObjectKind]) -> Result<ObjectId, CommandError> {
         self.living(target, kinds, TARGET)
     }
 
@@ -195,6 +200,8 @@ impl Controller {
             parameters: &parameters,
             paused: body.paused,
             key_frame_request_delay: Duration::from_millis(u64::from(delay)),
+            opaque_payload: body.opaque_payload,
+            key_frame_cache: body.key_frame_cache,
             // The same for all producers of a transport, so that a peer may play them in sync.
             default_cname: format!("{:016x}", transport.to_u64()),
         };
@@ -220,7 +227,7 @@ impl Controller {
     }
 
     /// A producer of this router.
-    fn producer_of(&self, value: u64, router: ObjectId) -> Result<ObjectId, CommandError> {
+    pub(super) fn producer_of(&self, value: u64, router: ObjectId) -> Result<ObjectId, CommandError> {
         const FIELD: &str = "producer";
         let id = self.living(value, &[ObjectKind::Producer], FIELD)?;
         let transport = self.registry.producer(id).and_then(|p| self.registry.transport(p.transport));
@@ -241,6 +248,11 @@ impl Controller {
         if let Some(mid) = &body.mid {
             validate::mid(mid, "mid")?;
         }
+        let share = consumer::Share {
+            preferred_layers: body.preferred_layers.as_deref().map(convert::layers_from),
+            priority: priority(body.priority)?,
+            ignore_dtx: body.ignore_dtx,
+        };
         let mid = self.registry.reserve_mid(transport, body.mid.as_deref())?;
         let wish = consumer::Wish {
             producer,
@@ -248,12 +260,15 @@ impl Controller {
             mid: &mid,
             paused: body.paused,
             enable_rtx: body.enable_rtx,
+            share,
         };
         let entry = self.registry.producer(producer).ok_or_else(|| CommandError::not_found("producer", producer));
-        match entry.and_then(|entry| consumer::negotiate(&entry.consumable, &wish)) {
-            Ok((config, parameters)) => {
+        match entry.and_then(|e| Ok((e.consumable.kind, consumer::negotiate(&e.consumable, &wish)?))) {
+            Ok((kind, (config, parameters))) => {
+                let stream_type = config.stream_type;
                 let command = Command::Consume { transport, config: Box::new(config) };
-                Ok(one(transport, command, Pending::Consume { transport, producer, mid, parameters }))
+                let pending = Pending::Consume { transport, producer, mid, parameters, kind, stream_type, share };
+                Ok(one(transport, command, pending))
             }
             Err(error) => {
                 self.registry.release_mid(transport, &mid);
@@ -285,13 +300,13 @@ fn engine(target: u64) -> Result<(), CommandError> {
     }
 }
 
-fn capabilities_answer(capabilities: &ortc::RtpCapabilities) -> Plan {
+pub(super) fn capabilities_answer(capabilities: &ortc::RtpCapabilities) -> Plan {
     let rtp_capabilities = Some(Box::new(convert::capabilities_to(capabilities)));
     Plan::Answer(fb::ReplyBodyT::RouterCapabilities(Box::new(fb::RouterCapabilitiesT { rtp_capabilities })))
 }
 
 /// By the object's shard.
-fn one(object: ObjectId, command: Command, pending: Pending) -> Plan {
+pub(super) fn one(object: ObjectId, command: Command, pending: Pending) -> Plan {
     Plan::One { shard: object.shard(), listen: Vec::new(), command, pending }
 }
 

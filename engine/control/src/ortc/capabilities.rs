@@ -263,9 +263,7 @@ fn is_repeated(codec: &RtpCodecCapability) -> bool {
 fn name_repeated(codecs: &mut [RtpCodecCapability]) -> Result<(), CommandError> {
     let is_opus = |c: &&RtpCodecCapability| codec_kind(&c.mime_type) == CodecKind::Opus;
     let opus = codecs.iter().find(is_opus).and_then(|c| c.preferred_payload_type);
-    let is_red = |c: &&mut RtpCodecCapability| {
-        c.kind == MediaKind::Audio && codec_kind(&c.mime_type) == CodecKind::Red
-    };
+    let is_red = |c: &&mut RtpCodecCapability| c.kind == MediaKind::Audio && codec_kind(&c.mime_type) == CodecKind::Red;
     for red in codecs.iter_mut().filter(is_red) {
         let Some(opus) = opus else {
             let text = "audio/red repeats opus, which is not in the list; add audio/opus or leave it out";

@@ -7,8 +7,8 @@
 
 use sfu_wire::codec::CodecKind;
 
-use super::{h264, h265};
 use super::types::{MediaKind, Parameters, RtcpFeedback, RtpCodecCapability, RtpCodecParameters};
+use super::{h264, h265};
 
 /// The part that codecs of capabilities and of parameters have in common.
 #[derive(Debug, Clone, Copy)]

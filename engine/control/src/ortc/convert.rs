@@ -2,6 +2,7 @@
 //! outside their enum and parameters that are both text and number are refused, with the field named.
 
 use sfu_core::command::{CommandError, ErrorCode};
+use sfu_wire::scalability::{Layers, MAX_SPATIAL, MAX_TEMPORAL};
 
 use super::types::*;
 use crate::schema as fb;
@@ -254,6 +255,17 @@ pub fn parameters_of_stream_to(item: &RtpParameters) -> fb::RtpParametersT {
         })),
         msid: item.msid.clone(),
     }
+}
+
+/// Layers from the schema; what is above the most there can be is the most.
+pub fn layers_from(item: &fb::LayersT) -> Layers {
+    let temporal = item.temporal.unwrap_or(u8::MAX);
+    Layers::new(item.spatial.min(MAX_SPATIAL - 1), temporal.min(MAX_TEMPORAL - 1))
+}
+
+/// Layers to the schema.
+pub fn layers_to(layers: Option<Layers>) -> Option<Box<fb::LayersT>> {
+    layers.map(|l| Box::new(fb::LayersT { spatial: l.spatial, temporal: Some(l.temporal) }))
 }
 
 /// ICE credentials from the schema.

@@ -30,7 +30,8 @@ pub fn fault(parameters: &Parameters) -> Option<(&'static str, String)> {
             return Some((name, format!("0 to {max}")));
         }
     }
-    (!matches!(mode(parameters).as_str(), "SRST" | "MRST" | "MRMT")).then(|| ("tx-mode", "SRST, MRST or MRMT".to_owned()))
+    (!matches!(mode(parameters).as_str(), "SRST" | "MRST" | "MRMT"))
+        .then(|| ("tx-mode", "SRST, MRST or MRMT".to_owned()))
 }
 
 /// Lowers the level in `parameters` to that of a receiver that says one.

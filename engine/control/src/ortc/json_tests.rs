@@ -94,6 +94,8 @@ fn a_client_gets_consumer_parameters_in_the_numbers_of_its_own_capabilities() {
         parameters: &parameters,
         paused: false,
         key_frame_request_delay: std::time::Duration::ZERO,
+        opaque_payload: false,
+        key_frame_cache: true,
         default_cname: String::new(),
     };
     let (_, consumable) = producer::negotiate(&router, &offer).expect("it can be produced");
@@ -104,6 +106,7 @@ fn a_client_gets_consumer_parameters_in_the_numbers_of_its_own_capabilities() {
         mid: "0",
         paused: true,
         enable_rtx: None,
+        share: consumer::Share::default(),
     };
     let (_, mut parameters) = consumer::negotiate(&consumable, &wish).expect("it can be consumed");
     consumer::complete(&mut parameters, 1, Some(2));

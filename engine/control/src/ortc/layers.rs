@@ -93,7 +93,8 @@ fn told_apart(parameters: &RtpParameters, encoding: &RtpEncodingParameters, fiel
     }
     let has_rid = parameters.header_extensions.iter().any(|x| x.uri == ExtensionKind::Rid.uri());
     if encoding.ssrc.is_none() && !has_rid {
-        let text = format!("is known by RID alone, but {} is not among the header extensions", ExtensionKind::Rid.uri());
+        let text =
+            format!("is known by RID alone, but {} is not among the header extensions", ExtensionKind::Rid.uri());
         return Err(invalid(path(field, "rid"), text));
     }
     let first = parameters.encodings.first().and_then(|e| codec_of(parameters, e));

@@ -21,6 +21,10 @@ pub mod validate;
 #[cfg(test)]
 mod json_tests;
 #[cfg(test)]
+mod layer_tests;
+#[cfg(test)]
+mod red_tests;
+#[cfg(test)]
 mod tests;
 
 pub use types::*;

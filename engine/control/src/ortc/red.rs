@@ -48,7 +48,10 @@ pub fn parameters(payload_type: u8, count: usize) -> Parameters {
 }
 
 /// The codec that a RED codec of the same list repeats, and how many blocks a packet has.
-pub fn primary<'c>(red: &RtpCodecParameters, codecs: &'c [RtpCodecParameters]) -> Option<(&'c RtpCodecParameters, usize)> {
+pub fn primary<'c>(
+    red: &RtpCodecParameters,
+    codecs: &'c [RtpCodecParameters],
+) -> Option<(&'c RtpCodecParameters, usize)> {
     let fits = |c: &&RtpCodecParameters| {
         codec_kind(&c.mime_type) == CodecKind::Opus && c.clock_rate == red.clock_rate && c.channels == red.channels
     };

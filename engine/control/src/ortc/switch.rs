@@ -8,7 +8,7 @@ use sfu_core::command::{CommandError, ErrorCode};
 use sfu_core::config::ConsumerConfig;
 use sfu_wire::id::ObjectId;
 
-use super::codec::{Codec, codec_kind, is_primary, matches};
+use super::codec::{Codec, is_primary, matches};
 use super::consumer::{Share, codec_configs};
 use super::producer::{Consumable, extension_ids, wire_kind};
 use super::types::*;

@@ -8,11 +8,11 @@ use sfu_wire::codec::CodecKind;
 use sfu_wire::extension::ExtensionKind;
 use sfu_wire::id::ObjectId;
 
-use super::consumer::{self, Wish, can_consume};
+use super::consumer::{self, Share, Wish, can_consume};
 use super::producer::{self, Consumable, Offer};
 use super::{capabilities, types::*};
 
-fn codec(kind: MediaKind, mime: &str, clock_rate: u32, channels: Option<u8>) -> RtpCodecCapability {
+pub(super) fn codec(kind: MediaKind, mime: &str, clock_rate: u32, channels: Option<u8>) -> RtpCodecCapability {
     RtpCodecCapability {
         kind,
         mime_type: mime.to_owned(),
@@ -24,40 +24,46 @@ fn codec(kind: MediaKind, mime: &str, clock_rate: u32, channels: Option<u8>) -> 
     }
 }
 
-fn with(mut codec: RtpCodecCapability, parameters: &[(&str, ParameterValue)]) -> RtpCodecCapability {
+pub(super) fn with(mut codec: RtpCodecCapability, parameters: &[(&str, ParameterValue)]) -> RtpCodecCapability {
     codec.parameters.extend(parameters.iter().map(|(n, v)| ((*n).to_owned(), v.clone())));
     codec
 }
 
-fn opus() -> RtpCodecCapability {
+pub(super) fn opus() -> RtpCodecCapability {
     codec(MediaKind::Audio, "audio/opus", 48_000, Some(2))
 }
 
-fn video(name: &str) -> RtpCodecCapability {
+pub(super) fn video(name: &str) -> RtpCodecCapability {
     codec(MediaKind::Video, &format!("video/{name}"), 90_000, None)
 }
 
-fn h264(mode: i64, profile: &str) -> RtpCodecCapability {
+pub(super) fn h264(mode: i64, profile: &str) -> RtpCodecCapability {
     with(video("H264"), &[("packetization-mode", mode.into()), ("profile-level-id", profile.into())])
 }
 
-fn router(codecs: &[RtpCodecCapability]) -> RtpCapabilities {
+pub(super) fn router(codecs: &[RtpCodecCapability]) -> RtpCapabilities {
     capabilities::router(codecs).expect("a router can be made of these")
 }
 
-fn payload_types(capabilities: &RtpCapabilities) -> Vec<u8> {
+pub(super) fn payload_types(capabilities: &RtpCapabilities) -> Vec<u8> {
     capabilities.codecs.iter().filter_map(|c| c.preferred_payload_type).collect()
 }
 
+/// What a video codec is repaired and measured by.
+fn all_feedback() -> Vec<RtcpFeedback> {
+    let supported = capabilities::supported().codecs;
+    supported.into_iter().find(|c| c.mime_type == "video/AV1").map(|c| c.rtcp_feedback).unwrap_or_default()
+}
+
 /// What a browser that knows `codec` would send: its own payload types.
-fn sending(codec: &RtpCodecCapability, payload_type: u8) -> RtpParameters {
+pub(super) fn sending(codec: &RtpCodecCapability, payload_type: u8) -> RtpParameters {
     let media = RtpCodecParameters {
         mime_type: codec.mime_type.clone(),
         payload_type,
         clock_rate: codec.clock_rate,
         channels: codec.channels,
         parameters: codec.parameters.clone(),
-        rtcp_feedback: capabilities::supported().codecs.last().map(|c| c.rtcp_feedback.clone()).unwrap_or_default(),
+        rtcp_feedback: all_feedback(),
     };
     let rtx = RtpCodecParameters {
         mime_type: "video/rtx".to_owned(),
@@ -86,7 +92,7 @@ fn sending(codec: &RtpCodecCapability, payload_type: u8) -> RtpParameters {
     }
 }
 
-fn produce(
+pub(super) fn produce(
     router: &RtpCapabilities,
     kind: MediaKind,
     parameters: &RtpParameters,
@@ -96,25 +102,28 @@ fn produce(
         parameters,
         paused: false,
         key_frame_request_delay: Duration::ZERO,
+        opaque_payload: false,
+        key_frame_cache: true,
         default_cname: "default".to_owned(),
     };
     producer::negotiate(router, &offer)
 }
 
-fn consumable(router: &RtpCapabilities, codec: &RtpCodecCapability) -> Consumable {
+pub(super) fn consumable(router: &RtpCapabilities, codec: &RtpCodecCapability) -> Consumable {
     produce(router, codec.kind, &sending(codec, 120)).expect("it can be produced").1
 }
 
-fn consume(
+pub(super) fn consume(
     consumable: &Consumable,
     capabilities: &RtpCapabilities,
     enable_rtx: Option<bool>,
 ) -> Result<(ConsumerConfig, RtpParameters), CommandError> {
     let producer = ObjectId::from_u64(0x0104_0000_0000_0001);
-    consumer::negotiate(consumable, &Wish { producer, capabilities, mid: "7", paused: false, enable_rtx })
+    let share = Share { priority: 7, ..Share::default() };
+    consumer::negotiate(consumable, &Wish { producer, capabilities, mid: "7", paused: false, enable_rtx, share })
 }
 
-fn feedback_of(codec: &RtpCodecParameters) -> Vec<(&str, &str)> {
+pub(super) fn feedback_of(codec: &RtpCodecParameters) -> Vec<(&str, &str)> {
     codec.rtcp_feedback.iter().map(|f| (f.r#type.as_str(), f.parameter.as_str())).collect()
 }
 
@@ -356,7 +365,8 @@ fn extensions_go_only_to_peers_that_receive_them() {
     }
     let (config, _) = consume(&consumable, &theirs, None).expect("they match");
     assert_eq!(config.extensions.get(ExtensionKind::VideoOrientation), None);
-    assert_eq!(config.extensions.get(ExtensionKind::DependencyDescriptor), None, "it is only read");
+    assert_eq!(config.extensions.get(ExtensionKind::Rid), None, "it is only read");
+    assert_eq!(config.extensions.get(ExtensionKind::VideoLayersAllocation), None, "so is this");
     assert!(config.extensions.get(ExtensionKind::AbsSendTime).is_some());
 }
 

@@ -149,6 +149,8 @@ fn row_078_streams_with_values_out_of_range_name_the_field() {
     use ErrorCode::{AlreadyExists, InvalidArgument, Unsupported};
     let room = &mut Room::new();
     let rtx = |ssrc| Some(ortc::RtpRtxParameters { ssrc });
+    let mode = |name: &str| Some(name.to_owned());
+    let with_rid = |rid: &str| ortc::RtpEncodingParameters { rid: Some(rid.to_owned()), ..Default::default() };
     type Change = Box<dyn FnOnce(&mut RtpParameters)>;
     let cases: Vec<(ErrorCode, &str, Change)> = vec![
         (InvalidArgument, "codecs", Box::new(|p| p.codecs.clear())),
@@ -162,7 +164,19 @@ fn row_078_streams_with_values_out_of_range_name_the_field() {
         (Unsupported, "codecs[0]", Box::new(|p| p.codecs[0].mime_type = "video/AV1".into())),
         (InvalidArgument, "encodings", Box::new(|p| p.encodings.clear())),
         (InvalidArgument, "encodings", Box::new(|p| p.encodings = vec![Default::default(); 4096])),
-        (Unsupported, "encodings", Box::new(|p| p.encodings.push(Default::default()))),
+        (InvalidArgument, "encodings", Box::new(|p| p.encodings = vec![Default::default(); 9])),
+        (InvalidArgument, "encodings[1]", Box::new(|p| p.encodings.push(Default::default()))),
+        (InvalidArgument, "encodings[1].rid", Box::new(move |p| p.encodings.push(with_rid("h")))),
+        (
+            InvalidArgument,
+            "encodings[0].scalability_mode",
+            Box::new(move |p| p.encodings[0].scalability_mode = mode("L9T9")),
+        ),
+        (
+            Unsupported,
+            "encodings[0].scalability_mode",
+            Box::new(move |p| p.encodings[0].scalability_mode = mode("L3T1")),
+        ),
         (AlreadyExists, "encodings[0].rtx.ssrc", Box::new(move |p| p.encodings[0].rtx = rtx(4321))),
         (AlreadyExists, "encodings[1].ssrc", Box::new(|p| p.encodings.push(p.encodings[0].clone()))),
         (InvalidArgument, "encodings[0].rid", Box::new(|p| p.encodings[0].rid = Some(String::new()))),
@@ -255,6 +269,13 @@ fn row_078_other_numbers_out_of_range_name_the_field() {
     assert_eq!(refused.1, "key_frame_request_delay_ms");
     let body = Body::CreateRouter(Box::new(fb::CreateRouterT { media_codecs: None, shard: Some(2) }));
     assert_eq!(refusal(room.call(0, body)), (ErrorCode::InvalidArgument, "shard".to_owned()));
+    let producer = room.produce(1);
+    let body = fb::ConsumeT { priority: 0, ..consume(producer, &room.capabilities) };
+    assert_eq!(refusal(room.call(room.subscribing, Body::Consume(Box::new(body)))).1, "priority");
+    let mut nameless = consume(producer, &room.capabilities);
+    nameless.rtp_capabilities.as_mut().unwrap().codecs.as_mut().unwrap()[1].preferred_payload_type = None;
+    let refused = refusal(room.call(room.subscribing, Body::Consume(Box::new(nameless))));
+    assert_eq!(refused.1, "rtp_capabilities.codecs[1].preferred_payload_type");
     for bitrate in [0, 1, u32::MAX] {
         let body = Body::SetMaxIncomingBitrate(Box::new(fb::SetMaxIncomingBitrateT { bitrate }));
         assert_eq!(code(room.call(room.publishing, body)), None, "{bitrate}");

@@ -31,23 +31,12 @@ fn a_client_makes_a_room_and_hears_of_what_closes() {
     assert_eq!(publishing.ice_candidates[0].ip, "127.0.0.1");
     assert_ne!(publishing.ice_candidates[0].port, subscribing.ice_candidates[0].port);
     assert!(!publishing.dtls_parameters.fingerprints.is_empty());
-    let options = ProduceOptions {
-        kind: MediaKind::Video,
-        rtp_parameters: video(5, "0"),
-        paused: false,
-        key_frame_request_delay: Duration::ZERO,
-    };
+    let options = ProduceOptions::new(MediaKind::Video, video(5, "0"));
     let producer = client.produce(publishing.id, &options).wait().expect("a producer");
     assert_eq!(producer.r#type, "simple");
     let capabilities = router.rtp_capabilities.clone();
     assert_eq!(client.can_consume(router.id, producer.id, &capabilities).wait(), Ok(true));
-    let options = ConsumeOptions {
-        producer: producer.id,
-        rtp_capabilities: capabilities,
-        paused: true,
-        mid: None,
-        enable_rtx: None,
-    };
+    let options = ConsumeOptions { paused: true, ..ConsumeOptions::new(producer.id, capabilities) };
     let consumer = client.consume(subscribing.id, &options).wait().expect("a consumer");
     assert_eq!(consumer.rtp_parameters.mid.as_deref(), Some("0"));
     client.pause(producer.id).wait().expect("it can be paused");

@@ -2,6 +2,7 @@
 
 mod commands;
 mod every_field;
+mod layers;
 mod life;
 mod live;
 mod malformed;

@@ -4,10 +4,16 @@ import { JoinView } from './join';
 import { Levels } from './levels';
 import { Notices } from './notices';
 import { readParams } from './params';
+import { enableRed } from './red';
 import { RoomView, type TileSnapshot } from './room';
-import { Session, type Phase } from './session';
+import { Session, type Phase, type RemoteStream } from './session';
 import type { StatsRow } from './signalling';
 import type { StreamNumbers, TransportNumbers } from './statistics';
+
+interface StreamSnapshot extends Omit<RemoteStream, 'consumer' | 'peerId'> {
+	id: string;
+	kind: string;
+}
 
 interface Snapshot {
 	phase: Phase;
@@ -15,8 +21,8 @@ interface Snapshot {
 	peerId: string;
 	displayName: string;
 	serverVersion: string;
-	peers: { id: string; displayName: string; streams: { id: string; kind: string; source: string; paused: boolean; producerPaused: boolean }[] }[];
-	producers: Record<string, { id: string; kind: string; paused: boolean }>;
+	peers: { id: string; displayName: string; streams: StreamSnapshot[] }[];
+	producers: Record<string, { id: string; kind: string; paused: boolean; layers: number; sent: number | null; wanted: number | null | undefined; scores: number[] }>;
 	tiles: TileSnapshot[];
 	notices: string[];
 }
@@ -40,6 +46,7 @@ declare global {
 }
 
 const params = readParams(location.search);
+if (params.red) enableRed();
 const session = new Session(params);
 const notices = new Notices();
 const room = new RoomView(session, (kind, text) => notices.show(kind, text));
@@ -91,10 +98,20 @@ window.sfu = {
 				source: stream.source,
 				paused: stream.paused,
 				producerPaused: stream.producerPaused,
+				producerId: stream.producerId,
+				layers: stream.layers,
+				preferred: stream.preferred,
+				current: stream.current,
+				priority: stream.priority,
+				score: stream.score,
 			})),
 		})),
 		producers: Object.fromEntries(
-			[...session.producers].map(([source, producer]) => [source, { id: producer.id, kind: producer.kind, paused: producer.paused }]),
+			[...session.producers].map(([source, producer]) => {
+				const limit = session.limits.get(source);
+				const numbers = { layers: limit?.layers ?? 1, sent: limit?.sent ?? null, wanted: limit?.wanted, scores: limit?.scores.map((one) => one.score) ?? [] };
+				return [source, { id: producer.id, kind: producer.kind, paused: producer.paused, ...numbers }];
+			}),
 		),
 		tiles: room.snapshot(),
 		notices: notices.history.map((notice) => `${notice.kind}: ${notice.text}`),

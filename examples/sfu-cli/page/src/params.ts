@@ -1,6 +1,6 @@
 // What the page's address says: who, where, and how to publish.
 
-export type ForcedCodec = 'video/VP8' | 'video/VP9' | 'video/H264' | 'video/AV1';
+export type ForcedCodec = 'video/VP8' | 'video/VP9' | 'video/H264' | 'video/H265' | 'video/AV1';
 export type Resolution = 'qvga' | 'vga' | 'hd';
 
 export const RESOLUTIONS: Readonly<Record<Resolution, { width: number; height: number; label: string }>> = {
@@ -20,6 +20,15 @@ export interface Params {
 	forcedCodec: ForcedCodec | undefined;
 	consumerReplicas: number;
 	resolution: Resolution;
+	/// Several encodings, or layers in one.
+	enableWebcamLayers: boolean;
+	enableSharingLayers: boolean;
+	webcamScalabilityMode: string | undefined;
+	sharingScalabilityMode: string | undefined;
+	/// Encodings where layers are not within one.
+	numSimulcastStreams: number;
+	/// Redundant audio.
+	red: boolean;
 }
 
 const NAME_KEY = 'sfu.displayName';
@@ -33,6 +42,7 @@ function forced(query: URLSearchParams): ForcedCodec | undefined {
 	if (flag(query, 'forceVP8', false)) return 'video/VP8';
 	if (flag(query, 'forceVP9', false)) return 'video/VP9';
 	if (flag(query, 'forceH264', false)) return 'video/H264';
+	if (flag(query, 'forceH265', false)) return 'video/H265';
 	if (flag(query, 'forceAV1', false)) return 'video/AV1';
 	return undefined;
 }
@@ -64,6 +74,7 @@ export function readParams(search: string): Params {
 	const query = new URLSearchParams(search);
 	const resolution = query.get('resolution');
 	const replicas = Number(query.get('consumerReplicas') ?? '0');
+	const streams = Number(query.get('numSimulcastStreams') ?? '3');
 	return {
 		roomId: query.get('roomId') ?? '',
 		displayName: query.get('displayName') ?? remembered(NAME_KEY),
@@ -75,6 +86,12 @@ export function readParams(search: string): Params {
 		forcedCodec: forced(query),
 		consumerReplicas: Number.isInteger(replicas) && replicas > 0 ? replicas : 0,
 		resolution: resolution === 'qvga' || resolution === 'vga' ? resolution : 'hd',
+		enableWebcamLayers: flag(query, 'enableWebcamLayers', false),
+		enableSharingLayers: flag(query, 'enableSharingLayers', false),
+		webcamScalabilityMode: query.get('webcamScalabilityMode') ?? undefined,
+		sharingScalabilityMode: query.get('sharingScalabilityMode') ?? undefined,
+		numSimulcastStreams: Number.isInteger(streams) && streams >= 1 && streams <= 3 ? streams : 3,
+		red: flag(query, 'red', false),
 	};
 }
 

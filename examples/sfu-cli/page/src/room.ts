@@ -7,7 +7,8 @@ import { inviteLink, RESOLUTIONS, type Resolution } from './params';
 import type { NoticeKind, RemotePeer, RemoteStream, Session, Source } from './session';
 import { Statistics } from './statistics';
 import { StatsPanel } from './statspanel';
-import { layout, Tile, type TileState } from './tile';
+import { receivedLayers, sentLayers } from './layerchoice';
+import { layout, Tile, type TileActions, type TileState } from './tile';
 
 /// Root mean square above which somebody counts as speaking (about -42 dBov).
 const SPEAKING = 0.008;
@@ -235,7 +236,7 @@ export class RoomView {
 		for (const [id, { state, level }] of wanted) {
 			let tile = this.tiles.get(id);
 			if (!tile) {
-				tile = new Tile(id, isOwn(id) ? undefined : this.#actions(id));
+				tile = new Tile(id, isOwn(id) ? this.#ownActions(id) : this.#actions(id));
 				this.tiles.set(id, tile);
 				(state.isScreen ? this.#screens : this.#grid).append(tile.element);
 			}
@@ -259,6 +260,8 @@ export class RoomView {
 			silent: true,
 			isScreen: source === 'screen',
 			info: this.#infos.get(source === 'screen' ? 'me:screen' : 'me') ?? '',
+			layers: sentLayers(session.limits.get(source)),
+			score: undefined,
 		});
 		const microphone = session.isOn('mic') ? session.tracks.get('mic') : undefined;
 		wanted.set('me', {
@@ -287,6 +290,8 @@ export class RoomView {
 					silent: this.#session.deafened,
 					isScreen: video?.source === 'screen',
 					info: this.#infos.get(id) ?? '',
+					layers: receivedLayers(video),
+					score: video?.score?.score ?? audio?.score?.score,
 				},
 				...(audio && speaks ? { level: audio.consumer.track } : {}),
 			});
@@ -303,7 +308,12 @@ export class RoomView {
 		}
 	}
 
-	#actions(id: string): { onPause: () => void; onKeyFrame: () => void } {
+	#ownActions(id: string): TileActions {
+		const source = id === 'me' ? 'webcam' : 'screen';
+		return { onLayers: (spatial) => void this.#session.setMaxLayer(source, spatial), onPriority: () => undefined };
+	}
+
+	#actions(id: string): TileActions {
 		const video = (): RemoteStream | undefined => {
 			const [peerId, consumerId] = id.split(':');
 			const streams = this.#session.peers.get(peerId ?? '')?.streams;
@@ -318,6 +328,14 @@ export class RoomView {
 			onKeyFrame: () => {
 				const stream = video();
 				if (stream) void this.#session.requestKeyFrame(stream);
+			},
+			onLayers: (spatial, temporal) => {
+				const stream = video();
+				if (stream) void this.#session.setPreferredLayers(stream, { spatial, temporal });
+			},
+			onPriority: (priority) => {
+				const stream = video();
+				if (stream) void this.#session.setPriority(stream, priority);
 			},
 		};
 	}

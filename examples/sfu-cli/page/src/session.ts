@@ -1,10 +1,13 @@
 // One person's stay in one room: joins, publishes, receives, and finds its way back after a lost connection.
 
 import { Device, type types } from 'mediasoup-client';
+import { encodingsFor, parseMode } from './encodings';
 import { Emitter } from './emitter';
 import { canShareScreen, deviceProblem, openCamera, openMicrophone, openScreen } from './media';
 import type { Params, Resolution } from './params';
-import { Signalling, type DeviceInfo, type NewConsumer, type PeerInfo } from './signalling';
+import { addRed } from './red';
+import { SendLimit } from './sendlimit';
+import { Signalling, type ConsumerScore, type DeviceInfo, type NewConsumer, type Notifications, type PeerInfo } from './signalling';
 
 export type Source = 'mic' | 'webcam' | 'screen';
 export type Phase = 'idle' | 'connecting' | 'joined' | 'reconnecting' | 'closed';
@@ -18,6 +21,21 @@ export interface RemoteStream {
 	paused: boolean;
 	/// Its publisher paused it.
 	producerPaused: boolean;
+	/// What it shows right now: a switch changes it.
+	producerId: string;
+	/// How many sizes and frame rates its source has.
+	layers: Layers;
+	/// What this page asked for; undefined is everything.
+	preferred: Layers | undefined;
+	/// What the server sends; null is nothing, undefined not told.
+	current: Layers | null | undefined;
+	priority: number;
+	score: ConsumerScore | undefined;
+}
+
+export interface Layers {
+	spatial: number;
+	temporal: number;
 }
 
 export interface RemotePeer extends PeerInfo {
@@ -36,6 +54,11 @@ type SessionEvents = {
 	notice: { kind: NoticeKind; text: string };
 };
 
+type News<Method extends keyof Notifications> = { method: Method; data: Notifications[Method] };
+type ConsumerNews = News<'consumerScore'> | News<'consumerLayersChanged'>;
+type ProducerNews = News<'producerScore'> | News<'producerWantedLayers'>;
+
+const DEPENDENCY_DESCRIPTOR = 'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension';
 const SOURCES: readonly Source[] = ['mic', 'webcam', 'screen'];
 const SCREEN_NAMES = new Set(['screen', 'screensharing', 'share']);
 
@@ -68,6 +91,8 @@ export class Session extends Emitter<SessionEvents> {
 	readonly peers = new Map<string, RemotePeer>();
 	readonly tracks = new Map<Source, MediaStreamTrack>();
 	readonly producers = new Map<Source, types.Producer>();
+	/// How much of each of them is sent.
+	readonly limits = new Map<Source, SendLimit>();
 	phase: Phase = 'idle';
 	roomId = '';
 	displayName = '';
@@ -81,6 +106,8 @@ export class Session extends Emitter<SessionEvents> {
 	signalling: Signalling | undefined;
 	#device: Device | undefined;
 	#enabled = new Set<Source>();
+	/// What was told of producers that are just being made: the latest of each kind.
+	readonly #earlyNews = new Map<string, ProducerNews>();
 	/// Grows with each connection; what an older one started is dropped when it comes back.
 	#attempt = 0;
 
@@ -240,6 +267,48 @@ export class Session extends Emitter<SessionEvents> {
 		}
 	}
 
+	/// Undefined layers are all there are.
+	async setPreferredLayers(stream: RemoteStream, layers: Layers | undefined): Promise<void> {
+		try {
+			const wish = layers ? { spatialLayer: layers.spatial, temporalLayer: layers.temporal } : {};
+			await this.signalling?.request('setConsumerPreferredLayers', { consumerId: stream.consumer.id, ...wish });
+			stream.preferred = layers;
+		} catch (error) {
+			this.#notice('error', `The layers were not changed: ${reason(error)}`);
+		}
+		this.#changed();
+	}
+
+	async setPriority(stream: RemoteStream, priority: number): Promise<void> {
+		try {
+			await this.signalling?.request('setConsumerPriority', { consumerId: stream.consumer.id, priority });
+			stream.priority = priority;
+		} catch (error) {
+			this.#notice('error', `The importance was not changed: ${reason(error)}`);
+		}
+		this.#changed();
+	}
+
+	/// Lets a stream show another publisher's picture, without a new negotiation.
+	async switchSource(stream: RemoteStream, producerId: string): Promise<void> {
+		const signalling = this.signalling;
+		if (!signalling) return;
+		try {
+			const switched = await signalling.request('switchConsumerProducer', { consumerId: stream.consumer.id, producerId });
+			stream.producerId = switched.producerId;
+			stream.layers = parseMode(switched.rtpParameters.encodings?.[0]?.scalabilityMode);
+		} catch (error) {
+			this.#notice('error', `The source was not switched: ${reason(error)}`);
+		}
+		this.#changed();
+	}
+
+	/// The highest layer of one's own picture that is sent.
+	async setMaxLayer(source: Source, layer: number): Promise<void> {
+		await this.limits.get(source)?.setOwn(layer);
+		this.#changed();
+	}
+
 	*streams(): Generator<RemoteStream> {
 		for (const peer of this.peers.values()) yield* peer.streams.values();
 	}
@@ -249,7 +318,8 @@ export class Session extends Emitter<SessionEvents> {
 		const attempt = ++this.#attempt;
 		if (!signalling) return;
 		try {
-			const device = await Device.factory();
+			// Browsers that can describe the layers of a picture outside its payload are to do so.
+			const device = await Device.factory({ forcedRtpExtensions: { [DEPENDENCY_DESCRIPTOR]: true } });
 			await device.load({ routerRtpCapabilities: await signalling.request('getRouterRtpCapabilities', undefined) });
 			if (attempt !== this.#attempt) return;
 			this.#device = device;
@@ -279,7 +349,8 @@ export class Session extends Emitter<SessionEvents> {
 		const transport = device.createSendTransport(options);
 		this.#watchTransport(signalling, transport);
 		transport.on('produce', ({ kind, rtpParameters, appData }, done, failed) => {
-			signalling.request('produce', { transportId: transport.id, kind, rtpParameters, appData }).then(done, failed);
+			const said = kind === 'audio' && this.params.red ? addRed(rtpParameters, device.sendRtpCapabilities) : rtpParameters;
+			signalling.request('produce', { transportId: transport.id, kind, rtpParameters: said, appData }).then(done, failed);
 		});
 		return transport;
 	}
@@ -305,6 +376,7 @@ export class Session extends Emitter<SessionEvents> {
 		const transport = this.sendTransport;
 		if (!transport || transport.closed || this.phase !== 'joined') return;
 		const codec = source === 'mic' ? undefined : this.#forcedCodec();
+		const encodings = source === 'mic' ? undefined : encodingsFor(source, this.params, codec ?? this.#firstVideoCodec());
 		const producer = await transport.produce({
 			track,
 			stopTracks: false,
@@ -314,12 +386,27 @@ export class Session extends Emitter<SessionEvents> {
 				? { codecOptions: { opusStereo: false, opusDtx: true, opusFec: true, opusNack: true } }
 				: { codecOptions: { videoGoogleStartBitrate: 1000 } }),
 			...(codec ? { codec } : {}),
+			...(encodings ? { encodings } : {}),
 			appData: { source },
 		});
 		this.producers.set(source, producer);
+		if (source !== 'mic') this.#limit(source, producer);
 		producer.on('trackended', () => void this.#unpublish(source).then(() => this.#changed()));
 		if (source === 'mic' && !this.isOn('mic')) await this.#pauseMicrophone(producer);
 		this.#changed();
+	}
+
+	#limit(source: Source, producer: types.Producer): void {
+		this.limits.set(source, new SendLimit(producer));
+		for (const [key, news] of this.#earlyNews) {
+			if (news.data.producerId !== producer.id) continue;
+			this.#earlyNews.delete(key);
+			this.#onProducerNews(news);
+		}
+	}
+
+	#firstVideoCodec(): types.RtpCodecCapability | undefined {
+		return this.#device?.sendRtpCapabilities.codecs?.find((codec) => codec.kind === 'video');
 	}
 
 	#forcedCodec(): types.RtpCodecCapability | undefined {
@@ -341,6 +428,7 @@ export class Session extends Emitter<SessionEvents> {
 	async #unpublish(source: Source): Promise<void> {
 		const producer = this.producers.get(source);
 		this.producers.delete(source);
+		this.limits.delete(source);
 		this.tracks.get(source)?.stop();
 		this.tracks.delete(source);
 		this.#enabled.delete(source);
@@ -396,6 +484,12 @@ export class Session extends Emitter<SessionEvents> {
 			source,
 			paused: false,
 			producerPaused: data.producerPaused,
+			producerId: data.producerId,
+			layers: parseMode(data.rtpParameters.encodings?.[0]?.scalabilityMode),
+			preferred: undefined,
+			current: undefined,
+			priority: 1,
+			score: undefined,
 		};
 		const peer = this.peers.get(data.peerId);
 		if (!peer) {
@@ -437,6 +531,14 @@ export class Session extends Emitter<SessionEvents> {
 			case 'consumerResumed':
 				this.#onConsumer(message.method, data['consumerId'] ?? '');
 				break;
+			case 'consumerScore':
+			case 'consumerLayersChanged':
+				this.#onConsumerNews(message as ConsumerNews);
+				break;
+			case 'producerScore':
+			case 'producerWantedLayers':
+				this.#onProducerNews(message as ProducerNews);
+				break;
 			default:
 				// Newer servers tell more than this page shows.
 				return;
@@ -455,6 +557,29 @@ export class Session extends Emitter<SessionEvents> {
 				stream.producerPaused = method === 'consumerPaused';
 			}
 		}
+	}
+
+	#onConsumerNews(news: ConsumerNews): void {
+		const stream = [...this.streams()].find((one) => one.consumer.id === news.data.consumerId);
+		if (!stream) return;
+		if (news.method === 'consumerScore') {
+			stream.score = news.data.score;
+		} else {
+			const { spatialLayer: spatial, temporalLayer: temporal } = news.data;
+			stream.current = spatial === null ? null : { spatial, temporal: temporal ?? 0 };
+		}
+	}
+
+	#onProducerNews(news: ProducerNews): void {
+		const source = SOURCES.find((one) => this.producers.get(one)?.id === news.data.producerId);
+		const limit = source && this.limits.get(source);
+		if (!limit) {
+			// The server may be faster than the promise of the one who publishes.
+			this.#earlyNews.set(`${news.data.producerId} ${news.method}`, news);
+			return;
+		}
+		if (news.method === 'producerScore') limit.scores = news.data.score;
+		else void limit.setWanted(news.data).then(() => this.#changed());
 	}
 
 	#addPeer(info: PeerInfo): void {
@@ -484,6 +609,8 @@ export class Session extends Emitter<SessionEvents> {
 		this.sendTransport = undefined;
 		this.recvTransport = undefined;
 		this.producers.clear();
+		this.limits.clear();
+		this.#earlyNews.clear();
 		this.peers.clear();
 	}
 

@@ -3,6 +3,7 @@
 import { Peer, WebSocketTransport } from 'protoo-client';
 import type { types } from 'mediasoup-client';
 import { Emitter } from './emitter';
+import type { EncodingScore, WantedLayers } from './sendlimit';
 
 export interface DeviceInfo {
 	flag: string;
@@ -27,6 +28,12 @@ export interface NewConsumer {
 	producerPaused: boolean;
 }
 
+export interface ConsumerScore {
+	score: number;
+	producerScore: number;
+	producerScores: number[];
+}
+
 /// What the server sends without being asked.
 export interface Notifications {
 	'mediasoup-version': { version: string };
@@ -37,6 +44,10 @@ export interface Notifications {
 	consumerClosed: { consumerId: string };
 	consumerPaused: { consumerId: string };
 	consumerResumed: { consumerId: string };
+	consumerScore: { consumerId: string; score: ConsumerScore };
+	consumerLayersChanged: { consumerId: string; spatialLayer: number | null; temporalLayer: number | null };
+	producerScore: { producerId: string; score: EncodingScore[] };
+	producerWantedLayers: { producerId: string } & WantedLayers;
 }
 
 interface Calls {
@@ -58,6 +69,13 @@ interface Calls {
 	pauseConsumer: [{ consumerId: string }, unknown];
 	resumeConsumer: [{ consumerId: string }, unknown];
 	requestConsumerKeyFrame: [{ consumerId: string }, unknown];
+	setConsumerPreferredLayers: [{ consumerId: string; spatialLayer?: number; temporalLayer?: number }, unknown];
+	setConsumerPriority: [{ consumerId: string; priority: number }, unknown];
+	/// An extension of this server: no part of the reference's protocol.
+	switchConsumerProducer: [
+		{ consumerId: string; producerId: string },
+		{ peerId: string; producerId: string; type: string; rtpParameters: types.RtpParameters },
+	];
 	changeDisplayName: [{ displayName: string }, unknown];
 	getTransportStats: [{ transportId: string }, StatsRow[]];
 	getProducerStats: [{ producerId: string }, StatsRow[]];

@@ -91,17 +91,21 @@ export class Statistics {
 	/// What the browser counts for a publisher's or subscriber's stream.
 	async stream(object: types.Producer | types.Consumer): Promise<StreamNumbers> {
 		const reports = byType(await object.getStats());
-		const rtp = (reports.get('inbound-rtp') ?? reports.get('outbound-rtp') ?? [])[0];
+		const streams = reports.get('inbound-rtp') ?? reports.get('outbound-rtp') ?? [];
+		// Of several encodings the largest that is sent tells what the picture is; bytes and packets are those of all.
+		const area = (report: Report): number => (num(report['framesPerSecond']) > 0 ? num(report['frameWidth']) * num(report['frameHeight']) : 0);
+		const rtp = streams.reduce<Report | undefined>((best, one) => (best && area(best) >= area(one) ? best : one), undefined);
+		const sum = (name: string): number => streams.reduce((total, one) => total + num(one[name]), 0);
 		const remote = (reports.get('remote-inbound-rtp') ?? reports.get('remote-outbound-rtp') ?? [])[0];
 		const source = (reports.get('media-source') ?? [])[0];
 		const codec = (reports.get('codec') ?? []).find((report) => report.id === rtp?.['codecId']);
-		const bytes = num(rtp?.['bytesReceived']) + num(rtp?.['bytesSent']);
+		const bytes = sum('bytesReceived') + sum('bytesSent');
 		const roundTrip = remote?.['roundTripTime'];
 		return {
 			codec: text(codec?.['mimeType']),
 			bitrate: this.#rate(object.id, bytes),
 			bytes,
-			packets: num(rtp?.['packetsReceived']) + num(rtp?.['packetsSent']),
+			packets: sum('packetsReceived') + sum('packetsSent'),
 			packetsLost: num(rtp?.['packetsLost']) || num(remote?.['packetsLost']),
 			frames: num(rtp?.['framesDecoded']) + num(rtp?.['framesEncoded']),
 			framesPerSecond: num(rtp?.['framesPerSecond']),

@@ -1,6 +1,7 @@
 // One picture of the grid: a person, or a screen that a person shares.
 
 import { el, hue, icon, initials, setIcon, setText } from './dom';
+import { LayerPanel, type LayerActions, type LayerChoice } from './layerpanel';
 
 export interface TileState {
 	label: string;
@@ -15,12 +16,20 @@ export interface TileState {
 	silent: boolean;
 	isScreen: boolean;
 	info: string;
+	/// Undefined where there are no layers to pick.
+	layers: LayerChoice | undefined;
+	/// How well it comes, from 0 to 10; undefined is not known.
+	score: number | undefined;
 }
 
-export interface TileActions {
-	onPause: () => void;
-	onKeyFrame: () => void;
+export interface TileActions extends LayerActions {
+	/// Absent for one's own picture.
+	onPause?: () => void;
+	onKeyFrame?: () => void;
 }
+
+/// How many bars a score of ten lights.
+const BARS = 5;
 
 export class Tile {
 	readonly element: HTMLElement;
@@ -37,13 +46,30 @@ export class Tile {
 		icon('refresh'),
 	);
 	readonly #state = el('span', { class: 'tile-state' });
+	readonly #bars = el('span', { class: 'tile-bars', role: 'img' });
+	readonly #layersButton = el(
+		'button',
+		{ type: 'button', class: 'tile-button', 'data-layers': true, 'aria-expanded': 'false', 'aria-label': 'Layers', title: 'Layers and quality' },
+		icon('layers'),
+	);
+	readonly #panel: LayerPanel;
 	speaking = false;
 
-	constructor(readonly id: string, actions: TileActions | undefined) {
+	constructor(readonly id: string, actions: TileActions) {
 		this.video.muted = true;
 		this.#muted.append(icon('micOff'));
 		const controls = el('div', { class: 'tile-controls' });
-		if (actions) {
+		controls.append(this.#layersButton);
+		this.#layersButton.addEventListener('click', () => this.#openPanel(!this.#panel.open));
+		this.#panel = new LayerPanel(id, actions);
+		this.#panel.element.addEventListener('keydown', (event) => {
+			if (event.key !== 'Escape') return;
+			this.#openPanel(false);
+			this.#layersButton.focus();
+			event.stopPropagation();
+		});
+		for (let bar = 0; bar < BARS; bar++) this.#bars.append(el('span', {}));
+		if (actions.onKeyFrame && actions.onPause) {
 			this.#keyFrame.addEventListener('click', actions.onKeyFrame);
 			this.#pause.addEventListener('click', actions.onPause);
 			controls.append(this.#keyFrame, this.#pause);
@@ -56,7 +82,8 @@ export class Tile {
 			this.#audio,
 			this.#info,
 			controls,
-			el('div', { class: 'tile-foot' }, this.#muted, this.#name, this.#state),
+			this.#panel.element,
+			el('div', { class: 'tile-foot' }, this.#muted, this.#name, this.#bars, this.#state),
 		);
 	}
 
@@ -76,6 +103,7 @@ export class Tile {
 		this.#attach(this.#audio, state.audio);
 		this.#audio.muted = state.silent;
 		this.#renderPause(state);
+		this.#renderLayers(state);
 		const parts = [state.label];
 		if (state.microphoneOn !== undefined) parts.push(state.microphoneOn ? 'microphone on' : 'microphone off');
 		parts.push(showVideo ? 'picture on' : 'no picture');
@@ -92,6 +120,24 @@ export class Tile {
 		this.video.srcObject = null;
 		this.#audio.srcObject = null;
 		this.element.remove();
+	}
+
+	#openPanel(open: boolean): void {
+		this.#panel.setOpen(open);
+		this.#layersButton.setAttribute('aria-expanded', String(open));
+		this.element.classList.toggle('tile-open', open);
+	}
+
+	#renderLayers(state: TileState): void {
+		this.#layersButton.hidden = state.layers === undefined;
+		if (state.layers) this.#panel.render(state.layers);
+		else if (this.#panel.open) this.#openPanel(false);
+		this.#bars.hidden = state.score === undefined;
+		const score = state.score ?? 0;
+		const lit = Math.ceil((score * BARS) / 10);
+		this.#bars.dataset['look'] = score >= 7 ? 'good' : score >= 4 ? 'fair' : 'bad';
+		this.#bars.setAttribute('aria-label', `quality ${score} of 10`);
+		[...this.#bars.children].forEach((bar, index) => bar.classList.toggle('lit', index < lit));
 	}
 
 	#renderPause(state: TileState): void {

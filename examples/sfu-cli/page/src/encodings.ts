@@ -1,0 +1,52 @@
+// How a picture is published: in which encodings and layers.
+
+import type { types } from 'mediasoup-client';
+import type { Params } from './params';
+
+/// Bit/s of the largest, the middle and the smallest encoding.
+const CAPS = [5_000_000, 1_000_000, 500_000] as const;
+
+/// A scalability mode of W3C webrtc-svc.
+export interface Mode {
+	letter: string;
+	spatial: number;
+	temporal: number;
+	suffix: string;
+}
+
+export function parseMode(text: string | undefined): Mode {
+	const found = /^([LS])([1-8])T([1-8])(h?(?:_KEY(?:_SHIFT)?)?)$/.exec(text ?? '');
+	if (!found) return { letter: 'L', spatial: 1, temporal: 1, suffix: '' };
+	return { letter: found[1] ?? 'L', spatial: Number(found[2]), temporal: Number(found[3]), suffix: found[4] ?? '' };
+}
+
+export function formatMode({ letter, spatial, temporal, suffix }: Mode): string {
+	// With one spatial layer there is nothing that key frames could be shared among.
+	return spatial > 1 ? `${letter}${spatial}T${temporal}${suffix}` : `L1T${temporal}`;
+}
+
+/// What each codec does best if nothing is asked for.
+function usualMode(codec: string): string {
+	if (codec === 'video/vp9') return 'L3T3_KEY';
+	if (codec === 'video/av1') return 'L3T3';
+	return 'L1T3';
+}
+
+/// The encodings of a camera or a screen; undefined is one without layers.
+export function encodingsFor(
+	source: 'webcam' | 'screen',
+	params: Params,
+	codec: types.RtpCodecCapability | undefined,
+): types.RtpEncodingParameters[] | undefined {
+	const layered = source === 'webcam' ? params.enableWebcamLayers : params.enableSharingLayers;
+	if (!layered || !codec) return undefined;
+	const wanted = source === 'webcam' ? params.webcamScalabilityMode : params.sharingScalabilityMode;
+	const scalabilityMode = wanted ?? usualMode(codec.mimeType.toLowerCase());
+	if (parseMode(scalabilityMode).spatial > 1) return [{ scalabilityMode, maxBitrate: CAPS[0] }];
+	const count = params.numSimulcastStreams;
+	// The smallest first.
+	return Array.from({ length: count }, (_, index) => {
+		const step = count - 1 - index;
+		return { scaleResolutionDownBy: 2 ** step, maxBitrate: CAPS[step] ?? CAPS[2], scalabilityMode };
+	});
+}
