@@ -7,7 +7,8 @@ import { createInterface } from 'node:readline';
 const START_MS = 20_000;
 const STOP_MS = 10_000;
 
-/// Waits until `look` gives something that is neither undefined nor false; looks again after a moment until then.
+/// Waits until `look` gives something that is neither undefined nor false; looks again after a moment until then. `what`
+/// is a text, or makes one when the time is over.
 export async function until(what, look, timeout = 30_000) {
 	const deadline = Date.now() + timeout;
 	let last;
@@ -20,7 +21,7 @@ export async function until(what, look, timeout = 30_000) {
 		}
 		if (Date.now() > deadline) {
 			const seen = last instanceof Error ? `; last: ${last.message}` : '';
-			throw new Error(`not within ${timeout / 1000} s: ${what}${seen}`);
+			throw new Error(`not within ${timeout / 1000} s: ${typeof what === 'function' ? what() : what}${seen}`);
 		}
 		await new Promise((resolve) => setTimeout(resolve, 100));
 	}
