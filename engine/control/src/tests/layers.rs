@@ -66,7 +66,7 @@ fn a_switch_to_what_the_peer_cannot_follow_is_refused_by_the_field() {
     let mut room = Room::new();
     let producer = room.produce(1);
     let consumer = room.consume(producer);
-    let mut switch = |room: &mut Room, target, producer| {
+    let switch = |room: &mut Room, target, producer| {
         refusal(room.call(target, Body::SwitchProducer(Box::new(fb::SwitchProducerT { producer }))))
     };
     assert_eq!(switch(&mut room, producer, producer), (ErrorCode::InvalidArgument, "target".to_owned()));
