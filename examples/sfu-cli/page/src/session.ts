@@ -6,41 +6,12 @@ import { Emitter } from './emitter';
 import { canShareScreen, deviceProblem, openCamera, openMicrophone, openScreen } from './media';
 import type { Params, Resolution } from './params';
 import { addRed } from './red';
+import { deviceInfo, remoteStream, sourceOf, takeNews, type ConsumerNews, type Layers, type RemotePeer, type RemoteStream, type Source } from './remote';
 import { SendLimit } from './sendlimit';
-import { Signalling, type ConsumerScore, type DeviceInfo, type NewConsumer, type Notifications, type PeerInfo } from './signalling';
+import { Signalling, type NewConsumer, type Notifications, type PeerInfo } from './signalling';
 
-export type Source = 'mic' | 'webcam' | 'screen';
 export type Phase = 'idle' | 'connecting' | 'joined' | 'reconnecting' | 'closed';
 export type NoticeKind = 'info' | 'warning' | 'error';
-
-export interface RemoteStream {
-	readonly consumer: types.Consumer;
-	readonly peerId: string;
-	readonly source: Source;
-	/// This page paused it.
-	paused: boolean;
-	/// Its publisher paused it.
-	producerPaused: boolean;
-	/// What it shows right now: a switch changes it.
-	producerId: string;
-	/// How many sizes and frame rates its source has.
-	layers: Layers;
-	/// What this page asked for; undefined is everything.
-	preferred: Layers | undefined;
-	/// What the server sends; null is nothing, undefined not told.
-	current: Layers | null | undefined;
-	priority: number;
-	score: ConsumerScore | undefined;
-}
-
-export interface Layers {
-	spatial: number;
-	temporal: number;
-}
-
-export interface RemotePeer extends PeerInfo {
-	readonly streams: Map<string, RemoteStream>;
-}
 
 export interface JoinChoice {
 	roomId: string;
@@ -55,35 +26,12 @@ type SessionEvents = {
 };
 
 type News<Method extends keyof Notifications> = { method: Method; data: Notifications[Method] };
-type ConsumerNews = News<'consumerScore'> | News<'consumerLayersChanged'>;
 type ProducerNews = News<'producerScore'> | News<'producerWantedLayers'>;
 
 const DEPENDENCY_DESCRIPTOR = 'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension';
 const SOURCES: readonly Source[] = ['mic', 'webcam', 'screen'];
-const SCREEN_NAMES = new Set(['screen', 'screensharing', 'share']);
-
-function sourceOf(kind: types.MediaKind, appData: Record<string, unknown>): Source {
-	if (kind === 'audio') return 'mic';
-	return SCREEN_NAMES.has(String(appData['source'])) ? 'screen' : 'webcam';
-}
-
 function reason(error: unknown): string {
 	return error instanceof Error ? error.message : String(error);
-}
-
-function deviceInfo(): DeviceInfo {
-	const agent = navigator.userAgent;
-	const known: [flag: string, name: string, pattern: RegExp][] = [
-		['edge', 'Edge', /Edg\/(\d+)/],
-		['firefox', 'Firefox', /Firefox\/(\d+)/],
-		['chrome', 'Chrome', /Chrom(?:e|ium)\/(\d+)/],
-		['safari', 'Safari', /Version\/(\d+).*Safari/],
-	];
-	for (const [flag, name, pattern] of known) {
-		const version = pattern.exec(agent)?.[1];
-		if (version) return { flag, name, version };
-	}
-	return { flag: 'browser', name: 'Browser', version: '' };
 }
 
 export class Session extends Emitter<SessionEvents> {
@@ -478,19 +426,7 @@ export class Session extends Emitter<SessionEvents> {
 			streamId: `${data.peerId}-${source === 'screen' ? 'screen' : 'person'}`,
 			appData: data.appData,
 		});
-		const stream: RemoteStream = {
-			consumer,
-			peerId: data.peerId,
-			source,
-			paused: false,
-			producerPaused: data.producerPaused,
-			producerId: data.producerId,
-			layers: parseMode(data.rtpParameters.encodings?.[0]?.scalabilityMode),
-			preferred: undefined,
-			current: undefined,
-			priority: 1,
-			score: undefined,
-		};
+		const stream = remoteStream(consumer, data);
 		const peer = this.peers.get(data.peerId);
 		if (!peer) {
 			consumer.close();
@@ -561,13 +497,7 @@ export class Session extends Emitter<SessionEvents> {
 
 	#onConsumerNews(news: ConsumerNews): void {
 		const stream = [...this.streams()].find((one) => one.consumer.id === news.data.consumerId);
-		if (!stream) return;
-		if (news.method === 'consumerScore') {
-			stream.score = news.data.score;
-		} else {
-			const { spatialLayer: spatial, temporalLayer: temporal } = news.data;
-			stream.current = spatial === null ? null : { spatial, temporal: temporal ?? 0 };
-		}
+		if (stream) takeNews(stream, news);
 	}
 
 	#onProducerNews(news: ProducerNews): void {
@@ -635,3 +565,4 @@ export class Session extends Emitter<SessionEvents> {
 }
 
 export { canShareScreen };
+export type { Layers, RemotePeer, RemoteStream, Source };
