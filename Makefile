@@ -19,7 +19,7 @@ FUZZ_SMOKE ?= 10
 FUZZ_LONG ?= 600
 
 .PHONY: help run build test check fmt tidy clippy doc unit generate generated page page-fresh abi seccomp browser \
-	fuzz fuzz-smoke bench deny audit setup-build setup-test tools clean
+	fuzz fuzz-smoke attack bench deny audit setup-build setup-test tools clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -36,6 +36,9 @@ build: setup-build ## Build libsfu.so, libsfu.a and the example service, in rele
 
 test: ## Run everything that must pass; installs what is missing, Chromium included.
 	@tests/all.sh
+
+attack: setup-build ## Floods by the millions against a shard; `make test` sends fewer.
+	SFU_SCALE=full cargo test --release --locked -p sfu-core --test attack
 
 bench: setup-build tools ## Measure: parse, protect, fan-out, end to end over loopback, a command through the C ABI.
 	cargo bench --locked -p sfu-bench

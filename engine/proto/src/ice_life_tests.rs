@@ -239,7 +239,9 @@ fn h31_unknown_users_are_refused_for_the_same_reasons_as_known_ones() {
     *broken.last_mut().expect("bytes") ^= 1;
     for bytes in [Check { key: Some("wrong"), ..nominating() }.bytes(), broken] {
         let message = StunMessage::parse(&bytes).expect("well-formed");
-        let known = agent().handle_binding(START, tuple(1), &message, &mut [0; MAX_REPLY]);
-        assert_eq!(refuse_unknown_user(&message), known);
+        let stranger = IceAgent::new(START, IceCredentials::new("another", "secret"), IceConfig::default());
+        let known = agent().authenticate(&message);
+        assert!(known.is_err());
+        assert_eq!(stranger.authenticate(&message), known);
     }
 }

@@ -191,10 +191,6 @@ fn h31_row_005_unknown_user_and_wrong_key_look_alike() {
     for stranger in &strangers {
         refuse(&mut agent, START, tuple(1), &stranger.bytes(), DropReason::StunUnauthenticated);
     }
-    let bytes = strangers[0].bytes();
-    let message = StunMessage::parse(&bytes).expect("well-formed");
-    let unknown = refuse_unknown_user(&message);
-    assert_eq!(unknown, IceInput { reply_len: 0, verdict: Err(DropReason::StunUnauthenticated) });
     assert!(agent.knows_username(b"oldufrag:anything") && !agent.knows_username(b"nobody:peer"));
 }
 

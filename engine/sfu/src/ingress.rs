@@ -14,11 +14,11 @@ use sfu_wire::stun::{BINDING, Class, StunMessage};
 use sfu_wire::time::Time;
 
 use sfu_proto::crypto::DtlsRole;
-use sfu_proto::ice::refuse_unknown_user;
 
 use crate::producer::StreamSlot;
 use crate::rtp_listener::Route;
 use crate::shard::Shard;
+use crate::transport::Transport;
 
 impl Shard {
     pub(crate) fn take_datagram(
@@ -83,17 +83,19 @@ impl Shard {
         }
         let named = || message.username().and_then(|u| self.lookup.by_username(u));
         let listens = |id: &ObjectId| self.transports.get(*id).is_some_and(|t| t.listens_on(tuple.socket));
-        let Some(id) = known.or_else(named).filter(listens) else {
-            // As much work as for a wrong key: a stranger must not learn which usernames exist.
-            let verdict = refuse_unknown_user(&message).verdict;
-            return verdict.map_err(|reason| (None, reason));
-        };
+        let named = known.or_else(named).filter(listens);
+        // Before its signature is verified a request touches nothing, and where nobody has the username, an
+        // agent that nobody can sign for refuses it: a stranger must not learn by time which usernames exist.
+        let found = named.and_then(|id| self.transports.get(id)).and_then(Transport::webrtc);
+        let agent = found.map_or(&self.nobody, |webrtc| &webrtc.ice);
+        let signer = agent.authenticate(&message).map_err(|reason| (named, reason))?;
+        let id = named.ok_or((None, DropReason::StunUnauthenticated))?;
         let transport = self.transports.get_mut(id).ok_or((None, DropReason::StunUnauthenticated))?;
         let had_path = transport.is_connected();
         let Some((webrtc, link)) = transport.webrtc_mut() else { return Err((Some(id), DropReason::StunUnexpected)) };
-        let verdict = webrtc.handle_stun(now, tuple, &message, link, &mut self.lookup, &mut self.out);
+        let verdict = webrtc.handle_stun(now, tuple, (&message, signer), link, &mut self.lookup, &mut self.out);
         if verdict.is_ok() {
-            // What strangers send is nobody's traffic, and counting it would take time that tells.
+            // What strangers send is nobody's traffic.
             link.counters.received(now, datagram.len());
             if !had_path {
                 self.after_transport(now, id, false);

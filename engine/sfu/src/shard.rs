@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 use sfu_proto::crypto::{Certificate, DtlsContext, Fingerprint, SrtpProfile};
-use sfu_proto::ice::IceCredentials;
+use sfu_proto::ice::{IceAgent, IceConfig, IceCredentials};
 use sfu_wire::buf::PacketPool;
 use sfu_wire::drop_reason::{DropCounters, DropReason};
 use sfu_wire::id::{IdTable, ObjectId, ObjectKind};
@@ -82,6 +82,8 @@ pub struct Shard {
     pub(crate) producers: IdTable<Held<Producer>>,
     pub(crate) consumers: IdTable<Held<Consumer>>,
     pub(crate) lookup: Lookup,
+    /// Refuses Binding requests whose username no transport has.
+    pub(crate) nobody: IceAgent,
     pub(crate) timers: Timers,
     pub(crate) pool: PacketPool,
     pub(crate) out: Out,
@@ -135,6 +137,7 @@ impl Shard {
             producers: IdTable::new(index, ObjectKind::Producer, limits.producers),
             consumers: IdTable::new(index, ObjectKind::Consumer, limits.consumers),
             lookup: Lookup::new(rng.next_u64()),
+            nobody: IceAgent::new(Time::ZERO, IceCredentials::generate(&mut rng), IceConfig::default()),
             timers: Timers::with_capacity(1_024),
             pool: PacketPool::new(limits.idle_packets),
             out: Out {

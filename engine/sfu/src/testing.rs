@@ -14,6 +14,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 use sfu_proto::crypto::{Certificate, DtlsContext, DtlsEvent, DtlsRole, DtlsSession, Fingerprint, hmac};
+use sfu_proto::keys::KeyMaterial;
 use sfu_proto::srtp::{SrtpProfile, SrtpReceiver, SrtpSender};
 use sfu_wire::demux::{DatagramKind, classify};
 use sfu_wire::stun::{Class, StunBuilder, StunMessage};
@@ -71,6 +72,7 @@ pub struct Peer {
     ufrag: String,
     dtls: Option<DtlsSession>,
     sender: Option<SrtpSender>,
+    sender_key: Option<(SrtpProfile, KeyMaterial)>,
     receiver: Option<SrtpReceiver>,
     next_check: Option<Time>,
     answered: bool,
@@ -101,6 +103,7 @@ impl Peer {
             ufrag,
             dtls: None,
             sender: None,
+            sender_key: None,
             receiver: None,
             next_check: None,
             answered: false,
@@ -233,6 +236,15 @@ impl Peer {
         self.queue(buf, len)
     }
 
+    /// Begins to protect anew, with the same keys and no memory of SSRCs and numbers: an attacker has no duties.
+    ///
+    /// # Panics
+    /// If the peer is not connected: the script is wrong.
+    pub fn forget_sent(&mut self) {
+        let (profile, key) = self.sender_key.as_ref().expect("connected");
+        self.sender = Some(SrtpSender::new(profile, key).expect("SRTP keys"));
+    }
+
     /// Queues bytes as they are.
     pub fn send_raw(&mut self, bytes: Vec<u8>) {
         self.outgoing.push_back(bytes);
@@ -355,6 +367,7 @@ impl Peer {
         while let Some(event) = dtls.poll_event() {
             match event {
                 DtlsEvent::Connected(keys) => {
+                    self.sender_key = Some((keys.profile, keys.local.clone()));
                     self.sender = Some(SrtpSender::new(&keys.profile, &keys.local).expect("SRTP keys"));
                     self.receiver = Some(SrtpReceiver::new(&keys.profile, &keys.remote).expect("SRTP keys"));
                     self.failure = None;

@@ -18,7 +18,7 @@
 
 use arrayvec::ArrayVec;
 use sfu_proto::crypto::{DtlsContext, DtlsEvent, DtlsRole, DtlsSession, DtlsState as SessionState};
-use sfu_proto::ice::{IceAgent, IceEvent, MAX_REPLY};
+use sfu_proto::ice::{IceAgent, IceEvent, MAX_REPLY, Signer};
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::ObjectId;
 use sfu_wire::net::Tuple;
@@ -93,12 +93,12 @@ impl WebRtcTransport {
         }
     }
 
-    /// Answers a Binding request.
+    /// Answers a Binding request, which `signer` has signed.
     pub(crate) fn handle_stun(
         &mut self,
         now: Time,
         tuple: Tuple,
-        message: &StunMessage<'_>,
+        (message, signer): (&StunMessage<'_>, Signer),
         link: &mut Link,
         lookup: &mut Lookup,
         out: &mut Out,
@@ -106,7 +106,7 @@ impl WebRtcTransport {
         let mut verdict = Ok(());
         let (ice, counters) = (&mut self.ice, &mut link.counters);
         out.outbox.push_with(tuple.socket, tuple.remote, MAX_REPLY, |reply| {
-            let input = ice.handle_binding(now, tuple, message, reply);
+            let input = ice.handle_signed(now, tuple, message, signer, reply);
             verdict = input.verdict;
             (input.reply_len > 0).then_some(input.reply_len).inspect(|len| counters.sent(now, *len))
         })?;

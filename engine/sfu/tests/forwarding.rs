@@ -350,23 +350,6 @@ fn row_034_packets_too_big_for_the_path_are_dropped_and_counted() {
 }
 
 #[test]
-fn row_024_replayed_packets_go_no_further() {
-    let mut world = World::new(12);
-    let router = world.router();
-    let (alice, bob) = (world.join(router), world.join(router));
-    let producer = world.produce_audio(alice, 5);
-    world.consume(bob, producer);
-    world.members[alice].peer.send_rtp(&rtp(OPUS, 5, 1, 0, &[], b"x"));
-    let datagram = world.members[alice].peer.poll_transmit().expect("queued");
-    let from = world.members[alice].peer.addr();
-    for _ in 0..1_000 {
-        world.inject(alice, from, &datagram);
-    }
-    assert_eq!(world.rtp(bob).len(), 1);
-    assert_eq!(world.drops(DropReason::SrtpReplay), 999);
-}
-
-#[test]
 fn consumers_do_not_disturb_each_other() {
     let mut world = World::new(13);
     let router = world.router();

@@ -1,83 +1,10 @@
-//! Many peers on one shard at once: thousands of handshakes beside an established room, and a machine that
-//! was suspended under all of them.
+//! Many peers on one shard at once, silent ones, and a machine that was suspended under all of them.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use sfu_core::command::{Command, DtlsState, Event, IceState, Reply};
-use sfu_core::limits::Limits;
+use sfu_core::command::{Command, Event, IceState};
 use sfu_core::testing::world::{OPUS, VP8, World, rtp, vp8_frame};
-use sfu_core::testing::{Peer, PeerOptions};
-use sfu_proto::crypto::{Certificate, DtlsContext, DtlsRole, DtlsSession};
-use sfu_proto::srtp::SrtpProfile;
-use sfu_wire::drop_reason::DropReason;
 use sfu_wire::extension::ExtensionKind;
-use sfu_wire::id::ObjectId;
-
-fn handshakes(world: &mut World) -> u64 {
-    let Ok(Reply::Stats(stats)) = world.command(Command::ShardStats) else { panic!("stats") };
-    stats.counters.iter().find(|(name, _)| *name == "dtls_handshakes").expect("the counter").1
-}
-
-/// One ClientHello serves all: sessions do not know each other.
-fn client_hello(world: &World) -> Vec<u8> {
-    let context = DtlsContext::new(&Certificate::generate().expect("a certificate"), &SrtpProfile::ALL, 1_200);
-    let mut session = DtlsSession::new(&context.expect("a context"), DtlsRole::Client, world.now).expect("a session");
-    let mut buffer = [0; 2_048];
-    let len = session.poll_transmit(&mut buffer).expect("a ClientHello");
-    buffer[..len].to_vec()
-}
-
-/// 5,000 in one second scaled to what a test can afford: 500 peers that start and never go on, 100 places.
-#[test]
-fn row_022_handshakes_beyond_the_cap_wait_and_an_established_room_loses_nothing() {
-    const STARTING: u32 = 500;
-    const PLACES: usize = 100;
-    let mut world = World::with_limits(22, Limits { dtls_handshakes: PLACES, ..Limits::default() });
-    let router = world.router();
-    let (alice, bob) = (world.join(router), world.join(router));
-    let producer = world.produce_audio(alice, 5);
-    world.consume(bob, producer);
-    let hello = client_hello(&world);
-    let crowd = world.router();
-    let mut transports: Vec<ObjectId> = Vec::new();
-    let mut waiting = None;
-    for n in 0..STARTING {
-        let (transport, socket) = world.transport(crowd);
-        let addr = SocketAddr::from(([203, 0, 113, (n / 250) as u8], 1_000 + (n % 250) as u16));
-        let mut scout = Peer::new(u64::from(n), addr, PeerOptions::default());
-        scout.start(world.now, addr, transport.ice.clone(), transport.fingerprints.clone());
-        let mut check = scout.binding_request(true);
-        let now = world.now;
-        world.shard.handle_datagram(now, now, socket, addr, &mut check);
-        world.shard.handle_datagram(now, now, socket, addr, &mut hello.clone());
-        transports.push(transport.id);
-        waiting = Some((socket, addr, transport.id));
-        // The room talks on: 50 packets a second while 500 start in one.
-        if n % 10 == 0 {
-            let sequence = (n / 10) as u16;
-            world.send_rtp(alice, &rtp(OPUS, 5, sequence, u32::from(sequence) * 960, &[], b"x"));
-        }
-        world.run(Duration::from_millis(2));
-    }
-    assert_eq!(handshakes(&mut world), PLACES as u64, "half-open handshakes are capped");
-    assert_eq!(world.drops(DropReason::DtlsBudget), u64::from(STARTING) - PLACES as u64);
-    assert_eq!(world.rtp(bob).len(), STARTING as usize / 10, "{:?}", world.shard.drops());
-    // Those that do not go on are given up, and the others get their turn.
-    world.run(Duration::from_millis(29_500));
-    assert_eq!(handshakes(&mut world), 0);
-    let (socket, addr, id) = waiting.expect("the last one");
-    let now = world.now;
-    world.shard.handle_datagram(now, now, socket, addr, &mut hello.clone());
-    world.settle();
-    let begun =
-        |e: &Event| matches!(e, Event::DtlsState { transport, state: DtlsState::Connecting, .. } if *transport == id);
-    assert!(world.events.iter().any(begun));
-    world.close(crowd).expect("close");
-    assert_eq!(handshakes(&mut world), 0);
-    world.send_rtp(alice, &rtp(OPUS, 5, 500, 500 * 960, &[], b"x"));
-    assert_eq!(world.rtp(bob).len(), 1);
-}
 
 #[test]
 fn row_093_an_hour_of_suspension_costs_no_peer_its_connection() {
