@@ -3,7 +3,8 @@
 //! Told: packets by position (unwrapped sequence number), shared by count, with a note of the
 //! caller's. Tells: a packet by position, as long as it is young enough. One history serves all
 //! receivers of a source: how each of them numbers the packet is the receiver's own map.
-//! Limits: a fixed number of packets and an age; ageing does bounded work per packet.
+//! Limits: a number of packets, a number of bytes, and an age; ageing does bounded work per packet. The
+//! ring begins small and grows while packets fall out of it that are young enough to be wanted.
 //! RFC 4588, section 6.3. Left out: who asked how often ([`crate::resend`]).
 
 use std::time::Duration;
@@ -13,6 +14,8 @@ use sfu_wire::time::Time;
 
 /// Entries looked at per insertion to let go of what is too old.
 const AGEING_STEPS: usize = 4;
+/// Places of the first ring.
+const FIRST_RING: usize = 128;
 
 /// A packet that was kept.
 #[derive(Debug)]
@@ -30,50 +33,85 @@ pub struct Entry<M> {
 /// The packets of one source.
 #[derive(Debug)]
 pub struct History<M> {
-    /// A ring indexed by position; allocated by the first packet.
+    /// A ring indexed by position, a power of two of places; allocated by the first packet.
     slots: Box<[Option<Entry<M>>]>,
-    capacity: usize,
+    max_packets: u64,
+    max_bytes: usize,
     max_age: Duration,
+    /// Bytes of the packets kept.
+    bytes: usize,
     /// Everything before this position was let go.
     oldest: u64,
     newest: u64,
 }
 
 impl<M> History<M> {
-    /// Keeps at most `max_packets` (rounded up to a power of two) for at most `max_age`.
-    pub fn new(max_packets: usize, max_age: Duration) -> Self {
-        let capacity = max_packets.clamp(1, 1 << 14).next_power_of_two();
-        Self { slots: Box::default(), capacity, max_age, oldest: 0, newest: 0 }
+    /// Keeps at most `max_packets` (16,384 at most) and `max_bytes` for at most `max_age`. Both are
+    /// bounds of what may be looked up: a packet older than the newest by `max_packets` is let go
+    /// even if those between them never came.
+    pub fn new(max_packets: usize, max_bytes: usize, max_age: Duration) -> Self {
+        let max_packets = max_packets.clamp(1, 1 << 14) as u64;
+        Self { slots: Box::default(), max_packets, max_bytes, max_age, bytes: 0, oldest: 0, newest: 0 }
     }
 
-    /// Keeps a packet; what was in its place is let go. A position that is a whole ring older than
-    /// the newest is not kept.
+    /// Keeps a packet; what was in its place is let go. A position that is older than the newest by
+    /// the limit is not kept.
     pub fn insert(&mut self, position: u64, now: Time, packet: Packet, meta: M) {
         if self.slots.is_empty() {
-            self.slots = (0..self.capacity).map(|_| None).collect();
+            let first = (self.max_packets as usize).next_power_of_two().min(FIRST_RING);
+            self.slots = (0..first).map(|_| None).collect();
             self.oldest = position;
             self.newest = position;
         }
-        let ring = self.capacity as u64;
         if position > self.newest {
-            if position - self.newest >= ring {
+            if position - self.newest >= self.max_packets {
                 // A jump: all that is kept belongs to before it.
                 self.clear();
                 self.oldest = position;
             }
             self.newest = position;
-            // What falls out of the ring goes, even where its place is not taken at once.
-            while self.oldest + ring <= position {
-                self.release(self.oldest);
-                self.oldest += 1;
+            // What falls out goes, even where its place is not taken at once.
+            while self.oldest + self.max_packets <= position {
+                self.release_oldest();
             }
-        } else if self.newest - position >= ring {
+            self.make_room(now);
+        } else if self.newest - position >= self.max_packets.min(self.slots.len() as u64) {
             return;
         }
         self.oldest = self.oldest.min(position);
+        self.release(position);
         let slot = self.index(position);
+        self.bytes += packet.len();
         self.slots[slot] = Some(Entry { position, at: now, packet, meta });
+        while self.bytes > self.max_bytes && self.oldest < self.newest {
+            self.release_oldest();
+        }
         self.age(now);
+    }
+
+    /// Makes the ring reach from the oldest to the newest: by growing, if what would fall out is young
+    /// enough to be wanted and there may be more, else by letting go.
+    fn make_room(&mut self, now: Time) {
+        while self.newest - self.oldest >= self.slots.len() as u64 {
+            let slot = self.index(self.oldest);
+            let young = self.slots[slot]
+                .as_ref()
+                .is_some_and(|entry| entry.position == self.oldest && now.saturating_since(entry.at) <= self.max_age);
+            if young && (self.slots.len() as u64) < self.max_packets {
+                self.grow();
+            } else {
+                self.release_oldest();
+            }
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let doubled = (0..2 * self.slots.len()).map(|_| None).collect();
+        for entry in std::mem::replace(&mut self.slots, doubled).into_iter().flatten() {
+            let slot = self.index(entry.position);
+            self.slots[slot] = Some(entry);
+        }
     }
 
     /// The packet at `position`, if it is kept and not too old.
@@ -102,11 +140,21 @@ impl<M> History<M> {
         self.len() == 0
     }
 
+    /// Bytes of the packets kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn release(&mut self, position: u64) {
         let slot = self.index(position);
-        if let Some(slot) = self.slots.get_mut(slot) {
-            *slot = None;
+        if let Some(entry) = self.slots.get_mut(slot).and_then(Option::take) {
+            self.bytes -= entry.packet.len();
         }
+    }
+
+    fn release_oldest(&mut self) {
+        self.release(self.oldest);
+        self.oldest += 1;
     }
 
     fn age(&mut self, now: Time) {
@@ -121,15 +169,14 @@ impl<M> History<M> {
                 if now.saturating_since(entry.at) <= self.max_age {
                     return;
                 }
-                self.slots[slot] = None;
             }
-            self.oldest += 1;
+            self.release_oldest();
         }
     }
 
     fn index(&self, position: u64) -> usize {
-        // The capacity is a power of two.
-        (position & (self.capacity as u64 - 1)) as usize
+        // The number of places is a power of two, or 0.
+        (position & (self.slots.len() as u64).saturating_sub(1)) as usize
     }
 }
 
@@ -145,7 +192,7 @@ mod tests {
     }
 
     fn history(max: usize) -> (PacketPool, History<u64>) {
-        (PacketPool::new(64), History::new(max, Duration::from_millis(1000)))
+        (PacketPool::new(64), History::new(max, 1 << 20, Duration::from_millis(1000)))
     }
 
     fn put(pool: &PacketPool, history: &mut History<u64>, at: u64, position: u64) {
@@ -201,6 +248,37 @@ mod tests {
         assert_eq!(h.len(), 2);
         h.clear();
         assert!(h.is_empty());
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_counted() {
+        let pool = PacketPool::new(64);
+        let mut h = History::new(1000, 1000, Duration::from_secs(1));
+        for p in 100..150 {
+            h.insert(p, ms(0), pool.take(&[7; 90]).unwrap(), p);
+            assert!(h.bytes() <= 1000 && h.bytes() == 90 * h.len());
+        }
+        assert_eq!(h.len(), 11);
+        assert!(h.lookup(ms(0), 149).is_some() && h.lookup(ms(0), 138).is_none());
+        h.insert(149, ms(0), pool.take(&[7; 10]).unwrap(), 149);
+        assert_eq!(h.bytes(), 910, "what is replaced is not counted");
+        h.clear();
+        assert_eq!((h.bytes(), h.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_ring_grows_to_the_limit_while_packets_are_young() {
+        let pool = PacketPool::new(64);
+        let mut h = History::new(2500, 1 << 30, Duration::from_secs(2));
+        let put = |h: &mut History<u64>, p: u64, at: u64| h.insert(p, ms(at), pool.take(&[1]).unwrap(), p);
+        // Ten a second: the first ring is enough.
+        (0..1000).for_each(|k| put(&mut h, 100 + k, 100 * k));
+        assert_eq!(h.slots.len(), FIRST_RING);
+        assert!(h.lookup(ms(99_900), 100 + 980).is_some());
+        // Five thousand at once.
+        (0..5000).for_each(|k| put(&mut h, 2000 + k, 100_000));
+        assert_eq!((h.slots.len(), h.len()), (4096, 2500));
+        assert!((4500..7000).all(|p| h.lookup(ms(101_000), p).is_some_and(|entry| entry.meta == p)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod remb_limit;
 pub mod resend;
 pub mod rewrite;
 pub mod rtcp_schedule;
+pub mod score;
 pub mod send_stream;
 pub mod source_clock;
 pub mod srtp;

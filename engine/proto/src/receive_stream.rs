@@ -1,17 +1,18 @@
 //! One RTP stream as it is received: order, loss, jitter, and the report block about it.
 //!
 //! Told: sequence number, timestamp and size of each packet whose tag was verified, repaired packets,
-//! sender reports. Tells: the packet's position (unwrapped sequence number), report blocks, counters.
+//! sender reports, answers to our reference times. Tells: the packet's position (unwrapped sequence
+//! number), report blocks, the round trip, counters.
 //! Positions never go back: when the source starts its numbers anew, they go on one cycle further up.
 //! Limits: constant memory; duplicates are known within 1,024 packets.
-//! RFC 3550, sections 6.4.1, A.1, A.3, A.8. Left out: asking for what is missing ([`crate::nack`]).
+//! RFC 3550, sections 6.4.1, A.1, A.3, A.8; RFC 3611, section 4.5. Left out: asking for what is missing ([`crate::nack`]).
 
 use std::time::Duration;
 
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::rate::RateMeter;
-use sfu_wire::rtcp::{ReportBlock, SenderReport};
-use sfu_wire::time::{Time, duration_to_short_ntp};
+use sfu_wire::rtcp::{DlrrBlock, ReportBlock, SenderReport};
+use sfu_wire::time::{NtpTime, Time, duration_to_short_ntp, round_trip};
 
 /// A step forward by more than this is a restart (RFC 3550, A.1).
 pub const MAX_DROPOUT: u16 = 3000;
@@ -49,8 +50,12 @@ pub struct ReceiveStats {
     pub jitter: u32,
     /// Duplicates and packets too old.
     pub packets_discarded: u64,
-    /// Losses repaired by retransmission.
+    /// Losses repaired, by retransmission or redundancy.
     pub packets_repaired: u64,
+    /// Retransmissions of packets that were there already, or too old.
+    pub rtx_packets_discarded: u64,
+    /// Smoothed, once the sender answered a reference time.
+    pub round_trip: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +93,8 @@ pub struct ReceiveStream {
     bytes: u64,
     discarded: u64,
     repaired: u64,
+    rtx_discarded: u64,
+    round_trip: Option<Duration>,
     rate: RateMeter,
 }
 
@@ -115,6 +122,8 @@ impl ReceiveStream {
             bytes: 0,
             discarded: 0,
             repaired: 0,
+            rtx_discarded: 0,
+            round_trip: None,
             rate: RateMeter::new(),
         }
     }
@@ -179,12 +188,40 @@ impl ReceiveStream {
             || (ahead < 0x8000 && ahead > MAX_REPAIR_AHEAD)
             || (ahead >= 0x8000 && ahead.wrapping_neg() >= WINDOW)
         {
-            self.discarded += 1;
+            self.rtx_discarded += 1;
             return Err(if self.started { DropReason::RtpTooOld } else { DropReason::RtxMalformed });
         }
-        let placed = self.place(sequence).inspect_err(|_| self.discarded += 1)?;
+        let placed = self.place(sequence).inspect_err(|_| self.rtx_discarded += 1)?;
         self.repaired += 1;
         Ok(placed)
+    }
+
+    /// Is the packet at this position missing, though newer ones came? A position that is too old to
+    /// know is not.
+    pub fn is_missing(&self, position: u64) -> bool {
+        let Some(behind) = self.highest.checked_sub(position).filter(|b| self.started && *b < u64::from(WINDOW)) else {
+            return false;
+        };
+        position >= self.base && self.window[(behind / 64) as usize] & (1 << (behind % 64)) == 0
+    }
+
+    /// The sender answers a reference time of ours; `ntp_now` is our clock, as our reference times
+    /// say it.
+    pub fn handle_dlrr(&mut self, ntp_now: NtpTime, block: &DlrrBlock) {
+        let Some(sample) = round_trip(ntp_now, block.last_rr, block.delay_since_last_rr) else { return };
+        self.round_trip = Some(self.round_trip.map_or(sample, |old| (old * 7 + sample) / 8));
+    }
+
+    /// Smoothed round trip, once an answer allowed to tell.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    /// Packets expected, received and repaired since the start, restarts included: what a score is
+    /// made of.
+    pub fn totals(&self) -> (u64, u64, u64) {
+        let lost = self.total_lost().max(0) as u64;
+        (self.packets + lost, self.packets, self.repaired)
     }
 
     /// A sender report about this stream came.
@@ -230,6 +267,8 @@ impl ReceiveStream {
             jitter: self.jitter >> 4,
             packets_discarded: self.discarded,
             packets_repaired: self.repaired,
+            rtx_packets_discarded: self.rtx_discarded,
+            round_trip: self.round_trip,
         }
     }
 
@@ -431,7 +470,8 @@ mod tests {
         assert_eq!(s.handle_repaired(20_000), Err(DropReason::RtpTooOld), "never sent");
         assert_eq!(s.handle_repaired(60_000), Err(DropReason::RtpTooOld));
         assert!(s.handle_repaired(104).unwrap().newest, "the end of a burst was lost");
-        assert_eq!(s.stats(Time::ZERO).packets_repaired, 2);
+        let stats = s.stats(Time::ZERO);
+        assert_eq!((stats.packets_repaired, stats.rtx_packets_discarded, stats.packets_discarded), (2, 5, 1));
     }
 
     #[test]
@@ -455,6 +495,38 @@ mod tests {
         assert_eq!(block.highest_sequence, (1 << 16) | 63);
         assert_eq!((block.last_sr, block.delay_since_last_sr), (0x3344_5566, 0x8000));
         assert_eq!(s.report_block(Time::from_millis(2_000)).unwrap().fraction_lost, 0, "a new interval");
+    }
+
+    #[test]
+    fn missing_is_what_was_passed_over_and_not_yet_repaired() {
+        let mut s = stream();
+        assert!(!s.is_missing(0x1_0000));
+        let first = put(&mut s, 0, 100).unwrap().position;
+        put(&mut s, 0, 104).unwrap();
+        let missing = |s: &ReceiveStream| (0..6).filter(|k| s.is_missing(first + k)).collect::<Vec<_>>();
+        assert_eq!(missing(&s), [1, 2, 3]);
+        s.handle_repaired(102).unwrap();
+        assert_eq!(missing(&s), [1, 3]);
+        assert!(!s.is_missing(first - 1), "before the first one");
+        for k in 0..WINDOW {
+            put(&mut s, 0, 105 + k).unwrap();
+        }
+        assert_eq!(missing(&s), [], "too long ago");
+        assert_eq!(s.totals(), (u64::from(WINDOW) + 5, u64::from(WINDOW) + 2, 1));
+    }
+
+    #[test]
+    fn the_round_trip_is_that_of_the_answers() {
+        let mut s = stream();
+        let ntp = |middle: u32| NtpTime(u64::from(middle) << 16);
+        s.handle_dlrr(ntp(0x5_0000), &DlrrBlock::default());
+        assert_eq!(s.round_trip(), None, "no reference time arrived there");
+        s.handle_dlrr(ntp(0x5_0000), &DlrrBlock { ssrc: 1, last_rr: 0x4_0000, delay_since_last_rr: 0xc000 });
+        assert_eq!(s.round_trip(), Some(Duration::from_millis(250)));
+        s.handle_dlrr(ntp(0x5_0000), &DlrrBlock { ssrc: 1, last_rr: 0x5_0000, delay_since_last_rr: 0 });
+        assert_eq!(s.stats(Time::ZERO).round_trip, Some(Duration::from_micros(218_750)));
+        s.handle_dlrr(ntp(0x5_0000), &DlrrBlock { ssrc: 1, last_rr: 0x6_0000, delay_since_last_rr: u32::MAX / 2 });
+        assert_eq!(s.round_trip(), Some(Duration::from_micros(218_750)), "impossible");
     }
 
     #[test]

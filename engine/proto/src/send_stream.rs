@@ -8,10 +8,8 @@
 use std::time::Duration;
 
 use sfu_wire::rtcp::ReportBlock;
-use sfu_wire::time::{NtpTime, Time, short_ntp_to_duration};
+use sfu_wire::time::{NtpTime, Time, round_trip};
 
-/// A longer round trip is not believed: the report is older than the reporter says.
-pub const MAX_RTT: Duration = Duration::from_secs(10);
 const RATE_WINDOW: Duration = Duration::from_secs(1);
 
 /// Counters of a sent stream.
@@ -117,21 +115,6 @@ impl SendStream {
     }
 }
 
-/// RFC 3550, section 6.4.1: now - LSR - DLSR. `None` if no report of ours is named or the result
-/// cannot be; a result just below zero (clocks are rounded) is zero.
-fn round_trip(ntp_now: NtpTime, last_sr: u32, delay: u32) -> Option<Duration> {
-    if last_sr == 0 {
-        return None;
-    }
-    let units = ntp_now.middle().wrapping_sub(last_sr).wrapping_sub(delay);
-    // A thousandth of a second below zero is rounding.
-    if units > u32::MAX - 65 {
-        return Some(Duration::ZERO);
-    }
-    let rtt = short_ntp_to_duration(units);
-    (rtt <= MAX_RTT).then_some(rtt)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,11 +160,8 @@ mod tests {
         ] {
             let mut s = SendStream::new();
             s.handle_report_block(ntp(now), &block(lsr, dlsr));
-            assert!(s.round_trip().is_none_or(|rtt| rtt <= MAX_RTT), "{now} {lsr} {dlsr}");
+            assert!(s.round_trip().is_none_or(|rtt| rtt <= sfu_wire::time::MAX_ROUND_TRIP), "{now} {lsr} {dlsr}");
         }
-        assert_eq!(round_trip(ntp(100), 200, 0), None);
-        assert_eq!(round_trip(ntp(1000), 900, 101), Some(Duration::ZERO), "rounding");
-        assert_eq!(round_trip(ntp(5), u32::MAX - 4, 0), Some(short_ntp_to_duration(10)), "across the wrap");
     }
 
     #[test]

@@ -134,6 +134,25 @@ pub const fn short_ntp_to_duration(units: u32) -> Duration {
     Duration::from_nanos((units as u64 * NANOS_PER_SECOND) >> 16)
 }
 
+/// A longer round trip is not believed: the report is older than the reporter says.
+pub const MAX_ROUND_TRIP: Duration = Duration::from_secs(10);
+
+/// The round trip that an answer shows: `now` less the moment of ours that it names, less the time it
+/// waited there (RFC 3550, section 6.4.1; RFC 3611, section 4.5). `None` if it names no moment, or
+/// the result cannot be; a result just below zero (clocks are rounded) is zero.
+pub fn round_trip(now: NtpTime, named: u32, waited: u32) -> Option<Duration> {
+    if named == 0 {
+        return None;
+    }
+    let units = now.middle().wrapping_sub(named).wrapping_sub(waited);
+    // A thousandth of a second below zero is rounding.
+    if units > u32::MAX - 65 {
+        return Some(Duration::ZERO);
+    }
+    let rtt = short_ntp_to_duration(units);
+    (rtt <= MAX_ROUND_TRIP).then_some(rtt)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,5 +188,24 @@ mod tests {
         assert_eq!(duration_to_short_ntp(Duration::from_millis(5500)), 360_448);
         assert_eq!(short_ntp_to_duration(360_448), Duration::from_millis(5500));
         assert_eq!(duration_to_short_ntp(Duration::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn row_038_impossible_round_trips_are_not_believed() {
+        let ntp = |middle: u32| NtpTime(u64::from(middle) << 16);
+        // (now, named, waited): negative, half a day, nothing named, all ones.
+        for (now, named, waited) in [
+            (100, 200, 0),
+            (0, 1, 0x1_0000),
+            (u32::MAX / 2, 1, 0),
+            (1000, 0, 0),
+            (5, u32::MAX, u32::MAX / 2),
+            (0, 0x8000_0000, 0),
+        ] {
+            assert_eq!(round_trip(ntp(now), named, waited), None, "{now} {named} {waited}");
+        }
+        assert_eq!(round_trip(ntp(1000), 900, 101), Some(Duration::ZERO), "rounding");
+        assert_eq!(round_trip(ntp(5), u32::MAX - 4, 0), Some(short_ntp_to_duration(10)), "across the wrap");
+        assert_eq!(round_trip(ntp(0x3_0000), 0x1_0000, 0x8000), Some(Duration::from_millis(1500)));
     }
 }

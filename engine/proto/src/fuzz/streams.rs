@@ -40,7 +40,7 @@ pub fn history(data: &[u8]) {
     let mut script = Script(data);
     let pool = PacketPool::new(16);
     let mut stream = ReceiveStream::new(1, 90_000);
-    let mut history = History::new(64, Duration::from_millis(500));
+    let mut history = History::new(64, 64, Duration::from_millis(500));
     let mut guard = ResendGuard::new();
     let mut now = Time::ZERO;
     let mut newest = None;
@@ -71,7 +71,7 @@ pub fn history(data: &[u8]) {
             continue;
         };
         history.insert(placed.position, now, packet, placed.position);
-        assert!(history.len() <= 64);
+        assert!(history.len() <= 64 && history.bytes() <= 64);
         let kept = history.lookup(now, placed.position);
         assert!(kept.is_none_or(|e| e.meta == placed.position && e.packet[..] == sequence.to_be_bytes()));
         assert!(kept.is_some() || !placed.newest);

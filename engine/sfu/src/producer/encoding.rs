@@ -24,9 +24,9 @@ use crate::stats::RtpStreamStats;
 
 /// Packets asked for in one NACK message; more go into the next one.
 const NACK_BATCH: usize = 64;
-/// Retransmission history: 2 s of 4 Mbit/s, and 1 s of audio frames of 10 ms.
-const VIDEO_HISTORY: (usize, Duration) = (1024, Duration::from_secs(2));
-const AUDIO_HISTORY: (usize, Duration) = (128, Duration::from_secs(1));
+/// Retransmission history, in packets, bytes and time: 2 s of 16 Mbit/s, and 1 s of audio.
+const VIDEO_HISTORY: (usize, usize, Duration) = (2500, 4 << 20, Duration::from_secs(2));
+const AUDIO_HISTORY: (usize, usize, Duration) = (2500, 512 << 10, Duration::from_secs(1));
 /// Late packets of an SSRC that was replaced do not bring it back for this long.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -79,7 +79,7 @@ pub(super) struct Encoding {
 
 impl Encoding {
     pub(super) fn new(config: &ProducerConfig, encoding: &EncodingConfig) -> Self {
-        let (packets, age) = if config.kind == MediaKind::Video { VIDEO_HISTORY } else { AUDIO_HISTORY };
+        let (packets, bytes, age) = if config.kind == MediaKind::Video { VIDEO_HISTORY } else { AUDIO_HISTORY };
         let clock_rate = config.codecs.first().map_or(1, |c| c.clock_rate);
         Self {
             ssrc: encoding.ssrc,
@@ -87,7 +87,7 @@ impl Encoding {
             previous: None,
             stream: ReceiveStream::new(encoding.ssrc.unwrap_or(0), clock_rate),
             clock: SourceClockEstimator::new(),
-            history: History::new(packets, age),
+            history: History::new(packets, bytes, age),
             line: TimestampLine::new(clock_rate),
             nack: NackGenerator::new(),
             keys: KeyFrameThrottle::new(config.key_frame_request_delay),
@@ -249,7 +249,7 @@ impl Encoding {
         let ssrc = self.ssrc?;
         let negotiated = config.codecs.get(self.codec)?.feedback;
         let mut sequences = [0u16; NACK_BATCH];
-        let count = self.nack.poll(now, None, &mut sequences);
+        let count = self.nack.poll(now, self.stream.round_trip(), &mut sequences);
         if self.nack.take_gave_up() && video {
             self.keys.want(now);
         }
