@@ -122,6 +122,11 @@ impl Score {
         self.set(0)
     }
 
+    /// The stream goes on after a pause, in which its silence did not count.
+    pub fn resume(&mut self, now: Time) {
+        self.silent_at = self.silent_at.and(self.patience).map(|patience| now + patience);
+    }
+
     /// When [`Score::handle_timeout`] has something to do.
     pub fn next_timeout(&self) -> Option<Time> {
         self.silent_at
@@ -231,6 +236,12 @@ mod tests {
             assert!(score.handle_packet(ms(9_000)), "it is back");
             assert_eq!((score.score(), score.is_active()), (BEST, true));
         }
+        let mut paused = Score::new(Some(INACTIVE));
+        paused.resume(ms(0));
+        assert_eq!(paused.next_timeout(), None, "nothing was heard of it");
+        paused.handle_packet(ms(0));
+        paused.resume(ms(60_000));
+        assert!(!paused.handle_timeout(ms(61_000)) && paused.handle_timeout(ms(61_500)));
         let mut single = Score::new(None);
         assert!(!single.handle_packet(ms(0)) && !single.handle_timeout(ms(1_000_000)));
         assert_eq!(single.score(), BEST);

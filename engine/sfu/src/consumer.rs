@@ -27,6 +27,7 @@ use arrayvec::ArrayVec;
 use sfu_proto::resend::ResendGuard;
 use sfu_proto::rewrite::{PictureId, PictureIdMap, PictureShift, SequenceMap};
 use sfu_proto::rtcp_schedule::{RtcpSchedule, scatter};
+use sfu_proto::score::{Score, Totals};
 use sfu_proto::send_stream::SendStream;
 use sfu_proto::srtp::Plain;
 use sfu_wire::buf::Packet;
@@ -136,6 +137,8 @@ struct Cold {
     key_timestamp: Option<u32>,
     extensions_left_out: u64,
     discarded: u64,
+    /// From what the peer reports.
+    score: Score,
     /// Why layers were chosen and packets left out, while somebody asks.
     decisions: DecisionLog,
 }
@@ -193,6 +196,7 @@ impl Consumer {
                 key_timestamp: None,
                 extensions_left_out: 0,
                 discarded: 0,
+                score: Score::new(None),
                 decisions: DecisionLog::default(),
                 config,
             }),
@@ -481,11 +485,34 @@ impl Consumer {
         None
     }
 
-    /// A report of the peer about one of the two streams. `ntp` is our wall clock.
-    pub fn handle_report_block(&mut self, _now: Time, ntp: NtpTime, block: &ReportBlock) {
-        if block.ssrc == self.ssrc {
-            self.stream.handle_report_block(ntp, block);
+    /// A report of the peer about one of the two streams. `ntp` is our wall clock. `true`: the score
+    /// is another now.
+    pub fn handle_report_block(&mut self, _now: Time, ntp: NtpTime, block: &ReportBlock) -> bool {
+        if block.ssrc != self.ssrc {
+            return false;
         }
+        self.stream.handle_report_block(ntp, block);
+        let expected = self.stream.packets();
+        // What was asked for and sent again is taken to have arrived; a peer that asks twice shows it
+        // by the number of resends.
+        let lost = u64::try_from(block.cumulative_lost).unwrap_or(0).min(expected);
+        let totals = Totals {
+            expected,
+            received: expected - lost,
+            repaired: self.cold.resent.min(lost),
+            repairs: self.cold.resent,
+        };
+        self.cold.score.handle_report(totals)
+    }
+
+    /// How well the stream arrives, 0 to 10.
+    pub fn score(&self) -> u8 {
+        self.cold.score.score()
+    }
+
+    /// Index of the producer's encoding that it gets.
+    pub fn encoding(&self) -> usize {
+        0
     }
 
     /// The peer asks for a key frame. `true`: pass the wish on. `false`: it asks too often, or
@@ -574,6 +601,8 @@ impl Consumer {
             fir_count: cold.fir_count,
             key_frame_count: cold.key_frame_count,
             round_trip_time_ms: s.round_trip.map(|rtt| rtt.as_secs_f32() * 1000.0),
+            rtx_packets_discarded: 0,
+            score: cold.score.score(),
         }
     }
 

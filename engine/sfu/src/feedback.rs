@@ -9,9 +9,9 @@
 use sfu_proto::remb_limit::RembLimit;
 use sfu_proto::transport_cc::TransportCcReceiver;
 use sfu_wire::extension::{ExtensionIds, ExtensionKind, transport_sequence};
-use sfu_wire::rtcp::ReceiverReport;
+use sfu_wire::rtcp::{DlrrBlock, ReceiverReport};
 use sfu_wire::rtp::RtpView;
-use sfu_wire::time::Time;
+use sfu_wire::time::{NtpTime, Time, duration_to_short_ntp};
 
 use crate::config::ProducerConfig;
 
@@ -31,6 +31,16 @@ pub(crate) struct Feedback {
     remb_sent: u64,
     remb_received: u64,
     remb_bitrate: u64,
+    /// The peer's clock as it told it last, and who of it said so.
+    reference: Option<Reference>,
+}
+
+/// A reference time of the peer (RFC 3611, section 4.4).
+#[derive(Debug, Clone, Copy)]
+struct Reference {
+    ssrc: u32,
+    middle: u32,
+    at: Time,
 }
 
 impl Feedback {
@@ -49,6 +59,7 @@ impl Feedback {
             remb_sent: 0,
             remb_received: 0,
             remb_bitrate: 0,
+            reference: None,
         }
     }
 
@@ -110,6 +121,18 @@ impl Feedback {
     /// The peer said which of our packets arrived.
     pub(crate) fn note_transport_cc(&mut self) {
         self.transport_cc_received += 1;
+    }
+
+    /// The peer told its clock.
+    pub(crate) fn note_reference_time(&mut self, now: Time, ssrc: u32, ntp: NtpTime) {
+        self.reference = Some(Reference { ssrc, middle: ntp.middle(), at: now });
+    }
+
+    /// The answer to the peer's reference time, for the next sender reports; each is answered once.
+    pub(crate) fn take_dlrr(&mut self, now: Time) -> Option<DlrrBlock> {
+        let reference = self.reference.take()?;
+        let delay_since_last_rr = duration_to_short_ntp(now.saturating_since(reference.at));
+        Some(DlrrBlock { ssrc: reference.ssrc, last_rr: reference.middle, delay_since_last_rr })
     }
 
     /// The SSRC that speaks for the transport.

@@ -91,7 +91,7 @@ impl Shard {
             ssrcs: producer.ssrcs().map(|(ssrc, _)| ssrc).collect(),
             consumers: producer.consumers.clone(),
             stream_type: producer.config().stream_type,
-            scores: Vec::new(),
+            scores: producer.encoding_scores(),
             wanted_layers: None,
         }))
     }

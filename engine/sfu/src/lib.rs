@@ -34,6 +34,7 @@ mod layer_commands;
 mod link;
 mod rtcp_in;
 mod rtcp_out;
+mod score_events;
 mod srtp_streams;
 
 #[cfg(any(test, feature = "testing"))]

@@ -2,9 +2,10 @@
 //!
 //! Told: decrypted RTP of its SSRCs, sender reports, BYE, wishes for key frames, pause and resume.
 //! Tells: what there is to forward ([`Ingress`], offsets into the very packet that was received), and
-//! the RTCP that its publisher is to get (reports, NACK, PLI or FIR).
+//! the RTCP that its publisher is to get (reports, NACK, PLI or FIR), and how well its streams arrive.
 //! Limits: encodings and codecs as configured; one bounded history; at most 1,000 missing packets.
-//! RFC 3550 (sections 6.4, A.1, A.3, A.8), RFC 4585 (NACK, PLI), RFC 4588 (RTX), RFC 5104 (FIR).
+//! RFC 3550 (sections 6.4, A.1, A.3, A.8), RFC 3611 (RRT, DLRR), RFC 4585 (NACK, PLI), RFC 4588 (RTX),
+//! RFC 5104 (FIR).
 //! Left out: layers. All encodings are received and reported on; consumers follow the first one.
 
 mod encoding;
@@ -24,11 +25,11 @@ use sfu_wire::drop_reason::DropReason;
 use sfu_wire::extension::ExtensionKind;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::MediaKind;
-use sfu_wire::rtcp::{ReceiverReport, ReportBlock, Sdes, SenderReport};
+use sfu_wire::rtcp::{DlrrBlock, ReceiverReport, ReportBlock, Sdes, SenderReport, Xr};
 use sfu_wire::rtp::RtpView;
-use sfu_wire::time::Time;
+use sfu_wire::time::{NtpTime, Time};
 
-use crate::command::{CommandError, ErrorCode};
+use crate::command::{CommandError, EncodingScore, ErrorCode};
 use crate::config::ProducerConfig;
 use crate::stats::RtpStreamStats;
 use encoding::Encoding;
@@ -119,6 +120,8 @@ pub struct Producer {
     /// Our CNAME towards the publisher: the same for all producers of a transport.
     name: [u8; 16],
     schedule: RtcpSchedule,
+    /// A score changed since it was told.
+    scores_changed: bool,
 }
 
 impl Producer {
@@ -143,6 +146,7 @@ impl Producer {
             rtcp_ssrc: (seed as u32) | 1,
             name: hex(scatter(transport.to_u64())),
             schedule: RtcpSchedule::new(now, REPORT_PERIOD, seed),
+            scores_changed: false,
             config,
         })
     }
@@ -204,7 +208,9 @@ impl Producer {
         view: &RtpView<'_>,
     ) -> Result<Ingress, DropReason> {
         let index = self.find(now, view.ssrc).ok_or(DropReason::RtpUnroutable)?;
-        let ingress = self.encodings[usize::from(index)].handle_rtp(&self.config, arrival, bytes, view, index)?;
+        let encoding = &mut self.encodings[usize::from(index)];
+        let ingress = encoding.handle_rtp(&self.config, arrival, bytes, view, index)?;
+        self.scores_changed |= !self.paused && encoding.score.handle_packet(now);
         if self.paused { Err(DropReason::ProducerPaused) } else { Ok(ingress) }
     }
 
@@ -228,6 +234,16 @@ impl Producer {
             return self.encodings.iter().any(|e| e.rtx_ssrc == Some(report.ssrc));
         };
         encoding.handle_sender_report(now, report);
+        true
+    }
+
+    /// The publisher answers a reference time of ours. `ntp` is our wall clock. `false`: the answer is
+    /// not to this producer.
+    pub fn handle_dlrr(&mut self, ntp: NtpTime, block: &DlrrBlock) -> bool {
+        if block.ssrc != self.rtcp_ssrc {
+            return false;
+        }
+        self.encodings.iter_mut().for_each(|e| e.stream.handle_dlrr(ntp, block));
         true
     }
 
@@ -260,18 +276,27 @@ impl Producer {
     /// Goes on forwarding; consumers of video wait for a key frame.
     pub fn resume(&mut self, now: Time) {
         self.paused = false;
+        self.encodings.iter_mut().for_each(|e| e.score.resume(now));
         if !self.consumers.is_empty() {
             self.request_key_frame(now);
         }
     }
 
     /// One RTCP compound for the publisher. Call until there is none, after packets, wishes and
-    /// timeouts.
-    pub fn poll_rtcp(&mut self, now: Time, buf: &mut [u8]) -> Option<usize> {
+    /// timeouts. `ntp` is our wall clock.
+    pub fn poll_rtcp(&mut self, now: Time, ntp: NtpTime, buf: &mut [u8]) -> Option<usize> {
+        if !self.paused {
+            // A paused publisher is silent by right.
+            self.scores_changed |=
+                self.encodings.iter_mut().fold(false, |changed, e| e.score.handle_timeout(now) | changed);
+        }
         if self.is_started() && self.schedule.poll(now) {
+            self.scores_changed |= self.encodings.iter_mut().fold(false, |changed, e| e.update_score() | changed);
             let blocks = self.encodings.iter_mut().filter_map(|e| e.stream.report_block(now));
             let blocks: ArrayVec<ReportBlock, MAX_ENCODINGS> = blocks.take(MAX_ENCODINGS).collect();
-            return self.write_head(buf, &blocks);
+            let len = self.write_head(buf, &blocks)?;
+            // Our clock, so that the publisher's answer shows the round trip (RFC 3611, section 4.4).
+            return Some(len + Xr::write(buf.get_mut(len..)?, self.rtcp_ssrc, Some(ntp), &[]).ok()?);
         }
         let video = self.config.kind == MediaKind::Video;
         let feedback = self.encodings.iter_mut().find_map(|e| e.poll_feedback(now, &self.config, video))?;
@@ -284,7 +309,28 @@ impl Producer {
     pub fn next_timeout(&self) -> Option<Time> {
         let feedback = self.encodings.iter().filter_map(Encoding::next_timeout).min();
         let report = self.is_started().then(|| self.schedule.next_timeout());
-        [feedback, report].into_iter().flatten().min()
+        let silence = self.encodings.iter().filter_map(|e| e.score.next_timeout()).min().filter(|_| !self.paused);
+        [feedback, report, silence].into_iter().flatten().min()
+    }
+
+    /// Whether a score changed since the last call.
+    pub fn take_score_change(&mut self) -> bool {
+        std::mem::take(&mut self.scores_changed)
+    }
+
+    /// How well each encoding arrives, 0 to 10, in order.
+    pub fn scores(&self) -> impl Iterator<Item = u8> + '_ {
+        self.encodings.iter().map(|e| e.score.score())
+    }
+
+    /// The same, with the SSRCs of those encodings that have one.
+    pub fn encoding_scores(&self) -> Vec<EncodingScore> {
+        let streams = self.encodings.iter().zip(&self.config.encodings).enumerate();
+        streams
+            .filter_map(|(index, (e, config))| {
+                Some(EncodingScore { encoding: index as u8, ssrc: e.ssrc?, rid: config.rid, score: e.score.score() })
+            })
+            .collect()
     }
 
     /// The line between (steady) source timestamps and our clock, for reports to consumers.

@@ -1,12 +1,12 @@
 //! RTCP in: each block goes to the stream that it is about; what a peer may ask for is bounded per
-//! datagram here, and over time by the stream (RFC 3550, RFC 4585, RFC 5104, RFC 5506).
+//! datagram here, and over time by the stream (RFC 3550, RFC 3611, RFC 4585, RFC 5104, RFC 5506).
 //!
 //! A block about an SSRC that is not of this transport has no effect. A BYE counts only for an SSRC
 //! that the peer sends. What is broken inside a sound compound costs only itself.
 
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::ObjectId;
-use sfu_wire::rtcp::{Bye, Fir, Nack, Packets, ReportBlocks, RtcpPacket, SenderReport};
+use sfu_wire::rtcp::{Bye, Fir, Nack, Packets, ReportBlocks, RtcpPacket, SenderReport, Xr};
 use sfu_wire::time::Time;
 
 use crate::consumer::KeyFrameRequest;
@@ -72,8 +72,9 @@ impl Shard {
                 transport.feedback.note_transport_cc();
                 Ok(())
             }
-            // Names and extended reports say nothing that we act upon.
-            RtcpPacket::Sdes(_) | RtcpPacket::Xr(_) => Ok(()),
+            RtcpPacket::Xr(xr) => self.take_extended_report(now, id, &xr),
+            // Names say nothing that we act upon.
+            RtcpPacket::Sdes(_) => Ok(()),
             // RFC 8888 is read, and nobody negotiates it: our feedback is transport-cc.
             RtcpPacket::Congestion(_) | RtcpPacket::Unknown { .. } => Err(DropReason::RtcpUnsupported),
         }
@@ -91,10 +92,35 @@ impl Shard {
         let ntp = self.ntp(now);
         for block in blocks {
             match self.sending(id, block.ssrc).map(|c| self.consumers.get_mut(c)) {
-                Ok(Some(consumer)) => consumer.it.handle_report_block(now, ntp, &block),
+                Ok(Some(consumer)) => {
+                    let (consumer, changed) = (consumer.it.id(), consumer.it.handle_report_block(now, ntp, &block));
+                    if changed {
+                        self.tell_consumer_score(consumer);
+                    }
+                }
                 _ => self.refuse(Some(id), DropReason::RtcpUnknownSsrc),
             }
         }
+    }
+
+    /// Reference times are answered with our next sender reports; answers to ours show the round trip
+    /// to a publisher (RFC 3611, sections 4.4 and 4.5). An answer to nobody of this transport is
+    /// refused.
+    fn take_extended_report(&mut self, now: Time, id: ObjectId, xr: &Xr<'_>) -> Result<(), DropReason> {
+        let ntp = self.ntp(now);
+        let Some(transport) = self.transports.get_mut(id) else { return Ok(()) };
+        if let Some(reference) = xr.reference_time() {
+            transport.feedback.note_reference_time(now, xr.ssrc, reference);
+        }
+        // Producers of a transport and answers in a datagram are both few, and capped.
+        for block in xr.dlrr() {
+            let mut producers = transport.producers.iter();
+            let known = producers.any(|p| self.producers.get_mut(*p).is_some_and(|p| p.it.handle_dlrr(ntp, &block)));
+            if !known {
+                return Err(DropReason::RtcpUnknownSsrc);
+            }
+        }
+        Ok(())
     }
 
     fn take_nack(&mut self, now: Time, id: ObjectId, nack: &Nack<'_>, budget: &mut Budget) -> Result<(), DropReason> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use sfu_wire::id::{ObjectId, ObjectKind};
+use sfu_wire::rtcp::Xr;
 use sfu_wire::time::Time;
 
 use crate::shard::Shard;
@@ -116,23 +117,37 @@ impl Shard {
             return;
         }
         let mut fill = 0;
+        let mut sender = None;
         for stream in streams {
             let mut silent = stream.kind() == Some(ObjectKind::Consumer);
             for _ in 0..MAX_COMPOUNDS {
                 let Some(len) = self.poll_stream(now, stream, fill) else { break };
                 silent = false;
+                sender = sender.or_else(|| self.consumers.get(stream).map(|held| held.it.ssrc()));
                 // A buffer that is more than half full may be too small for the next compound.
                 fill += len;
                 if fill > self.rtcp.len() / 2 {
+                    fill += self.write_dlrr(now, transport, sender.take(), fill);
                     self.send_compound(now, transport, fill);
                     fill = 0;
                 }
             }
+            self.tell_producer_scores(stream);
             if !silent {
                 self.arm_stream(stream, not_before);
             }
         }
+        fill += self.write_dlrr(now, transport, sender, fill);
         self.send_compound(now, transport, fill);
+    }
+
+    /// The answer to the peer's reference time, behind the sender reports of one datagram; returns
+    /// its length. `sender` is one of the streams that report.
+    fn write_dlrr(&mut self, now: Time, transport: ObjectId, sender: Option<u32>, at: usize) -> usize {
+        let (Some(ssrc), Some(transport)) = (sender, self.transports.get_mut(transport)) else { return 0 };
+        let Some(answer) = transport.feedback.take_dlrr(now) else { return 0 };
+        let room = self.rtcp.get_mut(at..).unwrap_or_default();
+        Xr::write(room, ssrc, None, &[answer]).unwrap_or(0)
     }
 
     fn send_compound(&mut self, now: Time, transport: ObjectId, len: usize) {
@@ -151,7 +166,7 @@ impl Shard {
         let ntp = self.ntp(now);
         let buf = self.rtcp.get_mut(at..)?;
         if id.kind() == Some(ObjectKind::Producer) {
-            return self.producers.get_mut(id)?.it.poll_rtcp(now, buf);
+            return self.producers.get_mut(id)?.it.poll_rtcp(now, ntp, buf);
         }
         let consumer = &mut self.consumers.get_mut(id)?.it;
         let clock = self.producers.get(consumer.producer()).and_then(|p| p.it.source_clock());

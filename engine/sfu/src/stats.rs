@@ -262,4 +262,8 @@ pub struct RtpStreamStats {
     pub key_frame_count: u64,
     /// Milliseconds, where known.
     pub round_trip_time_ms: Option<f32>,
+    /// Retransmissions of packets that were there already, or too old.
+    pub rtx_packets_discarded: u64,
+    /// How well it gets through, 0 to 10.
+    pub score: u8,
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use sfu_core::command::{Command, Reply};
+use sfu_core::command::{Command, Event, Reply};
 use sfu_core::testing::Received;
 use sfu_core::testing::world::{OPUS, VP8, World, rtp, vp8, vp8_frame};
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::extension::ExtensionKind;
 use sfu_wire::id::ObjectId;
-use sfu_wire::rtcp::{Bye, Fir, FirEntry, Nack, Packets, Pli, ReceiverReport, ReportBlock, RtcpPacket};
+use sfu_wire::rtcp::{Bye, DlrrBlock, Fir, FirEntry, Nack, Packets, Pli, ReceiverReport, ReportBlock, RtcpPacket, Xr};
+use sfu_wire::time::NtpTime;
 
 /// A publisher of audio (SSRC 5) and video (SSRC 7), a subscriber, and the consumers' SSRCs.
 fn call(seed: u64) -> (World, usize, usize, [u32; 2], ObjectId) {
@@ -233,4 +234,87 @@ fn a_bitrate_bound_is_told_only_where_remb_was_negotiated() {
         assert_eq!(told > 0, negotiated, "{told}");
         assert_eq!(world.stats(transport).is_some_and(|s| s.counters.contains(&("remb_sent", 0))), !negotiated);
     }
+}
+
+/// All extended reports that a member got, owned: reporter, reference time, answers.
+fn extended_reports(world: &mut World, member: usize) -> Vec<(u32, Option<NtpTime>, Vec<DlrrBlock>)> {
+    let mut all = Vec::new();
+    for received in world.received(member) {
+        let Received::Rtcp(bytes) = received else { continue };
+        // Whatever goes out without reduced size begins with a report.
+        let packets: Vec<_> = Packets::new(&bytes, true).expect("sound").flatten().collect();
+        for packet in packets {
+            if let RtcpPacket::Xr(xr) = packet {
+                all.push((xr.ssrc, xr.reference_time(), xr.dlrr().collect()));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn reference_times_are_answered_once_and_with_the_time_they_waited() {
+    let (mut world, alice, bob, ssrcs, _) = call(84);
+    assert!(extended_reports(&mut world, bob).iter().all(|(_, _, answers)| answers.is_empty()));
+    let mut buf = [0; 200];
+    let len = ReceiverReport { ssrc: 77 }.write(&mut buf, &[]).expect("fits");
+    let len = len + Xr::write(&mut buf[len..], 77, Some(NtpTime(0x1111_2222_3333_4444)), &[]).expect("fits");
+    world.send_rtcp(bob, &buf[..len]);
+    for n in 20..150 {
+        media(&mut world, alice, n);
+    }
+    let answers: Vec<_> =
+        extended_reports(&mut world, bob).into_iter().filter(|(_, _, answers)| !answers.is_empty()).collect();
+    let [(ssrc, None, answer)] = &answers[..] else { panic!("{answers:?}") };
+    assert!(ssrcs.contains(ssrc));
+    let [DlrrBlock { ssrc: 77, last_rr: 0x2222_3333, delay_since_last_rr }] = answer[..] else { panic!("{answer:?}") };
+    assert!(delay_since_last_rr <= 0x2_0000, "{delay_since_last_rr}");
+}
+
+#[test]
+fn the_publishers_answers_show_its_round_trip() {
+    let (mut world, alice, _, _, _) = call(85);
+    for n in 20..100 {
+        media(&mut world, alice, n);
+    }
+    let asked = extended_reports(&mut world, alice);
+    let (ssrc, reference, _) = asked.last().cloned().expect("our clock goes with reports");
+    let last_rr = reference.expect("a reference time").middle();
+    let mut buf = [0; 200];
+    let strangers = world.drops(DropReason::RtcpUnknownSsrc);
+    for (ssrc, refused) in [(ssrc, 0), (4_242, 1)] {
+        let answer = DlrrBlock { ssrc, last_rr, delay_since_last_rr: 0 };
+        let len = ReceiverReport { ssrc: 5 }.write(&mut buf, &[]).expect("fits");
+        let len = len + Xr::write(&mut buf[len..], 5, None, &[answer]).expect("fits");
+        world.send_rtcp(alice, &buf[..len]);
+        assert_eq!(world.drops(DropReason::RtcpUnknownSsrc) - strangers, refused);
+    }
+}
+
+#[test]
+fn row_046_a_peer_that_reports_the_worst_for_ever_costs_only_its_own_score() {
+    let (mut world, alice, bob, [_, ssrc], consumer) = call(86);
+    world.events.clear();
+    let mut buf = [0; 200];
+    for n in 20..400 {
+        media(&mut world, alice, n);
+        if n % 10 == 0 {
+            let lost = ReportBlock { ssrc, fraction_lost: 255, cumulative_lost: 0x7f_ffff, ..ReportBlock::default() };
+            let len = ReceiverReport { ssrc: 1 }.write(&mut buf, &[lost]).expect("fits");
+            world.send_rtcp(bob, &buf[..len]);
+        }
+    }
+    let told: Vec<_> = world
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::ConsumerScore { consumer, score, producer_score, producer_scores } => {
+                Some((*consumer, *score, *producer_score, producer_scores.clone()))
+            }
+            Event::ProducerScore { .. } => panic!("the publisher's streams are as they were"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told.last(), Some(&(consumer, 0, 10, vec![10])));
+    assert!(told.iter().all(|(of, ..)| *of == consumer) && told.len() <= 10, "{told:?}");
 }

@@ -288,7 +288,8 @@ impl Rig {
     pub(crate) fn told(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         let mut buf = [0u8; 1200];
-        while let Some(len) = self.producer.poll_rtcp(self.now, &mut buf) {
+        let ntp = self.ntp();
+        while let Some(len) = self.producer.poll_rtcp(self.now, ntp, &mut buf) {
             for packet in Packets::new(&buf[..len], true).expect("a compound") {
                 told.push(match packet.expect("a packet") {
                     RtcpPacket::ReceiverReport(_, blocks) => format!("RR {}", blocks.count()),
@@ -296,6 +297,7 @@ impl Rig {
                     RtcpPacket::Nack(nack) => format!("NACK {:?}", nack.sequences().collect::<Vec<_>>()),
                     RtcpPacket::Pli(pli) => format!("PLI {:x}", pli.media_ssrc),
                     RtcpPacket::Fir(fir) => format!("FIR {:?}", fir.entries().map(|e| e.sequence).collect::<Vec<_>>()),
+                    RtcpPacket::Xr(xr) if xr.reference_time() == Some(ntp) => "XR".into(),
                     other => format!("{other:?}"),
                 });
             }

@@ -8,6 +8,7 @@ use sfu_proto::keyframe::KeyFrameThrottle;
 use sfu_proto::nack::NackGenerator;
 use sfu_proto::receive_stream::{ReceiveStream, Received};
 use sfu_proto::rewrite::TimestampLine;
+use sfu_proto::score::{INACTIVE, INACTIVE_DTX, Score, Totals};
 use sfu_proto::source_clock::SourceClockEstimator;
 use sfu_wire::codec::CodecKind;
 use sfu_wire::codec::vp8::Vp8Descriptor;
@@ -60,6 +61,7 @@ pub(super) struct Encoding {
     pub(super) stream: ReceiveStream,
     pub(super) clock: SourceClockEstimator,
     pub(super) history: History<Ingress>,
+    pub(super) score: Score,
     line: TimestampLine,
     nack: NackGenerator,
     keys: KeyFrameThrottle,
@@ -88,6 +90,12 @@ impl Encoding {
             stream: ReceiveStream::new(encoding.ssrc.unwrap_or(0), clock_rate),
             clock: SourceClockEstimator::new(),
             history: History::new(packets, bytes, age),
+            // One encoding alone may rest; one of several that rests has been switched off.
+            score: Score::new((config.encodings.len() > 1).then_some(if encoding.dtx {
+                INACTIVE_DTX
+            } else {
+                INACTIVE
+            })),
             line: TimestampLine::new(clock_rate),
             nack: NackGenerator::new(),
             keys: KeyFrameThrottle::new(config.key_frame_request_delay),
@@ -244,6 +252,12 @@ impl Encoding {
         self.keys.want(now);
     }
 
+    /// A report's worth of packets for the score; says whether it changed.
+    pub(super) fn update_score(&mut self) -> bool {
+        let (expected, received, repaired) = self.stream.totals();
+        self.score.handle_report(Totals { expected, received, repaired, repairs: self.rtx_packets })
+    }
+
     /// The next thing to tell the publisher.
     pub(super) fn poll_feedback(&mut self, now: Time, config: &ProducerConfig, video: bool) -> Option<Feedback> {
         let ssrc = self.ssrc?;
@@ -309,7 +323,9 @@ impl Encoding {
             pli_count: self.pli_count,
             fir_count: self.fir_count,
             key_frame_count: self.key_frame_count,
-            round_trip_time_ms: None,
+            round_trip_time_ms: s.round_trip.map(|rtt| rtt.as_secs_f32() * 1000.0),
+            rtx_packets_discarded: s.rtx_packets_discarded,
+            score: self.score.score(),
         }
     }
 }

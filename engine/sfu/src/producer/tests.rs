@@ -69,7 +69,10 @@ fn feedback_that_was_not_negotiated_is_not_sent() {
     rig.media(12).unwrap();
     rig.advance(20);
     rig.producer.request_key_frame(rig.now);
-    assert_eq!(rig.told().iter().filter(|t| !t.starts_with("RR") && *t != "SDES").collect::<Vec<_>>(), ["FIR [1]"]);
+    assert_eq!(
+        rig.told().iter().filter(|t| !t.starts_with("RR") && *t != "SDES" && *t != "XR").collect::<Vec<_>>(),
+        ["FIR [1]"]
+    );
     rig.key(13).unwrap();
     rig.advance(1_000);
     rig.producer.request_key_frame(rig.now);
@@ -92,12 +95,89 @@ fn reports_come_about_once_a_second_with_a_name() {
     for seq in 0..2_000u16 {
         rig.media(seq).unwrap();
         rig.advance(10);
-        for told in rig.told().chunks(2) {
-            assert_eq!(told, ["RR 1", "SDES"]);
+        for told in rig.told().chunks(3) {
+            assert_eq!(told, ["RR 1", "SDES", "XR"]);
             reports += 1;
         }
     }
     assert!((14..=28).contains(&reports), "{reports}");
+}
+
+#[test]
+fn the_round_trip_to_the_publisher_is_that_of_its_answers() {
+    let mut rig = Rig::new(CodecKind::Vp8);
+    rig.key(10).unwrap();
+    rig.advance(600);
+    assert_eq!(only(&rig.told(), "XR").len(), 1, "a report goes with our clock");
+    let asked = rig.ntp().middle();
+    rig.advance(150);
+    let ssrc = rig.producer.rtcp_ssrc();
+    let answer = DlrrBlock { ssrc, last_rr: asked, delay_since_last_rr: 0x1_0000 / 20 };
+    let ntp = rig.ntp();
+    assert!(!rig.producer.handle_dlrr(ntp, &DlrrBlock { ssrc: ssrc ^ 1, ..answer }), "for somebody else");
+    assert!(rig.producer.handle_dlrr(ntp, &answer));
+    let rtt = rig.producer.stats(rig.now)[0].round_trip_time_ms.unwrap();
+    assert!((99.0..101.0).contains(&rtt), "{rtt}");
+    // Lost packets are asked for again after that long, and not earlier.
+    rig.media(12).unwrap();
+    let mut asked = Vec::new();
+    for ms in 0..220 {
+        rig.advance(1);
+        asked.extend(only(&rig.told(), "NACK").iter().map(|_| ms));
+    }
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(asked.windows(2).all(|pair| (99..=101).contains(&(pair[1] - pair[0]))), "{asked:?}");
+}
+
+#[test]
+fn scores_follow_losses_and_repairs() {
+    let mut rig = Rig::new(CodecKind::Vp8);
+    rig.key(10).unwrap();
+    assert_eq!(rig.producer.encoding_scores(), [EncodingScore { encoding: 0, ssrc: SSRC, rid: None, score: 10 }]);
+    assert!(!rig.producer.take_score_change());
+    for n in 0..600 {
+        if n % 2 == 0 {
+            rig.media(11 + n).unwrap();
+        }
+        rig.advance(10);
+        rig.told();
+    }
+    assert!(rig.producer.take_score_change() && !rig.producer.take_score_change());
+    let [score] = rig.producer.scores().collect::<Vec<_>>()[..] else { panic!("one encoding") };
+    assert!(score <= 2, "{score}");
+    assert_eq!(rig.producer.stats(rig.now)[0].score, score);
+    // A single encoding that is silent keeps its score.
+    rig.advance(60_000);
+    rig.told();
+    assert_eq!(rig.producer.scores().collect::<Vec<_>>(), [score]);
+}
+
+#[test]
+fn an_encoding_of_several_that_falls_silent_has_no_score_until_it_is_back() {
+    let mut config = producer_config(CodecKind::Vp8);
+    let second = crate::config::EncodingConfig { ssrc: Some(SSRC + 1), ..Default::default() };
+    config.encodings.push(second);
+    let mut rig = Rig::with(config, consumer_config(CodecKind::Vp8));
+    let scores = |rig: &Rig| rig.producer.scores().collect::<Vec<_>>();
+    rig.key(10).unwrap();
+    rig.advance(1_400);
+    rig.told();
+    assert_eq!(scores(&rig), [10, 10]);
+    rig.advance(200);
+    rig.told();
+    assert_eq!(scores(&rig), [0, 10], "the other one was never heard of");
+    assert!(rig.producer.take_score_change());
+    rig.media(11).unwrap();
+    assert_eq!(scores(&rig), [10, 10]);
+    assert!(rig.producer.take_score_change());
+    rig.producer.pause(rig.now);
+    rig.advance(10_000);
+    rig.told();
+    assert_eq!(scores(&rig), [10, 10], "paused");
+    rig.producer.resume(rig.now);
+    rig.advance(1_600);
+    rig.told();
+    assert_eq!(scores(&rig), [0, 10]);
 }
 
 #[test]
@@ -110,7 +190,7 @@ fn without_reduced_size_feedback_comes_behind_a_report() {
     rig.told();
     rig.producer.request_key_frame(rig.now);
     let mut buf = [0u8; 1200];
-    let len = rig.producer.poll_rtcp(rig.now, &mut buf).unwrap();
+    let len = rig.producer.poll_rtcp(rig.now, rig.ntp(), &mut buf).unwrap();
     let packets: Vec<_> = Packets::new(&buf[..len], false).unwrap().flatten().collect();
     assert!(
         matches!(packets[..], [RtcpPacket::ReceiverReport(..), RtcpPacket::Sdes(_), RtcpPacket::Pli(_)]),

@@ -1,0 +1,38 @@
+//! Scores as they change, told to whoever controls: one event per producer, and one for each of its
+//! consumers, since what a viewer sees is the worse of the two.
+
+use sfu_wire::id::ObjectId;
+
+use crate::command::Event;
+use crate::shard::Shard;
+
+impl Shard {
+    /// Tells the scores of a producer and of its consumers, if one of the producer's changed.
+    #[inline]
+    pub(crate) fn tell_producer_scores(&mut self, id: ObjectId) {
+        if self.producers.get_mut(id).is_some_and(|held| held.it.take_score_change()) {
+            self.tell_scores(id);
+        }
+    }
+
+    #[cold]
+    fn tell_scores(&mut self, id: ObjectId) {
+        let Some(held) = self.producers.get(id) else { return };
+        let scores = held.it.encoding_scores();
+        let consumers = held.it.consumers.clone();
+        self.out.events.push_back(Event::ProducerScore { producer: id, scores });
+        for consumer in consumers {
+            self.tell_consumer_score(consumer);
+        }
+    }
+
+    /// Tells the score of a consumer, and with it those of its producer.
+    pub(crate) fn tell_consumer_score(&mut self, id: ObjectId) {
+        let Some(consumer) = self.consumers.get(id).map(|held| &held.it) else { return };
+        let Some(producer) = self.producers.get(consumer.producer()).map(|held| &held.it) else { return };
+        let producer_scores: Vec<u8> = producer.scores().collect();
+        let producer_score = producer_scores.get(consumer.encoding()).copied().unwrap_or(0);
+        let score = consumer.score();
+        self.out.events.push_back(Event::ConsumerScore { consumer: id, score, producer_score, producer_scores });
+    }
+}
