@@ -165,10 +165,9 @@ impl<M> History<M> {
             let slot = self.index(self.oldest);
             if let Some(entry) = &self.slots[slot]
                 && entry.position == self.oldest
+                && now.saturating_since(entry.at) <= self.max_age
             {
-                if now.saturating_since(entry.at) <= self.max_age {
-                    return;
-                }
+                return;
             }
             self.release_oldest();
         }

@@ -15,6 +15,7 @@
 #[cfg(test)]
 mod hostile_tests;
 mod packet;
+mod quality;
 #[cfg(test)]
 pub(crate) mod rig;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use arrayvec::ArrayVec;
 use sfu_proto::resend::ResendGuard;
 use sfu_proto::rewrite::{PictureId, PictureIdMap, PictureShift, SequenceMap};
 use sfu_proto::rtcp_schedule::{RtcpSchedule, scatter};
-use sfu_proto::score::{Score, Totals};
+use sfu_proto::score::Score;
 use sfu_proto::send_stream::SendStream;
 use sfu_proto::srtp::Plain;
 use sfu_wire::buf::Packet;
@@ -36,7 +37,7 @@ use sfu_wire::drop_reason::DropReason;
 use sfu_wire::extension::ExtensionIds;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Mid};
-use sfu_wire::rtcp::{Bye, ReceiverReport, ReportBlock, Sdes, SenderReport};
+use sfu_wire::rtcp::{Bye, ReceiverReport, Sdes, SenderReport};
 use sfu_wire::rtp::RtpHeaderFields;
 use sfu_wire::time::{NtpTime, Time};
 use smallvec::SmallVec;
@@ -483,36 +484,6 @@ impl Consumer {
             }
         }
         None
-    }
-
-    /// A report of the peer about one of the two streams. `ntp` is our wall clock. `true`: the score
-    /// is another now.
-    pub fn handle_report_block(&mut self, _now: Time, ntp: NtpTime, block: &ReportBlock) -> bool {
-        if block.ssrc != self.ssrc {
-            return false;
-        }
-        self.stream.handle_report_block(ntp, block);
-        let expected = self.stream.packets();
-        // What was asked for and sent again is taken to have arrived; a peer that asks twice shows it
-        // by the number of resends.
-        let lost = u64::try_from(block.cumulative_lost).unwrap_or(0).min(expected);
-        let totals = Totals {
-            expected,
-            received: expected - lost,
-            repaired: self.cold.resent.min(lost),
-            repairs: self.cold.resent,
-        };
-        self.cold.score.handle_report(totals)
-    }
-
-    /// How well the stream arrives, 0 to 10.
-    pub fn score(&self) -> u8 {
-        self.cold.score.score()
-    }
-
-    /// Index of the producer's encoding that it gets.
-    pub fn encoding(&self) -> usize {
-        0
     }
 
     /// The peer asks for a key frame. `true`: pass the wish on. `false`: it asks too often, or
