@@ -136,6 +136,24 @@ struct SetPriorityBuilder;
 struct SwitchProducer;
 struct SwitchProducerBuilder;
 
+struct ParseSdp;
+struct ParseSdpBuilder;
+
+struct SdpAnswerSection;
+struct SdpAnswerSectionBuilder;
+
+struct CreateSdpAnswer;
+struct CreateSdpAnswerBuilder;
+
+struct CreateSdpOffer;
+struct CreateSdpOfferBuilder;
+
+struct ParseSdpFragment;
+struct ParseSdpFragmentBuilder;
+
+struct CreateSdpFragment;
+struct CreateSdpFragmentBuilder;
+
 struct Request;
 struct RequestBuilder;
 
@@ -204,6 +222,18 @@ struct TransportStatsBuilder;
 
 struct StatsReport;
 struct StatsReportBuilder;
+
+struct SdpSection;
+struct SdpSectionBuilder;
+
+struct SdpParsed;
+struct SdpParsedBuilder;
+
+struct SdpText;
+struct SdpTextBuilder;
+
+struct SdpFragmentParsed;
+struct SdpFragmentParsedBuilder;
 
 struct Reply;
 struct ReplyBuilder;
@@ -518,6 +548,38 @@ inline const char *EnumNameFingerprintAlgorithm(FingerprintAlgorithm e) {
   return EnumNamesFingerprintAlgorithm()[index];
 }
 
+/// Whose payload types and extension ids a consumer's packets carry: the router's, or those that `rtp_capabilities`
+/// prefers (for a peer whose offer has fixed them).
+enum class Numbering : uint8_t {
+  router = 0,
+  peer = 1,
+  MIN = router,
+  MAX = peer
+};
+
+inline const Numbering (&EnumValuesNumbering())[2] {
+  static const Numbering values[] = {
+    Numbering::router,
+    Numbering::peer
+  };
+  return values;
+}
+
+inline const char * const *EnumNamesNumbering() {
+  static const char * const names[3] = {
+    "router",
+    "peer",
+    nullptr
+  };
+  return names;
+}
+
+inline const char *EnumNameNumbering(Numbering e) {
+  if (::flatbuffers::IsOutRange(e, Numbering::router, Numbering::peer)) return "";
+  const size_t index = static_cast<size_t>(e);
+  return EnumNamesNumbering()[index];
+}
+
 enum class RequestBody : uint8_t {
   NONE = 0,
   CreateRouter = 1,
@@ -541,11 +603,16 @@ enum class RequestBody : uint8_t {
   SetPreferredLayers = 19,
   SetPriority = 20,
   SwitchProducer = 21,
+  ParseSdp = 22,
+  CreateSdpAnswer = 23,
+  CreateSdpOffer = 24,
+  ParseSdpFragment = 25,
+  CreateSdpFragment = 26,
   MIN = NONE,
-  MAX = SwitchProducer
+  MAX = CreateSdpFragment
 };
 
-inline const RequestBody (&EnumValuesRequestBody())[22] {
+inline const RequestBody (&EnumValuesRequestBody())[27] {
   static const RequestBody values[] = {
     RequestBody::NONE,
     RequestBody::CreateRouter,
@@ -568,13 +635,18 @@ inline const RequestBody (&EnumValuesRequestBody())[22] {
     RequestBody::UpdateMediaCodecs,
     RequestBody::SetPreferredLayers,
     RequestBody::SetPriority,
-    RequestBody::SwitchProducer
+    RequestBody::SwitchProducer,
+    RequestBody::ParseSdp,
+    RequestBody::CreateSdpAnswer,
+    RequestBody::CreateSdpOffer,
+    RequestBody::ParseSdpFragment,
+    RequestBody::CreateSdpFragment
   };
   return values;
 }
 
 inline const char * const *EnumNamesRequestBody() {
-  static const char * const names[23] = {
+  static const char * const names[28] = {
     "NONE",
     "CreateRouter",
     "CreateWebRtcServer",
@@ -597,13 +669,18 @@ inline const char * const *EnumNamesRequestBody() {
     "SetPreferredLayers",
     "SetPriority",
     "SwitchProducer",
+    "ParseSdp",
+    "CreateSdpAnswer",
+    "CreateSdpOffer",
+    "ParseSdpFragment",
+    "CreateSdpFragment",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameRequestBody(RequestBody e) {
-  if (::flatbuffers::IsOutRange(e, RequestBody::NONE, RequestBody::SwitchProducer)) return "";
+  if (::flatbuffers::IsOutRange(e, RequestBody::NONE, RequestBody::CreateSdpFragment)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesRequestBody()[index];
 }
@@ -694,6 +771,26 @@ template<> struct RequestBodyTraits<libsfu::fbs::SetPriority> {
 
 template<> struct RequestBodyTraits<libsfu::fbs::SwitchProducer> {
   static const RequestBody enum_value = RequestBody::SwitchProducer;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::ParseSdp> {
+  static const RequestBody enum_value = RequestBody::ParseSdp;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::CreateSdpAnswer> {
+  static const RequestBody enum_value = RequestBody::CreateSdpAnswer;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::CreateSdpOffer> {
+  static const RequestBody enum_value = RequestBody::CreateSdpOffer;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::ParseSdpFragment> {
+  static const RequestBody enum_value = RequestBody::ParseSdpFragment;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::CreateSdpFragment> {
+  static const RequestBody enum_value = RequestBody::CreateSdpFragment;
 };
 
 template <bool B = false>
@@ -797,6 +894,42 @@ inline const char *EnumNameProducerType(ProducerType e) {
   return EnumNamesProducerType()[index];
 }
 
+enum class MediaDirection : uint8_t {
+  sendrecv = 0,
+  sendonly = 1,
+  recvonly = 2,
+  inactive = 3,
+  MIN = sendrecv,
+  MAX = inactive
+};
+
+inline const MediaDirection (&EnumValuesMediaDirection())[4] {
+  static const MediaDirection values[] = {
+    MediaDirection::sendrecv,
+    MediaDirection::sendonly,
+    MediaDirection::recvonly,
+    MediaDirection::inactive
+  };
+  return values;
+}
+
+inline const char * const *EnumNamesMediaDirection() {
+  static const char * const names[5] = {
+    "sendrecv",
+    "sendonly",
+    "recvonly",
+    "inactive",
+    nullptr
+  };
+  return names;
+}
+
+inline const char *EnumNameMediaDirection(MediaDirection e) {
+  if (::flatbuffers::IsOutRange(e, MediaDirection::sendrecv, MediaDirection::inactive)) return "";
+  const size_t index = static_cast<size_t>(e);
+  return EnumNamesMediaDirection()[index];
+}
+
 enum class ReplyBody : uint8_t {
   NONE = 0,
   Done = 1,
@@ -817,11 +950,14 @@ enum class ReplyBody : uint8_t {
   ConsumerDump = 16,
   StatsReport = 17,
   ProducerSwitched = 18,
+  SdpParsed = 19,
+  SdpText = 20,
+  SdpFragmentParsed = 21,
   MIN = NONE,
-  MAX = ProducerSwitched
+  MAX = SdpFragmentParsed
 };
 
-inline const ReplyBody (&EnumValuesReplyBody())[19] {
+inline const ReplyBody (&EnumValuesReplyBody())[22] {
   static const ReplyBody values[] = {
     ReplyBody::NONE,
     ReplyBody::Done,
@@ -841,13 +977,16 @@ inline const ReplyBody (&EnumValuesReplyBody())[19] {
     ReplyBody::ProducerDump,
     ReplyBody::ConsumerDump,
     ReplyBody::StatsReport,
-    ReplyBody::ProducerSwitched
+    ReplyBody::ProducerSwitched,
+    ReplyBody::SdpParsed,
+    ReplyBody::SdpText,
+    ReplyBody::SdpFragmentParsed
   };
   return values;
 }
 
 inline const char * const *EnumNamesReplyBody() {
-  static const char * const names[20] = {
+  static const char * const names[23] = {
     "NONE",
     "Done",
     "Created",
@@ -867,13 +1006,16 @@ inline const char * const *EnumNamesReplyBody() {
     "ConsumerDump",
     "StatsReport",
     "ProducerSwitched",
+    "SdpParsed",
+    "SdpText",
+    "SdpFragmentParsed",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameReplyBody(ReplyBody e) {
-  if (::flatbuffers::IsOutRange(e, ReplyBody::NONE, ReplyBody::ProducerSwitched)) return "";
+  if (::flatbuffers::IsOutRange(e, ReplyBody::NONE, ReplyBody::SdpFragmentParsed)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesReplyBody()[index];
 }
@@ -952,6 +1094,18 @@ template<> struct ReplyBodyTraits<libsfu::fbs::StatsReport> {
 
 template<> struct ReplyBodyTraits<libsfu::fbs::ProducerSwitched> {
   static const ReplyBody enum_value = ReplyBody::ProducerSwitched;
+};
+
+template<> struct ReplyBodyTraits<libsfu::fbs::SdpParsed> {
+  static const ReplyBody enum_value = ReplyBody::SdpParsed;
+};
+
+template<> struct ReplyBodyTraits<libsfu::fbs::SdpText> {
+  static const ReplyBody enum_value = ReplyBody::SdpText;
+};
+
+template<> struct ReplyBodyTraits<libsfu::fbs::SdpFragmentParsed> {
+  static const ReplyBody enum_value = ReplyBody::SdpFragmentParsed;
 };
 
 template <bool B = false>
@@ -3569,7 +3723,8 @@ struct Consume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_ENABLE_RTX = 12,
     VT_PREFERRED_LAYERS = 14,
     VT_PRIORITY = 16,
-    VT_IGNORE_DTX = 18
+    VT_IGNORE_DTX = 18,
+    VT_NUMBERING = 20
   };
   uint64_t producer() const {
     return GetField<uint64_t>(VT_PRODUCER, 0);
@@ -3600,6 +3755,9 @@ struct Consume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   bool ignore_dtx() const {
     return GetField<uint8_t>(VT_IGNORE_DTX, 0) != 0;
   }
+  libsfu::fbs::Numbering numbering() const {
+    return static_cast<libsfu::fbs::Numbering>(GetField<uint8_t>(VT_NUMBERING, 0));
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -3614,6 +3772,7 @@ struct Consume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(preferred_layers()) &&
            VerifyField<uint8_t>(verifier, VT_PRIORITY, 1) &&
            VerifyField<uint8_t>(verifier, VT_IGNORE_DTX, 1) &&
+           VerifyField<uint8_t>(verifier, VT_NUMBERING, 1) &&
            verifier.EndTable();
   }
 };
@@ -3646,6 +3805,9 @@ struct ConsumeBuilder {
   void add_ignore_dtx(bool ignore_dtx) {
     fbb_.AddElement<uint8_t>(Consume::VT_IGNORE_DTX, static_cast<uint8_t>(ignore_dtx), 0);
   }
+  void add_numbering(libsfu::fbs::Numbering numbering) {
+    fbb_.AddElement<uint8_t>(Consume::VT_NUMBERING, static_cast<uint8_t>(numbering), 0);
+  }
   explicit ConsumeBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -3666,12 +3828,14 @@ inline ::flatbuffers::Offset<Consume> CreateConsume(
     ::flatbuffers::Optional<bool> enable_rtx = ::flatbuffers::nullopt,
     ::flatbuffers::Offset<libsfu::fbs::Layers> preferred_layers = 0,
     uint8_t priority = 1,
-    bool ignore_dtx = false) {
+    bool ignore_dtx = false,
+    libsfu::fbs::Numbering numbering = libsfu::fbs::Numbering::router) {
   ConsumeBuilder builder_(_fbb);
   builder_.add_producer(producer);
   builder_.add_preferred_layers(preferred_layers);
   builder_.add_mid(mid);
   builder_.add_rtp_capabilities(rtp_capabilities);
+  builder_.add_numbering(numbering);
   builder_.add_ignore_dtx(ignore_dtx);
   builder_.add_priority(priority);
   if(enable_rtx) { builder_.add_enable_rtx(*enable_rtx); }
@@ -3693,7 +3857,8 @@ inline ::flatbuffers::Offset<Consume> CreateConsumeDirect(
     ::flatbuffers::Optional<bool> enable_rtx = ::flatbuffers::nullopt,
     ::flatbuffers::Offset<libsfu::fbs::Layers> preferred_layers = 0,
     uint8_t priority = 1,
-    bool ignore_dtx = false) {
+    bool ignore_dtx = false,
+    libsfu::fbs::Numbering numbering = libsfu::fbs::Numbering::router) {
   auto mid__ = mid ? _fbb.CreateString(mid) : 0;
   return libsfu::fbs::CreateConsume(
       _fbb,
@@ -3704,7 +3869,8 @@ inline ::flatbuffers::Offset<Consume> CreateConsumeDirect(
       enable_rtx,
       preferred_layers,
       priority,
-      ignore_dtx);
+      ignore_dtx,
+      numbering);
 }
 
 /// Target: router. Reply: CanConsumeResult.
@@ -4273,6 +4439,463 @@ struct SwitchProducer::Traits {
   static auto constexpr Create = CreateSwitchProducer;
 };
 
+/// Target: router. What a peer's offer or answer says, in the words that Produce, Consume and ConnectWebRtcTransport
+/// take, cut to what the router knows. Reply: SdpParsed.
+struct ParseSdp FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ParseSdpBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_SDP = 4,
+    VT_PREFERRED_CODECS = 6
+  };
+  /// At most 256 KiB.
+  const ::flatbuffers::String *sdp() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_SDP);
+  }
+  /// MIME types. Of several codecs of a section that sends the first one in this list is taken, else the first of the
+  /// section.
+  const ::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>> *preferred_codecs() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>> *>(VT_PREFERRED_CODECS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffsetRequired(verifier, VT_SDP) &&
+           verifier.VerifyString(sdp()) &&
+           VerifyOffset(verifier, VT_PREFERRED_CODECS) &&
+           verifier.VerifyVector(preferred_codecs()) &&
+           verifier.VerifyVectorOfStrings(preferred_codecs()) &&
+           verifier.EndTable();
+  }
+};
+
+struct ParseSdpBuilder {
+  typedef ParseSdp Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_sdp(::flatbuffers::Offset<::flatbuffers::String> sdp) {
+    fbb_.AddOffset(ParseSdp::VT_SDP, sdp);
+  }
+  void add_preferred_codecs(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>>> preferred_codecs) {
+    fbb_.AddOffset(ParseSdp::VT_PREFERRED_CODECS, preferred_codecs);
+  }
+  explicit ParseSdpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<ParseSdp> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<ParseSdp>(end);
+    fbb_.Required(o, ParseSdp::VT_SDP);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<ParseSdp> CreateParseSdp(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::String> sdp = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>>> preferred_codecs = 0) {
+  ParseSdpBuilder builder_(_fbb);
+  builder_.add_preferred_codecs(preferred_codecs);
+  builder_.add_sdp(sdp);
+  return builder_.Finish();
+}
+
+struct ParseSdp::Traits {
+  using type = ParseSdp;
+  static auto constexpr Create = CreateParseSdp;
+};
+
+inline ::flatbuffers::Offset<ParseSdp> CreateParseSdpDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const char *sdp = nullptr,
+    const std::vector<::flatbuffers::Offset<::flatbuffers::String>> *preferred_codecs = nullptr) {
+  auto sdp__ = sdp ? _fbb.CreateString(sdp) : 0;
+  auto preferred_codecs__ = preferred_codecs ? _fbb.CreateVector<::flatbuffers::Offset<::flatbuffers::String>>(*preferred_codecs) : 0;
+  return libsfu::fbs::CreateParseSdp(
+      _fbb,
+      sdp__,
+      preferred_codecs__);
+}
+
+/// What a section of an offer became, by its MID. At least one of the others must be given.
+struct SdpAnswerSection FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SdpAnswerSectionBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_MID = 4,
+    VT_PRODUCER = 6,
+    VT_CONSUMER = 8,
+    VT_OPEN = 10
+  };
+  const ::flatbuffers::String *mid() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_MID);
+  }
+  /// What the peer sends in it.
+  uint64_t producer() const {
+    return GetField<uint64_t>(VT_PRODUCER, 0);
+  }
+  /// What the peer receives in it, made with this MID and the numbering of the peer.
+  uint64_t consumer() const {
+    return GetField<uint64_t>(VT_CONSUMER, 0);
+  }
+  /// A consumer with this MID may come later: all codecs and extensions that the peer is able to receive are agreed on.
+  bool open() const {
+    return GetField<uint8_t>(VT_OPEN, 0) != 0;
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffsetRequired(verifier, VT_MID) &&
+           verifier.VerifyString(mid()) &&
+           VerifyField<uint64_t>(verifier, VT_PRODUCER, 8) &&
+           VerifyField<uint64_t>(verifier, VT_CONSUMER, 8) &&
+           VerifyField<uint8_t>(verifier, VT_OPEN, 1) &&
+           verifier.EndTable();
+  }
+};
+
+struct SdpAnswerSectionBuilder {
+  typedef SdpAnswerSection Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_mid(::flatbuffers::Offset<::flatbuffers::String> mid) {
+    fbb_.AddOffset(SdpAnswerSection::VT_MID, mid);
+  }
+  void add_producer(uint64_t producer) {
+    fbb_.AddElement<uint64_t>(SdpAnswerSection::VT_PRODUCER, producer, 0);
+  }
+  void add_consumer(uint64_t consumer) {
+    fbb_.AddElement<uint64_t>(SdpAnswerSection::VT_CONSUMER, consumer, 0);
+  }
+  void add_open(bool open) {
+    fbb_.AddElement<uint8_t>(SdpAnswerSection::VT_OPEN, static_cast<uint8_t>(open), 0);
+  }
+  explicit SdpAnswerSectionBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<SdpAnswerSection> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<SdpAnswerSection>(end);
+    fbb_.Required(o, SdpAnswerSection::VT_MID);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<SdpAnswerSection> CreateSdpAnswerSection(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::String> mid = 0,
+    uint64_t producer = 0,
+    uint64_t consumer = 0,
+    bool open = false) {
+  SdpAnswerSectionBuilder builder_(_fbb);
+  builder_.add_consumer(consumer);
+  builder_.add_producer(producer);
+  builder_.add_mid(mid);
+  builder_.add_open(open);
+  return builder_.Finish();
+}
+
+struct SdpAnswerSection::Traits {
+  using type = SdpAnswerSection;
+  static auto constexpr Create = CreateSdpAnswerSection;
+};
+
+inline ::flatbuffers::Offset<SdpAnswerSection> CreateSdpAnswerSectionDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const char *mid = nullptr,
+    uint64_t producer = 0,
+    uint64_t consumer = 0,
+    bool open = false) {
+  auto mid__ = mid ? _fbb.CreateString(mid) : 0;
+  return libsfu::fbs::CreateSdpAnswerSection(
+      _fbb,
+      mid__,
+      producer,
+      consumer,
+      open);
+}
+
+/// Target: WebRTC transport. The answer to a peer's offer; sections that are not named are rejected. Reply: SdpText.
+struct CreateSdpAnswer FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateSdpAnswerBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_OFFER = 4,
+    VT_SECTIONS = 6,
+    VT_SESSION_VERSION = 8
+  };
+  const ::flatbuffers::String *offer() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_OFFER);
+  }
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::SdpAnswerSection>> *sections() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::SdpAnswerSection>> *>(VT_SECTIONS);
+  }
+  /// One more for each description of the transport.
+  uint32_t session_version() const {
+    return GetField<uint32_t>(VT_SESSION_VERSION, 1);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffsetRequired(verifier, VT_OFFER) &&
+           verifier.VerifyString(offer()) &&
+           VerifyOffset(verifier, VT_SECTIONS) &&
+           verifier.VerifyVector(sections()) &&
+           verifier.VerifyVectorOfTables(sections()) &&
+           VerifyField<uint32_t>(verifier, VT_SESSION_VERSION, 4) &&
+           verifier.EndTable();
+  }
+};
+
+struct CreateSdpAnswerBuilder {
+  typedef CreateSdpAnswer Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_offer(::flatbuffers::Offset<::flatbuffers::String> offer) {
+    fbb_.AddOffset(CreateSdpAnswer::VT_OFFER, offer);
+  }
+  void add_sections(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::SdpAnswerSection>>> sections) {
+    fbb_.AddOffset(CreateSdpAnswer::VT_SECTIONS, sections);
+  }
+  void add_session_version(uint32_t session_version) {
+    fbb_.AddElement<uint32_t>(CreateSdpAnswer::VT_SESSION_VERSION, session_version, 1);
+  }
+  explicit CreateSdpAnswerBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<CreateSdpAnswer> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<CreateSdpAnswer>(end);
+    fbb_.Required(o, CreateSdpAnswer::VT_OFFER);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<CreateSdpAnswer> CreateCreateSdpAnswer(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::String> offer = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::SdpAnswerSection>>> sections = 0,
+    uint32_t session_version = 1) {
+  CreateSdpAnswerBuilder builder_(_fbb);
+  builder_.add_session_version(session_version);
+  builder_.add_sections(sections);
+  builder_.add_offer(offer);
+  return builder_.Finish();
+}
+
+struct CreateSdpAnswer::Traits {
+  using type = CreateSdpAnswer;
+  static auto constexpr Create = CreateCreateSdpAnswer;
+};
+
+inline ::flatbuffers::Offset<CreateSdpAnswer> CreateCreateSdpAnswerDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const char *offer = nullptr,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::SdpAnswerSection>> *sections = nullptr,
+    uint32_t session_version = 1) {
+  auto offer__ = offer ? _fbb.CreateString(offer) : 0;
+  auto sections__ = sections ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::SdpAnswerSection>>(*sections) : 0;
+  return libsfu::fbs::CreateCreateSdpAnswer(
+      _fbb,
+      offer__,
+      sections__,
+      session_version);
+}
+
+/// Target: WebRTC transport. An offer of some of its consumers. Reply: SdpText.
+struct CreateSdpOffer FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateSdpOfferBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_CONSUMERS = 4,
+    VT_SESSION_VERSION = 6
+  };
+  const ::flatbuffers::Vector<uint64_t> *consumers() const {
+    return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_CONSUMERS);
+  }
+  uint32_t session_version() const {
+    return GetField<uint32_t>(VT_SESSION_VERSION, 1);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_CONSUMERS) &&
+           verifier.VerifyVector(consumers()) &&
+           VerifyField<uint32_t>(verifier, VT_SESSION_VERSION, 4) &&
+           verifier.EndTable();
+  }
+};
+
+struct CreateSdpOfferBuilder {
+  typedef CreateSdpOffer Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_consumers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers) {
+    fbb_.AddOffset(CreateSdpOffer::VT_CONSUMERS, consumers);
+  }
+  void add_session_version(uint32_t session_version) {
+    fbb_.AddElement<uint32_t>(CreateSdpOffer::VT_SESSION_VERSION, session_version, 1);
+  }
+  explicit CreateSdpOfferBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<CreateSdpOffer> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<CreateSdpOffer>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<CreateSdpOffer> CreateCreateSdpOffer(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0,
+    uint32_t session_version = 1) {
+  CreateSdpOfferBuilder builder_(_fbb);
+  builder_.add_session_version(session_version);
+  builder_.add_consumers(consumers);
+  return builder_.Finish();
+}
+
+struct CreateSdpOffer::Traits {
+  using type = CreateSdpOffer;
+  static auto constexpr Create = CreateCreateSdpOffer;
+};
+
+inline ::flatbuffers::Offset<CreateSdpOffer> CreateCreateSdpOfferDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const std::vector<uint64_t> *consumers = nullptr,
+    uint32_t session_version = 1) {
+  auto consumers__ = consumers ? _fbb.CreateVector<uint64_t>(*consumers) : 0;
+  return libsfu::fbs::CreateCreateSdpOffer(
+      _fbb,
+      consumers__,
+      session_version);
+}
+
+/// Target 0. What a trickle-ICE fragment says (RFC 8840). Reply: SdpFragmentParsed.
+struct ParseSdpFragment FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ParseSdpFragmentBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_FRAGMENT = 4
+  };
+  const ::flatbuffers::String *fragment() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_FRAGMENT);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffsetRequired(verifier, VT_FRAGMENT) &&
+           verifier.VerifyString(fragment()) &&
+           verifier.EndTable();
+  }
+};
+
+struct ParseSdpFragmentBuilder {
+  typedef ParseSdpFragment Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_fragment(::flatbuffers::Offset<::flatbuffers::String> fragment) {
+    fbb_.AddOffset(ParseSdpFragment::VT_FRAGMENT, fragment);
+  }
+  explicit ParseSdpFragmentBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<ParseSdpFragment> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<ParseSdpFragment>(end);
+    fbb_.Required(o, ParseSdpFragment::VT_FRAGMENT);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<ParseSdpFragment> CreateParseSdpFragment(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::String> fragment = 0) {
+  ParseSdpFragmentBuilder builder_(_fbb);
+  builder_.add_fragment(fragment);
+  return builder_.Finish();
+}
+
+struct ParseSdpFragment::Traits {
+  using type = ParseSdpFragment;
+  static auto constexpr Create = CreateParseSdpFragment;
+};
+
+inline ::flatbuffers::Offset<ParseSdpFragment> CreateParseSdpFragmentDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const char *fragment = nullptr) {
+  auto fragment__ = fragment ? _fbb.CreateString(fragment) : 0;
+  return libsfu::fbs::CreateParseSdpFragment(
+      _fbb,
+      fragment__);
+}
+
+/// Target: WebRTC transport. A fragment with its credentials and candidates: what answers an ICE restart (RFC 9725).
+/// Reply: SdpText.
+struct CreateSdpFragment FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateSdpFragmentBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_MID = 4
+  };
+  const ::flatbuffers::String *mid() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_MID);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_MID) &&
+           verifier.VerifyString(mid()) &&
+           verifier.EndTable();
+  }
+};
+
+struct CreateSdpFragmentBuilder {
+  typedef CreateSdpFragment Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_mid(::flatbuffers::Offset<::flatbuffers::String> mid) {
+    fbb_.AddOffset(CreateSdpFragment::VT_MID, mid);
+  }
+  explicit CreateSdpFragmentBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<CreateSdpFragment> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<CreateSdpFragment>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<CreateSdpFragment> CreateCreateSdpFragment(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::String> mid = 0) {
+  CreateSdpFragmentBuilder builder_(_fbb);
+  builder_.add_mid(mid);
+  return builder_.Finish();
+}
+
+struct CreateSdpFragment::Traits {
+  using type = CreateSdpFragment;
+  static auto constexpr Create = CreateCreateSdpFragment;
+};
+
+inline ::flatbuffers::Offset<CreateSdpFragment> CreateCreateSdpFragmentDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const char *mid = nullptr) {
+  auto mid__ = mid ? _fbb.CreateString(mid) : 0;
+  return libsfu::fbs::CreateCreateSdpFragment(
+      _fbb,
+      mid__);
+}
+
 /// `id` is chosen by the caller and comes back in the reply; it must not be in use by a request in flight.
 struct Request FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef RequestBuilder Builder;
@@ -4358,6 +4981,21 @@ struct Request FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   }
   const libsfu::fbs::SwitchProducer *body_as_SwitchProducer() const {
     return body_type() == libsfu::fbs::RequestBody::SwitchProducer ? static_cast<const libsfu::fbs::SwitchProducer *>(body()) : nullptr;
+  }
+  const libsfu::fbs::ParseSdp *body_as_ParseSdp() const {
+    return body_type() == libsfu::fbs::RequestBody::ParseSdp ? static_cast<const libsfu::fbs::ParseSdp *>(body()) : nullptr;
+  }
+  const libsfu::fbs::CreateSdpAnswer *body_as_CreateSdpAnswer() const {
+    return body_type() == libsfu::fbs::RequestBody::CreateSdpAnswer ? static_cast<const libsfu::fbs::CreateSdpAnswer *>(body()) : nullptr;
+  }
+  const libsfu::fbs::CreateSdpOffer *body_as_CreateSdpOffer() const {
+    return body_type() == libsfu::fbs::RequestBody::CreateSdpOffer ? static_cast<const libsfu::fbs::CreateSdpOffer *>(body()) : nullptr;
+  }
+  const libsfu::fbs::ParseSdpFragment *body_as_ParseSdpFragment() const {
+    return body_type() == libsfu::fbs::RequestBody::ParseSdpFragment ? static_cast<const libsfu::fbs::ParseSdpFragment *>(body()) : nullptr;
+  }
+  const libsfu::fbs::CreateSdpFragment *body_as_CreateSdpFragment() const {
+    return body_type() == libsfu::fbs::RequestBody::CreateSdpFragment ? static_cast<const libsfu::fbs::CreateSdpFragment *>(body()) : nullptr;
   }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
@@ -4453,6 +5091,26 @@ template<> inline const libsfu::fbs::SetPriority *Request::body_as<libsfu::fbs::
 
 template<> inline const libsfu::fbs::SwitchProducer *Request::body_as<libsfu::fbs::SwitchProducer>() const {
   return body_as_SwitchProducer();
+}
+
+template<> inline const libsfu::fbs::ParseSdp *Request::body_as<libsfu::fbs::ParseSdp>() const {
+  return body_as_ParseSdp();
+}
+
+template<> inline const libsfu::fbs::CreateSdpAnswer *Request::body_as<libsfu::fbs::CreateSdpAnswer>() const {
+  return body_as_CreateSdpAnswer();
+}
+
+template<> inline const libsfu::fbs::CreateSdpOffer *Request::body_as<libsfu::fbs::CreateSdpOffer>() const {
+  return body_as_CreateSdpOffer();
+}
+
+template<> inline const libsfu::fbs::ParseSdpFragment *Request::body_as<libsfu::fbs::ParseSdpFragment>() const {
+  return body_as_ParseSdpFragment();
+}
+
+template<> inline const libsfu::fbs::CreateSdpFragment *Request::body_as<libsfu::fbs::CreateSdpFragment>() const {
+  return body_as_CreateSdpFragment();
 }
 
 struct RequestBuilder {
@@ -6823,6 +7481,417 @@ inline ::flatbuffers::Offset<StatsReport> CreateStatsReportDirect(
       counters__);
 }
 
+struct SdpSection FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SdpSectionBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_MID = 4,
+    VT_MEDIA = 6,
+    VT_DIRECTION = 8,
+    VT_PROBLEM = 10,
+    VT_RTP_PARAMETERS = 12,
+    VT_RTP_CAPABILITIES = 14,
+    VT_SCTP_PORT = 16,
+    VT_MAX_MESSAGE_SIZE = 18
+  };
+  /// 0 for an only section without MID, empty for one without among several, which can only be rejected.
+  const ::flatbuffers::String *mid() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_MID);
+  }
+  /// audio, video, application, or another.
+  const ::flatbuffers::String *media() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_MEDIA);
+  }
+  /// As the peer sees it.
+  libsfu::fbs::MediaDirection direction() const {
+    return static_cast<libsfu::fbs::MediaDirection>(GetField<uint8_t>(VT_DIRECTION, 0));
+  }
+  /// Why the section can only be rejected; absent: it can be used.
+  const ::flatbuffers::String *problem() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_PROBLEM);
+  }
+  /// What the peer sends; absent if it does not.
+  const libsfu::fbs::RtpParameters *rtp_parameters() const {
+    return GetPointer<const libsfu::fbs::RtpParameters *>(VT_RTP_PARAMETERS);
+  }
+  /// What the peer is able to receive; absent if it does not.
+  const libsfu::fbs::RtpCapabilities *rtp_capabilities() const {
+    return GetPointer<const libsfu::fbs::RtpCapabilities *>(VT_RTP_CAPABILITIES);
+  }
+  ::flatbuffers::Optional<uint16_t> sctp_port() const {
+    return GetOptional<uint16_t, uint16_t>(VT_SCTP_PORT);
+  }
+  /// Bytes.
+  ::flatbuffers::Optional<uint64_t> max_message_size() const {
+    return GetOptional<uint64_t, uint64_t>(VT_MAX_MESSAGE_SIZE);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffsetRequired(verifier, VT_MID) &&
+           verifier.VerifyString(mid()) &&
+           VerifyOffsetRequired(verifier, VT_MEDIA) &&
+           verifier.VerifyString(media()) &&
+           VerifyField<uint8_t>(verifier, VT_DIRECTION, 1) &&
+           VerifyOffset(verifier, VT_PROBLEM) &&
+           verifier.VerifyString(problem()) &&
+           VerifyOffset(verifier, VT_RTP_PARAMETERS) &&
+           verifier.VerifyTable(rtp_parameters()) &&
+           VerifyOffset(verifier, VT_RTP_CAPABILITIES) &&
+           verifier.VerifyTable(rtp_capabilities()) &&
+           VerifyField<uint16_t>(verifier, VT_SCTP_PORT, 2) &&
+           VerifyField<uint64_t>(verifier, VT_MAX_MESSAGE_SIZE, 8) &&
+           verifier.EndTable();
+  }
+};
+
+struct SdpSectionBuilder {
+  typedef SdpSection Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_mid(::flatbuffers::Offset<::flatbuffers::String> mid) {
+    fbb_.AddOffset(SdpSection::VT_MID, mid);
+  }
+  void add_media(::flatbuffers::Offset<::flatbuffers::String> media) {
+    fbb_.AddOffset(SdpSection::VT_MEDIA, media);
+  }
+  void add_direction(libsfu::fbs::MediaDirection direction) {
+    fbb_.AddElement<uint8_t>(SdpSection::VT_DIRECTION, static_cast<uint8_t>(direction), 0);
+  }
+  void add_problem(::flatbuffers::Offset<::flatbuffers::String> problem) {
+    fbb_.AddOffset(SdpSection::VT_PROBLEM, problem);
+  }
+  void add_rtp_parameters(::flatbuffers::Offset<libsfu::fbs::RtpParameters> rtp_parameters) {
+    fbb_.AddOffset(SdpSection::VT_RTP_PARAMETERS, rtp_parameters);
+  }
+  void add_rtp_capabilities(::flatbuffers::Offset<libsfu::fbs::RtpCapabilities> rtp_capabilities) {
+    fbb_.AddOffset(SdpSection::VT_RTP_CAPABILITIES, rtp_capabilities);
+  }
+  void add_sctp_port(uint16_t sctp_port) {
+    fbb_.AddElement<uint16_t>(SdpSection::VT_SCTP_PORT, sctp_port);
+  }
+  void add_max_message_size(uint64_t max_message_size) {
+    fbb_.AddElement<uint64_t>(SdpSection::VT_MAX_MESSAGE_SIZE, max_message_size);
+  }
+  explicit SdpSectionBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<SdpSection> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<SdpSection>(end);
+    fbb_.Required(o, SdpSection::VT_MID);
+    fbb_.Required(o, SdpSection::VT_MEDIA);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<SdpSection> CreateSdpSection(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::String> mid = 0,
+    ::flatbuffers::Offset<::flatbuffers::String> media = 0,
+    libsfu::fbs::MediaDirection direction = libsfu::fbs::MediaDirection::sendrecv,
+    ::flatbuffers::Offset<::flatbuffers::String> problem = 0,
+    ::flatbuffers::Offset<libsfu::fbs::RtpParameters> rtp_parameters = 0,
+    ::flatbuffers::Offset<libsfu::fbs::RtpCapabilities> rtp_capabilities = 0,
+    ::flatbuffers::Optional<uint16_t> sctp_port = ::flatbuffers::nullopt,
+    ::flatbuffers::Optional<uint64_t> max_message_size = ::flatbuffers::nullopt) {
+  SdpSectionBuilder builder_(_fbb);
+  if(max_message_size) { builder_.add_max_message_size(*max_message_size); }
+  builder_.add_rtp_capabilities(rtp_capabilities);
+  builder_.add_rtp_parameters(rtp_parameters);
+  builder_.add_problem(problem);
+  builder_.add_media(media);
+  builder_.add_mid(mid);
+  if(sctp_port) { builder_.add_sctp_port(*sctp_port); }
+  builder_.add_direction(direction);
+  return builder_.Finish();
+}
+
+struct SdpSection::Traits {
+  using type = SdpSection;
+  static auto constexpr Create = CreateSdpSection;
+};
+
+inline ::flatbuffers::Offset<SdpSection> CreateSdpSectionDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const char *mid = nullptr,
+    const char *media = nullptr,
+    libsfu::fbs::MediaDirection direction = libsfu::fbs::MediaDirection::sendrecv,
+    const char *problem = nullptr,
+    ::flatbuffers::Offset<libsfu::fbs::RtpParameters> rtp_parameters = 0,
+    ::flatbuffers::Offset<libsfu::fbs::RtpCapabilities> rtp_capabilities = 0,
+    ::flatbuffers::Optional<uint16_t> sctp_port = ::flatbuffers::nullopt,
+    ::flatbuffers::Optional<uint64_t> max_message_size = ::flatbuffers::nullopt) {
+  auto mid__ = mid ? _fbb.CreateString(mid) : 0;
+  auto media__ = media ? _fbb.CreateString(media) : 0;
+  auto problem__ = problem ? _fbb.CreateString(problem) : 0;
+  return libsfu::fbs::CreateSdpSection(
+      _fbb,
+      mid__,
+      media__,
+      direction,
+      problem__,
+      rtp_parameters,
+      rtp_capabilities,
+      sctp_port,
+      max_message_size);
+}
+
+struct SdpParsed FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SdpParsedBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_ICE_PARAMETERS = 4,
+    VT_DTLS_PARAMETERS = 6,
+    VT_SECTIONS = 8,
+    VT_CANDIDATES = 10
+  };
+  const libsfu::fbs::IceParameters *ice_parameters() const {
+    return GetPointer<const libsfu::fbs::IceParameters *>(VT_ICE_PARAMETERS);
+  }
+  /// The role that the peer leaves for itself; auto where it leaves the choice to us.
+  const libsfu::fbs::DtlsParameters *dtls_parameters() const {
+    return GetPointer<const libsfu::fbs::DtlsParameters *>(VT_DTLS_PARAMETERS);
+  }
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::SdpSection>> *sections() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::SdpSection>> *>(VT_SECTIONS);
+  }
+  /// Candidates in the description. They are not used: the engine is an ICE-lite agent.
+  uint32_t candidates() const {
+    return GetField<uint32_t>(VT_CANDIDATES, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_ICE_PARAMETERS) &&
+           verifier.VerifyTable(ice_parameters()) &&
+           VerifyOffset(verifier, VT_DTLS_PARAMETERS) &&
+           verifier.VerifyTable(dtls_parameters()) &&
+           VerifyOffset(verifier, VT_SECTIONS) &&
+           verifier.VerifyVector(sections()) &&
+           verifier.VerifyVectorOfTables(sections()) &&
+           VerifyField<uint32_t>(verifier, VT_CANDIDATES, 4) &&
+           verifier.EndTable();
+  }
+};
+
+struct SdpParsedBuilder {
+  typedef SdpParsed Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_ice_parameters(::flatbuffers::Offset<libsfu::fbs::IceParameters> ice_parameters) {
+    fbb_.AddOffset(SdpParsed::VT_ICE_PARAMETERS, ice_parameters);
+  }
+  void add_dtls_parameters(::flatbuffers::Offset<libsfu::fbs::DtlsParameters> dtls_parameters) {
+    fbb_.AddOffset(SdpParsed::VT_DTLS_PARAMETERS, dtls_parameters);
+  }
+  void add_sections(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::SdpSection>>> sections) {
+    fbb_.AddOffset(SdpParsed::VT_SECTIONS, sections);
+  }
+  void add_candidates(uint32_t candidates) {
+    fbb_.AddElement<uint32_t>(SdpParsed::VT_CANDIDATES, candidates, 0);
+  }
+  explicit SdpParsedBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<SdpParsed> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<SdpParsed>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<SdpParsed> CreateSdpParsed(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<libsfu::fbs::IceParameters> ice_parameters = 0,
+    ::flatbuffers::Offset<libsfu::fbs::DtlsParameters> dtls_parameters = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::SdpSection>>> sections = 0,
+    uint32_t candidates = 0) {
+  SdpParsedBuilder builder_(_fbb);
+  builder_.add_candidates(candidates);
+  builder_.add_sections(sections);
+  builder_.add_dtls_parameters(dtls_parameters);
+  builder_.add_ice_parameters(ice_parameters);
+  return builder_.Finish();
+}
+
+struct SdpParsed::Traits {
+  using type = SdpParsed;
+  static auto constexpr Create = CreateSdpParsed;
+};
+
+inline ::flatbuffers::Offset<SdpParsed> CreateSdpParsedDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<libsfu::fbs::IceParameters> ice_parameters = 0,
+    ::flatbuffers::Offset<libsfu::fbs::DtlsParameters> dtls_parameters = 0,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::SdpSection>> *sections = nullptr,
+    uint32_t candidates = 0) {
+  auto sections__ = sections ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::SdpSection>>(*sections) : 0;
+  return libsfu::fbs::CreateSdpParsed(
+      _fbb,
+      ice_parameters,
+      dtls_parameters,
+      sections__,
+      candidates);
+}
+
+struct SdpText FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SdpTextBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_SDP = 4
+  };
+  const ::flatbuffers::String *sdp() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_SDP);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffsetRequired(verifier, VT_SDP) &&
+           verifier.VerifyString(sdp()) &&
+           verifier.EndTable();
+  }
+};
+
+struct SdpTextBuilder {
+  typedef SdpText Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_sdp(::flatbuffers::Offset<::flatbuffers::String> sdp) {
+    fbb_.AddOffset(SdpText::VT_SDP, sdp);
+  }
+  explicit SdpTextBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<SdpText> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<SdpText>(end);
+    fbb_.Required(o, SdpText::VT_SDP);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<SdpText> CreateSdpText(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::String> sdp = 0) {
+  SdpTextBuilder builder_(_fbb);
+  builder_.add_sdp(sdp);
+  return builder_.Finish();
+}
+
+struct SdpText::Traits {
+  using type = SdpText;
+  static auto constexpr Create = CreateSdpText;
+};
+
+inline ::flatbuffers::Offset<SdpText> CreateSdpTextDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const char *sdp = nullptr) {
+  auto sdp__ = sdp ? _fbb.CreateString(sdp) : 0;
+  return libsfu::fbs::CreateSdpText(
+      _fbb,
+      sdp__);
+}
+
+struct SdpFragmentParsed FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SdpFragmentParsedBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_ICE_PARAMETERS = 4,
+    VT_MID = 6,
+    VT_CANDIDATES = 8,
+    VT_END_OF_CANDIDATES = 10
+  };
+  /// Absent: it has only candidates.
+  const libsfu::fbs::IceParameters *ice_parameters() const {
+    return GetPointer<const libsfu::fbs::IceParameters *>(VT_ICE_PARAMETERS);
+  }
+  const ::flatbuffers::String *mid() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_MID);
+  }
+  uint32_t candidates() const {
+    return GetField<uint32_t>(VT_CANDIDATES, 0);
+  }
+  bool end_of_candidates() const {
+    return GetField<uint8_t>(VT_END_OF_CANDIDATES, 0) != 0;
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_ICE_PARAMETERS) &&
+           verifier.VerifyTable(ice_parameters()) &&
+           VerifyOffset(verifier, VT_MID) &&
+           verifier.VerifyString(mid()) &&
+           VerifyField<uint32_t>(verifier, VT_CANDIDATES, 4) &&
+           VerifyField<uint8_t>(verifier, VT_END_OF_CANDIDATES, 1) &&
+           verifier.EndTable();
+  }
+};
+
+struct SdpFragmentParsedBuilder {
+  typedef SdpFragmentParsed Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_ice_parameters(::flatbuffers::Offset<libsfu::fbs::IceParameters> ice_parameters) {
+    fbb_.AddOffset(SdpFragmentParsed::VT_ICE_PARAMETERS, ice_parameters);
+  }
+  void add_mid(::flatbuffers::Offset<::flatbuffers::String> mid) {
+    fbb_.AddOffset(SdpFragmentParsed::VT_MID, mid);
+  }
+  void add_candidates(uint32_t candidates) {
+    fbb_.AddElement<uint32_t>(SdpFragmentParsed::VT_CANDIDATES, candidates, 0);
+  }
+  void add_end_of_candidates(bool end_of_candidates) {
+    fbb_.AddElement<uint8_t>(SdpFragmentParsed::VT_END_OF_CANDIDATES, static_cast<uint8_t>(end_of_candidates), 0);
+  }
+  explicit SdpFragmentParsedBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<SdpFragmentParsed> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<SdpFragmentParsed>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<SdpFragmentParsed> CreateSdpFragmentParsed(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<libsfu::fbs::IceParameters> ice_parameters = 0,
+    ::flatbuffers::Offset<::flatbuffers::String> mid = 0,
+    uint32_t candidates = 0,
+    bool end_of_candidates = false) {
+  SdpFragmentParsedBuilder builder_(_fbb);
+  builder_.add_candidates(candidates);
+  builder_.add_mid(mid);
+  builder_.add_ice_parameters(ice_parameters);
+  builder_.add_end_of_candidates(end_of_candidates);
+  return builder_.Finish();
+}
+
+struct SdpFragmentParsed::Traits {
+  using type = SdpFragmentParsed;
+  static auto constexpr Create = CreateSdpFragmentParsed;
+};
+
+inline ::flatbuffers::Offset<SdpFragmentParsed> CreateSdpFragmentParsedDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<libsfu::fbs::IceParameters> ice_parameters = 0,
+    const char *mid = nullptr,
+    uint32_t candidates = 0,
+    bool end_of_candidates = false) {
+  auto mid__ = mid ? _fbb.CreateString(mid) : 0;
+  return libsfu::fbs::CreateSdpFragmentParsed(
+      _fbb,
+      ice_parameters,
+      mid__,
+      candidates,
+      end_of_candidates);
+}
+
 /// `field` and `text` are set when `code` is not ok: the offending field in the caller's words, and one sentence
 /// with the value and the remedy.
 struct Reply FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -6908,6 +7977,15 @@ struct Reply FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   }
   const libsfu::fbs::ProducerSwitched *body_as_ProducerSwitched() const {
     return body_type() == libsfu::fbs::ReplyBody::ProducerSwitched ? static_cast<const libsfu::fbs::ProducerSwitched *>(body()) : nullptr;
+  }
+  const libsfu::fbs::SdpParsed *body_as_SdpParsed() const {
+    return body_type() == libsfu::fbs::ReplyBody::SdpParsed ? static_cast<const libsfu::fbs::SdpParsed *>(body()) : nullptr;
+  }
+  const libsfu::fbs::SdpText *body_as_SdpText() const {
+    return body_type() == libsfu::fbs::ReplyBody::SdpText ? static_cast<const libsfu::fbs::SdpText *>(body()) : nullptr;
+  }
+  const libsfu::fbs::SdpFragmentParsed *body_as_SdpFragmentParsed() const {
+    return body_type() == libsfu::fbs::ReplyBody::SdpFragmentParsed ? static_cast<const libsfu::fbs::SdpFragmentParsed *>(body()) : nullptr;
   }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
@@ -6995,6 +8073,18 @@ template<> inline const libsfu::fbs::StatsReport *Reply::body_as<libsfu::fbs::St
 
 template<> inline const libsfu::fbs::ProducerSwitched *Reply::body_as<libsfu::fbs::ProducerSwitched>() const {
   return body_as_ProducerSwitched();
+}
+
+template<> inline const libsfu::fbs::SdpParsed *Reply::body_as<libsfu::fbs::SdpParsed>() const {
+  return body_as_SdpParsed();
+}
+
+template<> inline const libsfu::fbs::SdpText *Reply::body_as<libsfu::fbs::SdpText>() const {
+  return body_as_SdpText();
+}
+
+template<> inline const libsfu::fbs::SdpFragmentParsed *Reply::body_as<libsfu::fbs::SdpFragmentParsed>() const {
+  return body_as_SdpFragmentParsed();
 }
 
 struct ReplyBuilder {
@@ -8226,6 +9316,26 @@ inline bool VerifyRequestBody(::flatbuffers::VerifierTemplate<B> &verifier, cons
       auto ptr = reinterpret_cast<const libsfu::fbs::SwitchProducer *>(obj);
       return verifier.VerifyTable(ptr);
     }
+    case RequestBody::ParseSdp: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ParseSdp *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::CreateSdpAnswer: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateSdpAnswer *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::CreateSdpOffer: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateSdpOffer *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::ParseSdpFragment: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ParseSdpFragment *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::CreateSdpFragment: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateSdpFragment *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
     default: return true;
   }
 }
@@ -8319,6 +9429,18 @@ inline bool VerifyReplyBody(::flatbuffers::VerifierTemplate<B> &verifier, const 
     }
     case ReplyBody::ProducerSwitched: {
       auto ptr = reinterpret_cast<const libsfu::fbs::ProducerSwitched *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case ReplyBody::SdpParsed: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SdpParsed *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case ReplyBody::SdpText: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SdpText *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case ReplyBody::SdpFragmentParsed: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SdpFragmentParsed *>(obj);
       return verifier.VerifyTable(ptr);
     }
     default: return true;

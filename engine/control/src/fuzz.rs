@@ -3,6 +3,8 @@
 //!
 //! These functions panic on a bug of ours, and are called by nothing but tests.
 
+mod descriptions;
+
 use std::time::Duration;
 
 use sfu_core::command::ErrorCode;
@@ -11,6 +13,10 @@ use crate::offline::Offline;
 use crate::ortc::{self, convert};
 use crate::schema as fb;
 use crate::{decode, encode};
+
+#[cfg(test)]
+pub(crate) use descriptions::{check_answer, local};
+pub use descriptions::{description, description_seeds};
 
 /// Any bytes: as a submitted message, and as what was polled.
 pub fn message(data: &[u8]) {
@@ -78,7 +84,7 @@ pub fn session_seed() -> Vec<u8> {
         &[0, 0, 0, 0, 0, 1, 0],
         &[2, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0],
         &[7, 2, 1, 0, 4, 1, 1, 10, 0, 1, 11, 4, 1, 3, 4, 0, 0, 0, 2, 1, 0],
-        &[9, 2, 3, 0, 0, 0, 0, 3, 1, 0],
+        &[9, 2, 3, 0, 0, 0, 0, 0, 3, 1, 0],
         // A key frame, a pause, and time.
         &[15, 4, 4, 1, 0],
         &[13, 3, 5, 1, 0],
@@ -240,11 +246,30 @@ fn listen(input: &mut Input<'_>) -> Option<Vec<fb::ListenInfoT>> {
     Some((0..input.byte() % 4).map(|_| one(input)).collect())
 }
 
+fn sdp_answer(input: &mut Input<'_>, ids: &[u64]) -> fb::RequestBodyT {
+    let seeds = description_seeds();
+    let offer = seeds[usize::from(input.byte()) % seeds.len()].1.to_owned();
+    let any_id = |input: &mut Input<'_>| ids[usize::from(input.byte()) % ids.len()];
+    let section = |input: &mut Input<'_>| fb::SdpAnswerSectionT {
+        mid: (input.byte() % 3).to_string(),
+        producer: if input.flag() { any_id(input) } else { 0 },
+        consumer: if input.flag() { any_id(input) } else { 0 },
+        open: input.flag(),
+    };
+    let sections = Some((0..input.byte() % 4).map(|_| section(input)).collect());
+    fb::RequestBodyT::CreateSdpAnswer(Box::new(fb::CreateSdpAnswerT { offer, sections, session_version: 1 }))
+}
+
+fn sdp_offer(input: &mut Input<'_>, any_id: impl Fn(&mut Input<'_>) -> u64) -> fb::RequestBodyT {
+    let consumers = Some((0..input.byte() % 4).map(|_| any_id(input)).collect());
+    fb::RequestBodyT::CreateSdpOffer(Box::new(fb::CreateSdpOfferT { consumers, session_version: 1 }))
+}
+
 /// A request body; the values are mostly of the right kind.
 fn body(op: u8, input: &mut Input<'_>, ids: &[u64]) -> fb::RequestBodyT {
     use fb::RequestBodyT as Body;
     let any_id = |input: &mut Input<'_>| ids[usize::from(input.byte()) % ids.len()];
-    match op % 22 {
+    match op % 24 {
         0 => {
             let media_codecs = media_codecs(input);
             Body::CreateRouter(Box::new(fb::CreateRouterT {
@@ -292,6 +317,7 @@ fn body(op: u8, input: &mut Input<'_>, ids: &[u64]) -> fb::RequestBodyT {
             paused: input.flag(),
             mid: input.flag().then(|| (input.byte() % 8).to_string()),
             enable_rtx: input.flag().then(|| input.flag()),
+            numbering: fb::Numbering(input.byte() % 3),
             ..Default::default()
         })),
         11 => Body::CanConsume(Box::new(fb::CanConsumeT {
@@ -303,7 +329,9 @@ fn body(op: u8, input: &mut Input<'_>, ids: &[u64]) -> fb::RequestBodyT {
         14 => Body::Resume(Box::default()),
         15 => Body::RequestKeyFrame(Box::default()),
         16 => Body::Close(Box::default()),
-        17..=20 => layer_body(op % 22, input, any_id),
+        17..=20 => layer_body(op % 24, input, any_id),
+        21 => sdp_answer(input, ids),
+        22 => sdp_offer(input, any_id),
         _ if input.flag() => Body::GetDump(Box::default()),
         _ => Body::GetStats(Box::default()),
     }

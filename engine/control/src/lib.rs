@@ -18,6 +18,7 @@ pub mod options;
 pub mod ortc;
 mod placement;
 mod registry;
+pub mod sdp;
 
 /// What `flatc` makes of `include/libsfu.fbs`. `schema_generated.rs` is checked in and never edited.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::too_many_lines, clippy::undocumented_unsafe_blocks)]

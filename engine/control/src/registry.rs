@@ -11,7 +11,8 @@ use sfu_wire::id::ObjectId;
 
 use crate::ortc::consumer::Share;
 use crate::ortc::producer::Consumable;
-use crate::ortc::{MediaKind, RtpCapabilities, RtpParameters};
+use crate::ortc::{IceParameters, MediaKind, RtpCapabilities, RtpParameters};
+use crate::sdp::Local;
 
 #[derive(Debug)]
 pub(crate) struct Router {
@@ -28,6 +29,8 @@ pub(crate) struct Transport {
     /// MIDs of consumers, those under way included.
     mids: HashSet<String>,
     next_mid: u32,
+    /// What descriptions say of our side; absent for what is no WebRTC transport.
+    pub(crate) local: Option<Local>,
 }
 
 #[derive(Debug)]
@@ -110,9 +113,24 @@ impl Registry {
             consumers: HashSet::new(),
             mids: HashSet::new(),
             next_mid: 0,
+            local: None,
         };
         self.transports.insert(id, transport);
         true
+    }
+
+    /// Remembers our side of a transport.
+    pub(crate) fn describe(&mut self, transport: ObjectId, local: Local) {
+        if let Some(transport) = self.transports.get_mut(&transport) {
+            transport.local = Some(local);
+        }
+    }
+
+    /// A transport has new credentials.
+    pub(crate) fn restarted(&mut self, transport: ObjectId, ice: IceParameters) {
+        if let Some(local) = self.transports.get_mut(&transport).and_then(|t| t.local.as_mut()) {
+            local.ice = ice;
+        }
     }
 
     pub(crate) fn add_producer(

@@ -716,12 +716,98 @@ impl<'a> ::flatbuffers::Verifiable for FingerprintAlgorithm {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for FingerprintAlgorithm {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
+pub const ENUM_MIN_NUMBERING: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REQUEST_BODY: u8 = 21;
+pub const ENUM_MAX_NUMBERING: u8 = 1;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 22] = [
+pub const ENUM_VALUES_NUMBERING: [Numbering; 2] = [
+  Numbering::router,
+  Numbering::peer,
+];
+
+/// Whose payload types and extension ids a consumer's packets carry: the router's, or those that `rtp_capabilities`
+/// prefers (for a peer whose offer has fixed them).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct Numbering(pub u8);
+#[allow(non_upper_case_globals)]
+impl Numbering {
+  pub const router: Self = Self(0);
+  pub const peer: Self = Self(1);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 1;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::router,
+    Self::peer,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::router => Some("router"),
+      Self::peer => Some("peer"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for Numbering {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for Numbering {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for Numbering {
+    type Output = Numbering;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for Numbering {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for Numbering {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for Numbering {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_REQUEST_BODY: u8 = 26;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 27] = [
   RequestBody::NONE,
   RequestBody::CreateRouter,
   RequestBody::CreateWebRtcServer,
@@ -744,6 +830,11 @@ pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 22] = [
   RequestBody::SetPreferredLayers,
   RequestBody::SetPriority,
   RequestBody::SwitchProducer,
+  RequestBody::ParseSdp,
+  RequestBody::CreateSdpAnswer,
+  RequestBody::CreateSdpOffer,
+  RequestBody::ParseSdpFragment,
+  RequestBody::CreateSdpFragment,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -773,9 +864,14 @@ impl RequestBody {
   pub const SetPreferredLayers: Self = Self(19);
   pub const SetPriority: Self = Self(20);
   pub const SwitchProducer: Self = Self(21);
+  pub const ParseSdp: Self = Self(22);
+  pub const CreateSdpAnswer: Self = Self(23);
+  pub const CreateSdpOffer: Self = Self(24);
+  pub const ParseSdpFragment: Self = Self(25);
+  pub const CreateSdpFragment: Self = Self(26);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 21;
+  pub const ENUM_MAX: u8 = 26;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::CreateRouter,
@@ -799,6 +895,11 @@ impl RequestBody {
     Self::SetPreferredLayers,
     Self::SetPriority,
     Self::SwitchProducer,
+    Self::ParseSdp,
+    Self::CreateSdpAnswer,
+    Self::CreateSdpOffer,
+    Self::ParseSdpFragment,
+    Self::CreateSdpFragment,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -825,6 +926,11 @@ impl RequestBody {
       Self::SetPreferredLayers => Some("SetPreferredLayers"),
       Self::SetPriority => Some("SetPriority"),
       Self::SwitchProducer => Some("SwitchProducer"),
+      Self::ParseSdp => Some("ParseSdp"),
+      Self::CreateSdpAnswer => Some("CreateSdpAnswer"),
+      Self::CreateSdpOffer => Some("CreateSdpOffer"),
+      Self::ParseSdpFragment => Some("ParseSdpFragment"),
+      Self::CreateSdpFragment => Some("CreateSdpFragment"),
       _ => None,
     }
   }
@@ -907,6 +1013,11 @@ pub enum RequestBodyT {
   SetPreferredLayers(alloc::boxed::Box<SetPreferredLayersT>),
   SetPriority(alloc::boxed::Box<SetPriorityT>),
   SwitchProducer(alloc::boxed::Box<SwitchProducerT>),
+  ParseSdp(alloc::boxed::Box<ParseSdpT>),
+  CreateSdpAnswer(alloc::boxed::Box<CreateSdpAnswerT>),
+  CreateSdpOffer(alloc::boxed::Box<CreateSdpOfferT>),
+  ParseSdpFragment(alloc::boxed::Box<ParseSdpFragmentT>),
+  CreateSdpFragment(alloc::boxed::Box<CreateSdpFragmentT>),
 }
 impl Default for RequestBodyT {
   fn default() -> Self {
@@ -938,6 +1049,11 @@ impl RequestBodyT {
       Self::SetPreferredLayers(_) => RequestBody::SetPreferredLayers,
       Self::SetPriority(_) => RequestBody::SetPriority,
       Self::SwitchProducer(_) => RequestBody::SwitchProducer,
+      Self::ParseSdp(_) => RequestBody::ParseSdp,
+      Self::CreateSdpAnswer(_) => RequestBody::CreateSdpAnswer,
+      Self::CreateSdpOffer(_) => RequestBody::CreateSdpOffer,
+      Self::ParseSdpFragment(_) => RequestBody::ParseSdpFragment,
+      Self::CreateSdpFragment(_) => RequestBody::CreateSdpFragment,
     }
   }
   pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(&self, fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>) -> Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>> {
@@ -964,6 +1080,11 @@ impl RequestBodyT {
       Self::SetPreferredLayers(v) => Some(v.pack(fbb).as_union_value()),
       Self::SetPriority(v) => Some(v.pack(fbb).as_union_value()),
       Self::SwitchProducer(v) => Some(v.pack(fbb).as_union_value()),
+      Self::ParseSdp(v) => Some(v.pack(fbb).as_union_value()),
+      Self::CreateSdpAnswer(v) => Some(v.pack(fbb).as_union_value()),
+      Self::CreateSdpOffer(v) => Some(v.pack(fbb).as_union_value()),
+      Self::ParseSdpFragment(v) => Some(v.pack(fbb).as_union_value()),
+      Self::CreateSdpFragment(v) => Some(v.pack(fbb).as_union_value()),
     }
   }
   /// If the union variant matches, return the owned CreateRouterT, setting the union to NONE.
@@ -1407,6 +1528,111 @@ impl RequestBodyT {
   pub fn as_switch_producer_mut(&mut self) -> Option<&mut SwitchProducerT> {
     if let Self::SwitchProducer(v) = self { Some(v.as_mut()) } else { None }
   }
+  /// If the union variant matches, return the owned ParseSdpT, setting the union to NONE.
+  pub fn take_parse_sdp(&mut self) -> Option<alloc::boxed::Box<ParseSdpT>> {
+    if let Self::ParseSdp(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::ParseSdp(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the ParseSdpT.
+  pub fn as_parse_sdp(&self) -> Option<&ParseSdpT> {
+    if let Self::ParseSdp(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the ParseSdpT.
+  pub fn as_parse_sdp_mut(&mut self) -> Option<&mut ParseSdpT> {
+    if let Self::ParseSdp(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned CreateSdpAnswerT, setting the union to NONE.
+  pub fn take_create_sdp_answer(&mut self) -> Option<alloc::boxed::Box<CreateSdpAnswerT>> {
+    if let Self::CreateSdpAnswer(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::CreateSdpAnswer(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the CreateSdpAnswerT.
+  pub fn as_create_sdp_answer(&self) -> Option<&CreateSdpAnswerT> {
+    if let Self::CreateSdpAnswer(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the CreateSdpAnswerT.
+  pub fn as_create_sdp_answer_mut(&mut self) -> Option<&mut CreateSdpAnswerT> {
+    if let Self::CreateSdpAnswer(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned CreateSdpOfferT, setting the union to NONE.
+  pub fn take_create_sdp_offer(&mut self) -> Option<alloc::boxed::Box<CreateSdpOfferT>> {
+    if let Self::CreateSdpOffer(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::CreateSdpOffer(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the CreateSdpOfferT.
+  pub fn as_create_sdp_offer(&self) -> Option<&CreateSdpOfferT> {
+    if let Self::CreateSdpOffer(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the CreateSdpOfferT.
+  pub fn as_create_sdp_offer_mut(&mut self) -> Option<&mut CreateSdpOfferT> {
+    if let Self::CreateSdpOffer(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned ParseSdpFragmentT, setting the union to NONE.
+  pub fn take_parse_sdp_fragment(&mut self) -> Option<alloc::boxed::Box<ParseSdpFragmentT>> {
+    if let Self::ParseSdpFragment(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::ParseSdpFragment(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the ParseSdpFragmentT.
+  pub fn as_parse_sdp_fragment(&self) -> Option<&ParseSdpFragmentT> {
+    if let Self::ParseSdpFragment(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the ParseSdpFragmentT.
+  pub fn as_parse_sdp_fragment_mut(&mut self) -> Option<&mut ParseSdpFragmentT> {
+    if let Self::ParseSdpFragment(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned CreateSdpFragmentT, setting the union to NONE.
+  pub fn take_create_sdp_fragment(&mut self) -> Option<alloc::boxed::Box<CreateSdpFragmentT>> {
+    if let Self::CreateSdpFragment(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::CreateSdpFragment(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the CreateSdpFragmentT.
+  pub fn as_create_sdp_fragment(&self) -> Option<&CreateSdpFragmentT> {
+    if let Self::CreateSdpFragment(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the CreateSdpFragmentT.
+  pub fn as_create_sdp_fragment_mut(&mut self) -> Option<&mut CreateSdpFragmentT> {
+    if let Self::CreateSdpFragment(v) = self { Some(v.as_mut()) } else { None }
+  }
 }
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_CODE: u16 = 0;
@@ -1625,12 +1851,104 @@ impl<'a> ::flatbuffers::Verifiable for ProducerType {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for ProducerType {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_REPLY_BODY: u8 = 0;
+pub const ENUM_MIN_MEDIA_DIRECTION: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REPLY_BODY: u8 = 18;
+pub const ENUM_MAX_MEDIA_DIRECTION: u8 = 3;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 19] = [
+pub const ENUM_VALUES_MEDIA_DIRECTION: [MediaDirection; 4] = [
+  MediaDirection::sendrecv,
+  MediaDirection::sendonly,
+  MediaDirection::recvonly,
+  MediaDirection::inactive,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct MediaDirection(pub u8);
+#[allow(non_upper_case_globals)]
+impl MediaDirection {
+  pub const sendrecv: Self = Self(0);
+  pub const sendonly: Self = Self(1);
+  pub const recvonly: Self = Self(2);
+  pub const inactive: Self = Self(3);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 3;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::sendrecv,
+    Self::sendonly,
+    Self::recvonly,
+    Self::inactive,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::sendrecv => Some("sendrecv"),
+      Self::sendonly => Some("sendonly"),
+      Self::recvonly => Some("recvonly"),
+      Self::inactive => Some("inactive"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for MediaDirection {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for MediaDirection {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for MediaDirection {
+    type Output = MediaDirection;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for MediaDirection {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for MediaDirection {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for MediaDirection {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_REPLY_BODY: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_REPLY_BODY: u8 = 21;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 22] = [
   ReplyBody::NONE,
   ReplyBody::Done,
   ReplyBody::Created,
@@ -1650,6 +1968,9 @@ pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 19] = [
   ReplyBody::ConsumerDump,
   ReplyBody::StatsReport,
   ReplyBody::ProducerSwitched,
+  ReplyBody::SdpParsed,
+  ReplyBody::SdpText,
+  ReplyBody::SdpFragmentParsed,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -1676,9 +1997,12 @@ impl ReplyBody {
   pub const ConsumerDump: Self = Self(16);
   pub const StatsReport: Self = Self(17);
   pub const ProducerSwitched: Self = Self(18);
+  pub const SdpParsed: Self = Self(19);
+  pub const SdpText: Self = Self(20);
+  pub const SdpFragmentParsed: Self = Self(21);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 18;
+  pub const ENUM_MAX: u8 = 21;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Done,
@@ -1699,6 +2023,9 @@ impl ReplyBody {
     Self::ConsumerDump,
     Self::StatsReport,
     Self::ProducerSwitched,
+    Self::SdpParsed,
+    Self::SdpText,
+    Self::SdpFragmentParsed,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -1722,6 +2049,9 @@ impl ReplyBody {
       Self::ConsumerDump => Some("ConsumerDump"),
       Self::StatsReport => Some("StatsReport"),
       Self::ProducerSwitched => Some("ProducerSwitched"),
+      Self::SdpParsed => Some("SdpParsed"),
+      Self::SdpText => Some("SdpText"),
+      Self::SdpFragmentParsed => Some("SdpFragmentParsed"),
       _ => None,
     }
   }
@@ -1801,6 +2131,9 @@ pub enum ReplyBodyT {
   ConsumerDump(alloc::boxed::Box<ConsumerDumpT>),
   StatsReport(alloc::boxed::Box<StatsReportT>),
   ProducerSwitched(alloc::boxed::Box<ProducerSwitchedT>),
+  SdpParsed(alloc::boxed::Box<SdpParsedT>),
+  SdpText(alloc::boxed::Box<SdpTextT>),
+  SdpFragmentParsed(alloc::boxed::Box<SdpFragmentParsedT>),
 }
 impl Default for ReplyBodyT {
   fn default() -> Self {
@@ -1829,6 +2162,9 @@ impl ReplyBodyT {
       Self::ConsumerDump(_) => ReplyBody::ConsumerDump,
       Self::StatsReport(_) => ReplyBody::StatsReport,
       Self::ProducerSwitched(_) => ReplyBody::ProducerSwitched,
+      Self::SdpParsed(_) => ReplyBody::SdpParsed,
+      Self::SdpText(_) => ReplyBody::SdpText,
+      Self::SdpFragmentParsed(_) => ReplyBody::SdpFragmentParsed,
     }
   }
   pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(&self, fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>) -> Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>> {
@@ -1852,6 +2188,9 @@ impl ReplyBodyT {
       Self::ConsumerDump(v) => Some(v.pack(fbb).as_union_value()),
       Self::StatsReport(v) => Some(v.pack(fbb).as_union_value()),
       Self::ProducerSwitched(v) => Some(v.pack(fbb).as_union_value()),
+      Self::SdpParsed(v) => Some(v.pack(fbb).as_union_value()),
+      Self::SdpText(v) => Some(v.pack(fbb).as_union_value()),
+      Self::SdpFragmentParsed(v) => Some(v.pack(fbb).as_union_value()),
     }
   }
   /// If the union variant matches, return the owned DoneT, setting the union to NONE.
@@ -2231,6 +2570,69 @@ impl ReplyBodyT {
   /// If the union variant matches, return a mutable reference to the ProducerSwitchedT.
   pub fn as_producer_switched_mut(&mut self) -> Option<&mut ProducerSwitchedT> {
     if let Self::ProducerSwitched(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned SdpParsedT, setting the union to NONE.
+  pub fn take_sdp_parsed(&mut self) -> Option<alloc::boxed::Box<SdpParsedT>> {
+    if let Self::SdpParsed(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::SdpParsed(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the SdpParsedT.
+  pub fn as_sdp_parsed(&self) -> Option<&SdpParsedT> {
+    if let Self::SdpParsed(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the SdpParsedT.
+  pub fn as_sdp_parsed_mut(&mut self) -> Option<&mut SdpParsedT> {
+    if let Self::SdpParsed(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned SdpTextT, setting the union to NONE.
+  pub fn take_sdp_text(&mut self) -> Option<alloc::boxed::Box<SdpTextT>> {
+    if let Self::SdpText(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::SdpText(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the SdpTextT.
+  pub fn as_sdp_text(&self) -> Option<&SdpTextT> {
+    if let Self::SdpText(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the SdpTextT.
+  pub fn as_sdp_text_mut(&mut self) -> Option<&mut SdpTextT> {
+    if let Self::SdpText(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned SdpFragmentParsedT, setting the union to NONE.
+  pub fn take_sdp_fragment_parsed(&mut self) -> Option<alloc::boxed::Box<SdpFragmentParsedT>> {
+    if let Self::SdpFragmentParsed(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::SdpFragmentParsed(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the SdpFragmentParsedT.
+  pub fn as_sdp_fragment_parsed(&self) -> Option<&SdpFragmentParsedT> {
+    if let Self::SdpFragmentParsed(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the SdpFragmentParsedT.
+  pub fn as_sdp_fragment_parsed_mut(&mut self) -> Option<&mut SdpFragmentParsedT> {
+    if let Self::SdpFragmentParsed(v) = self { Some(v.as_mut()) } else { None }
   }
 }
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
@@ -8189,6 +8591,7 @@ impl<'a> Consume<'a> {
   pub const VT_PREFERRED_LAYERS: ::flatbuffers::VOffsetT = 14;
   pub const VT_PRIORITY: ::flatbuffers::VOffsetT = 16;
   pub const VT_IGNORE_DTX: ::flatbuffers::VOffsetT = 18;
+  pub const VT_NUMBERING: ::flatbuffers::VOffsetT = 20;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -8204,6 +8607,7 @@ impl<'a> Consume<'a> {
     if let Some(x) = args.preferred_layers { builder.add_preferred_layers(x); }
     if let Some(x) = args.mid { builder.add_mid(x); }
     if let Some(x) = args.rtp_capabilities { builder.add_rtp_capabilities(x); }
+    builder.add_numbering(args.numbering);
     builder.add_ignore_dtx(args.ignore_dtx);
     builder.add_priority(args.priority);
     if let Some(x) = args.enable_rtx { builder.add_enable_rtx(x); }
@@ -8226,6 +8630,7 @@ impl<'a> Consume<'a> {
     });
     let priority = self.priority();
     let ignore_dtx = self.ignore_dtx();
+    let numbering = self.numbering();
     ConsumeT {
       producer,
       rtp_capabilities,
@@ -8235,6 +8640,7 @@ impl<'a> Consume<'a> {
       preferred_layers,
       priority,
       ignore_dtx,
+      numbering,
     }
   }
 
@@ -8299,6 +8705,13 @@ impl<'a> Consume<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<bool>(Consume::VT_IGNORE_DTX, Some(false)).unwrap()}
   }
+  #[inline]
+  pub fn numbering(&self) -> Numbering {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<Numbering>(Consume::VT_NUMBERING, Some(Numbering::router)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Consume<'_> {
@@ -8315,6 +8728,7 @@ impl ::flatbuffers::Verifiable for Consume<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("preferred_layers", Self::VT_PREFERRED_LAYERS, false)?
      .visit_field::<u8>("priority", Self::VT_PRIORITY, false)?
      .visit_field::<bool>("ignore_dtx", Self::VT_IGNORE_DTX, false)?
+     .visit_field::<Numbering>("numbering", Self::VT_NUMBERING, false)?
      .finish();
     Ok(())
   }
@@ -8328,6 +8742,7 @@ pub struct ConsumeArgs<'a> {
     pub preferred_layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
     pub priority: u8,
     pub ignore_dtx: bool,
+    pub numbering: Numbering,
 }
 impl<'a> Default for ConsumeArgs<'a> {
   #[inline]
@@ -8341,6 +8756,7 @@ impl<'a> Default for ConsumeArgs<'a> {
       preferred_layers: None,
       priority: 1,
       ignore_dtx: false,
+      numbering: Numbering::router,
     }
   }
 }
@@ -8383,6 +8799,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConsumeBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<bool>(Consume::VT_IGNORE_DTX, ignore_dtx, false);
   }
   #[inline]
+  pub fn add_numbering(&mut self, numbering: Numbering) {
+    self.fbb_.push_slot::<Numbering>(Consume::VT_NUMBERING, numbering, Numbering::router);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConsumeBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ConsumeBuilder {
@@ -8408,6 +8828,7 @@ impl ::core::fmt::Debug for Consume<'_> {
       ds.field("preferred_layers", &self.preferred_layers());
       ds.field("priority", &self.priority());
       ds.field("ignore_dtx", &self.ignore_dtx());
+      ds.field("numbering", &self.numbering());
       ds.finish()
   }
 }
@@ -8422,6 +8843,7 @@ pub struct ConsumeT {
   pub preferred_layers: Option<alloc::boxed::Box<LayersT>>,
   pub priority: u8,
   pub ignore_dtx: bool,
+  pub numbering: Numbering,
 }
 impl Default for ConsumeT {
   fn default() -> Self {
@@ -8434,6 +8856,7 @@ impl Default for ConsumeT {
       preferred_layers: None,
       priority: 1,
       ignore_dtx: false,
+      numbering: Numbering::router,
     }
   }
 }
@@ -8456,6 +8879,7 @@ impl ConsumeT {
     });
     let priority = self.priority;
     let ignore_dtx = self.ignore_dtx;
+    let numbering = self.numbering;
     Consume::create(_fbb, &ConsumeArgs{
       producer,
       rtp_capabilities,
@@ -8465,6 +8889,7 @@ impl ConsumeT {
       preferred_layers,
       priority,
       ignore_dtx,
+      numbering,
     })
   }
 }
@@ -9951,6 +10376,976 @@ impl SwitchProducerT {
     })
   }
 }
+pub enum ParseSdpOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: router. What a peer's offer or answer says, in the words that Produce, Consume and ConnectWebRtcTransport
+/// take, cut to what the router knows. Reply: SdpParsed.
+pub struct ParseSdp<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ParseSdp<'a> {
+  type Inner = ParseSdp<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ParseSdp<'a> {
+  pub const VT_SDP: ::flatbuffers::VOffsetT = 4;
+  pub const VT_PREFERRED_CODECS: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ParseSdp { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ParseSdpArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ParseSdp<'bldr>> {
+    let mut builder = ParseSdpBuilder::new(_fbb);
+    if let Some(x) = args.preferred_codecs { builder.add_preferred_codecs(x); }
+    if let Some(x) = args.sdp { builder.add_sdp(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> ParseSdpT {
+    let sdp = {
+      let x = self.sdp();
+      alloc::string::ToString::to_string(x)
+    };
+    let preferred_codecs = self.preferred_codecs().map(|x| {
+      x.iter().map(|s| alloc::string::ToString::to_string(s)).collect()
+    });
+    ParseSdpT {
+      sdp,
+      preferred_codecs,
+    }
+  }
+
+  /// At most 256 KiB.
+  #[inline]
+  pub fn sdp(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(ParseSdp::VT_SDP, None).unwrap()}
+  }
+  /// MIME types. Of several codecs of a section that sends the first one in this list is taken, else the first of the
+  /// section.
+  #[inline]
+  pub fn preferred_codecs(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>(ParseSdp::VT_PREFERRED_CODECS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ParseSdp<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("sdp", Self::VT_SDP, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("preferred_codecs", Self::VT_PREFERRED_CODECS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ParseSdpArgs<'a> {
+    pub sdp: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub preferred_codecs: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
+}
+impl<'a> Default for ParseSdpArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ParseSdpArgs {
+      sdp: None, // required field
+      preferred_codecs: None,
+    }
+  }
+}
+
+pub struct ParseSdpBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ParseSdpBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_sdp(&mut self, sdp: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ParseSdp::VT_SDP, sdp);
+  }
+  #[inline]
+  pub fn add_preferred_codecs(&mut self, preferred_codecs: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<&'b  str>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ParseSdp::VT_PREFERRED_CODECS, preferred_codecs);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ParseSdpBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ParseSdpBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ParseSdp<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, ParseSdp::VT_SDP,"sdp");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ParseSdp<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ParseSdp");
+      ds.field("sdp", &self.sdp());
+      ds.field("preferred_codecs", &self.preferred_codecs());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParseSdpT {
+  pub sdp: alloc::string::String,
+  pub preferred_codecs: Option<alloc::vec::Vec<alloc::string::String>>,
+}
+impl Default for ParseSdpT {
+  fn default() -> Self {
+    Self {
+      sdp: alloc::string::ToString::to_string(""),
+      preferred_codecs: None,
+    }
+  }
+}
+impl ParseSdpT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<ParseSdp<'b>> {
+    let sdp = Some({
+      let x = &self.sdp;
+      _fbb.create_string(x)
+    });
+    let preferred_codecs = self.preferred_codecs.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|s| _fbb.create_string(s)).collect();_fbb.create_vector(&w)
+    });
+    ParseSdp::create(_fbb, &ParseSdpArgs{
+      sdp,
+      preferred_codecs,
+    })
+  }
+}
+pub enum SdpAnswerSectionOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// What a section of an offer became, by its MID. At least one of the others must be given.
+pub struct SdpAnswerSection<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SdpAnswerSection<'a> {
+  type Inner = SdpAnswerSection<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> SdpAnswerSection<'a> {
+  pub const VT_MID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_PRODUCER: ::flatbuffers::VOffsetT = 6;
+  pub const VT_CONSUMER: ::flatbuffers::VOffsetT = 8;
+  pub const VT_OPEN: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    SdpAnswerSection { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SdpAnswerSectionArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<SdpAnswerSection<'bldr>> {
+    let mut builder = SdpAnswerSectionBuilder::new(_fbb);
+    builder.add_consumer(args.consumer);
+    builder.add_producer(args.producer);
+    if let Some(x) = args.mid { builder.add_mid(x); }
+    builder.add_open(args.open);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> SdpAnswerSectionT {
+    let mid = {
+      let x = self.mid();
+      alloc::string::ToString::to_string(x)
+    };
+    let producer = self.producer();
+    let consumer = self.consumer();
+    let open = self.open();
+    SdpAnswerSectionT {
+      mid,
+      producer,
+      consumer,
+      open,
+    }
+  }
+
+  #[inline]
+  pub fn mid(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(SdpAnswerSection::VT_MID, None).unwrap()}
+  }
+  /// What the peer sends in it.
+  #[inline]
+  pub fn producer(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(SdpAnswerSection::VT_PRODUCER, Some(0)).unwrap()}
+  }
+  /// What the peer receives in it, made with this MID and the numbering of the peer.
+  #[inline]
+  pub fn consumer(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(SdpAnswerSection::VT_CONSUMER, Some(0)).unwrap()}
+  }
+  /// A consumer with this MID may come later: all codecs and extensions that the peer is able to receive are agreed on.
+  #[inline]
+  pub fn open(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(SdpAnswerSection::VT_OPEN, Some(false)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for SdpAnswerSection<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("mid", Self::VT_MID, true)?
+     .visit_field::<u64>("producer", Self::VT_PRODUCER, false)?
+     .visit_field::<u64>("consumer", Self::VT_CONSUMER, false)?
+     .visit_field::<bool>("open", Self::VT_OPEN, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SdpAnswerSectionArgs<'a> {
+    pub mid: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub producer: u64,
+    pub consumer: u64,
+    pub open: bool,
+}
+impl<'a> Default for SdpAnswerSectionArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    SdpAnswerSectionArgs {
+      mid: None, // required field
+      producer: 0,
+      consumer: 0,
+      open: false,
+    }
+  }
+}
+
+pub struct SdpAnswerSectionBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SdpAnswerSectionBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_mid(&mut self, mid: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SdpAnswerSection::VT_MID, mid);
+  }
+  #[inline]
+  pub fn add_producer(&mut self, producer: u64) {
+    self.fbb_.push_slot::<u64>(SdpAnswerSection::VT_PRODUCER, producer, 0);
+  }
+  #[inline]
+  pub fn add_consumer(&mut self, consumer: u64) {
+    self.fbb_.push_slot::<u64>(SdpAnswerSection::VT_CONSUMER, consumer, 0);
+  }
+  #[inline]
+  pub fn add_open(&mut self, open: bool) {
+    self.fbb_.push_slot::<bool>(SdpAnswerSection::VT_OPEN, open, false);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SdpAnswerSectionBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SdpAnswerSectionBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<SdpAnswerSection<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, SdpAnswerSection::VT_MID,"mid");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for SdpAnswerSection<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("SdpAnswerSection");
+      ds.field("mid", &self.mid());
+      ds.field("producer", &self.producer());
+      ds.field("consumer", &self.consumer());
+      ds.field("open", &self.open());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct SdpAnswerSectionT {
+  pub mid: alloc::string::String,
+  pub producer: u64,
+  pub consumer: u64,
+  pub open: bool,
+}
+impl Default for SdpAnswerSectionT {
+  fn default() -> Self {
+    Self {
+      mid: alloc::string::ToString::to_string(""),
+      producer: 0,
+      consumer: 0,
+      open: false,
+    }
+  }
+}
+impl SdpAnswerSectionT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<SdpAnswerSection<'b>> {
+    let mid = Some({
+      let x = &self.mid;
+      _fbb.create_string(x)
+    });
+    let producer = self.producer;
+    let consumer = self.consumer;
+    let open = self.open;
+    SdpAnswerSection::create(_fbb, &SdpAnswerSectionArgs{
+      mid,
+      producer,
+      consumer,
+      open,
+    })
+  }
+}
+pub enum CreateSdpAnswerOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: WebRTC transport. The answer to a peer's offer; sections that are not named are rejected. Reply: SdpText.
+pub struct CreateSdpAnswer<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for CreateSdpAnswer<'a> {
+  type Inner = CreateSdpAnswer<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> CreateSdpAnswer<'a> {
+  pub const VT_OFFER: ::flatbuffers::VOffsetT = 4;
+  pub const VT_SECTIONS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_SESSION_VERSION: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    CreateSdpAnswer { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args CreateSdpAnswerArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<CreateSdpAnswer<'bldr>> {
+    let mut builder = CreateSdpAnswerBuilder::new(_fbb);
+    builder.add_session_version(args.session_version);
+    if let Some(x) = args.sections { builder.add_sections(x); }
+    if let Some(x) = args.offer { builder.add_offer(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> CreateSdpAnswerT {
+    let offer = {
+      let x = self.offer();
+      alloc::string::ToString::to_string(x)
+    };
+    let sections = self.sections().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    let session_version = self.session_version();
+    CreateSdpAnswerT {
+      offer,
+      sections,
+      session_version,
+    }
+  }
+
+  #[inline]
+  pub fn offer(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(CreateSdpAnswer::VT_OFFER, None).unwrap()}
+  }
+  #[inline]
+  pub fn sections(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<SdpAnswerSection<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<SdpAnswerSection>>>>(CreateSdpAnswer::VT_SECTIONS, None)}
+  }
+  /// One more for each description of the transport.
+  #[inline]
+  pub fn session_version(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(CreateSdpAnswer::VT_SESSION_VERSION, Some(1)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for CreateSdpAnswer<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("offer", Self::VT_OFFER, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<SdpAnswerSection>>>>("sections", Self::VT_SECTIONS, false)?
+     .visit_field::<u32>("session_version", Self::VT_SESSION_VERSION, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct CreateSdpAnswerArgs<'a> {
+    pub offer: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub sections: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<SdpAnswerSection<'a>>>>>,
+    pub session_version: u32,
+}
+impl<'a> Default for CreateSdpAnswerArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    CreateSdpAnswerArgs {
+      offer: None, // required field
+      sections: None,
+      session_version: 1,
+    }
+  }
+}
+
+pub struct CreateSdpAnswerBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreateSdpAnswerBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_offer(&mut self, offer: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(CreateSdpAnswer::VT_OFFER, offer);
+  }
+  #[inline]
+  pub fn add_sections(&mut self, sections: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<SdpAnswerSection<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(CreateSdpAnswer::VT_SECTIONS, sections);
+  }
+  #[inline]
+  pub fn add_session_version(&mut self, session_version: u32) {
+    self.fbb_.push_slot::<u32>(CreateSdpAnswer::VT_SESSION_VERSION, session_version, 1);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreateSdpAnswerBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    CreateSdpAnswerBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<CreateSdpAnswer<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, CreateSdpAnswer::VT_OFFER,"offer");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for CreateSdpAnswer<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("CreateSdpAnswer");
+      ds.field("offer", &self.offer());
+      ds.field("sections", &self.sections());
+      ds.field("session_version", &self.session_version());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateSdpAnswerT {
+  pub offer: alloc::string::String,
+  pub sections: Option<alloc::vec::Vec<SdpAnswerSectionT>>,
+  pub session_version: u32,
+}
+impl Default for CreateSdpAnswerT {
+  fn default() -> Self {
+    Self {
+      offer: alloc::string::ToString::to_string(""),
+      sections: None,
+      session_version: 1,
+    }
+  }
+}
+impl CreateSdpAnswerT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<CreateSdpAnswer<'b>> {
+    let offer = Some({
+      let x = &self.offer;
+      _fbb.create_string(x)
+    });
+    let sections = self.sections.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    let session_version = self.session_version;
+    CreateSdpAnswer::create(_fbb, &CreateSdpAnswerArgs{
+      offer,
+      sections,
+      session_version,
+    })
+  }
+}
+pub enum CreateSdpOfferOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: WebRTC transport. An offer of some of its consumers. Reply: SdpText.
+pub struct CreateSdpOffer<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for CreateSdpOffer<'a> {
+  type Inner = CreateSdpOffer<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> CreateSdpOffer<'a> {
+  pub const VT_CONSUMERS: ::flatbuffers::VOffsetT = 4;
+  pub const VT_SESSION_VERSION: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    CreateSdpOffer { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args CreateSdpOfferArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<CreateSdpOffer<'bldr>> {
+    let mut builder = CreateSdpOfferBuilder::new(_fbb);
+    builder.add_session_version(args.session_version);
+    if let Some(x) = args.consumers { builder.add_consumers(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> CreateSdpOfferT {
+    let consumers = self.consumers().map(|x| {
+      x.into_iter().collect()
+    });
+    let session_version = self.session_version();
+    CreateSdpOfferT {
+      consumers,
+      session_version,
+    }
+  }
+
+  #[inline]
+  pub fn consumers(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(CreateSdpOffer::VT_CONSUMERS, None)}
+  }
+  #[inline]
+  pub fn session_version(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(CreateSdpOffer::VT_SESSION_VERSION, Some(1)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for CreateSdpOffer<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("consumers", Self::VT_CONSUMERS, false)?
+     .visit_field::<u32>("session_version", Self::VT_SESSION_VERSION, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct CreateSdpOfferArgs<'a> {
+    pub consumers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub session_version: u32,
+}
+impl<'a> Default for CreateSdpOfferArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    CreateSdpOfferArgs {
+      consumers: None,
+      session_version: 1,
+    }
+  }
+}
+
+pub struct CreateSdpOfferBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreateSdpOfferBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_consumers(&mut self, consumers: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(CreateSdpOffer::VT_CONSUMERS, consumers);
+  }
+  #[inline]
+  pub fn add_session_version(&mut self, session_version: u32) {
+    self.fbb_.push_slot::<u32>(CreateSdpOffer::VT_SESSION_VERSION, session_version, 1);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreateSdpOfferBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    CreateSdpOfferBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<CreateSdpOffer<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for CreateSdpOffer<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("CreateSdpOffer");
+      ds.field("consumers", &self.consumers());
+      ds.field("session_version", &self.session_version());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateSdpOfferT {
+  pub consumers: Option<alloc::vec::Vec<u64>>,
+  pub session_version: u32,
+}
+impl Default for CreateSdpOfferT {
+  fn default() -> Self {
+    Self {
+      consumers: None,
+      session_version: 1,
+    }
+  }
+}
+impl CreateSdpOfferT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<CreateSdpOffer<'b>> {
+    let consumers = self.consumers.as_ref().map(|x|{
+      _fbb.create_vector(x)
+    });
+    let session_version = self.session_version;
+    CreateSdpOffer::create(_fbb, &CreateSdpOfferArgs{
+      consumers,
+      session_version,
+    })
+  }
+}
+pub enum ParseSdpFragmentOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target 0. What a trickle-ICE fragment says (RFC 8840). Reply: SdpFragmentParsed.
+pub struct ParseSdpFragment<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ParseSdpFragment<'a> {
+  type Inner = ParseSdpFragment<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ParseSdpFragment<'a> {
+  pub const VT_FRAGMENT: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ParseSdpFragment { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ParseSdpFragmentArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ParseSdpFragment<'bldr>> {
+    let mut builder = ParseSdpFragmentBuilder::new(_fbb);
+    if let Some(x) = args.fragment { builder.add_fragment(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> ParseSdpFragmentT {
+    let fragment = {
+      let x = self.fragment();
+      alloc::string::ToString::to_string(x)
+    };
+    ParseSdpFragmentT {
+      fragment,
+    }
+  }
+
+  #[inline]
+  pub fn fragment(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(ParseSdpFragment::VT_FRAGMENT, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ParseSdpFragment<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("fragment", Self::VT_FRAGMENT, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ParseSdpFragmentArgs<'a> {
+    pub fragment: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for ParseSdpFragmentArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ParseSdpFragmentArgs {
+      fragment: None, // required field
+    }
+  }
+}
+
+pub struct ParseSdpFragmentBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ParseSdpFragmentBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_fragment(&mut self, fragment: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ParseSdpFragment::VT_FRAGMENT, fragment);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ParseSdpFragmentBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ParseSdpFragmentBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ParseSdpFragment<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, ParseSdpFragment::VT_FRAGMENT,"fragment");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ParseSdpFragment<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ParseSdpFragment");
+      ds.field("fragment", &self.fragment());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParseSdpFragmentT {
+  pub fragment: alloc::string::String,
+}
+impl Default for ParseSdpFragmentT {
+  fn default() -> Self {
+    Self {
+      fragment: alloc::string::ToString::to_string(""),
+    }
+  }
+}
+impl ParseSdpFragmentT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<ParseSdpFragment<'b>> {
+    let fragment = Some({
+      let x = &self.fragment;
+      _fbb.create_string(x)
+    });
+    ParseSdpFragment::create(_fbb, &ParseSdpFragmentArgs{
+      fragment,
+    })
+  }
+}
+pub enum CreateSdpFragmentOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: WebRTC transport. A fragment with its credentials and candidates: what answers an ICE restart (RFC 9725).
+/// Reply: SdpText.
+pub struct CreateSdpFragment<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for CreateSdpFragment<'a> {
+  type Inner = CreateSdpFragment<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> CreateSdpFragment<'a> {
+  pub const VT_MID: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    CreateSdpFragment { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args CreateSdpFragmentArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<CreateSdpFragment<'bldr>> {
+    let mut builder = CreateSdpFragmentBuilder::new(_fbb);
+    if let Some(x) = args.mid { builder.add_mid(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> CreateSdpFragmentT {
+    let mid = self.mid().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
+    CreateSdpFragmentT {
+      mid,
+    }
+  }
+
+  #[inline]
+  pub fn mid(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(CreateSdpFragment::VT_MID, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for CreateSdpFragment<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("mid", Self::VT_MID, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct CreateSdpFragmentArgs<'a> {
+    pub mid: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for CreateSdpFragmentArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    CreateSdpFragmentArgs {
+      mid: None,
+    }
+  }
+}
+
+pub struct CreateSdpFragmentBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreateSdpFragmentBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_mid(&mut self, mid: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(CreateSdpFragment::VT_MID, mid);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreateSdpFragmentBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    CreateSdpFragmentBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<CreateSdpFragment<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for CreateSdpFragment<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("CreateSdpFragment");
+      ds.field("mid", &self.mid());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateSdpFragmentT {
+  pub mid: Option<alloc::string::String>,
+}
+impl Default for CreateSdpFragmentT {
+  fn default() -> Self {
+    Self {
+      mid: None,
+    }
+  }
+}
+impl CreateSdpFragmentT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<CreateSdpFragment<'b>> {
+    let mid = self.mid.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
+    CreateSdpFragment::create(_fbb, &CreateSdpFragmentArgs{
+      mid,
+    })
+  }
+}
 pub enum RequestOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -10098,6 +11493,31 @@ impl<'a> Request<'a> {
       RequestBody::SwitchProducer => RequestBodyT::SwitchProducer(alloc::boxed::Box::new(
         self.body_as_switch_producer()
             .expect("Invalid union table, expected `RequestBody::SwitchProducer`.")
+            .unpack()
+      )),
+      RequestBody::ParseSdp => RequestBodyT::ParseSdp(alloc::boxed::Box::new(
+        self.body_as_parse_sdp()
+            .expect("Invalid union table, expected `RequestBody::ParseSdp`.")
+            .unpack()
+      )),
+      RequestBody::CreateSdpAnswer => RequestBodyT::CreateSdpAnswer(alloc::boxed::Box::new(
+        self.body_as_create_sdp_answer()
+            .expect("Invalid union table, expected `RequestBody::CreateSdpAnswer`.")
+            .unpack()
+      )),
+      RequestBody::CreateSdpOffer => RequestBodyT::CreateSdpOffer(alloc::boxed::Box::new(
+        self.body_as_create_sdp_offer()
+            .expect("Invalid union table, expected `RequestBody::CreateSdpOffer`.")
+            .unpack()
+      )),
+      RequestBody::ParseSdpFragment => RequestBodyT::ParseSdpFragment(alloc::boxed::Box::new(
+        self.body_as_parse_sdp_fragment()
+            .expect("Invalid union table, expected `RequestBody::ParseSdpFragment`.")
+            .unpack()
+      )),
+      RequestBody::CreateSdpFragment => RequestBodyT::CreateSdpFragment(alloc::boxed::Box::new(
+        self.body_as_create_sdp_fragment()
+            .expect("Invalid union table, expected `RequestBody::CreateSdpFragment`.")
             .unpack()
       )),
       _ => RequestBodyT::NONE,
@@ -10431,6 +11851,76 @@ impl<'a> Request<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_parse_sdp(&self) -> Option<ParseSdp<'a>> {
+    if self.body_type() == RequestBody::ParseSdp {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { ParseSdp::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_create_sdp_answer(&self) -> Option<CreateSdpAnswer<'a>> {
+    if self.body_type() == RequestBody::CreateSdpAnswer {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { CreateSdpAnswer::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_create_sdp_offer(&self) -> Option<CreateSdpOffer<'a>> {
+    if self.body_type() == RequestBody::CreateSdpOffer {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { CreateSdpOffer::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_parse_sdp_fragment(&self) -> Option<ParseSdpFragment<'a>> {
+    if self.body_type() == RequestBody::ParseSdpFragment {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { ParseSdpFragment::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_create_sdp_fragment(&self) -> Option<CreateSdpFragment<'a>> {
+    if self.body_type() == RequestBody::CreateSdpFragment {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { CreateSdpFragment::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Request<'_> {
@@ -10464,6 +11954,11 @@ impl ::flatbuffers::Verifiable for Request<'_> {
           RequestBody::SetPreferredLayers => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SetPreferredLayers>>("RequestBody::SetPreferredLayers", pos),
           RequestBody::SetPriority => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SetPriority>>("RequestBody::SetPriority", pos),
           RequestBody::SwitchProducer => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SwitchProducer>>("RequestBody::SwitchProducer", pos),
+          RequestBody::ParseSdp => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ParseSdp>>("RequestBody::ParseSdp", pos),
+          RequestBody::CreateSdpAnswer => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CreateSdpAnswer>>("RequestBody::CreateSdpAnswer", pos),
+          RequestBody::CreateSdpOffer => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CreateSdpOffer>>("RequestBody::CreateSdpOffer", pos),
+          RequestBody::ParseSdpFragment => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ParseSdpFragment>>("RequestBody::ParseSdpFragment", pos),
+          RequestBody::CreateSdpFragment => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CreateSdpFragment>>("RequestBody::CreateSdpFragment", pos),
           _ => Ok(()),
         }
      })?
@@ -10675,6 +12170,41 @@ impl ::core::fmt::Debug for Request<'_> {
         },
         RequestBody::SwitchProducer => {
           if let Some(x) = self.body_as_switch_producer() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::ParseSdp => {
+          if let Some(x) = self.body_as_parse_sdp() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::CreateSdpAnswer => {
+          if let Some(x) = self.body_as_create_sdp_answer() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::CreateSdpOffer => {
+          if let Some(x) = self.body_as_create_sdp_offer() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::ParseSdpFragment => {
+          if let Some(x) = self.body_as_parse_sdp_fragment() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::CreateSdpFragment => {
+          if let Some(x) = self.body_as_create_sdp_fragment() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
@@ -15867,6 +17397,868 @@ impl StatsReportT {
     })
   }
 }
+pub enum SdpSectionOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct SdpSection<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SdpSection<'a> {
+  type Inner = SdpSection<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> SdpSection<'a> {
+  pub const VT_MID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_MEDIA: ::flatbuffers::VOffsetT = 6;
+  pub const VT_DIRECTION: ::flatbuffers::VOffsetT = 8;
+  pub const VT_PROBLEM: ::flatbuffers::VOffsetT = 10;
+  pub const VT_RTP_PARAMETERS: ::flatbuffers::VOffsetT = 12;
+  pub const VT_RTP_CAPABILITIES: ::flatbuffers::VOffsetT = 14;
+  pub const VT_SCTP_PORT: ::flatbuffers::VOffsetT = 16;
+  pub const VT_MAX_MESSAGE_SIZE: ::flatbuffers::VOffsetT = 18;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    SdpSection { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SdpSectionArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<SdpSection<'bldr>> {
+    let mut builder = SdpSectionBuilder::new(_fbb);
+    if let Some(x) = args.max_message_size { builder.add_max_message_size(x); }
+    if let Some(x) = args.rtp_capabilities { builder.add_rtp_capabilities(x); }
+    if let Some(x) = args.rtp_parameters { builder.add_rtp_parameters(x); }
+    if let Some(x) = args.problem { builder.add_problem(x); }
+    if let Some(x) = args.media { builder.add_media(x); }
+    if let Some(x) = args.mid { builder.add_mid(x); }
+    if let Some(x) = args.sctp_port { builder.add_sctp_port(x); }
+    builder.add_direction(args.direction);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> SdpSectionT {
+    let mid = {
+      let x = self.mid();
+      alloc::string::ToString::to_string(x)
+    };
+    let media = {
+      let x = self.media();
+      alloc::string::ToString::to_string(x)
+    };
+    let direction = self.direction();
+    let problem = self.problem().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
+    let rtp_parameters = self.rtp_parameters().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let rtp_capabilities = self.rtp_capabilities().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let sctp_port = self.sctp_port();
+    let max_message_size = self.max_message_size();
+    SdpSectionT {
+      mid,
+      media,
+      direction,
+      problem,
+      rtp_parameters,
+      rtp_capabilities,
+      sctp_port,
+      max_message_size,
+    }
+  }
+
+  /// 0 for an only section without MID, empty for one without among several, which can only be rejected.
+  #[inline]
+  pub fn mid(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(SdpSection::VT_MID, None).unwrap()}
+  }
+  /// audio, video, application, or another.
+  #[inline]
+  pub fn media(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(SdpSection::VT_MEDIA, None).unwrap()}
+  }
+  /// As the peer sees it.
+  #[inline]
+  pub fn direction(&self) -> MediaDirection {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<MediaDirection>(SdpSection::VT_DIRECTION, Some(MediaDirection::sendrecv)).unwrap()}
+  }
+  /// Why the section can only be rejected; absent: it can be used.
+  #[inline]
+  pub fn problem(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(SdpSection::VT_PROBLEM, None)}
+  }
+  /// What the peer sends; absent if it does not.
+  #[inline]
+  pub fn rtp_parameters(&self) -> Option<RtpParameters<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<RtpParameters>>(SdpSection::VT_RTP_PARAMETERS, None)}
+  }
+  /// What the peer is able to receive; absent if it does not.
+  #[inline]
+  pub fn rtp_capabilities(&self) -> Option<RtpCapabilities<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<RtpCapabilities>>(SdpSection::VT_RTP_CAPABILITIES, None)}
+  }
+  #[inline]
+  pub fn sctp_port(&self) -> Option<u16> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(SdpSection::VT_SCTP_PORT, None)}
+  }
+  /// Bytes.
+  #[inline]
+  pub fn max_message_size(&self) -> Option<u64> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(SdpSection::VT_MAX_MESSAGE_SIZE, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for SdpSection<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("mid", Self::VT_MID, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("media", Self::VT_MEDIA, true)?
+     .visit_field::<MediaDirection>("direction", Self::VT_DIRECTION, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("problem", Self::VT_PROBLEM, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<RtpParameters>>("rtp_parameters", Self::VT_RTP_PARAMETERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<RtpCapabilities>>("rtp_capabilities", Self::VT_RTP_CAPABILITIES, false)?
+     .visit_field::<u16>("sctp_port", Self::VT_SCTP_PORT, false)?
+     .visit_field::<u64>("max_message_size", Self::VT_MAX_MESSAGE_SIZE, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SdpSectionArgs<'a> {
+    pub mid: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub media: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub direction: MediaDirection,
+    pub problem: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub rtp_parameters: Option<::flatbuffers::WIPOffset<RtpParameters<'a>>>,
+    pub rtp_capabilities: Option<::flatbuffers::WIPOffset<RtpCapabilities<'a>>>,
+    pub sctp_port: Option<u16>,
+    pub max_message_size: Option<u64>,
+}
+impl<'a> Default for SdpSectionArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    SdpSectionArgs {
+      mid: None, // required field
+      media: None, // required field
+      direction: MediaDirection::sendrecv,
+      problem: None,
+      rtp_parameters: None,
+      rtp_capabilities: None,
+      sctp_port: None,
+      max_message_size: None,
+    }
+  }
+}
+
+pub struct SdpSectionBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SdpSectionBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_mid(&mut self, mid: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SdpSection::VT_MID, mid);
+  }
+  #[inline]
+  pub fn add_media(&mut self, media: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SdpSection::VT_MEDIA, media);
+  }
+  #[inline]
+  pub fn add_direction(&mut self, direction: MediaDirection) {
+    self.fbb_.push_slot::<MediaDirection>(SdpSection::VT_DIRECTION, direction, MediaDirection::sendrecv);
+  }
+  #[inline]
+  pub fn add_problem(&mut self, problem: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SdpSection::VT_PROBLEM, problem);
+  }
+  #[inline]
+  pub fn add_rtp_parameters(&mut self, rtp_parameters: ::flatbuffers::WIPOffset<RtpParameters<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<RtpParameters>>(SdpSection::VT_RTP_PARAMETERS, rtp_parameters);
+  }
+  #[inline]
+  pub fn add_rtp_capabilities(&mut self, rtp_capabilities: ::flatbuffers::WIPOffset<RtpCapabilities<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<RtpCapabilities>>(SdpSection::VT_RTP_CAPABILITIES, rtp_capabilities);
+  }
+  #[inline]
+  pub fn add_sctp_port(&mut self, sctp_port: u16) {
+    self.fbb_.push_slot_always::<u16>(SdpSection::VT_SCTP_PORT, sctp_port);
+  }
+  #[inline]
+  pub fn add_max_message_size(&mut self, max_message_size: u64) {
+    self.fbb_.push_slot_always::<u64>(SdpSection::VT_MAX_MESSAGE_SIZE, max_message_size);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SdpSectionBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SdpSectionBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<SdpSection<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, SdpSection::VT_MID,"mid");
+    self.fbb_.required(o, SdpSection::VT_MEDIA,"media");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for SdpSection<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("SdpSection");
+      ds.field("mid", &self.mid());
+      ds.field("media", &self.media());
+      ds.field("direction", &self.direction());
+      ds.field("problem", &self.problem());
+      ds.field("rtp_parameters", &self.rtp_parameters());
+      ds.field("rtp_capabilities", &self.rtp_capabilities());
+      ds.field("sctp_port", &self.sctp_port());
+      ds.field("max_message_size", &self.max_message_size());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct SdpSectionT {
+  pub mid: alloc::string::String,
+  pub media: alloc::string::String,
+  pub direction: MediaDirection,
+  pub problem: Option<alloc::string::String>,
+  pub rtp_parameters: Option<alloc::boxed::Box<RtpParametersT>>,
+  pub rtp_capabilities: Option<alloc::boxed::Box<RtpCapabilitiesT>>,
+  pub sctp_port: Option<u16>,
+  pub max_message_size: Option<u64>,
+}
+impl Default for SdpSectionT {
+  fn default() -> Self {
+    Self {
+      mid: alloc::string::ToString::to_string(""),
+      media: alloc::string::ToString::to_string(""),
+      direction: MediaDirection::sendrecv,
+      problem: None,
+      rtp_parameters: None,
+      rtp_capabilities: None,
+      sctp_port: None,
+      max_message_size: None,
+    }
+  }
+}
+impl SdpSectionT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<SdpSection<'b>> {
+    let mid = Some({
+      let x = &self.mid;
+      _fbb.create_string(x)
+    });
+    let media = Some({
+      let x = &self.media;
+      _fbb.create_string(x)
+    });
+    let direction = self.direction;
+    let problem = self.problem.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
+    let rtp_parameters = self.rtp_parameters.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let rtp_capabilities = self.rtp_capabilities.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let sctp_port = self.sctp_port;
+    let max_message_size = self.max_message_size;
+    SdpSection::create(_fbb, &SdpSectionArgs{
+      mid,
+      media,
+      direction,
+      problem,
+      rtp_parameters,
+      rtp_capabilities,
+      sctp_port,
+      max_message_size,
+    })
+  }
+}
+pub enum SdpParsedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct SdpParsed<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SdpParsed<'a> {
+  type Inner = SdpParsed<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> SdpParsed<'a> {
+  pub const VT_ICE_PARAMETERS: ::flatbuffers::VOffsetT = 4;
+  pub const VT_DTLS_PARAMETERS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_SECTIONS: ::flatbuffers::VOffsetT = 8;
+  pub const VT_CANDIDATES: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    SdpParsed { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SdpParsedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<SdpParsed<'bldr>> {
+    let mut builder = SdpParsedBuilder::new(_fbb);
+    builder.add_candidates(args.candidates);
+    if let Some(x) = args.sections { builder.add_sections(x); }
+    if let Some(x) = args.dtls_parameters { builder.add_dtls_parameters(x); }
+    if let Some(x) = args.ice_parameters { builder.add_ice_parameters(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> SdpParsedT {
+    let ice_parameters = self.ice_parameters().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let dtls_parameters = self.dtls_parameters().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let sections = self.sections().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    let candidates = self.candidates();
+    SdpParsedT {
+      ice_parameters,
+      dtls_parameters,
+      sections,
+      candidates,
+    }
+  }
+
+  #[inline]
+  pub fn ice_parameters(&self) -> Option<IceParameters<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<IceParameters>>(SdpParsed::VT_ICE_PARAMETERS, None)}
+  }
+  /// The role that the peer leaves for itself; auto where it leaves the choice to us.
+  #[inline]
+  pub fn dtls_parameters(&self) -> Option<DtlsParameters<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<DtlsParameters>>(SdpParsed::VT_DTLS_PARAMETERS, None)}
+  }
+  #[inline]
+  pub fn sections(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<SdpSection<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<SdpSection>>>>(SdpParsed::VT_SECTIONS, None)}
+  }
+  /// Candidates in the description. They are not used: the engine is an ICE-lite agent.
+  #[inline]
+  pub fn candidates(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(SdpParsed::VT_CANDIDATES, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for SdpParsed<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<IceParameters>>("ice_parameters", Self::VT_ICE_PARAMETERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<DtlsParameters>>("dtls_parameters", Self::VT_DTLS_PARAMETERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<SdpSection>>>>("sections", Self::VT_SECTIONS, false)?
+     .visit_field::<u32>("candidates", Self::VT_CANDIDATES, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SdpParsedArgs<'a> {
+    pub ice_parameters: Option<::flatbuffers::WIPOffset<IceParameters<'a>>>,
+    pub dtls_parameters: Option<::flatbuffers::WIPOffset<DtlsParameters<'a>>>,
+    pub sections: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<SdpSection<'a>>>>>,
+    pub candidates: u32,
+}
+impl<'a> Default for SdpParsedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    SdpParsedArgs {
+      ice_parameters: None,
+      dtls_parameters: None,
+      sections: None,
+      candidates: 0,
+    }
+  }
+}
+
+pub struct SdpParsedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SdpParsedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_ice_parameters(&mut self, ice_parameters: ::flatbuffers::WIPOffset<IceParameters<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<IceParameters>>(SdpParsed::VT_ICE_PARAMETERS, ice_parameters);
+  }
+  #[inline]
+  pub fn add_dtls_parameters(&mut self, dtls_parameters: ::flatbuffers::WIPOffset<DtlsParameters<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<DtlsParameters>>(SdpParsed::VT_DTLS_PARAMETERS, dtls_parameters);
+  }
+  #[inline]
+  pub fn add_sections(&mut self, sections: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<SdpSection<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SdpParsed::VT_SECTIONS, sections);
+  }
+  #[inline]
+  pub fn add_candidates(&mut self, candidates: u32) {
+    self.fbb_.push_slot::<u32>(SdpParsed::VT_CANDIDATES, candidates, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SdpParsedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SdpParsedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<SdpParsed<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for SdpParsed<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("SdpParsed");
+      ds.field("ice_parameters", &self.ice_parameters());
+      ds.field("dtls_parameters", &self.dtls_parameters());
+      ds.field("sections", &self.sections());
+      ds.field("candidates", &self.candidates());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct SdpParsedT {
+  pub ice_parameters: Option<alloc::boxed::Box<IceParametersT>>,
+  pub dtls_parameters: Option<alloc::boxed::Box<DtlsParametersT>>,
+  pub sections: Option<alloc::vec::Vec<SdpSectionT>>,
+  pub candidates: u32,
+}
+impl Default for SdpParsedT {
+  fn default() -> Self {
+    Self {
+      ice_parameters: None,
+      dtls_parameters: None,
+      sections: None,
+      candidates: 0,
+    }
+  }
+}
+impl SdpParsedT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<SdpParsed<'b>> {
+    let ice_parameters = self.ice_parameters.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let dtls_parameters = self.dtls_parameters.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let sections = self.sections.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    let candidates = self.candidates;
+    SdpParsed::create(_fbb, &SdpParsedArgs{
+      ice_parameters,
+      dtls_parameters,
+      sections,
+      candidates,
+    })
+  }
+}
+pub enum SdpTextOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct SdpText<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SdpText<'a> {
+  type Inner = SdpText<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> SdpText<'a> {
+  pub const VT_SDP: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    SdpText { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SdpTextArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<SdpText<'bldr>> {
+    let mut builder = SdpTextBuilder::new(_fbb);
+    if let Some(x) = args.sdp { builder.add_sdp(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> SdpTextT {
+    let sdp = {
+      let x = self.sdp();
+      alloc::string::ToString::to_string(x)
+    };
+    SdpTextT {
+      sdp,
+    }
+  }
+
+  #[inline]
+  pub fn sdp(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(SdpText::VT_SDP, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for SdpText<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("sdp", Self::VT_SDP, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SdpTextArgs<'a> {
+    pub sdp: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for SdpTextArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    SdpTextArgs {
+      sdp: None, // required field
+    }
+  }
+}
+
+pub struct SdpTextBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SdpTextBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_sdp(&mut self, sdp: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SdpText::VT_SDP, sdp);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SdpTextBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SdpTextBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<SdpText<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, SdpText::VT_SDP,"sdp");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for SdpText<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("SdpText");
+      ds.field("sdp", &self.sdp());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct SdpTextT {
+  pub sdp: alloc::string::String,
+}
+impl Default for SdpTextT {
+  fn default() -> Self {
+    Self {
+      sdp: alloc::string::ToString::to_string(""),
+    }
+  }
+}
+impl SdpTextT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<SdpText<'b>> {
+    let sdp = Some({
+      let x = &self.sdp;
+      _fbb.create_string(x)
+    });
+    SdpText::create(_fbb, &SdpTextArgs{
+      sdp,
+    })
+  }
+}
+pub enum SdpFragmentParsedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct SdpFragmentParsed<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SdpFragmentParsed<'a> {
+  type Inner = SdpFragmentParsed<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> SdpFragmentParsed<'a> {
+  pub const VT_ICE_PARAMETERS: ::flatbuffers::VOffsetT = 4;
+  pub const VT_MID: ::flatbuffers::VOffsetT = 6;
+  pub const VT_CANDIDATES: ::flatbuffers::VOffsetT = 8;
+  pub const VT_END_OF_CANDIDATES: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    SdpFragmentParsed { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SdpFragmentParsedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<SdpFragmentParsed<'bldr>> {
+    let mut builder = SdpFragmentParsedBuilder::new(_fbb);
+    builder.add_candidates(args.candidates);
+    if let Some(x) = args.mid { builder.add_mid(x); }
+    if let Some(x) = args.ice_parameters { builder.add_ice_parameters(x); }
+    builder.add_end_of_candidates(args.end_of_candidates);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> SdpFragmentParsedT {
+    let ice_parameters = self.ice_parameters().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let mid = self.mid().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
+    let candidates = self.candidates();
+    let end_of_candidates = self.end_of_candidates();
+    SdpFragmentParsedT {
+      ice_parameters,
+      mid,
+      candidates,
+      end_of_candidates,
+    }
+  }
+
+  /// Absent: it has only candidates.
+  #[inline]
+  pub fn ice_parameters(&self) -> Option<IceParameters<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<IceParameters>>(SdpFragmentParsed::VT_ICE_PARAMETERS, None)}
+  }
+  #[inline]
+  pub fn mid(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(SdpFragmentParsed::VT_MID, None)}
+  }
+  #[inline]
+  pub fn candidates(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(SdpFragmentParsed::VT_CANDIDATES, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn end_of_candidates(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(SdpFragmentParsed::VT_END_OF_CANDIDATES, Some(false)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for SdpFragmentParsed<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<IceParameters>>("ice_parameters", Self::VT_ICE_PARAMETERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("mid", Self::VT_MID, false)?
+     .visit_field::<u32>("candidates", Self::VT_CANDIDATES, false)?
+     .visit_field::<bool>("end_of_candidates", Self::VT_END_OF_CANDIDATES, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SdpFragmentParsedArgs<'a> {
+    pub ice_parameters: Option<::flatbuffers::WIPOffset<IceParameters<'a>>>,
+    pub mid: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub candidates: u32,
+    pub end_of_candidates: bool,
+}
+impl<'a> Default for SdpFragmentParsedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    SdpFragmentParsedArgs {
+      ice_parameters: None,
+      mid: None,
+      candidates: 0,
+      end_of_candidates: false,
+    }
+  }
+}
+
+pub struct SdpFragmentParsedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SdpFragmentParsedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_ice_parameters(&mut self, ice_parameters: ::flatbuffers::WIPOffset<IceParameters<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<IceParameters>>(SdpFragmentParsed::VT_ICE_PARAMETERS, ice_parameters);
+  }
+  #[inline]
+  pub fn add_mid(&mut self, mid: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SdpFragmentParsed::VT_MID, mid);
+  }
+  #[inline]
+  pub fn add_candidates(&mut self, candidates: u32) {
+    self.fbb_.push_slot::<u32>(SdpFragmentParsed::VT_CANDIDATES, candidates, 0);
+  }
+  #[inline]
+  pub fn add_end_of_candidates(&mut self, end_of_candidates: bool) {
+    self.fbb_.push_slot::<bool>(SdpFragmentParsed::VT_END_OF_CANDIDATES, end_of_candidates, false);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SdpFragmentParsedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SdpFragmentParsedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<SdpFragmentParsed<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for SdpFragmentParsed<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("SdpFragmentParsed");
+      ds.field("ice_parameters", &self.ice_parameters());
+      ds.field("mid", &self.mid());
+      ds.field("candidates", &self.candidates());
+      ds.field("end_of_candidates", &self.end_of_candidates());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct SdpFragmentParsedT {
+  pub ice_parameters: Option<alloc::boxed::Box<IceParametersT>>,
+  pub mid: Option<alloc::string::String>,
+  pub candidates: u32,
+  pub end_of_candidates: bool,
+}
+impl Default for SdpFragmentParsedT {
+  fn default() -> Self {
+    Self {
+      ice_parameters: None,
+      mid: None,
+      candidates: 0,
+      end_of_candidates: false,
+    }
+  }
+}
+impl SdpFragmentParsedT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<SdpFragmentParsed<'b>> {
+    let ice_parameters = self.ice_parameters.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let mid = self.mid.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
+    let candidates = self.candidates;
+    let end_of_candidates = self.end_of_candidates;
+    SdpFragmentParsed::create(_fbb, &SdpFragmentParsedArgs{
+      ice_parameters,
+      mid,
+      candidates,
+      end_of_candidates,
+    })
+  }
+}
 pub enum ReplyOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -16010,6 +18402,21 @@ impl<'a> Reply<'a> {
       ReplyBody::ProducerSwitched => ReplyBodyT::ProducerSwitched(alloc::boxed::Box::new(
         self.body_as_producer_switched()
             .expect("Invalid union table, expected `ReplyBody::ProducerSwitched`.")
+            .unpack()
+      )),
+      ReplyBody::SdpParsed => ReplyBodyT::SdpParsed(alloc::boxed::Box::new(
+        self.body_as_sdp_parsed()
+            .expect("Invalid union table, expected `ReplyBody::SdpParsed`.")
+            .unpack()
+      )),
+      ReplyBody::SdpText => ReplyBodyT::SdpText(alloc::boxed::Box::new(
+        self.body_as_sdp_text()
+            .expect("Invalid union table, expected `ReplyBody::SdpText`.")
+            .unpack()
+      )),
+      ReplyBody::SdpFragmentParsed => ReplyBodyT::SdpFragmentParsed(alloc::boxed::Box::new(
+        self.body_as_sdp_fragment_parsed()
+            .expect("Invalid union table, expected `ReplyBody::SdpFragmentParsed`.")
             .unpack()
       )),
       _ => ReplyBodyT::NONE,
@@ -16335,6 +18742,51 @@ impl<'a> Reply<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_sdp_parsed(&self) -> Option<SdpParsed<'a>> {
+    if self.body_type() == ReplyBody::SdpParsed {
+      self.body().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { SdpParsed::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_sdp_text(&self) -> Option<SdpText<'a>> {
+    if self.body_type() == ReplyBody::SdpText {
+      self.body().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { SdpText::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_sdp_fragment_parsed(&self) -> Option<SdpFragmentParsed<'a>> {
+    if self.body_type() == ReplyBody::SdpFragmentParsed {
+      self.body().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { SdpFragmentParsed::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Reply<'_> {
@@ -16367,6 +18819,9 @@ impl ::flatbuffers::Verifiable for Reply<'_> {
           ReplyBody::ConsumerDump => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ConsumerDump>>("ReplyBody::ConsumerDump", pos),
           ReplyBody::StatsReport => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<StatsReport>>("ReplyBody::StatsReport", pos),
           ReplyBody::ProducerSwitched => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ProducerSwitched>>("ReplyBody::ProducerSwitched", pos),
+          ReplyBody::SdpParsed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SdpParsed>>("ReplyBody::SdpParsed", pos),
+          ReplyBody::SdpText => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SdpText>>("ReplyBody::SdpText", pos),
+          ReplyBody::SdpFragmentParsed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SdpFragmentParsed>>("ReplyBody::SdpFragmentParsed", pos),
           _ => Ok(()),
         }
      })?
@@ -16570,6 +19025,27 @@ impl ::core::fmt::Debug for Reply<'_> {
         },
         ReplyBody::ProducerSwitched => {
           if let Some(x) = self.body_as_producer_switched() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::SdpParsed => {
+          if let Some(x) = self.body_as_sdp_parsed() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::SdpText => {
+          if let Some(x) = self.body_as_sdp_text() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::SdpFragmentParsed => {
+          if let Some(x) = self.body_as_sdp_fragment_parsed() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

@@ -285,4 +285,7 @@ fn messages(root: &Path) {
     }
     write(root, "control_message", "engine_options", &EngineOptions::default().encode());
     write(root, "control_session", "consumer", &sfu_control::fuzz::session_seed());
+    for (name, offer) in sfu_control::fuzz::description_seeds() {
+        write(root, "control_sdp", name, offer.as_bytes());
+    }
 }

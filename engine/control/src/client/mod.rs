@@ -5,6 +5,7 @@
 //! and can also be waited for by blocking. Limit: the requests in flight are bounded by the engine (`BUSY`).
 
 mod call;
+mod descriptions;
 mod types;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use sfu_core::command::ErrorCode;
 use crate::decode;
 use crate::encode;
 use crate::engine::Engine;
+use crate::ortc::numbering::Numbering;
 use crate::ortc::{self, DtlsParameters, DtlsRole, IceParameters, RtpCapabilities, RtpCodecCapability, convert};
 use crate::schema as fb;
 
@@ -263,6 +265,10 @@ impl Client {
             preferred_layers: convert::layers_to(options.preferred_layers),
             priority: options.priority,
             ignore_dtx: options.ignore_dtx,
+            numbering: match options.numbering {
+                Numbering::Router => fb::Numbering::router,
+                Numbering::Peer => fb::Numbering::peer,
+            },
         };
         self.call(transport, fb::RequestBodyT::Consume(Box::new(body)), |reply| match reply {
             fb::ReplyBodyT::ConsumerCreated(c) => {

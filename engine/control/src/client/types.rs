@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sfu_core::command::{CommandError, ErrorCode};
 
+use crate::ortc::numbering::Numbering;
 use crate::ortc::{DtlsParameters, IceCandidate, IceParameters, MediaKind, Protocol, RtpCapabilities, RtpParameters};
 use crate::schema as fb;
 
@@ -257,6 +258,8 @@ pub struct ConsumeOptions {
     pub priority: u8,
     /// Leave out Opus packets that say nothing but "silence".
     pub ignore_dtx: bool,
+    /// Whose payload types and extension ids the packets carry.
+    pub numbering: Numbering,
 }
 
 impl ConsumeOptions {
@@ -271,8 +274,22 @@ impl ConsumeOptions {
             preferred_layers: None,
             priority: 1,
             ignore_dtx: false,
+            numbering: Numbering::Router,
         }
     }
+}
+
+/// What a section of a peer's offer became.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SdpSection {
+    /// Its MID.
+    pub mid: String,
+    /// What the peer sends in it.
+    pub producer: Option<Id>,
+    /// What the peer receives in it, made with this MID and the numbering of the peer.
+    pub consumer: Option<Id>,
+    /// A consumer with this MID may come later.
+    pub open: bool,
 }
 
 /// A new router.

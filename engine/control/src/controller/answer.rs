@@ -1,8 +1,9 @@
 //! From a shard's reply to the body of ours: what only the control floor knows is added, and what it has to remember
 //! is put into the registry.
 
-use sfu_core::command::{CommandError, ErrorCode, Reply};
+use sfu_core::command::{CommandError, ErrorCode, IceParameters, Reply, WebRtcTransportCreated};
 use sfu_core::stats::Dump;
+use sfu_wire::id::ObjectId;
 
 use super::{Controller, Pending};
 use crate::encode;
@@ -10,6 +11,7 @@ use crate::ortc::layers::type_name;
 use crate::ortc::{consumer, convert};
 use crate::registry::Consumer;
 use crate::schema as fb;
+use crate::sdp;
 
 type Answered = Result<fb::ReplyBodyT, CommandError>;
 
@@ -39,12 +41,7 @@ impl Controller {
                 if self.registry.add_transport(created.id, router, server) {
                     self.placement.add(shard);
                 }
-                Ok(fb::ReplyBodyT::WebRtcTransportCreated(Box::new(fb::WebRtcTransportCreatedT {
-                    id: created.id.to_u64(),
-                    ice_parameters: Some(Box::new(encode::ice_parameters(created.ice))),
-                    ice_candidates: Some(encode::ice_candidates(created.candidates)),
-                    dtls_parameters: Some(Box::new(encode::dtls_parameters(&created.fingerprints))),
-                })))
+                self.transport_created(created)
             }
             (Pending::Produce { transport, parameters, consumable }, Reply::Created(id)) => {
                 let type_ = type_name(consumable.stream_type);
@@ -87,9 +84,35 @@ impl Controller {
                 self.forget(object);
                 Ok(fb::ReplyBodyT::Done(Box::default()))
             }
+            (Pending::Plain { target }, Reply::IceParameters(ice)) => Ok(self.ice_restarted(target, ice)),
             (Pending::Plain { target }, reply) => self.plain(target, reply),
             _ => Err(mismatch()),
         }
+    }
+
+    /// Descriptions of the transport will need what its reply says.
+    fn transport_created(&mut self, created: WebRtcTransportCreated) -> Answered {
+        let ice = encode::ice_parameters(created.ice);
+        let candidates = encode::ice_candidates(created.candidates);
+        let dtls = encode::dtls_parameters(&created.fingerprints);
+        let local = sdp::Local {
+            ice: convert::ice_parameters_from(ice.clone()),
+            candidates: candidates.iter().cloned().map(convert::ice_candidate_from).collect(),
+            dtls: convert::dtls_parameters_from(dtls.clone(), "dtls_parameters")?,
+        };
+        self.registry.describe(created.id, local);
+        Ok(fb::ReplyBodyT::WebRtcTransportCreated(Box::new(fb::WebRtcTransportCreatedT {
+            id: created.id.to_u64(),
+            ice_parameters: Some(Box::new(ice)),
+            ice_candidates: Some(candidates),
+            dtls_parameters: Some(Box::new(dtls)),
+        })))
+    }
+
+    fn ice_restarted(&mut self, transport: u64, ice: IceParameters) -> fb::ReplyBodyT {
+        let ice = encode::ice_parameters(ice);
+        self.registry.restarted(ObjectId::from_u64(transport), convert::ice_parameters_from(ice.clone()));
+        fb::ReplyBodyT::IceRestarted(Box::new(fb::IceRestartedT { ice_parameters: Some(Box::new(ice)) }))
     }
 
     fn plain(&self, target: u64, reply: Reply) -> Answered {
@@ -98,13 +121,11 @@ impl Controller {
             Reply::Connected(role) => {
                 fb::ReplyBodyT::Connected(Box::new(fb::ConnectedT { local_role: encode::dtls_role(Some(role)) }))
             }
-            Reply::IceParameters(ice) => {
-                let ice_parameters = Some(Box::new(encode::ice_parameters(ice)));
-                fb::ReplyBodyT::IceRestarted(Box::new(fb::IceRestartedT { ice_parameters }))
-            }
             Reply::Dump(dump) => self.dump(*dump),
             Reply::Stats(stats) => fb::ReplyBodyT::StatsReport(Box::new(encode::stats_report(target, &stats))),
-            Reply::Created(_) | Reply::WebRtcTransport(_) | Reply::Consumer(_) => return Err(mismatch()),
+            Reply::Created(_) | Reply::WebRtcTransport(_) | Reply::Consumer(_) | Reply::IceParameters(_) => {
+                return Err(mismatch());
+            }
         })
     }
 

@@ -5,6 +5,7 @@
 //! flight are bounded by the queues of the runtime. Left out: waiting, waking, locking ([`Engine`](crate::Engine)).
 
 mod answer;
+mod descriptions;
 mod plan;
 mod plan_layers;
 mod request_values;

@@ -82,6 +82,11 @@ impl Controller {
             Body::SetPreferredLayers(body) => self.set_preferred_layers(target, *body),
             Body::SetPriority(body) => self.set_priority(target, *body),
             Body::SwitchProducer(body) => self.switch_producer(target, *body),
+            Body::ParseSdp(body) => self.parse_sdp(target, &body),
+            Body::CreateSdpAnswer(body) => self.create_sdp_answer(target, &body),
+            Body::CreateSdpOffer(body) => self.create_sdp_offer(target, &body),
+            Body::ParseSdpFragment(body) => self.parse_sdp_fragment(target, &body),
+            Body::CreateSdpFragment(body) => self.create_sdp_fragment(target, &body),
             Body::NONE => Err(CommandError::new(ErrorCode::Malformed, "body", "the request has no body")),
         }
     }
@@ -91,7 +96,7 @@ impl Controller {
         self.living(target, kinds, TARGET)
     }
 
-    fn living(&self, value: u64, kinds: &[ObjectKind], field: &str) -> Result<ObjectId, CommandError> {
+    pub(super) fn living(&self, value: u64, kinds: &[ObjectKind], field: &str) -> Result<ObjectId, CommandError> {
         let id = ObjectId::from_u64(value);
         let Some(kind) = id.kind() else { return Err(CommandError::not_found(field, id)) };
         if !self.registry.contains(id) {
@@ -253,6 +258,7 @@ impl Controller {
             priority: priority(body.priority)?,
             ignore_dtx: body.ignore_dtx,
         };
+        let numbering = values::numbering(body.numbering)?;
         let mid = self.registry.reserve_mid(transport, body.mid.as_deref())?;
         let wish = consumer::Wish {
             producer,
@@ -261,6 +267,7 @@ impl Controller {
             paused: body.paused,
             enable_rtx: body.enable_rtx,
             share,
+            numbering,
         };
         let entry = self.registry.producer(producer).ok_or_else(|| CommandError::not_found("producer", producer));
         match entry.and_then(|e| Ok((e.consumable.kind, consumer::negotiate(&e.consumable, &wish)?))) {
@@ -293,7 +300,7 @@ impl Controller {
     }
 }
 
-fn engine(target: u64) -> Result<(), CommandError> {
+pub(super) fn engine(target: u64) -> Result<(), CommandError> {
     match target {
         0 => Ok(()),
         _ => Err(invalid(TARGET, format!("{target:#x}; this request goes to the engine, give 0"))),

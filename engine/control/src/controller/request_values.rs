@@ -7,6 +7,7 @@ use sfu_proto::crypto::{DtlsRole, Fingerprint};
 use sfu_runtime::{ListenInfo, Protocol};
 
 use crate::ortc::convert::{invalid, member, path, shown};
+use crate::ortc::numbering::Numbering;
 use crate::ortc::{self, DtlsParameters, limits};
 use crate::schema as fb;
 
@@ -103,6 +104,15 @@ fn announced(name: &str, field: &str) -> Result<(), CommandError> {
         return Err(invalid(field, format!("{} is neither an IP address nor a host name", shown(name))));
     }
     Ok(())
+}
+
+/// Whose numbers a consumer uses.
+pub(super) fn numbering(value: fb::Numbering) -> Result<Numbering, CommandError> {
+    match value {
+        fb::Numbering::router => Ok(Numbering::Router),
+        fb::Numbering::peer => Ok(Numbering::Peer),
+        other => Err(invalid("numbering", format!("{} is no numbering; use 0 (router) or 1 (peer)", other.0))),
+    }
 }
 
 /// The peer's side of DTLS.

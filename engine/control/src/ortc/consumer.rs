@@ -2,7 +2,8 @@
 //!
 //! Told: consumable parameters and a peer's capabilities. Tells: whether it can consume, the numbers for the shard,
 //! and (once the shard has chosen the SSRCs) the parameters for the peer. Payload types and extension ids are the
-//! router's. Feedback for bandwidth estimation is transport-cc, else REMB, never both.
+//! router's, unless the peer's are asked for ([`numbering`](super::numbering)). Feedback for bandwidth estimation is
+//! transport-cc, else REMB, never both.
 
 use sfu_core::command::{CommandError, ErrorCode};
 use sfu_core::config::{CodecConfig, ConsumerConfig, LOWEST_PRIORITY};
@@ -12,6 +13,7 @@ use sfu_wire::id::ObjectId;
 use sfu_wire::scalability::Layers;
 
 use super::codec::{Codec, codec_kind, feedback_flags, integer, is_primary, matches};
+use super::numbering::{self, Numbering};
 use super::producer::{Consumable, common_feedback, extension_ids, wire_kind};
 use super::types::*;
 use super::{h265, layers, red, validate};
@@ -31,6 +33,8 @@ pub struct Wish<'a> {
     pub enable_rtx: Option<bool>,
     /// How much of the producer it wants.
     pub share: Share,
+    /// Whose payload types and extension ids its packets carry.
+    pub numbering: Numbering,
 }
 
 /// How much of a producer a consumer wants.
@@ -80,7 +84,10 @@ fn extensions(consumable: &Consumable, capabilities: &RtpCapabilities) -> Vec<Rt
 }
 
 /// Leaves one kind of bandwidth feedback: the one whose header extension the peer takes.
-fn choose_bandwidth_feedback(codecs: &mut [RtpCodecParameters], extensions: &[RtpHeaderExtensionParameters]) {
+pub(crate) fn choose_bandwidth_feedback(
+    codecs: &mut [RtpCodecParameters],
+    extensions: &[RtpHeaderExtensionParameters],
+) {
     let has = |kind: ExtensionKind| extensions.iter().any(|x| x.uri == kind.uri());
     let transport_cc = has(ExtensionKind::TransportCc)
         && codecs.iter().any(|c| c.rtcp_feedback.iter().any(|f| f.r#type == "transport-cc"));
@@ -134,7 +141,7 @@ pub fn negotiate(consumable: &Consumable, wish: &Wish<'_>) -> Result<(ConsumerCo
     let mut codecs = codecs(consumable, wish.capabilities, retransmit);
     let header_extensions = extensions(consumable, wish.capabilities);
     choose_bandwidth_feedback(&mut codecs, &header_extensions);
-    let parameters = RtpParameters {
+    let mut parameters = RtpParameters {
         mid: Some(wish.mid.to_owned()),
         codecs,
         header_extensions,
@@ -142,7 +149,10 @@ pub fn negotiate(consumable: &Consumable, wish: &Wish<'_>) -> Result<(ConsumerCo
         rtcp: consumable.parameters.rtcp.clone(),
         msid: consumable.parameters.msid.clone(),
     };
-    let config = config(consumable, wish.producer, &parameters, wish.paused, wish.share)?;
+    let mut config = config(consumable, wish.producer, &parameters, wish.paused, wish.share)?;
+    if wish.numbering == Numbering::Peer {
+        numbering::use_peers(&mut config, &mut parameters, wish.capabilities)?;
+    }
     Ok((config, parameters))
 }
 

@@ -107,6 +107,7 @@ fn a_client_gets_consumer_parameters_in_the_numbers_of_its_own_capabilities() {
         paused: true,
         enable_rtx: None,
         share: consumer::Share::default(),
+        numbering: Default::default(),
     };
     let (_, mut parameters) = consumer::negotiate(&consumable, &wish).expect("it can be consumed");
     consumer::complete(&mut parameters, 1, Some(2));

@@ -2,7 +2,7 @@
 //! its publishers and subscribers.
 //!
 //! Told: RTP capabilities and parameters. Tells: router capabilities, consumable parameters, consumer parameters, and
-//! the numbers that a shard needs. Limits: [`limits`]. Leaves out: SDP.
+//! the numbers that a shard needs. Limits: [`limits`]. Leaves out: SDP (see [`sdp`](crate::sdp)).
 
 pub mod capabilities;
 pub mod codec;
@@ -12,6 +12,7 @@ pub mod h264;
 pub mod h265;
 pub mod layers;
 pub mod limits;
+pub mod numbering;
 pub mod producer;
 pub mod red;
 pub mod switch;

@@ -9,6 +9,7 @@ use sfu_wire::extension::ExtensionKind;
 use sfu_wire::id::ObjectId;
 
 use super::consumer::{self, Share, Wish, can_consume};
+use super::numbering::Numbering;
 use super::producer::{self, Consumable, Offer};
 use super::{capabilities, types::*};
 
@@ -120,7 +121,11 @@ pub(super) fn consume(
 ) -> Result<(ConsumerConfig, RtpParameters), CommandError> {
     let producer = ObjectId::from_u64(0x0104_0000_0000_0001);
     let share = Share { priority: 7, ..Share::default() };
-    consumer::negotiate(consumable, &Wish { producer, capabilities, mid: "7", paused: false, enable_rtx, share })
+    let numbering = Numbering::Router;
+    consumer::negotiate(
+        consumable,
+        &Wish { producer, capabilities, mid: "7", paused: false, enable_rtx, share, numbering },
+    )
 }
 
 pub(super) fn feedback_of(codec: &RtpCodecParameters) -> Vec<(&str, &str)> {
