@@ -73,12 +73,12 @@ fn takes_rtx(capabilities: &RtpCapabilities, apt: Option<u8>) -> bool {
 }
 
 fn extensions(consumable: &Consumable, capabilities: &RtpCapabilities) -> Vec<RtpHeaderExtensionParameters> {
+    // Clients name an extension once, with either kind, though they take it for both.
     let takes = |uri: &str| {
-        capabilities.header_extensions.iter().any(|x| {
-            x.uri == uri
-                && x.kind == consumable.kind
-                && matches!(x.direction, ExtensionDirection::Sendrecv | ExtensionDirection::Recvonly)
-        })
+        capabilities
+            .header_extensions
+            .iter()
+            .any(|x| x.uri == uri && matches!(x.direction, ExtensionDirection::Sendrecv | ExtensionDirection::Recvonly))
     };
     consumable.parameters.header_extensions.iter().filter(|x| takes(&x.uri)).cloned().collect()
 }

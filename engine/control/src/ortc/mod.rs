@@ -20,6 +20,8 @@ pub mod types;
 pub mod validate;
 
 #[cfg(test)]
+mod browser_tests;
+#[cfg(test)]
 mod json_tests;
 #[cfg(test)]
 mod layer_tests;
