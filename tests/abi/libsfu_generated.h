@@ -6907,7 +6907,8 @@ struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_PLI_COUNT = 38,
     VT_FIR_COUNT = 40,
     VT_KEY_FRAME_COUNT = 42,
-    VT_ROUND_TRIP_TIME_MS = 44
+    VT_ROUND_TRIP_TIME_MS = 44,
+    VT_SCORE = 46
   };
   uint32_t ssrc() const {
     return GetField<uint32_t>(VT_SSRC, 0);
@@ -6972,6 +6973,10 @@ struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   ::flatbuffers::Optional<float> round_trip_time_ms() const {
     return GetOptional<float, float>(VT_ROUND_TRIP_TIME_MS);
   }
+  /// How well it goes, from 0 (nothing arrives) to 10.
+  uint8_t score() const {
+    return GetField<uint8_t>(VT_SCORE, 0);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -6998,6 +7003,7 @@ struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint64_t>(verifier, VT_FIR_COUNT, 8) &&
            VerifyField<uint64_t>(verifier, VT_KEY_FRAME_COUNT, 8) &&
            VerifyField<float>(verifier, VT_ROUND_TRIP_TIME_MS, 4) &&
+           VerifyField<uint8_t>(verifier, VT_SCORE, 1) &&
            verifier.EndTable();
   }
 };
@@ -7069,6 +7075,9 @@ struct RtpStreamStatsBuilder {
   void add_round_trip_time_ms(float round_trip_time_ms) {
     fbb_.AddElement<float>(RtpStreamStats::VT_ROUND_TRIP_TIME_MS, round_trip_time_ms);
   }
+  void add_score(uint8_t score) {
+    fbb_.AddElement<uint8_t>(RtpStreamStats::VT_SCORE, score, 0);
+  }
   explicit RtpStreamStatsBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -7102,7 +7111,8 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStats(
     uint64_t pli_count = 0,
     uint64_t fir_count = 0,
     uint64_t key_frame_count = 0,
-    ::flatbuffers::Optional<float> round_trip_time_ms = ::flatbuffers::nullopt) {
+    ::flatbuffers::Optional<float> round_trip_time_ms = ::flatbuffers::nullopt,
+    uint8_t score = 0) {
   RtpStreamStatsBuilder builder_(_fbb);
   builder_.add_key_frame_count(key_frame_count);
   builder_.add_fir_count(fir_count);
@@ -7122,6 +7132,7 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStats(
   builder_.add_rid(rid);
   if(rtx_ssrc) { builder_.add_rtx_ssrc(*rtx_ssrc); }
   builder_.add_ssrc(ssrc);
+  builder_.add_score(score);
   builder_.add_fraction_lost(fraction_lost);
   builder_.add_kind(kind);
   builder_.add_inbound(inbound);
@@ -7155,7 +7166,8 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStatsDirect(
     uint64_t pli_count = 0,
     uint64_t fir_count = 0,
     uint64_t key_frame_count = 0,
-    ::flatbuffers::Optional<float> round_trip_time_ms = ::flatbuffers::nullopt) {
+    ::flatbuffers::Optional<float> round_trip_time_ms = ::flatbuffers::nullopt,
+    uint8_t score = 0) {
   auto rid__ = rid ? _fbb.CreateString(rid) : 0;
   auto mime_type__ = mime_type ? _fbb.CreateString(mime_type) : 0;
   return libsfu::fbs::CreateRtpStreamStats(
@@ -7180,7 +7192,8 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStatsDirect(
       pli_count,
       fir_count,
       key_frame_count,
-      round_trip_time_ms);
+      round_trip_time_ms,
+      score);
 }
 
 struct TransportStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {

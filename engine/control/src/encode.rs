@@ -370,6 +370,7 @@ fn stream_stats(s: &stats::RtpStreamStats) -> fb::RtpStreamStatsT {
         fir_count: s.fir_count,
         key_frame_count: s.key_frame_count,
         round_trip_time_ms: s.round_trip_time_ms,
+        score: s.score,
     }
 }
 

@@ -16177,6 +16177,7 @@ impl<'a> RtpStreamStats<'a> {
   pub const VT_FIR_COUNT: ::flatbuffers::VOffsetT = 40;
   pub const VT_KEY_FRAME_COUNT: ::flatbuffers::VOffsetT = 42;
   pub const VT_ROUND_TRIP_TIME_MS: ::flatbuffers::VOffsetT = 44;
+  pub const VT_SCORE: ::flatbuffers::VOffsetT = 46;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -16206,6 +16207,7 @@ impl<'a> RtpStreamStats<'a> {
     if let Some(x) = args.rid { builder.add_rid(x); }
     if let Some(x) = args.rtx_ssrc { builder.add_rtx_ssrc(x); }
     builder.add_ssrc(args.ssrc);
+    builder.add_score(args.score);
     builder.add_fraction_lost(args.fraction_lost);
     builder.add_kind(args.kind);
     builder.add_inbound(args.inbound);
@@ -16238,6 +16240,7 @@ impl<'a> RtpStreamStats<'a> {
     let fir_count = self.fir_count();
     let key_frame_count = self.key_frame_count();
     let round_trip_time_ms = self.round_trip_time_ms();
+    let score = self.score();
     RtpStreamStatsT {
       ssrc,
       rtx_ssrc,
@@ -16260,6 +16263,7 @@ impl<'a> RtpStreamStats<'a> {
       fir_count,
       key_frame_count,
       round_trip_time_ms,
+      score,
     }
   }
 
@@ -16410,6 +16414,14 @@ impl<'a> RtpStreamStats<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<f32>(RtpStreamStats::VT_ROUND_TRIP_TIME_MS, None)}
   }
+  /// How well it goes, from 0 (nothing arrives) to 10.
+  #[inline]
+  pub fn score(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(RtpStreamStats::VT_SCORE, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for RtpStreamStats<'_> {
@@ -16439,6 +16451,7 @@ impl ::flatbuffers::Verifiable for RtpStreamStats<'_> {
      .visit_field::<u64>("fir_count", Self::VT_FIR_COUNT, false)?
      .visit_field::<u64>("key_frame_count", Self::VT_KEY_FRAME_COUNT, false)?
      .visit_field::<f32>("round_trip_time_ms", Self::VT_ROUND_TRIP_TIME_MS, false)?
+     .visit_field::<u8>("score", Self::VT_SCORE, false)?
      .finish();
     Ok(())
   }
@@ -16465,6 +16478,7 @@ pub struct RtpStreamStatsArgs<'a> {
     pub fir_count: u64,
     pub key_frame_count: u64,
     pub round_trip_time_ms: Option<f32>,
+    pub score: u8,
 }
 impl<'a> Default for RtpStreamStatsArgs<'a> {
   #[inline]
@@ -16491,6 +16505,7 @@ impl<'a> Default for RtpStreamStatsArgs<'a> {
       fir_count: 0,
       key_frame_count: 0,
       round_trip_time_ms: None,
+      score: 0,
     }
   }
 }
@@ -16585,6 +16600,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RtpStreamStatsBuilder<'a, 'b,
     self.fbb_.push_slot_always::<f32>(RtpStreamStats::VT_ROUND_TRIP_TIME_MS, round_trip_time_ms);
   }
   #[inline]
+  pub fn add_score(&mut self, score: u8) {
+    self.fbb_.push_slot::<u8>(RtpStreamStats::VT_SCORE, score, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RtpStreamStatsBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     RtpStreamStatsBuilder {
@@ -16623,6 +16642,7 @@ impl ::core::fmt::Debug for RtpStreamStats<'_> {
       ds.field("fir_count", &self.fir_count());
       ds.field("key_frame_count", &self.key_frame_count());
       ds.field("round_trip_time_ms", &self.round_trip_time_ms());
+      ds.field("score", &self.score());
       ds.finish()
   }
 }
@@ -16650,6 +16670,7 @@ pub struct RtpStreamStatsT {
   pub fir_count: u64,
   pub key_frame_count: u64,
   pub round_trip_time_ms: Option<f32>,
+  pub score: u8,
 }
 impl Default for RtpStreamStatsT {
   fn default() -> Self {
@@ -16675,6 +16696,7 @@ impl Default for RtpStreamStatsT {
       fir_count: 0,
       key_frame_count: 0,
       round_trip_time_ms: None,
+      score: 0,
     }
   }
 }
@@ -16708,6 +16730,7 @@ impl RtpStreamStatsT {
     let fir_count = self.fir_count;
     let key_frame_count = self.key_frame_count;
     let round_trip_time_ms = self.round_trip_time_ms;
+    let score = self.score;
     RtpStreamStats::create(_fbb, &RtpStreamStatsArgs{
       ssrc,
       rtx_ssrc,
@@ -16730,6 +16753,7 @@ impl RtpStreamStatsT {
       fir_count,
       key_frame_count,
       round_trip_time_ms,
+      score,
     })
   }
 }

@@ -100,6 +100,7 @@ fn stream_row(timestamp: u64, stream: &fb::RtpStreamStatsT) -> Value {
         "firCount": stream.fir_count,
         "keyFrameCount": stream.key_frame_count,
         "roundTripTime": stream.round_trip_time_ms,
+        "score": stream.score,
     })
 }
 

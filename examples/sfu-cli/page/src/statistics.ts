@@ -239,6 +239,7 @@ export class Statistics {
 				['pliCount', 'PLI', String],
 				['keyFrameCount', 'key frames', String],
 				['roundTripTime', 'round trip', (value) => milliseconds(value)],
+				['score', 'score', (value) => `${value} of 10`],
 			]),
 		};
 	}
