@@ -108,6 +108,18 @@ impl SourceClockEstimator {
         self.line
     }
 
+    /// What is added to a moment of the publisher's clock to have ours, in 2^-32 seconds and modulo 2^64,
+    /// as NTP times count: at `now` ours says `ntp`. `None` before a report came.
+    pub fn clock_offset(&self, now: Time, ntp: NtpTime) -> Option<i64> {
+        if !self.reported {
+            return None;
+        }
+        // Our clock less our time, and then the publisher's: both in seconds since 1900.
+        let ours = ((i128::from(ntp.0) * 1_000_000_000) >> 32) - i128::from(now.as_nanos());
+        let nanos = ours + i128::from(self.least());
+        Some(((nanos << 32) / 1_000_000_000) as i64)
+    }
+
     fn least(&self) -> i64 {
         self.differences[..self.count].iter().copied().min().unwrap_or(0)
     }
@@ -168,6 +180,28 @@ mod tests {
         report(&mut e, 10_000, 20, 500_000, 900_000, 90_000);
         report(&mut e, 11_000, 20, 4_000_000, 990_000, 90_000);
         assert_eq!(e.line().unwrap().timestamp_at(ms(11_020)), 990_000);
+    }
+
+    #[test]
+    fn moments_of_the_publishers_clock_are_moments_of_ours() {
+        let mut e = SourceClockEstimator::new();
+        let epoch = 1_700_000_000_000_000_000;
+        let ours = |at: u64| NtpTime::from_unix_nanos(epoch + at * 1_000_000);
+        assert_eq!(e.clock_offset(ms(10_000), ours(10_000)), None);
+        // The publisher's clock is five seconds behind ours, and its reports take 20 ms at least.
+        for (captured, delay) in [(10_000, 120), (11_000, 20), (12_000, 300)] {
+            let ntp = ours(captured - 5_000);
+            e.handle_sender_report(ms(captured + delay), ntp, 0, 90_000);
+        }
+        let offset = e.clock_offset(ms(13_000), ours(13_000)).unwrap();
+        let captured = NtpTime(ours(12_500 - 5_000).0.wrapping_add_signed(offset)).to_unix_nanos();
+        assert!(captured.abs_diff(epoch + 12_520_000_000) < 100_000, "{captured}");
+        // A clock that counts from its start is mapped as well.
+        let mut e = SourceClockEstimator::new();
+        e.handle_sender_report(ms(10_000), NtpTime(7 << 32), 0, 90_000);
+        let offset = e.clock_offset(ms(10_000), ours(10_000)).unwrap();
+        let captured = NtpTime((7u64 << 32).wrapping_add_signed(offset)).to_unix_nanos();
+        assert!(captured.abs_diff(epoch + 10_000_000_000) < 100_000, "{captured}");
     }
 
     #[test]

@@ -16,6 +16,7 @@
 mod hostile_tests;
 mod packet;
 mod quality;
+mod red;
 #[cfg(test)]
 pub(crate) mod rig;
 #[cfg(test)]
@@ -315,18 +316,17 @@ impl Consumer {
         if self.paused || self.producer_paused {
             return Err(DropReason::ConsumerPaused);
         }
-        let codec = self.codecs.iter().find(|c| c.slot == ingress.slot);
-        let Some(payload_type) = codec.filter(|_| ingress.encoding == 0).map(|c| c.payload_type) else {
+        let Some((codec, start)) = self.form(ingress).filter(|_| ingress.encoding == 0) else {
             return self.leave_out(ingress, slot, DropReason::ConsumerCodec);
         };
+        let payload_type = codec.payload_type;
         if self.starting || self.epoch != ingress.epoch {
             self.start(ingress)?;
         }
         if let Some(reason) = ingress.blank {
             return self.leave_out(ingress, slot, reason);
         }
-        let payload =
-            shared.get(usize::from(ingress.payload_start)..usize::from(ingress.payload_end)).unwrap_or_default();
+        let payload = shared.get(usize::from(start)..usize::from(ingress.payload_end)).unwrap_or_default();
         if packet::FIXED_LEN + payload.len() > slot.len() {
             return self.leave_out(ingress, slot, DropReason::TooLarge);
         }
@@ -458,9 +458,9 @@ impl Consumer {
         while let Some(resend) = self.cold.resends.pop_front() {
             let Some(entry) = producer.recall(now, 0, resend.position) else { continue };
             let ingress = &entry.meta;
-            let codec = self.codecs.iter().find(|c| c.slot == ingress.slot);
-            let Some(payload_type) = codec.and_then(|c| c.rtx_payload_type) else { continue };
-            let range = usize::from(ingress.payload_start)..usize::from(ingress.payload_end);
+            let Some((codec, start)) = self.form(ingress) else { continue };
+            let Some(payload_type) = codec.rtx_payload_type else { continue };
+            let range = usize::from(start)..usize::from(ingress.payload_end);
             let fields = RtpHeaderFields {
                 marker: ingress.marker,
                 payload_type,

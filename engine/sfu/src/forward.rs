@@ -27,9 +27,25 @@ impl Shard {
         let id = route.producer;
         let Some(held) = self.producers.get_mut(id) else { return Err(DropReason::RtpUnroutable) };
         let ingress = held.it.handle_rtp(now, arrival, bytes, view);
-        let verdict = ingress.and_then(|ingress| self.fan_out(now, id, &ingress, bytes));
+        let verdict = ingress.and_then(|ingress| {
+            if ingress.primary.is_some() {
+                self.fan_out_recovered(now, id, ingress.encoding, bytes);
+            }
+            self.fan_out(now, id, &ingress, bytes)
+        });
         self.flush_producer(now, id);
         verdict
+    }
+
+    /// Gives packets that a later one repeats to the consumers that cannot repair their loss themselves.
+    #[cold]
+    fn fan_out_recovered(&mut self, now: Time, id: ObjectId, encoding: u8, bytes: &[u8]) {
+        let Some(held) = self.producers.get_mut(id) else { return };
+        for ingress in held.it.take_recovered(encoding) {
+            if let Err(reason) = self.fan_out(now, id, &ingress, bytes) {
+                self.out.drops.add(reason);
+            }
+        }
     }
 
     /// Gives a packet to each consumer of its producer.
@@ -44,6 +60,9 @@ impl Shard {
         let mut wants_key_frame = false;
         for consumer in &producer.consumers {
             let Some(held) = self.consumers.get_mut(*consumer) else { continue };
+            if ingress.recovered && held.it.speaks_red() {
+                continue;
+            }
             let Some(transport) = self.transports.get_mut(held.it.transport()) else { continue };
             let mut number = transport.next_transport_seq;
             let sent = transport.send_rtp(now, RtpKind::Media, self.limits.datagram_bytes, &mut self.out, |slot| {

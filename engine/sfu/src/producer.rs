@@ -9,6 +9,7 @@
 //! Left out: layers. All encodings are received and reported on; consumers follow the first one.
 
 mod encoding;
+mod redundancy;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use crate::command::{CommandError, EncodingScore, ErrorCode};
 use crate::config::ProducerConfig;
 use crate::stats::RtpStreamStats;
 use encoding::Encoding;
+pub use redundancy::Recovered;
 
 /// Mean distance of two receiver reports.
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
@@ -72,6 +74,16 @@ pub struct ExtensionSpan {
     pub len: u8,
 }
 
+/// The primary block of a RED packet (RFC 2198), for consumers that do not speak RED: it ends where the
+/// payload ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrimaryBlock {
+    /// Slot of its codec.
+    pub slot: u8,
+    /// Offset of its beginning.
+    pub start: u16,
+}
+
 /// What a consumer has to know of a received packet: plain numbers, and offsets into its bytes. RTX is
 /// already unwrapped (the payload begins after the original sequence number), padding is cut off, and
 /// position and timestamp are continuous over restarts of the source.
@@ -101,6 +113,12 @@ pub struct Ingress {
     pub codec: CodecKind,
     /// The payload descriptor, for VP8.
     pub vp8: Option<Vp8Descriptor>,
+    /// What is in it, for RED.
+    pub primary: Option<PrimaryBlock>,
+    /// It was lost and is a redundant block of a later packet: whoever speaks RED has it already.
+    pub recovered: bool,
+    /// What is added to an absolute capture time to make it one of our clock's, 32.32 bits of seconds.
+    pub capture_offset: Option<i64>,
     /// Header extensions to pass on.
     pub extensions: ArrayVec<ExtensionSpan, MAX_EXTENSIONS>,
 }
@@ -214,6 +232,12 @@ impl Producer {
         if self.paused { Err(DropReason::ProducerPaused) } else { Ok(ingress) }
     }
 
+    /// Packets that were lost and came as redundant blocks of the last one that was taken, oldest
+    /// first: to be forwarded before it, out of the same bytes.
+    pub fn take_recovered(&mut self, encoding: u8) -> Recovered {
+        self.encodings.get_mut(usize::from(encoding)).map_or(Recovered::new(), |e| std::mem::take(&mut e.recovered))
+    }
+
     /// Keeps a packet, so that consumers can answer NACKs from it.
     pub fn keep(&mut self, now: Time, ingress: &Ingress, packet: Packet) {
         if let Some(encoding) = self.encodings.get_mut(usize::from(ingress.encoding))
@@ -228,12 +252,13 @@ impl Producer {
         self.encodings.get(usize::from(encoding))?.history.lookup(now, position)
     }
 
-    /// A sender report of the publisher. `false`: the SSRC is not of this producer.
-    pub fn handle_sender_report(&mut self, now: Time, report: &SenderReport) -> bool {
+    /// A sender report of the publisher. `ntp` is our wall clock. `false`: the SSRC is not of this
+    /// producer.
+    pub fn handle_sender_report(&mut self, now: Time, ntp: NtpTime, report: &SenderReport) -> bool {
         let Some(encoding) = self.encodings.iter_mut().find(|e| e.ssrc == Some(report.ssrc)) else {
             return self.encodings.iter().any(|e| e.rtx_ssrc == Some(report.ssrc));
         };
-        encoding.handle_sender_report(now, report);
+        encoding.handle_sender_report(now, ntp, report);
         true
     }
 

@@ -81,8 +81,8 @@ impl Shard {
     }
 
     fn take_sender_report(&mut self, now: Time, id: ObjectId, report: &SenderReport) -> Result<(), DropReason> {
-        let producer = self.receiving(id, report.ssrc)?;
-        match self.producers.get_mut(producer).map(|p| p.it.handle_sender_report(now, report)) {
+        let (ntp, producer) = (self.ntp(now), self.receiving(id, report.ssrc)?);
+        match self.producers.get_mut(producer).map(|p| p.it.handle_sender_report(now, ntp, report)) {
             Some(true) => Ok(()),
             _ => Err(DropReason::RtcpUnknownSsrc),
         }

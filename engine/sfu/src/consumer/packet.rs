@@ -9,7 +9,7 @@
 use arrayvec::ArrayVec;
 use sfu_proto::rewrite::{PictureId, PictureShift};
 use sfu_proto::srtp::Plain;
-use sfu_wire::extension::{ExtensionIds, ExtensionKind, abs_send_time_from_nanos};
+use sfu_wire::extension::{AbsCaptureTime, ExtensionIds, ExtensionKind, abs_send_time_from_nanos};
 use sfu_wire::rtp::{FIXED_HEADER_LEN, RtpHeaderFields, write_header};
 use sfu_wire::time::Time;
 
@@ -65,6 +65,7 @@ pub(super) fn write<'p>(parts: &Parts<'_, 'p>, own: &OwnExtensions<'_>, slot: &m
     let room = slot.len().checked_sub(FIXED_LEN + body)?;
     let transport_seq = own.transport_seq.to_be_bytes();
     let send_time = send_time(own);
+    let capture = capture_time(parts).map_or(([0; AbsCaptureTime::MAX_LEN], 0), AbsCaptureTime::to_bytes);
     let mut elements = Elements { list: ArrayVec::new(), left_out: 0, room, one_byte: true, used: 0 };
     elements.add(own.ids.get(ExtensionKind::Mid), own.mid);
     let numbered = elements.add(own.ids.get(ExtensionKind::TransportCc), &transport_seq);
@@ -73,7 +74,11 @@ pub(super) fn write<'p>(parts: &Parts<'_, 'p>, own: &OwnExtensions<'_>, slot: &m
     }
     for span in &parts.ingress.extensions {
         let range = usize::from(span.start)..usize::from(span.start) + usize::from(span.len);
-        if let Some(value) = parts.source.get(range) {
+        let value = match span.kind {
+            ExtensionKind::AbsCaptureTime if capture.1 > 0 => capture.0.get(..capture.1),
+            _ => parts.source.get(range),
+        };
+        if let Some(value) = value {
             elements.add(own.ids.get(span.kind), value);
         }
     }
@@ -117,6 +122,17 @@ fn rewrite_picture(parts: &Parts<'_, '_>, payload: &mut [u8]) -> PictureId {
         let _ = descriptor.rewrite_picture_id(payload, out.picture_id.unwrap_or(0), out.tl0_pic_idx.unwrap_or(0));
     }
     out
+}
+
+/// The absolute capture time, if the packet has one, with what has to be added to it to have our
+/// clock's time: our sender reports are of our clock, and the peer compares the two.
+#[inline]
+fn capture_time(parts: &Parts<'_, '_>) -> Option<AbsCaptureTime> {
+    let ours = parts.ingress.capture_offset?;
+    let span = parts.ingress.extensions.iter().find(|span| span.kind == ExtensionKind::AbsCaptureTime)?;
+    let range = usize::from(span.start)..usize::from(span.start) + usize::from(span.len);
+    let time = AbsCaptureTime::parse(parts.source.get(range)?)?;
+    Some(AbsCaptureTime { clock_offset: Some(time.clock_offset.unwrap_or(0).wrapping_add(ours)), ..time })
 }
 
 #[inline]

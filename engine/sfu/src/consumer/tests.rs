@@ -195,7 +195,7 @@ fn row_029_lip_sync_is_kept_over_a_jump_of_the_timestamps() {
         octet_count: 0,
     };
     rig.send(&In { ts: 48_000, ..rig.input(1, false) }).unwrap();
-    rig.producer.handle_sender_report(rig.now, &report(&rig, 48_000));
+    rig.producer.handle_sender_report(rig.now, rig.ntp(), &report(&rig, 48_000));
     let at = rig.now;
     let (before, cname) = rig.sender_report().unwrap();
     assert_eq!(cname, "publisher");
@@ -204,7 +204,7 @@ fn row_029_lip_sync_is_kept_over_a_jump_of_the_timestamps() {
     assert_eq!((before.ssrc, before.packet_count, before.octet_count), (OUT_SSRC, 1, 3));
     // The source's clock jumps: what was captured at one moment still is.
     let out = rig.send(&In { ts: 0x9000_0000, ..rig.input(2, false) }).unwrap();
-    rig.producer.handle_sender_report(rig.now, &report(&rig, 0x9000_0000));
+    rig.producer.handle_sender_report(rig.now, rig.ntp(), &report(&rig, 0x9000_0000));
     let steady = out.fields.timestamp;
     let at = rig.now;
     let (after, _) = rig.sender_report().unwrap();

@@ -13,12 +13,14 @@ use sfu_proto::source_clock::SourceClockEstimator;
 use sfu_wire::codec::CodecKind;
 use sfu_wire::codec::vp8::Vp8Descriptor;
 use sfu_wire::drop_reason::DropReason;
+use sfu_wire::extension::ExtensionKind;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Rid};
 use sfu_wire::rtcp::{Fir, FirEntry, Nack, Pli, SenderReport};
 use sfu_wire::rtp::RtpView;
-use sfu_wire::time::Time;
+use sfu_wire::time::{NtpTime, Time};
 
+use super::redundancy::Recovered;
 use super::{ExtensionSpan, FORWARDED, Ingress};
 use crate::config::{CodecConfig, EncodingConfig, ProducerConfig};
 use crate::stats::RtpStreamStats;
@@ -62,7 +64,10 @@ pub(super) struct Encoding {
     pub(super) clock: SourceClockEstimator,
     pub(super) history: History<Ingress>,
     pub(super) score: Score,
-    line: TimestampLine,
+    pub(super) recovered: Recovered,
+    /// From the publisher's clock to ours, as absolute capture times have it.
+    capture_offset: Option<i64>,
+    pub(super) line: TimestampLine,
     nack: NackGenerator,
     keys: KeyFrameThrottle,
     epoch: u32,
@@ -96,6 +101,8 @@ impl Encoding {
             } else {
                 INACTIVE
             })),
+            recovered: Recovered::new(),
+            capture_offset: None,
             line: TimestampLine::new(clock_rate),
             nack: NackGenerator::new(),
             keys: KeyFrameThrottle::new(config.key_frame_request_delay),
@@ -181,9 +188,15 @@ impl Encoding {
             blank: None,
             codec: codec.kind,
             vp8: None,
+            primary: None,
+            recovered: false,
+            capture_offset: self.capture_offset,
             extensions: spans(config, view),
         };
         inspect(&mut ingress, bytes.get(start..payload.end).unwrap_or_default(), view);
+        if ingress.codec == CodecKind::Red && ingress.blank.is_none() {
+            self.open_red(config, arrival, bytes, view.timestamp, &mut ingress);
+        }
         self.note_key_frame(&ingress, placed.newest);
         Ok(ingress)
     }
@@ -214,9 +227,15 @@ impl Encoding {
             self.clock.restart();
             self.nack.restart(placed.position);
             self.key_timestamp = None;
+            self.capture_offset = None;
         } else if nack {
             self.nack.handle_packet(arrival, placed.position);
         }
+    }
+
+    /// A missing packet came by another way.
+    pub(super) fn nack_found(&mut self, arrival: Time, position: u64) {
+        self.nack.handle_packet(arrival, position);
     }
 
     fn note_key_frame(&mut self, ingress: &Ingress, newest: bool) {
@@ -231,11 +250,12 @@ impl Encoding {
         }
     }
 
-    pub(super) fn handle_sender_report(&mut self, now: Time, report: &SenderReport) {
+    pub(super) fn handle_sender_report(&mut self, now: Time, ntp: NtpTime, report: &SenderReport) {
         self.stream.handle_sender_report(now, report);
         if self.stream.is_started() {
             let timestamp = self.line.map_report(report.rtp_timestamp);
             self.clock.handle_sender_report(now, report.ntp, timestamp, self.line.clock_rate());
+            self.capture_offset = self.clock.clock_offset(now, ntp);
         }
     }
 
@@ -340,12 +360,23 @@ fn spans(config: &ProducerConfig, view: &RtpView<'_>) -> ArrayVec<ExtensionSpan,
     for kind in FORWARDED {
         let range = config.extensions.get(kind).and_then(|id| view.extension_range(id));
         if let Some(range) = range
+            && is_sound(kind, config.kind, view.data().get(range.clone()).unwrap_or_default())
             && let (Ok(start), Ok(len)) = (u16::try_from(range.start), u8::try_from(range.len()))
         {
             spans.push(ExtensionSpan { kind, start, len });
         }
     }
     spans
+}
+
+/// What cannot be a value of the extension, or has no place in this kind of media, is not passed on.
+fn is_sound(kind: ExtensionKind, media: MediaKind, value: &[u8]) -> bool {
+    let fits = match kind {
+        ExtensionKind::AudioLevel => media == MediaKind::Audio,
+        ExtensionKind::VideoOrientation | ExtensionKind::DependencyDescriptor => media == MediaKind::Video,
+        _ => true,
+    };
+    fits && kind.accepts(value)
 }
 
 /// Looks into the payload. Where it has nothing to forward, its number is to be left out.

@@ -252,9 +252,9 @@ fn row_039_a_goodbye_counts_only_for_own_streams() {
 fn sender_reports_of_others_change_nothing() {
     let mut rig = Rig::new(CodecKind::Opus);
     let report = SenderReport { ssrc: 0x7777, ntp: NtpTime(1 << 40), ..SenderReport::default() };
-    assert!(!rig.producer.handle_sender_report(rig.now, &report));
+    assert!(!rig.producer.handle_sender_report(rig.now, rig.ntp(), &report));
     let report = SenderReport { ssrc: SSRC, ntp: NtpTime(1 << 40), ..SenderReport::default() };
-    assert!(rig.producer.handle_sender_report(rig.now, &report));
+    assert!(rig.producer.handle_sender_report(rig.now, rig.ntp(), &report));
     assert_eq!(rig.producer.source_clock(), None, "nothing was received yet, so there is no line");
 }
 

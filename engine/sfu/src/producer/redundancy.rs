@@ -1,0 +1,96 @@
+//! Redundant audio (RFC 2198) as it is received: the primary block, for consumers that do not speak
+//! RED, and packets that were lost but are redundant blocks of a later one.
+//!
+//! A block has no sequence number. The block before the primary one is taken for the packet before
+//! it, and so on, as long as each begins where, by its own length, the next one does: a sender that
+//! leaves packets out (silence, a packet too long to repeat) is not misread. Limits: eight packets of one; no
+//! block is opened as RED again.
+
+use arrayvec::ArrayVec;
+use sfu_wire::codec::red::{RedBlock, RedPayload};
+use sfu_wire::codec::{CodecKind, opus};
+use sfu_wire::drop_reason::DropReason;
+use sfu_wire::time::Time;
+
+use super::encoding::Encoding;
+use super::{Ingress, PrimaryBlock};
+use crate::config::{CodecConfig, ProducerConfig};
+
+/// Packets recovered by one.
+pub type Recovered = ArrayVec<Ingress, MAX_RECOVERED>;
+
+/// Most packets recovered by one: browsers repeat one or two, nine at the most.
+const MAX_RECOVERED: usize = 8;
+
+impl Encoding {
+    /// Opens a RED packet that was placed: its primary block, and of its redundant ones those that are
+    /// missing. One whose blocks are not there is blank.
+    pub(super) fn open_red(
+        &mut self,
+        config: &ProducerConfig,
+        arrival: Time,
+        bytes: &[u8],
+        timestamp: u32,
+        ingress: &mut Ingress,
+    ) {
+        self.recovered.clear();
+        let (start, end) = (usize::from(ingress.payload_start), usize::from(ingress.payload_end));
+        let payload = bytes.get(start..end).unwrap_or_default();
+        let Ok(red) = RedPayload::parse(payload) else {
+            ingress.blank = Some(DropReason::RtpPayload);
+            return;
+        };
+        if let Some(codec) = plain_codec(config, red.payload_type) {
+            ingress.primary =
+                Some(PrimaryBlock { slot: codec.slot, start: (start + red.primary_range().start) as u16 });
+        }
+        let mut block_end = start + red.primary_range().start;
+        let mut next_offset = 0;
+        for (distance, block) in (1..).zip(red.redundant().rev()).take(MAX_RECOVERED) {
+            let range = block_end - block.data.len()..block_end;
+            block_end = range.start;
+            let Some(codec) = plain_codec(config, block.payload_type) else { return };
+            if !reaches(&block, next_offset, codec) {
+                return;
+            }
+            next_offset = u32::from(block.timestamp_offset);
+            let position = ingress.position - distance;
+            if !self.stream.is_missing(position) || self.stream.handle_repaired(position as u16).is_err() {
+                continue;
+            }
+            self.nack_found(arrival, position);
+            let block_timestamp = timestamp.wrapping_sub(next_offset);
+            self.recovered.insert(
+                0,
+                Ingress {
+                    position,
+                    timestamp: self.line.map(arrival, position, block_timestamp, codec.clock_rate),
+                    payload_start: range.start as u16,
+                    payload_end: range.end as u16,
+                    slot: codec.slot,
+                    marker: false,
+                    codec: codec.kind,
+                    primary: None,
+                    recovered: true,
+                    extensions: ArrayVec::new(),
+                    ..ingress.clone()
+                },
+            );
+        }
+    }
+}
+
+/// Does the block end where the next one begins? Only Opus tells how long it lasts.
+fn reaches(block: &RedBlock<'_>, next_offset: u32, codec: &CodecConfig) -> bool {
+    let lasts = match codec.kind {
+        CodecKind::Opus => opus::duration(block.data),
+        _ => None,
+    };
+    let ticks = lasts.map(|lasts| (lasts.as_micros() * u128::from(codec.clock_rate) / 1_000_000) as u32);
+    ticks.is_some_and(|ticks| next_offset + ticks == u32::from(block.timestamp_offset))
+}
+
+/// The codec of a block, which is not RED again.
+fn plain_codec(config: &ProducerConfig, payload_type: u8) -> Option<&CodecConfig> {
+    config.codecs.iter().find(|c| c.payload_type == payload_type && c.kind != CodecKind::Red)
+}
