@@ -121,6 +121,11 @@ impl<M> History<M> {
         (entry.position == position && fresh).then_some(entry)
     }
 
+    /// The highest position kept; `None` if nothing was.
+    pub fn newest(&self) -> Option<u64> {
+        (!self.slots.is_empty()).then_some(self.newest)
+    }
+
     /// Lets go of everything. The work is that of what may be kept, so that a source which starts over
     /// with each packet costs no more than any other.
     pub fn clear(&mut self) {

@@ -7,6 +7,7 @@ pub mod history;
 pub mod ice;
 pub mod keyframe;
 pub mod keys;
+pub mod layers;
 pub mod nack;
 pub mod receive_stream;
 pub mod remb_limit;

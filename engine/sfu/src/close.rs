@@ -19,6 +19,7 @@ use sfu_wire::id::{ObjectId, ObjectKind};
 use sfu_wire::time::Time;
 
 use crate::command::{BoundSocket, CloseReason, CommandError, Event, ReleaseSocket, Reply};
+use crate::decision::LayerCause;
 use crate::shard::Shard;
 
 impl Shard {
@@ -111,6 +112,9 @@ impl Shard {
             transport.remove_producer(id, producer.config(), producer.rtcp_ssrc());
         }
         for consumer in &producer.consumers {
+            if self.outlives(now, *consumer, id) {
+                continue;
+            }
             if self.close_consumer(now, *consumer).is_some() {
                 self.tell_closed(*consumer, CloseReason::ProducerClosed);
             }
@@ -118,10 +122,27 @@ impl Shard {
         Some(())
     }
 
+    /// A consumer that is between two producers goes on with the other one.
+    fn outlives(&mut self, now: Time, id: ObjectId, closed: ObjectId) -> bool {
+        let Some(held) = self.consumers.get_mut(id) else { return false };
+        let Some(pending) = held.it.pending_source() else { return false };
+        if pending == closed {
+            held.it.cancel_switch();
+            return true;
+        }
+        held.it.force_switch();
+        self.settle_consumer(now, id);
+        self.choose(now, id, LayerCause::Source);
+        true
+    }
+
     fn close_consumer(&mut self, now: Time, id: ObjectId) -> Option<()> {
         let consumer = self.consumers.remove(id)?.it;
-        if let Some(producer) = self.producers.get_mut(consumer.producer()) {
-            producer.it.consumers.retain(|c| *c != id);
+        for producer in [Some(consumer.producer()), consumer.pending_source()].into_iter().flatten() {
+            if let Some(producer) = self.producers.get_mut(producer) {
+                producer.it.consumers.retain(|c| *c != id);
+            }
+            self.tell_wanted(producer);
         }
         if let Some(transport) = self.transports.get_mut(consumer.transport()) {
             if let Some(bye) = consumer.write_bye(&mut self.rtcp).and_then(|len| self.rtcp.get(..len)) {

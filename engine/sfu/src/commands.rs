@@ -14,6 +14,7 @@ use crate::command::{
 };
 use crate::config::{CodecConfig, ConsumerConfig, ProducerConfig};
 use crate::consumer::Consumer;
+use crate::decision::LayerCause;
 use crate::feedback::Feedback;
 use crate::producer::Producer;
 use crate::router::Router;
@@ -189,7 +190,8 @@ impl Shard {
             transport.add_consumer(consumer, ssrc, rtx_ssrc);
             transport.reduced_size_rtcp |= reduced_size;
         }
-        self.ask_for_start(now, consumer);
+        self.choose(now, consumer, LayerCause::Start);
+        self.tell_wanted(producer);
         self.arm_stream(consumer, now);
         Ok(Reply::Consumer(ConsumerCreated { id: consumer, ssrc, rtx_ssrc, producer_paused }))
     }
@@ -250,14 +252,16 @@ impl Shard {
         }
         for consumer in &producer.consumers {
             let Some(held) = self.consumers.get_mut(*consumer) else { continue };
+            if held.it.producer() != id {
+                // It only waits for this one.
+                continue;
+            }
             held.it.set_producer_paused(now, paused);
             let consumer = *consumer;
             let event = if paused { Event::ProducerPaused { consumer } } else { Event::ProducerResumed { consumer } };
             self.out.events.push_back(event);
         }
-        if !paused && producer.kind() == MediaKind::Video && !producer.consumers.is_empty() {
-            producer.request_key_frame(now);
-        }
+        self.choose_again(now, id);
         self.flush_producer(now, id);
         Ok(())
     }
@@ -269,8 +273,11 @@ impl Shard {
                 consumer.pause(now);
             } else {
                 consumer.resume(now);
-                self.ask_for_start(now, id);
             }
+            let sources = [Some(consumer.producer()), consumer.pending_source()];
+            self.ask_for_start(now, id);
+            self.settle_consumer(now, id);
+            sources.into_iter().flatten().for_each(|producer| self.tell_wanted(producer));
         }
         self.arm_stream(id, now);
         Ok(())
@@ -281,12 +288,9 @@ impl Shard {
             return Err(wrong_kind(id, "a consumer"));
         }
         let held = self.consumers.get(id).ok_or_else(|| CommandError::not_found("target", id))?;
-        let producer = held.it.producer();
         if held.it.config().kind == MediaKind::Video {
-            if let Some(entry) = self.producers.get_mut(producer) {
-                entry.it.request_key_frame(now);
-            }
-            self.flush_producer(now, producer);
+            let (producer, encoding) = (held.it.producer(), held.it.encoding());
+            self.want_key_frame(now, producer, encoding);
         }
         Ok(Reply::Done)
     }
@@ -304,14 +308,9 @@ impl Shard {
     pub(crate) fn ask_for_start(&mut self, now: Time, consumer: ObjectId) {
         let Some(held) = self.consumers.get(consumer) else { return };
         let flows = self.transports.get(held.it.transport()).is_some_and(Transport::is_connected);
-        if !flows || held.it.is_paused() || held.it.producer_paused() || !held.it.awaits_key_frame() {
-            return;
+        if flows && !held.it.is_paused() {
+            self.choose(now, consumer, LayerCause::Start);
         }
-        let producer = held.it.producer();
-        if let Some(entry) = self.producers.get_mut(producer) {
-            entry.it.request_key_frame(now);
-        }
-        self.flush_producer(now, producer);
     }
 
     pub(crate) fn transport(&self, id: ObjectId) -> Result<&Transport, CommandError> {
@@ -360,7 +359,7 @@ impl Shard {
     }
 }
 
-fn check_codecs(codecs: &[CodecConfig], limit: usize) -> Result<(), CommandError> {
+pub(crate) fn check_codecs(codecs: &[CodecConfig], limit: usize) -> Result<(), CommandError> {
     if codecs.is_empty() || codecs.len() > limit {
         let text = format!("there must be 1 to {limit} codecs");
         return Err(CommandError::new(ErrorCode::InvalidArgument, "codecs", text));
@@ -380,7 +379,7 @@ fn check_codecs(codecs: &[CodecConfig], limit: usize) -> Result<(), CommandError
     Ok(())
 }
 
-fn check_cname(cname: &str, limit: usize) -> Result<(), CommandError> {
+pub(crate) fn check_cname(cname: &str, limit: usize) -> Result<(), CommandError> {
     if cname.len() > limit {
         let text = format!("longer than {limit} bytes");
         return Err(CommandError::new(ErrorCode::InvalidArgument, "rtcp.cname", text));

@@ -3,22 +3,28 @@
 //! Told: what its producer received ([`Ingress`]), and its peer's RTCP (NACK, reports, PLI, FIR).
 //! Tells: packets to send, rewritten into the caller's slot; resends as RTX; sender reports.
 //! A video consumer begins with a key frame: at its start, after a pause, after a restart of the
-//! source. Sequence numbers, picture ids and timestamps go on without a gap over all of these; what
-//! was lost on the way here is a gap of the same size there, so that the peer may ask for it.
+//! source, and where it goes over to another encoding or another producer, which it does at that one's
+//! key frame and not before. Sequence numbers, picture ids, frame numbers and timestamps go on without a
+//! gap over all of these and over layers that are left out; what was lost on the way here is a gap of the
+//! same size there, so that the peer may ask for it.
 //! A NACK is answered by RTX only. Without RTX there is no answer, on purpose: a repeated packet
 //! would have to be the same bytes to the last bit, since AEAD must not see two different packets
 //! under one index, and libsrtp refuses the repetition.
 //! Limits: 512 packets per NACK, 256 resends waiting; see [`sfu_proto::resend`] for their rate.
 //! RFC 3550, RFC 4585, RFC 4588, RFC 5104, RFC 7741, RFC 8285, RFC 9143.
-//! Left out: layers (only the first encoding is followed), pacing.
+//! Left out: pacing, and how much the way to the peer can carry.
 
+mod choice;
+mod forwarding;
 #[cfg(test)]
 mod hostile_tests;
 mod packet;
 mod quality;
 mod red;
+mod resends;
 #[cfg(test)]
 pub(crate) mod rig;
+mod stretch;
 #[cfg(test)]
 mod tests;
 
@@ -26,42 +32,39 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
+use sfu_proto::layers::Selector;
 use sfu_proto::resend::ResendGuard;
-use sfu_proto::rewrite::{PictureId, PictureIdMap, PictureShift, SequenceMap};
+use sfu_proto::rewrite::{PictureIdMap, SequenceMap};
 use sfu_proto::rtcp_schedule::{RtcpSchedule, scatter};
 use sfu_proto::score::Score;
 use sfu_proto::send_stream::SendStream;
-use sfu_proto::srtp::Plain;
-use sfu_wire::buf::Packet;
 use sfu_wire::codec::CodecKind;
-use sfu_wire::drop_reason::DropReason;
 use sfu_wire::extension::ExtensionIds;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Mid};
 use sfu_wire::rtcp::{Bye, ReceiverReport, Sdes, SenderReport};
-use sfu_wire::rtp::RtpHeaderFields;
+use sfu_wire::scalability::Layers;
 use sfu_wire::time::{NtpTime, Time};
 use smallvec::SmallVec;
 
-use crate::config::ConsumerConfig;
-use crate::decision::DecisionLog;
-use crate::producer::{Ingress, Producer};
+use crate::config::{CodecConfig, ConsumerConfig};
+use crate::decision::{DecisionLog, LayerCause};
 use crate::stats::RtpStreamStats;
+use choice::Pending;
+use resends::Resend;
 pub use sfu_proto::source_clock::SourceClock;
+use stretch::{Stretch, Stretches};
 
 /// Mean distance of two sender reports.
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
-/// Packets of one NACK that are looked at.
-const MAX_NACKED: usize = 512;
-/// Resends that may wait to be polled.
-const MAX_RESENDS: usize = 256;
 /// A peer may ask for a key frame this often.
 const KEY_FRAME_DISTANCE: Duration = Duration::from_millis(200);
 /// The highest number that a stream begins with. Its receiver takes the first packet that it sees to be of
 /// SRTP's rollover 0, so the first wrap has to be far from the start (RFC 3711, section 3.3.1).
 const MAX_FIRST: u16 = 0x7fff;
-/// Assumed until a report told.
-const DEFAULT_RTT: Duration = Duration::from_millis(100);
+/// Numbers that NACKs may ask for: as many as packets are kept to answer from.
+const VIDEO_NUMBERS: usize = 4096;
+const AUDIO_NUMBERS: usize = 256;
 
 /// What a peer asks a key frame with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,32 +86,37 @@ struct Codec {
     rtx_payload_type: Option<u8>,
 }
 
-/// A packet to be sent again.
-#[derive(Debug, Clone, Copy)]
-struct Resend {
-    position: u64,
-    sequence: u16,
-    shift: PictureShift,
-}
-
 /// A consumer. What every packet touches is in the struct itself; the rest is in a box, so that a
 /// wide fan-out stays in the cache.
 #[derive(Debug)]
 pub struct Consumer {
-    sequence: SequenceMap<PictureShift>,
+    sequence: SequenceMap,
+    stretch: Stretch,
+    selector: Box<Selector>,
     stream: SendStream,
     ssrc: u32,
     epoch: u32,
     /// Timestamp of the packet sent last.
     timestamp: u32,
     pictures: PictureIdMap,
+    /// Newest frame number written in a dependency descriptor.
+    frame: u16,
+    /// The encoding that is wanted; if it does not flow, it is waited for.
+    target_encoding: u8,
     extensions: ExtensionIds,
     mid: Mid,
     paused: bool,
     producer_paused: bool,
     /// The next packet begins a new stretch.
     starting: bool,
+    /// Packets came whose layers cannot be told before a structure comes.
+    stalled: bool,
+    /// Layers may have something to tell.
+    layers_noted: bool,
+    ignore_dtx: bool,
     video: bool,
+    /// Packets from this position on are taken from what the producer keeps.
+    replay: Option<u64>,
     codecs: SmallVec<[Codec; 2]>,
     cold: Box<Cold>,
 }
@@ -143,6 +151,22 @@ struct Cold {
     score: Score,
     /// Why layers were chosen and packets left out, while somebody asks.
     decisions: DecisionLog,
+    stretches: Stretches,
+    /// The encoding whose timestamps the present shift is for.
+    line: Option<(ObjectId, u8)>,
+    /// The line of the producer that is being left.
+    left_clock: Option<SourceClock>,
+    sent_at: Time,
+    /// A frame number was written.
+    framed: bool,
+    pending: Option<Box<Pending>>,
+    left: Option<ObjectId>,
+    simulcast: bool,
+    layered: bool,
+    told_layers: Option<Layers>,
+    cause: LayerCause,
+    replay_due: Option<Time>,
+    replay_from: (ObjectId, u8),
 }
 
 impl Consumer {
@@ -157,25 +181,30 @@ impl Consumer {
     ) -> Self {
         // SSRCs are drawn at random, so numbers scattered from them are as hard to guess.
         let seed = scatter(u64::from(ssrc) << 32 | u64::from(rtx_ssrc.unwrap_or(0)));
-        let codecs = config.codecs.iter().map(|c| Codec {
-            slot: c.slot,
-            payload_type: c.payload_type,
-            rtx_payload_type: c.rtx_payload_type,
-        });
+        let video = config.kind == MediaKind::Video;
+        let numbers = if video { VIDEO_NUMBERS } else { AUDIO_NUMBERS };
         Self {
-            sequence: SequenceMap::new(seed as u16 & MAX_FIRST),
+            sequence: SequenceMap::new(seed as u16 & MAX_FIRST, numbers),
+            stretch: Stretch::new(config.producer, 0),
+            selector: Box::default(),
             stream: SendStream::new(),
             ssrc,
             epoch: 0,
             timestamp: 0,
             pictures: PictureIdMap::default(),
+            frame: 0,
+            target_encoding: 0,
             extensions: config.extensions,
             mid: config.mid,
             paused: config.paused,
             producer_paused: false,
             starting: true,
-            video: config.kind == MediaKind::Video,
-            codecs: codecs.collect(),
+            stalled: false,
+            layers_noted: false,
+            ignore_dtx: config.ignore_dtx,
+            video,
+            replay: None,
+            codecs: codecs_of(&config),
             cold: Box::new(Cold {
                 id,
                 transport,
@@ -200,6 +229,19 @@ impl Consumer {
                 discarded: 0,
                 score: Score::new(None),
                 decisions: DecisionLog::default(),
+                stretches: Stretches::default(),
+                line: None,
+                left_clock: None,
+                sent_at: now,
+                framed: false,
+                pending: None,
+                left: None,
+                simulcast: false,
+                layered: false,
+                told_layers: None,
+                cause: LayerCause::Start,
+                replay_due: None,
+                replay_from: (config.producer, 0),
                 config,
             }),
         }
@@ -297,193 +339,58 @@ impl Consumer {
 
     fn stop(&mut self) {
         self.starting = true;
+        self.replay = None;
+        self.cold.replay_due = None;
         self.cold.resends.clear();
+        self.note_layers(LayerCause::Paused);
     }
 
-    /// Writes the packet as this consumer's peer is to get it: what is its own into `slot`, the rest of the
-    /// payload is told and left in `shared`. `slot` is as long as the packet may be; header extensions that do not fit are left out. Call
-    /// only when the packet can be sent. On [`DropReason::AwaitingKeyFrame`], ask the producer for
-    /// a key frame. `transport_seq` is the transport's next number, and moves on if the packet carries
-    /// it: one that no packet carries would look like a loss to the peer.
-    pub fn forward<'p>(
-        &mut self,
-        now: Time,
-        ingress: &Ingress,
-        shared: &'p Packet,
-        slot: &mut [u8],
-        transport_seq: &mut u16,
-    ) -> Result<Plain<'p>, DropReason> {
-        if self.paused || self.producer_paused {
-            return Err(DropReason::ConsumerPaused);
-        }
-        let Some((codec, start)) = self.form(ingress).filter(|_| ingress.encoding == 0) else {
-            return self.leave_out(ingress, slot, DropReason::ConsumerCodec);
-        };
-        let payload_type = codec.payload_type;
-        if self.starting || self.epoch != ingress.epoch {
-            self.start(ingress)?;
-        }
-        if let Some(reason) = ingress.blank {
-            return self.leave_out(ingress, slot, reason);
-        }
-        let payload = shared.get(usize::from(start)..usize::from(ingress.payload_end)).unwrap_or_default();
-        if packet::FIXED_LEN + payload.len() > slot.len() {
-            return self.leave_out(ingress, slot, DropReason::TooLarge);
-        }
-        let (sequence, shift) = self.sequence.map(ingress.position).ok_or(DropReason::RtpTooOld)?;
-        let fields = RtpHeaderFields {
-            marker: ingress.marker,
-            payload_type,
-            sequence,
-            timestamp: ingress.timestamp,
-            ssrc: self.ssrc,
-        };
-        let parts = packet::Parts { fields, ingress, source: shared, payload, original: None, shift };
-        let written = self.write(now, &parts, slot, transport_seq)?;
-        self.pictures.written(written.picture);
-        self.timestamp = ingress.timestamp;
-        self.stream.handle_sent(now, payload.len());
-        if ingress.key_frame && self.video {
-            self.note_key_frame(ingress);
-        }
-        Ok(written.plain)
+    /// Begins with what a producer that it [follows](Consumer::follows) keeps of an encoding, from this
+    /// position on; that has to be a key frame.
+    pub fn start_from(&mut self, producer: ObjectId, encoding: u8, position: u64) {
+        self.replay = Some(position);
+        self.cold.replay_from = (producer, encoding);
     }
 
-    /// Begins a new stretch, with a key frame if it is video.
-    #[cold]
-    fn start(&mut self, ingress: &Ingress) -> Result<(), DropReason> {
-        // Late packets of a stretch that is over do not begin it again.
-        self.starting = true;
-        if let Some(reason) = ingress.blank {
-            return Err(reason);
-        }
-        if self.video && !ingress.key_frame {
-            return Err(DropReason::AwaitingKeyFrame);
-        }
-        let shift = self.pictures.start(picture_of(ingress));
-        if !self.sequence.start(ingress.position, shift) {
-            return Err(DropReason::RtpTooOld);
-        }
-        self.epoch = ingress.epoch;
-        self.starting = false;
-        self.cold.codec = ingress.codec;
-        Ok(())
+    /// Whose packets of which encoding it is sent so.
+    pub fn replay_source(&self) -> (ObjectId, u8) {
+        self.cold.replay_from
     }
 
-    /// Leaves a packet out without a gap. Where its number was passed already, a packet of nothing
-    /// but padding goes out under it: else the peer would ask for it in vain.
-    #[cold]
-    fn leave_out(
-        &mut self,
-        ingress: &Ingress,
-        slot: &mut [u8],
-        reason: DropReason,
-    ) -> Result<Plain<'static>, DropReason> {
-        self.cold.discarded += 1;
-        let same_stretch = !self.starting && self.epoch == ingress.epoch && ingress.encoding == 0;
-        if !same_stretch || self.sequence.skip(ingress.position) {
-            return Err(reason);
-        }
-        let Some((sequence, _)) = self.sequence.map(ingress.position) else { return Err(reason) };
-        let payload_type = self.codecs.first().map(|c| c.payload_type).ok_or(reason)?;
-        let fields =
-            RtpHeaderFields { marker: false, payload_type, sequence, timestamp: self.timestamp, ssrc: self.ssrc };
-        packet::write_padding(&fields, slot).map(Plain::whole).ok_or(reason)
+    /// A packet of this encoding will come to it by replay.
+    #[inline]
+    pub fn is_replaying(&self, producer: ObjectId, encoding: u8, position: u64) -> bool {
+        self.replay.is_some_and(|from| position >= from && self.cold.replay_from == (producer, encoding))
     }
 
-    fn write<'p>(
-        &mut self,
-        now: Time,
-        parts: &packet::Parts<'_, 'p>,
-        slot: &mut [u8],
-        transport_seq: &mut u16,
-    ) -> Result<packet::Written<'p>, DropReason> {
-        let own = packet::OwnExtensions {
-            ids: &self.extensions,
-            mid: self.mid.as_str().as_bytes(),
-            transport_seq: *transport_seq,
-            now,
-        };
-        let written = packet::write(parts, &own, slot).ok_or(DropReason::TooLarge)?;
-        *transport_seq = transport_seq.wrapping_add(u16::from(written.numbered));
-        if written.left_out > 0 {
-            self.cold.extensions_left_out += u64::from(written.left_out);
-        }
-        Ok(written)
+    /// There is something to follow up: other layers, another source, something to replay.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.layers_noted || self.has_replay_at_hand()
     }
 
-    fn note_key_frame(&mut self, ingress: &Ingress) {
-        if self.cold.key_timestamp != Some(ingress.timestamp) {
-            self.cold.key_timestamp = Some(ingress.timestamp);
-            self.cold.key_frame_count += 1;
-        }
+    /// There is something to replay, and no timer runs for it.
+    #[inline]
+    pub fn has_replay_at_hand(&self) -> bool {
+        self.replay.is_some() && self.cold.replay_due.is_none()
     }
 
-    /// The peer misses packets. Queues the answers, and returns how many requests were refused since
-    /// they come too often, ask for nothing that was sent, or RTX was not negotiated.
-    pub fn handle_nack(&mut self, now: Time, sequences: impl Iterator<Item = u16>) -> usize {
-        let cold = &mut *self.cold;
-        cold.nack_count += 1;
-        let rtt = self.stream.round_trip().unwrap_or(DEFAULT_RTT);
-        let mut refused = 0;
-        for (k, sequence) in sequences.enumerate() {
-            cold.nack_packet_count += 1;
-            let room = k < MAX_NACKED && cold.rtx_ssrc.is_some() && cold.resends.len() < MAX_RESENDS;
-            let place = self.sequence.locate(sequence).filter(|_| room && !self.paused);
-            match place {
-                Some((position, shift)) if cold.guard.admit(now, position, rtt) => {
-                    cold.resends.push_back(Resend { position, sequence, shift });
-                }
-                _ => refused += 1,
-            }
-        }
-        refused
+    /// The position from which on it is sent what its producer keeps, as long as it has not caught up.
+    #[inline]
+    pub fn replay_position(&self) -> Option<u64> {
+        self.replay
     }
 
-    /// Answers to NACKs wait to be polled.
-    pub fn has_resends(&self) -> bool {
-        !self.cold.resends.is_empty()
+    /// The packet before `position` was sent; the rest waits until `due`. Without a position it has
+    /// caught up.
+    pub fn set_replay(&mut self, position: Option<u64>, due: Option<Time>) {
+        self.replay = position;
+        self.cold.replay_due = due;
     }
 
-    /// Writes the next resend into `slot`, as RTX; `None`: nothing (left) to send. Each call takes at
-    /// least one off the queue. `transport_seq` as in [`Consumer::forward`].
-    pub fn poll_resend<'p>(
-        &mut self,
-        now: Time,
-        producer: &'p Producer,
-        slot: &mut [u8],
-        transport_seq: &mut u16,
-    ) -> Option<Plain<'p>> {
-        let ssrc = self.cold.rtx_ssrc?;
-        while let Some(resend) = self.cold.resends.pop_front() {
-            let Some(entry) = producer.recall(now, 0, resend.position) else { continue };
-            let ingress = &entry.meta;
-            let Some((codec, start)) = self.form(ingress) else { continue };
-            let Some(payload_type) = codec.rtx_payload_type else { continue };
-            let range = usize::from(start)..usize::from(ingress.payload_end);
-            let fields = RtpHeaderFields {
-                marker: ingress.marker,
-                payload_type,
-                sequence: self.cold.rtx_sequence,
-                timestamp: ingress.timestamp,
-                ssrc,
-            };
-            let parts = packet::Parts {
-                fields,
-                ingress,
-                source: &entry.packet,
-                payload: entry.packet.get(range).unwrap_or_default(),
-                original: Some(resend.sequence),
-                shift: resend.shift,
-            };
-            if let Ok(written) = self.write(now, &parts, slot, transport_seq) {
-                self.cold.rtx_sequence = self.cold.rtx_sequence.wrapping_add(1);
-                self.cold.resent += 1;
-                self.cold.resent_bytes += parts.payload.len() as u64 + 2;
-                return Some(written.plain);
-            }
-        }
-        None
+    /// The encoding that flows, or flowed last.
+    pub fn encoding(&self) -> u8 {
+        self.stretch.encoding
     }
 
     /// The peer asks for a key frame. `true`: pass the wish on. `false`: it asks too often, or
@@ -507,17 +414,18 @@ impl Consumer {
         true
     }
 
-    /// A sender report with our name, when it is due. `ntp` is our wall clock, `clock` the
-    /// producer's [`Producer::source_clock`].
+    /// A sender report with our name, when it is due. `ntp` is our wall clock, `clock` that of the
+    /// [encoding](Consumer::encoding) that flows.
     pub fn poll_rtcp(&mut self, now: Time, ntp: NtpTime, clock: Option<SourceClock>, buf: &mut [u8]) -> Option<usize> {
         if !self.cold.schedule.poll(now) || self.stream.packets() == self.cold.reported_packets {
             return None;
         }
         self.cold.reported_packets = self.stream.packets();
+        let shift = self.stretch.time.shift();
         let report = SenderReport {
             ssrc: self.ssrc,
             ntp,
-            rtp_timestamp: clock.map_or(self.timestamp, |c| c.timestamp_at(now)),
+            rtp_timestamp: clock.map_or(self.timestamp, |c| c.timestamp_at(now).wrapping_add(shift)),
             packet_count: self.stream.packets() as u32,
             octet_count: self.stream.bytes() as u32,
         };
@@ -543,7 +451,8 @@ impl Consumer {
 
     /// When [`Consumer::poll_rtcp`] may have something to say.
     pub fn next_timeout(&self) -> Option<Time> {
-        Some(self.cold.schedule.next_timeout())
+        let report = self.cold.schedule.next_timeout();
+        Some(self.cold.replay_due.map_or(report, |due| due.min(report)))
     }
 
     /// Counters.
@@ -583,10 +492,8 @@ impl Consumer {
     }
 }
 
-fn picture_of(ingress: &Ingress) -> PictureId {
-    ingress.vp8.map_or(PictureId::default(), |d| PictureId {
-        picture_id: d.picture_id.map(|id| id.value),
-        wide: d.picture_id.is_some_and(|id| id.long),
-        tl0_pic_idx: d.tl0_picture_index,
-    })
+fn codecs_of(config: &ConsumerConfig) -> SmallVec<[Codec; 2]> {
+    let codec =
+        |c: &CodecConfig| Codec { slot: c.slot, payload_type: c.payload_type, rtx_payload_type: c.rtx_payload_type };
+    config.codecs.iter().map(codec).collect()
 }

@@ -27,6 +27,12 @@ impl Shard {
         let id = route.producer;
         let Some(held) = self.producers.get_mut(id) else { return Err(DropReason::RtpUnroutable) };
         let ingress = held.it.handle_rtp(now, arrival, bytes, view);
+        if let Some(event) = held.it.take_orientation() {
+            self.out.events.push_back(event);
+        }
+        if held.it.take_choice_changed() {
+            self.choose_again(now, id);
+        }
         let verdict = ingress.and_then(|ingress| {
             if ingress.primary.is_some() {
                 self.fan_out_recovered(now, id, ingress.encoding, bytes);
@@ -51,8 +57,7 @@ impl Shard {
     /// Gives a packet to each consumer of its producer.
     fn fan_out(&mut self, now: Time, id: ObjectId, ingress: &Ingress, bytes: &[u8]) -> Result<(), DropReason> {
         let Some(Held { it: producer, .. }) = self.producers.get_mut(id) else { return Ok(()) };
-        // Consumers follow the first encoding: copies of the others would be of no use to anybody.
-        if producer.consumers.is_empty() || ingress.encoding != 0 {
+        if !producer.keeps_packets() {
             return Ok(());
         }
         let shared = self.pool.take(bytes).ok_or(DropReason::TooLarge)?;
@@ -60,17 +65,21 @@ impl Shard {
         let mut wants_key_frame = false;
         for consumer in &producer.consumers {
             let Some(held) = self.consumers.get_mut(*consumer) else { continue };
-            if ingress.recovered && held.it.speaks_red() {
+            if !held.it.follows(id, ingress.encoding)
+                || held.it.is_replaying(id, ingress.encoding, ingress.position)
+                || ingress.recovered && held.it.speaks_red()
+            {
                 continue;
             }
             let Some(transport) = self.transports.get_mut(held.it.transport()) else { continue };
             let mut number = transport.next_transport_seq;
             let sent = transport.send_rtp(now, RtpKind::Media, self.limits.datagram_bytes, &mut self.out, |slot| {
-                held.it.forward(now, ingress, &shared, slot, &mut number)
+                held.it.forward(now, producer, ingress, &shared, slot, &mut number)
             });
             match sent {
                 Ok(()) => {
                     transport.next_transport_seq = number;
+                    wants_key_frame |= held.it.wants_key_frame_of_layer();
                     // A stream that had fallen silent has something to report again.
                     if held.timer.deadline().is_none() {
                         let at = held.it.next_timeout().map(|t| t.max(now));
@@ -83,24 +92,41 @@ impl Shard {
                     transport.drops.add(reason);
                 }
             }
+            if held.it.has_news() {
+                self.news.push(*consumer);
+            }
         }
         if wants_key_frame {
-            producer.request_key_frame(now);
+            producer.request_key_frame(now, ingress.encoding);
         }
+        self.settle_news(now);
         Ok(())
+    }
+
+    /// Follows up what forwarding has changed: other layers flow, another source flows, packets came
+    /// before the one that they could be sent after.
+    pub(crate) fn settle_news(&mut self, now: Time) {
+        if self.news.is_empty() {
+            return;
+        }
+        let mut news = std::mem::take(&mut self.news);
+        for consumer in news.drain(..) {
+            self.settle_consumer(now, consumer);
+        }
+        self.news = news;
     }
 
     /// Sends what a consumer was asked to send again.
     pub(crate) fn resend(&mut self, now: Time, id: ObjectId) {
         let Some(held) = self.consumers.get_mut(id) else { return };
-        let Some(producer) = self.producers.get(held.it.producer()) else { return };
         let Some(transport) = self.transports.get_mut(held.it.transport()) else { return };
         let max_len = self.limits.datagram_bytes;
+        let producers = |id| self.producers.get(id).map(|p| &p.it);
         // Bounded: each round takes one request off the consumer's bounded list.
         while held.it.has_resends() {
             let mut number = transport.next_transport_seq;
             let sent = transport.send_rtp(now, RtpKind::Rtx, max_len, &mut self.out, |slot| {
-                Ok(held.it.poll_resend(now, &producer.it, slot, &mut number).unwrap_or_default())
+                Ok(held.it.poll_resend(now, producers, slot, &mut number).unwrap_or_default())
             });
             match sent {
                 Ok(()) => transport.next_transport_seq = number,

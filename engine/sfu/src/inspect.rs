@@ -92,7 +92,7 @@ impl Shard {
             consumers: producer.consumers.clone(),
             stream_type: producer.config().stream_type,
             scores: producer.encoding_scores(),
-            wanted_layers: None,
+            wanted_layers: producer.wanted,
         }))
     }
 
@@ -109,9 +109,9 @@ impl Shard {
             rtx_ssrc: consumer.rtx_ssrc(),
             stream_type: consumer.config().stream_type,
             priority: consumer.priority(),
-            preferred_layers: consumer.config().preferred_layers,
-            target_layers: None,
-            current_layers: None,
+            preferred_layers: consumer.preferred_layers(),
+            target_layers: consumer.target_layers(),
+            current_layers: consumer.current_layers(),
         }))
     }
 

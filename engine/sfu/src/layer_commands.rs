@@ -1,24 +1,34 @@
-//! What commands do about layers: which of them a consumer wants, and whose.
+//! Layers and sources of consumers: what commands do about them, and what follows from them for producers.
 
 use sfu_wire::id::{ObjectId, ObjectKind};
+use sfu_wire::media::MediaKind;
 use sfu_wire::scalability::Layers;
 use sfu_wire::time::Time;
 
-use crate::command::{CommandError, ErrorCode, Reply};
-use crate::commands::wrong_kind;
-use crate::config::{ConsumerConfig, LOWEST_PRIORITY};
+use crate::command::{CommandError, ErrorCode, Event, Reply};
+use crate::commands::{check_cname, check_codecs, wrong_kind};
+use crate::config::{CodecConfig, ConsumerConfig, LOWEST_PRIORITY};
 use crate::consumer::Consumer;
+use crate::decision::LayerCause;
 use crate::shard::Shard;
+use crate::transport::Transport;
 
 impl Shard {
     pub(crate) fn set_preferred_layers(
         &mut self,
-        _now: Time,
+        now: Time,
         id: ObjectId,
-        _layers: Option<Layers>,
+        layers: Option<Layers>,
     ) -> Result<Reply, CommandError> {
-        self.named_consumer(id)?;
-        Err(CommandError::new(ErrorCode::Unsupported, "", "this build forwards the first encoding with all its layers"))
+        let producer = self.named_consumer(id)?.producer();
+        let clamped = layers.map(|layers| self.clamp_layers(producer, layers));
+        self.named_consumer(id)?.set_preferred_layers(clamped);
+        self.choose(now, id, LayerCause::Preferred);
+        self.tell_wanted(producer);
+        if let Some(pending) = self.consumers.get(id).and_then(|c| c.it.pending_source()) {
+            self.tell_wanted(pending);
+        }
+        Ok(Reply::Done)
     }
 
     pub(crate) fn set_priority(&mut self, id: ObjectId, priority: u8) -> Result<Reply, CommandError> {
@@ -32,13 +42,177 @@ impl Shard {
 
     pub(crate) fn switch_producer(
         &mut self,
-        _now: Time,
+        now: Time,
         id: ObjectId,
-        _config: ConsumerConfig,
+        config: ConsumerConfig,
     ) -> Result<Reply, CommandError> {
-        self.named_consumer(id)?;
-        let text = "this build does not switch sources: close the consumer and make one of the other producer";
-        Err(CommandError::new(ErrorCode::Unsupported, "", text))
+        let old = self.named_consumer(id)?.producer();
+        self.check_switch(id, &config)?;
+        let new = config.producer;
+        self.cancel_switch(id);
+        if new == old {
+            return Ok(Reply::Done);
+        }
+        let paused = self.producers.get(new).is_some_and(|p| p.it.is_paused());
+        if let Some(held) = self.producers.get_mut(new) {
+            held.it.consumers.push(id);
+        }
+        let encoding = self.named_consumer(id)?.encoding();
+        let clock = self.producers.get(old).and_then(|p| p.it.source_clock(encoding));
+        self.named_consumer(id)?.switch_to(config, clock);
+        if !paused {
+            self.choose(now, id, LayerCause::Source);
+        }
+        self.tell_wanted(new);
+        Ok(Reply::Done)
+    }
+
+    fn check_switch(&self, id: ObjectId, config: &ConsumerConfig) -> Result<(), CommandError> {
+        let invalid = |field: &str, text: String| Err(CommandError::new(ErrorCode::InvalidArgument, field, text));
+        let missing = || CommandError::not_found("producer", config.producer);
+        let producer = &self.producers.get(config.producer).ok_or_else(missing)?.it;
+        let held = self.consumers.get(id).ok_or_else(|| CommandError::not_found("target", id))?;
+        let router = |transport| self.transports.get(transport).map(|t| t.router);
+        if router(producer.transport()) != router(held.it.transport()) {
+            return invalid("producer", "the producer is in another router; pipe it into this one first".into());
+        }
+        if producer.kind() != held.it.config().kind || config.kind != producer.kind() {
+            return invalid("kind", "a consumer keeps its kind: switch to a producer of the same one".into());
+        }
+        check_codecs(&config.codecs, self.limits.codecs_per_stream)?;
+        check_cname(&config.cname, self.limits.cname_bytes)?;
+        let common = |c: &&CodecConfig| producer.config().codecs.iter().any(|p| p.slot == c.slot);
+        if !config.codecs.iter().any(|c| common(&c)) {
+            let text = "none of them is a codec of the producer";
+            return Err(CommandError::new(ErrorCode::Unsupported, "codecs", text));
+        }
+        // One line of timestamps has one clock.
+        let rate = held.it.config().codecs.first().map_or(0, |c| c.clock_rate);
+        let other = config.codecs.iter().enumerate().filter(|(_, c)| common(c)).find(|(_, c)| c.clock_rate != rate);
+        if let Some((at, codec)) = other {
+            let text =
+                format!("{} Hz, and the consumer's stream has a clock of {rate} Hz: consume anew", codec.clock_rate);
+            return invalid(&format!("codecs[{at}].clockRate"), text);
+        }
+        Ok(())
+    }
+
+    /// A consumer waits for another producer no more.
+    pub(crate) fn cancel_switch(&mut self, id: ObjectId) {
+        let Some(held) = self.consumers.get_mut(id) else { return };
+        let Some(pending) = held.it.pending_source() else { return };
+        held.it.cancel_switch();
+        self.leave_producer(id, pending);
+    }
+
+    /// Takes a consumer off a producer's list.
+    fn leave_producer(&mut self, consumer: ObjectId, producer: ObjectId) {
+        if let Some(held) = self.producers.get_mut(producer) {
+            held.it.consumers.retain(|c| *c != consumer);
+        }
+        self.tell_wanted(producer);
+    }
+
+    /// Lets a consumer choose what to get, and gets it started: from what is kept, else with a key frame.
+    pub(crate) fn choose(&mut self, now: Time, id: ObjectId, cause: LayerCause) {
+        let Some(held) = self.consumers.get_mut(id) else { return };
+        let sources = [Some(held.it.producer()), held.it.pending_source()];
+        for source in sources.into_iter().flatten() {
+            let Some(held) = self.consumers.get_mut(id) else { return };
+            let Some(producer) = self.producers.get(source) else { continue };
+            let waits = held.it.choose(now, &producer.it, cause);
+            if waits && self.may_flow(id) {
+                self.start_encoding(now, id, source);
+            }
+        }
+        self.settle_consumer(now, id);
+    }
+
+    /// All consumers of a producer choose again: what they choose from has changed.
+    pub(crate) fn choose_again(&mut self, now: Time, producer: ObjectId) {
+        let count = self.producers.get(producer).map_or(0, |p| p.it.consumers.len());
+        for at in 0..count {
+            let consumer = self.producers.get(producer).and_then(|p| p.it.consumers.get(at)).copied();
+            if let Some(consumer) = consumer {
+                self.choose(now, consumer, LayerCause::Active);
+            }
+        }
+    }
+
+    /// Starts a consumer with the encoding that it waits for.
+    fn start_encoding(&mut self, now: Time, id: ObjectId, source: ObjectId) {
+        let Some(held) = self.consumers.get_mut(id) else { return };
+        let video = held.it.config().kind == MediaKind::Video;
+        let encoding = held.it.wanted_encoding(source);
+        let Some(producer) = self.producers.get(source) else { return };
+        if !video || producer.it.is_paused() {
+            return;
+        }
+        match producer.it.cached_start(now, encoding) {
+            Some(position) => {
+                held.it.start_from(source, encoding, position);
+                self.replay(now, id);
+            }
+            None => self.want_key_frame(now, source, encoding),
+        }
+    }
+
+    /// The consumer's peer is within reach, and nobody has paused it.
+    fn may_flow(&self, id: ObjectId) -> bool {
+        let Some(held) = self.consumers.get(id) else { return false };
+        let has_path = self.transports.get(held.it.transport()).is_some_and(Transport::is_connected);
+        has_path && !held.it.is_paused()
+    }
+
+    /// Follows up what has changed about a consumer.
+    pub(crate) fn settle_consumer(&mut self, now: Time, id: ObjectId) {
+        let Some(held) = self.consumers.get_mut(id) else { return };
+        if let Some(left) = held.it.take_left() {
+            let source = held.it.producer();
+            let paused = self.producers.get(source).is_some_and(|p| p.it.is_paused());
+            held.it.set_producer_paused(now, paused);
+            if let Some(producer) = self.producers.get(source) {
+                held.it.choose(now, &producer.it, LayerCause::Source);
+            }
+            self.leave_producer(id, left);
+        }
+        let Some(held) = self.consumers.get_mut(id) else { return };
+        if let Some(layers) = held.it.take_layers_changed(now) {
+            self.out.events.push_back(Event::LayersChanged { consumer: id, layers });
+        }
+        if held.it.has_replay_at_hand() {
+            self.replay(now, id);
+        }
+    }
+
+    /// Tells which layers of a producer are wanted, if that has changed.
+    pub(crate) fn tell_wanted(&mut self, id: ObjectId) {
+        let Some(held) = self.producers.get(id) else { return };
+        let mut wanted: Option<Layers> = None;
+        for consumer in held.it.consumers.iter().filter_map(|c| self.consumers.get(*c)) {
+            if consumer.it.is_paused() {
+                continue;
+            }
+            let layers = self.clamp_layers(id, consumer.it.preferred_layers().unwrap_or(Layers::new(u8::MAX, u8::MAX)));
+            let so_far = wanted.unwrap_or_default();
+            wanted = Some(Layers::new(so_far.spatial.max(layers.spatial), so_far.temporal.max(layers.temporal)));
+        }
+        let Some(held) = self.producers.get_mut(id) else { return };
+        if held.it.wanted != wanted {
+            held.it.wanted = wanted;
+            self.out.events.push_back(Event::WantedLayers { producer: id, wanted });
+        }
+    }
+
+    /// What there is of these layers: as signalled, and as seen if that is more.
+    fn clamp_layers(&self, producer: ObjectId, layers: Layers) -> Layers {
+        let Some(held) = self.producers.get(producer) else { return layers };
+        let count = held.it.encoding_count();
+        let simulcast = count > 1;
+        let encoding = if simulcast { layers.spatial.min(count - 1) } else { 0 };
+        let (mode, seen) = (held.it.mode(encoding), held.it.highest(encoding));
+        let spatial = if simulcast { encoding } else { layers.spatial.min(seen.spatial.max(mode.spatial - 1)) };
+        Layers::new(spatial, layers.temporal.min(seen.temporal.max(mode.temporal - 1)))
     }
 
     fn named_consumer(&mut self, id: ObjectId) -> Result<&mut Consumer, CommandError> {

@@ -32,6 +32,7 @@ mod ingress;
 mod inspect;
 mod layer_commands;
 mod link;
+mod replay;
 mod rtcp_in;
 mod rtcp_out;
 mod score_events;

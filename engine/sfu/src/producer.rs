@@ -3,12 +3,16 @@
 //! Told: decrypted RTP of its SSRCs, sender reports, BYE, wishes for key frames, pause and resume.
 //! Tells: what there is to forward ([`Ingress`], offsets into the very packet that was received), and
 //! the RTCP that its publisher is to get (reports, NACK, PLI or FIR), and how well its streams arrive.
-//! Limits: encodings and codecs as configured; one bounded history; at most 1,000 missing packets.
+//! Encodings are received, repaired and kept each for itself. The newest key frame of an encoding and what
+//! follows it can be started from, as long as nothing of it is missing.
+//! Limits: encodings and codecs as configured; one bounded history each; at most 1,000 missing packets.
 //! RFC 3550 (sections 6.4, A.1, A.3, A.8), RFC 3611 (RRT, DLRR), RFC 4585 (NACK, PLI), RFC 4588 (RTX),
 //! RFC 5104 (FIR).
-//! Left out: layers. All encodings are received and reported on; consumers follow the first one.
+//! Left out: the choice of layers, which is each consumer's.
 
+mod cache;
 mod encoding;
+mod look;
 mod redundancy;
 #[cfg(test)]
 mod tests;
@@ -17,23 +21,27 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use sfu_proto::history::Entry;
+use sfu_proto::layers::{PacketLayer, TargetTable};
 use sfu_proto::rtcp_schedule::{RtcpSchedule, scatter};
 use sfu_proto::source_clock::SourceClock;
 use sfu_wire::buf::Packet;
 use sfu_wire::codec::CodecKind;
-use sfu_wire::codec::vp8::Vp8Descriptor;
+use sfu_wire::codec::picture::PictureNumbers;
+use sfu_wire::dependency_descriptor::TemplateStructure;
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::extension::ExtensionKind;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::MediaKind;
 use sfu_wire::rtcp::{DlrrBlock, ReceiverReport, ReportBlock, Sdes, SenderReport, Xr};
 use sfu_wire::rtp::RtpView;
+use sfu_wire::scalability::{Layers, ScalabilityMode};
 use sfu_wire::time::{NtpTime, Time};
 
-use crate::command::{CommandError, EncodingScore, ErrorCode};
-use crate::config::ProducerConfig;
+use crate::command::{CommandError, EncodingScore, ErrorCode, Event};
+use crate::config::{ProducerConfig, StreamType};
 use crate::stats::RtpStreamStats;
 use encoding::Encoding;
+pub(crate) use look::descriptor_of;
 pub use redundancy::Recovered;
 
 /// Mean distance of two receiver reports.
@@ -111,14 +119,22 @@ pub struct Ingress {
     pub blank: Option<DropReason>,
     /// The codec.
     pub codec: CodecKind,
-    /// The payload descriptor, for VP8.
-    pub vp8: Option<Vp8Descriptor>,
     /// What is in it, for RED.
     pub primary: Option<PrimaryBlock>,
     /// It was lost and is a redundant block of a later packet: whoever speaks RED has it already.
     pub recovered: bool,
     /// What is added to an absolute capture time to make it one of our clock's, 32.32 bits of seconds.
     pub capture_offset: Option<i64>,
+    /// Numbers of the picture that its payload descriptor has.
+    pub numbers: PictureNumbers,
+    /// The layer that it belongs to.
+    pub layer: PacketLayer,
+    /// Its layer cannot be told (yet): the structure that its dependency descriptor refers to is missing.
+    pub undecided: bool,
+    /// Its dependency descriptor carries a structure.
+    pub has_structure: bool,
+    /// Discontinuous transmission: it says that nothing is said.
+    pub is_dtx: bool,
     /// Header extensions to pass on.
     pub extensions: ArrayVec<ExtensionSpan, MAX_EXTENSIONS>,
 }
@@ -140,6 +156,15 @@ pub struct Producer {
     schedule: RtcpSchedule,
     /// A score changed since it was told.
     scores_changed: bool,
+    /// Encodings that packets come for, one bit each.
+    active: u32,
+    /// What consumers choose from has changed.
+    choice_changed: bool,
+    /// The highest layers that a consumer wants; kept by the router.
+    pub(crate) wanted: Option<Layers>,
+    /// The last video orientation, and whether it was told.
+    orientation: Option<u8>,
+    orientation_changed: bool,
 }
 
 impl Producer {
@@ -165,6 +190,11 @@ impl Producer {
             name: hex(scatter(transport.to_u64())),
             schedule: RtcpSchedule::new(now, REPORT_PERIOD, seed),
             scores_changed: false,
+            active: 0,
+            choice_changed: false,
+            wanted: None,
+            orientation: None,
+            orientation_changed: false,
             config,
         })
     }
@@ -229,6 +259,8 @@ impl Producer {
         let encoding = &mut self.encodings[usize::from(index)];
         let ingress = encoding.handle_rtp(&self.config, arrival, bytes, view, index)?;
         self.scores_changed |= !self.paused && encoding.score.handle_packet(now);
+        self.note_choice(now, index);
+        self.note_orientation(&ingress, bytes);
         if self.paused { Err(DropReason::ProducerPaused) } else { Ok(ingress) }
     }
 
@@ -240,10 +272,113 @@ impl Producer {
 
     /// Keeps a packet, so that consumers can answer NACKs from it.
     pub fn keep(&mut self, now: Time, ingress: &Ingress, packet: Packet) {
-        if let Some(encoding) = self.encodings.get_mut(usize::from(ingress.encoding))
-            && ingress.blank.is_none()
-        {
+        if let Some(encoding) = self.encodings.get_mut(usize::from(ingress.encoding)) {
             encoding.history.insert(ingress.position, now, packet, ingress.clone());
+            if self.config.key_frame_cache && self.config.kind == MediaKind::Video {
+                encoding.run.note(now, ingress, &encoding.history);
+            }
+        }
+    }
+
+    /// Packets are worth keeping: somebody consumes them, or may start from them.
+    pub fn keeps_packets(&self) -> bool {
+        !self.consumers.is_empty() || self.config.key_frame_cache && self.config.kind == MediaKind::Video
+    }
+
+    /// Where a decoder may start with what is kept already: the first position of the newest key frame,
+    /// if it and all that came after it is here, recent and not too much.
+    pub fn cached_start(&self, now: Time, encoding: u8) -> Option<u64> {
+        let encoding = self.encodings.get(usize::from(encoding))?;
+        if self.paused { None } else { encoding.run.start(now, &encoding.history) }
+    }
+
+    /// The highest position kept of an encoding.
+    pub fn newest(&self, encoding: u8) -> Option<u64> {
+        self.encodings.get(usize::from(encoding))?.history.newest()
+    }
+
+    /// How far an encoding has come since the packet with this (steady) timestamp, in ticks.
+    pub(crate) fn ticks_since(&self, encoding: u8, timestamp: u32) -> u32 {
+        let newest = self.encodings.get(usize::from(encoding)).map_or(timestamp, |e| e.newest_timestamp);
+        u32::try_from(newest.wrapping_sub(timestamp) as i32).unwrap_or(0)
+    }
+
+    /// Looks again at a packet that could not be read for want of a structure.
+    pub(crate) fn look_again(&self, ingress: &mut Ingress, bytes: &[u8]) {
+        if let Some(encoding) = self.encodings.get(usize::from(ingress.encoding)) {
+            encoding.look_again(ingress, bytes);
+        }
+    }
+
+    /// How many encodings there are.
+    pub fn encoding_count(&self) -> u8 {
+        self.encodings.len() as u8
+    }
+
+    /// The encodings that packets come for, one bit each.
+    pub fn active_encodings(&self) -> u32 {
+        self.active
+    }
+
+    /// The highest layers within an encoding, as far as is known: as signalled, and as seen.
+    pub fn highest(&self, encoding: u8) -> Layers {
+        self.encodings.get(usize::from(encoding)).map_or(Layers::default(), Encoding::highest)
+    }
+
+    /// The scalability mode of an encoding.
+    pub fn mode(&self, encoding: u8) -> ScalabilityMode {
+        self.config.encodings.get(usize::from(encoding)).map(|e| e.scalability).unwrap_or_default()
+    }
+
+    /// It has layers that consumers may choose from.
+    pub fn is_layered(&self) -> bool {
+        let layers = |e: &Encoding| e.highest() != Layers::default();
+        self.encodings.len() > 1 || self.config.stream_type != StreamType::Simple || self.encodings.iter().any(layers)
+    }
+
+    /// The decode targets of an encoding.
+    pub(crate) fn targets(&self, encoding: u8) -> &TargetTable {
+        self.encodings.get(usize::from(encoding)).map_or(&NO_TARGETS, |e| &e.targets)
+    }
+
+    /// The structure that an encoding's dependency descriptors refer to.
+    pub(crate) fn structure(&self, encoding: u8) -> Option<&TemplateStructure> {
+        self.encodings.get(usize::from(encoding))?.structure.as_deref()
+    }
+
+    /// Whether what consumers choose from has changed since the last call.
+    pub(crate) fn take_choice_changed(&mut self) -> bool {
+        std::mem::take(&mut self.choice_changed)
+    }
+
+    /// The video orientation, if it has changed since the last call.
+    pub(crate) fn take_orientation(&mut self) -> Option<Event> {
+        if !std::mem::take(&mut self.orientation_changed) {
+            return None;
+        }
+        let byte = self.orientation?;
+        let rotation = 90 * u16::from(byte & 3);
+        Some(Event::VideoOrientation { producer: self.id, camera: byte & 8 != 0, flip: byte & 4 != 0, rotation })
+    }
+
+    fn note_choice(&mut self, now: Time, index: u8) {
+        self.choice_changed |= std::mem::take(&mut self.encodings[usize::from(index)].layers_changed);
+        if self.encodings.len() > 1 {
+            let active = self.encodings.iter().enumerate().filter(|(_, e)| e.is_active(now));
+            let active = active.fold(0, |all, (index, _)| all | 1 << index);
+            self.choice_changed |= active != self.active;
+            self.active = active;
+        } else {
+            self.active = 1;
+        }
+    }
+
+    fn note_orientation(&mut self, ingress: &Ingress, bytes: &[u8]) {
+        let Some(span) = ingress.extensions.iter().find(|s| s.kind == ExtensionKind::VideoOrientation) else { return };
+        let byte = bytes.get(usize::from(span.start)).map(|byte| byte & 0x0f);
+        if byte.is_some() && byte != self.orientation {
+            self.orientation = byte;
+            self.orientation_changed = true;
         }
     }
 
@@ -282,12 +417,12 @@ impl Producer {
         true
     }
 
-    /// Somebody needs a key frame. Throttled: to be called as often as anybody likes.
-    pub fn request_key_frame(&mut self, now: Time) {
+    /// Somebody needs a key frame of an encoding. Throttled: to be called as often as anybody likes.
+    pub fn request_key_frame(&mut self, now: Time, encoding: u8) {
         if self.paused || self.config.kind != MediaKind::Video {
             return;
         }
-        if let Some(encoding) = self.encodings.first_mut() {
+        if let Some(encoding) = self.encodings.get_mut(usize::from(encoding)) {
             encoding.want_key_frame(now);
         }
     }
@@ -298,13 +433,10 @@ impl Producer {
         self.encodings.iter_mut().for_each(Encoding::handle_pause);
     }
 
-    /// Goes on forwarding; consumers of video wait for a key frame.
+    /// Goes on forwarding; consumers of video wait for a key frame, which is asked for by them.
     pub fn resume(&mut self, now: Time) {
         self.paused = false;
         self.encodings.iter_mut().for_each(|e| e.score.resume(now));
-        if !self.consumers.is_empty() {
-            self.request_key_frame(now);
-        }
     }
 
     /// One RTCP compound for the publisher. Call until there is none, after packets, wishes and
@@ -358,9 +490,14 @@ impl Producer {
             .collect()
     }
 
-    /// The line between (steady) source timestamps and our clock, for reports to consumers.
-    pub fn source_clock(&self) -> Option<SourceClock> {
-        self.encodings.first()?.clock.line()
+    /// The line between an encoding's (steady) timestamps and our clock, for reports to consumers.
+    pub fn source_clock(&self, encoding: u8) -> Option<SourceClock> {
+        self.encodings.get(usize::from(encoding))?.clock.line()
+    }
+
+    /// The clock rate of a codec.
+    pub(crate) fn clock_rate(&self, slot: u8) -> u32 {
+        self.config.codecs.iter().find(|c| c.slot == slot).or(self.config.codecs.first()).map_or(1, |c| c.clock_rate)
     }
 
     /// Counters, one entry per encoding.
@@ -392,6 +529,8 @@ impl Producer {
         Some(len + name)
     }
 }
+
+static NO_TARGETS: TargetTable = TargetTable::EMPTY;
 
 fn hex(value: u64) -> [u8; 16] {
     std::array::from_fn(|i| b"0123456789abcdef"[(value >> (60 - 4 * i)) as usize & 15])

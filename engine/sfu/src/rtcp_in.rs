@@ -162,11 +162,8 @@ impl Shard {
         if !held.it.handle_key_frame_request(now, request) {
             return Err(DropReason::RtcpRateLimited);
         }
-        let producer = held.it.producer();
-        if let Some(producer) = self.producers.get_mut(producer) {
-            producer.it.request_key_frame(now);
-        }
-        self.flush_producer(now, producer);
+        let (producer, encoding) = (held.it.producer(), held.it.encoding());
+        self.want_key_frame(now, producer, encoding);
         Ok(())
     }
 

@@ -89,6 +89,11 @@ impl Shard {
         while let Some((transport, _)) = rest.first() {
             let len = rest.iter().take_while(|(t, _)| t == transport).count();
             let (group, others) = rest.split_at(len);
+            for (_, stream) in group {
+                if stream.kind() == Some(ObjectKind::Consumer) {
+                    self.replay(now, *stream);
+                }
+            }
             self.send_rtcp_of(now, *transport, group.iter().map(|(_, stream)| *stream), later);
             rest = others;
         }
@@ -169,7 +174,7 @@ impl Shard {
             return self.producers.get_mut(id)?.it.poll_rtcp(now, ntp, buf);
         }
         let consumer = &mut self.consumers.get_mut(id)?.it;
-        let clock = self.producers.get(consumer.producer()).and_then(|p| p.it.source_clock());
+        let clock = self.producers.get(consumer.producer()).and_then(|p| p.it.source_clock(consumer.encoding()));
         consumer.poll_rtcp(now, ntp, clock, buf)
     }
 

@@ -31,7 +31,7 @@ impl Shard {
         let Some(consumer) = self.consumers.get(id).map(|held| &held.it) else { return };
         let Some(producer) = self.producers.get(consumer.producer()).map(|held| &held.it) else { return };
         let producer_scores: Vec<u8> = producer.scores().collect();
-        let producer_score = producer_scores.get(consumer.encoding()).copied().unwrap_or(0);
+        let producer_score = producer_scores.get(usize::from(consumer.encoding())).copied().unwrap_or(0);
         let score = consumer.score();
         self.out.events.push_back(Event::ConsumerScore { consumer: id, score, producer_score, producer_scores });
     }

@@ -93,6 +93,8 @@ pub struct Shard {
     pub(crate) datagrams: u64,
     /// Producers and consumers whose timer is due, by transport; empty between calls.
     pub(crate) due: Vec<(ObjectId, ObjectId)>,
+    /// Consumers for which forwarding has changed something; empty between calls.
+    pub(crate) news: Vec<ObjectId>,
     /// Where RTCP is put together; of no meaning between calls.
     pub(crate) rtcp: Box<[u8]>,
 }
@@ -149,6 +151,7 @@ impl Shard {
             handshakes: 0,
             datagrams: 0,
             due: Vec::new(),
+            news: Vec::new(),
             rtcp: vec![0; DTLS_MTU].into_boxed_slice(),
             rng,
             limits,

@@ -13,6 +13,7 @@ use sfu_wire::extension::ExtensionKind;
 use sfu_wire::media::{MediaKind, Mid, Rid};
 use sfu_wire::rtcp::{Nack, Packets, Pli, RtcpPacket};
 use sfu_wire::rtp::RtpView;
+use sfu_wire::scalability::Layers;
 
 /// Payloads, in order, of RTP packets.
 fn payloads(packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
@@ -266,7 +267,9 @@ fn other_encodings_of_a_simulcast_publisher_cost_consumers_nothing() {
     let rid = |name: &[u8]| EncodingConfig { rid: Rid::new(name).ok(), ..EncodingConfig::default() };
     video.encodings = vec![rid(b"q"), rid(b"f")];
     let video = world.produce(alice, video);
-    world.consume(bob, video);
+    let consumer = world.consume(bob, video).id;
+    let layers = Some(Layers::new(0, 0));
+    world.command(Command::SetPreferredLayers { consumer, layers }).expect("layers");
     for n in 0..10u16 {
         for (ssrc, rid) in [(7001, b"q"), (7002, b"f")] {
             world.send_rtp(alice, &rtp(VP8, ssrc, n, 3000, &[(MID_ID, b"1"), (RID_ID, rid)], &vp8_frame(n == 0, n)));

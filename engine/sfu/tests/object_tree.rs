@@ -146,6 +146,7 @@ fn closing_a_producer_closes_its_consumers_elsewhere_and_nothing_else() {
     let (alice, bob) = (world.join(router), world.join(router));
     let (first, second) = (world.produce_audio(alice, 5), world.produce_audio(alice, 6));
     let (gone, stays) = (world.consume(bob, first).id, world.consume(bob, second).id);
+    world.settle();
     world.events.clear();
     world.close(first).expect("close");
     assert_eq!(world.events, [Event::Closed { object: gone, reason: CloseReason::ProducerClosed }]);

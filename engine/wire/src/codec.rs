@@ -9,6 +9,7 @@ pub mod fec;
 pub mod h264;
 pub mod h265;
 pub mod opus;
+pub mod picture;
 pub mod red;
 pub mod vp8;
 pub mod vp9;

@@ -155,6 +155,17 @@ impl DependencyDescriptor {
         Self::parse_new(value, mandatory, structure)
     }
 
+    /// As [`Self::parse`] for a descriptor that carries no structure, or whose structure is known
+    /// already.
+    pub fn parse_known(value: &[u8], structure: &TemplateStructure) -> Result<Self, DescriptorError> {
+        let mandatory = MandatoryFields::parse(value)?;
+        if mandatory.has_structure {
+            let mut own = TemplateStructure::default();
+            return Self::parse_new(value, mandatory, &mut own);
+        }
+        Self::parse_with(value, mandatory, structure)
+    }
+
     /// As [`Self::parse`] with a structure inside; apart, since the new structure lies on the stack.
     #[inline(never)]
     fn parse_new(

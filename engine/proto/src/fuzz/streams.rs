@@ -10,7 +10,7 @@ use crate::history::History;
 use crate::nack::{MAX_MISSING, NackGenerator};
 use crate::receive_stream::ReceiveStream;
 use crate::resend::ResendGuard;
-use crate::rewrite::{PictureId, PictureIdMap, SequenceMap, TimestampLine};
+use crate::rewrite::{Origin, PictureId, PictureIdMap, SequenceMap, TimestampLine};
 use crate::transport_cc::TransportCcReceiver;
 
 /// Operations of one script; the rest is ignored.
@@ -81,7 +81,7 @@ pub fn history(data: &[u8]) {
 /// The three maps: what is mapped is found again, nothing is mapped twice, lines do not go back.
 pub fn rewrite(data: &[u8]) {
     let mut script = Script(data);
-    let mut sequence = SequenceMap::<u8>::new(script.word().unwrap_or(0));
+    let mut sequence = SequenceMap::new(script.word().unwrap_or(0), 256);
     let mut line = TimestampLine::new(90_000);
     let mut pictures = PictureIdMap::default();
     let mut position = 0x1_0000u64;
@@ -95,18 +95,22 @@ pub fn rewrite(data: &[u8]) {
         position += u64::from(by);
         match op % 5 {
             0 => {
-                let started = sequence.start(position, op);
-                assert!(started || position <= 0x1_0000 + 255 * step as u64);
+                assert_eq!(sequence.start(position), sequence.stretch());
+                assert!(sequence.is_news(position));
             }
             1 => {
-                let _ = sequence.skip(position - u64::from(op));
+                let late = position - u64::from(op);
+                if !sequence.skip(late, 0) {
+                    assert!(sequence.fill(late).is_some() && sequence.map(late, 0).is_none());
+                }
             }
             _ => {}
         }
-        if let Some((out, tag)) = sequence.map(position) {
-            assert_eq!(sequence.locate(out), Some((position, tag)));
+        if let Some((out, note)) = sequence.map(position, step as u16) {
+            let origin = Origin { position: position as u32, note, stretch: sequence.stretch() };
+            assert_eq!(sequence.locate(out), Some(origin));
         }
-        let _ = sequence.map(position.saturating_sub(u64::from(op)));
+        let _ = sequence.map(position.saturating_sub(u64::from(op)), 0);
         if op & 0x80 != 0 {
             line.restart();
         }

@@ -157,7 +157,7 @@ fn row_041_a_hundred_consumers_and_one_publisher() {
         for consumer in &mut consumers {
             let request = if ms % 2 == 0 { KeyFrameRequest::Pli } else { KeyFrameRequest::Fir { sequence: ms as u8 } };
             if consumer.handle_key_frame_request(rig.now, request) {
-                rig.producer.request_key_frame(rig.now);
+                rig.producer.request_key_frame(rig.now, 0);
             }
         }
         asked += rig.told().iter().filter(|t| t.starts_with("PLI")).count();
@@ -262,6 +262,7 @@ fn h19_all_extensions_on_packets_near_the_limit() {
                     Ok(out) => {
                         assert!(out.bytes.len() <= rig.room);
                         assert_eq!(out.payload, payload);
+                        // A descriptor without a frame number is none.
                         let full = out.extensions.len() == all;
                         let grew = rig.consumer.extensions_left_out() > left_out;
                         left_out = rig.consumer.extensions_left_out();

@@ -13,7 +13,7 @@ use sfu_wire::extension::{AbsCaptureTime, ExtensionIds, ExtensionKind, abs_send_
 use sfu_wire::rtp::{FIXED_HEADER_LEN, RtpHeaderFields, write_header};
 use sfu_wire::time::Time;
 
-use super::picture_of;
+use super::forwarding::picture_of;
 use crate::producer::{Ingress, MAX_EXTENSIONS};
 
 /// Bytes of a header without extensions.
@@ -31,6 +31,8 @@ pub(super) struct Parts<'a, 'p> {
     /// For RTX: the sequence number of the original (RFC 4588, section 4).
     pub(super) original: Option<u16>,
     pub(super) shift: PictureShift,
+    /// The dependency descriptor, if it is to be written.
+    pub(super) descriptor: Option<&'a [u8]>,
 }
 
 /// The extensions that are this side's own.
@@ -42,7 +44,7 @@ pub(super) struct OwnExtensions<'a> {
     pub(super) now: Time,
 }
 
-/// Bytes of a payload that may change: a VP8 descriptor has six at most (RFC 7741, section 4.2). A whole number of
+/// Bytes of a payload that may change: the numbers in descriptors of VP8 and VP9 are within the first six. A whole number of
 /// cipher blocks, so that what follows is encrypted as fast as it can be.
 const OWN_PAYLOAD: usize = 16;
 
@@ -72,7 +74,10 @@ pub(super) fn write<'p>(parts: &Parts<'_, 'p>, own: &OwnExtensions<'_>, slot: &m
     if let Some(value) = &send_time {
         elements.add(own.ids.get(ExtensionKind::AbsSendTime), value);
     }
-    for span in &parts.ingress.extensions {
+    if let Some(value) = parts.descriptor {
+        elements.add(own.ids.get(ExtensionKind::DependencyDescriptor), value);
+    }
+    for span in parts.ingress.extensions.iter().filter(|s| s.kind != ExtensionKind::DependencyDescriptor) {
         let range = usize::from(span.start)..usize::from(span.start) + usize::from(span.len);
         let value = match span.kind {
             ExtensionKind::AbsCaptureTime if capture.1 > 0 => capture.0.get(..capture.1),
@@ -110,16 +115,24 @@ pub(super) fn write_padding(fields: &RtpHeaderFields, slot: &mut [u8]) -> Option
 
 #[inline]
 fn changes_picture(parts: &Parts<'_, '_>) -> bool {
-    parts.ingress.vp8.is_some() && parts.shift != PictureShift::default()
+    has_numbers(parts.ingress) && parts.shift != PictureShift::default()
+}
+
+#[inline]
+fn has_numbers(ingress: &Ingress) -> bool {
+    ingress.numbers.id.is_some() || ingress.numbers.tl0.is_some()
 }
 
 #[inline]
 fn rewrite_picture(parts: &Parts<'_, '_>, payload: &mut [u8]) -> PictureId {
-    let Some(descriptor) = &parts.ingress.vp8 else { return PictureId::default() };
+    if !has_numbers(parts.ingress) {
+        return PictureId::default();
+    }
     let out = parts.shift.apply(picture_of(parts.ingress));
     if changes_picture(parts) {
         // The descriptor was parsed from these very bytes, so it fits them.
-        let _ = descriptor.rewrite_picture_id(payload, out.picture_id.unwrap_or(0), out.tl0_pic_idx.unwrap_or(0));
+        let numbers = &parts.ingress.numbers;
+        let _ = numbers.rewrite(payload, out.picture_id.unwrap_or(0), out.tl0_pic_idx.unwrap_or(0));
     }
     out
 }

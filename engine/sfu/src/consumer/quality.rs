@@ -31,9 +31,4 @@ impl Consumer {
     pub fn score(&self) -> u8 {
         self.cold.score.score()
     }
-
-    /// Index of the producer's encoding that it gets.
-    pub fn encoding(&self) -> usize {
-        0
-    }
 }

@@ -10,13 +10,18 @@ impl Consumer {
     /// RED that the peer does not speak, what is in it.
     #[inline]
     pub(super) fn form(&self, ingress: &Ingress) -> Option<(Codec, u16)> {
-        let known = |slot: u8| self.codecs.iter().find(|c| c.slot == slot).copied();
-        let whole = known(ingress.slot).map(|codec| (codec, ingress.payload_start));
-        whole.or_else(|| ingress.primary.and_then(|block| Some((known(block.slot)?, block.start))))
+        form_in(&self.codecs, ingress)
     }
 
     /// Its peer gets RED as it is, and repairs losses from it.
     pub fn speaks_red(&self) -> bool {
         self.cold.config.codecs.iter().any(|c| c.kind == CodecKind::Red)
     }
+}
+
+/// As [`Consumer::form`], in these codecs.
+pub(super) fn form_in(codecs: &[Codec], ingress: &Ingress) -> Option<(Codec, u16)> {
+    let known = |slot: u8| codecs.iter().find(|c| c.slot == slot).copied();
+    let whole = known(ingress.slot).map(|codec| (codec, ingress.payload_start));
+    whole.or_else(|| ingress.primary.and_then(|block| Some((known(block.slot)?, block.start))))
 }

@@ -171,6 +171,9 @@ pub(crate) fn id(kind: ObjectKind, index: u32) -> ObjectId {
     ObjectId::new(0, kind, 1, index)
 }
 
+/// What [`Rig::send`] says of a packet that was left out for its layer: consumers have no reason for that.
+pub(crate) const LEFT_OUT: DropReason = DropReason::Empty;
+
 /// One producer, one consumer, a clock.
 pub(crate) struct Rig {
     pub(crate) now: Time,
@@ -245,9 +248,10 @@ impl Rig {
         let shared = self.pool.take(&bytes).ok_or(DropReason::TooLarge)?;
         self.producer.keep(self.now, &ingress, shared.clone());
         let mut slot = vec![0xEE; self.room];
-        let plain = self.consumer.forward(self.now, &ingress, &shared, &mut slot, &mut 0x1234)?;
+        let plain = self.consumer.forward(self.now, &self.producer, &ingress, &shared, &mut slot, &mut 0x1234)?;
         let len = plain.complete(&mut slot).ok_or(DropReason::TooLarge)?;
-        Ok(Out::parse(&slot[..len]))
+        // Of a layer that is not wanted.
+        if len == 0 { Err(LEFT_OUT) } else { Ok(Out::parse(&slot[..len])) }
     }
 
     pub(crate) fn media(&mut self, seq: u16) -> Result<Out, DropReason> {
@@ -276,7 +280,7 @@ impl Rig {
         let mut out = Vec::new();
         while self.consumer.has_resends() {
             let mut slot = vec![0xEE; self.room];
-            if let Some(plain) = self.consumer.poll_resend(self.now, &self.producer, &mut slot, &mut 0x4321) {
+            if let Some(plain) = self.consumer.poll_resend(self.now, |_| Some(&self.producer), &mut slot, &mut 0x4321) {
                 let len = plain.complete(&mut slot).expect("room");
                 out.push(Out::parse(&slot[..len]));
             }
@@ -310,7 +314,7 @@ impl Rig {
         let mut buf = [0u8; 1200];
         for _ in 0..2_000 {
             self.advance(1);
-            let clock = self.producer.source_clock();
+            let clock = self.producer.source_clock(0);
             let Some(len) = self.consumer.poll_rtcp(self.now, self.ntp(), clock, &mut buf) else { continue };
             let packets: Vec<_> = Packets::new(&buf[..len], false).expect("a compound").flatten().collect();
             let [RtcpPacket::SenderReport(report, _), RtcpPacket::Sdes(sdes)] = packets[..] else {

@@ -101,7 +101,7 @@ fn row_026_after_a_restart_video_waits_for_one_key_frame_only() {
     let mut rig = Rig::new(CodecKind::Vp8);
     rig.key(1000).unwrap();
     assert_eq!(rig.media(9000), Err(DropReason::AwaitingKeyFrame));
-    rig.producer.request_key_frame(rig.now);
+    rig.producer.request_key_frame(rig.now, 0);
     assert!(rig.told().contains(&format!("PLI {SSRC:x}")));
     assert!(rig.key(9001).is_ok());
     assert!(rig.media(9002).is_ok());

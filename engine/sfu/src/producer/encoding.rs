@@ -5,21 +5,25 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use sfu_proto::history::History;
 use sfu_proto::keyframe::KeyFrameThrottle;
+use sfu_proto::layers::{PacketLayer, TargetTable};
 use sfu_proto::nack::NackGenerator;
 use sfu_proto::receive_stream::{ReceiveStream, Received};
 use sfu_proto::rewrite::TimestampLine;
 use sfu_proto::score::{INACTIVE, INACTIVE_DTX, Score, Totals};
 use sfu_proto::source_clock::SourceClockEstimator;
 use sfu_wire::codec::CodecKind;
-use sfu_wire::codec::vp8::Vp8Descriptor;
+use sfu_wire::codec::picture::PictureNumbers;
+use sfu_wire::dependency_descriptor::TemplateStructure;
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::extension::ExtensionKind;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Rid};
 use sfu_wire::rtcp::{Fir, FirEntry, Nack, Pli, SenderReport};
 use sfu_wire::rtp::RtpView;
+use sfu_wire::scalability::Layers;
 use sfu_wire::time::{NtpTime, Time};
 
+use super::cache::KeyFrameRun;
 use super::redundancy::Recovered;
 use super::{ExtensionSpan, FORWARDED, Ingress};
 use crate::config::{CodecConfig, EncodingConfig, ProducerConfig};
@@ -30,6 +34,14 @@ const NACK_BATCH: usize = 64;
 /// Retransmission history, in packets, bytes and time: 2 s of 16 Mbit/s, and 1 s of audio.
 const VIDEO_HISTORY: (usize, usize, Duration) = (2500, 4 << 20, Duration::from_secs(2));
 const AUDIO_HISTORY: (usize, usize, Duration) = (2500, 512 << 10, Duration::from_secs(1));
+/// An encoding from which nothing comes for this long is not sent any more. Video is sent at least that
+/// often by browsers, whatever it shows; sound with discontinuous transmission is not.
+const SILENCE: Duration = Duration::from_secs(2);
+const DTX_SILENCE: Duration = Duration::from_secs(5);
+/// A spatial layer that has not been seen for one to two of these is not sent any more.
+const LAYER_PERIOD: Duration = Duration::from_secs(1);
+/// A structure that is missing for longer is asked for with a key frame: till then a resend may bring it.
+const STRUCTURE_PATIENCE: Duration = Duration::from_millis(300);
 /// Late packets of an SSRC that was replaced do not bring it back for this long.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -70,6 +82,20 @@ pub(super) struct Encoding {
     pub(super) line: TimestampLine,
     nack: NackGenerator,
     keys: KeyFrameThrottle,
+    pub(super) run: KeyFrameRun,
+    /// The structure that dependency descriptors refer to; none if they were not negotiated.
+    pub(super) structure: Option<Box<TemplateStructure>>,
+    pub(super) targets: TargetTable,
+    undecided_since: Option<Time>,
+    /// The highest layers: as signalled, as seen in this period, as seen in the one before.
+    signalled: Layers,
+    seen: Layers,
+    seen_before: u8,
+    period_began: Time,
+    pub(super) layers_changed: bool,
+    silence: Duration,
+    last_packet: Option<Time>,
+    pub(super) newest_timestamp: u32,
     epoch: u32,
     /// Index of the codec seen last.
     codec: usize,
@@ -106,6 +132,18 @@ impl Encoding {
             line: TimestampLine::new(clock_rate),
             nack: NackGenerator::new(),
             keys: KeyFrameThrottle::new(config.key_frame_request_delay),
+            run: KeyFrameRun::default(),
+            structure: config.extensions.get(ExtensionKind::DependencyDescriptor).map(|_| Box::default()),
+            targets: TargetTable::default(),
+            undecided_since: None,
+            signalled: Layers::new(encoding.scalability.spatial - 1, encoding.scalability.temporal - 1),
+            seen: Layers::default(),
+            seen_before: 0,
+            period_began: Time::ZERO,
+            layers_changed: false,
+            silence: if encoding.dtx { DTX_SILENCE } else { SILENCE },
+            last_packet: None,
+            newest_timestamp: 0,
             epoch: 0,
             codec: 0,
             fir_sequence: 0,
@@ -187,18 +225,67 @@ impl Encoding {
             key_frame: false,
             blank: None,
             codec: codec.kind,
-            vp8: None,
             primary: None,
             recovered: false,
             capture_offset: self.capture_offset,
+            numbers: PictureNumbers::default(),
+            layer: PacketLayer::default(),
+            undecided: false,
+            has_structure: false,
+            is_dtx: false,
             extensions: spans(config, view),
         };
-        inspect(&mut ingress, bytes.get(start..payload.end).unwrap_or_default(), view);
-        if ingress.codec == CodecKind::Red && ingress.blank.is_none() {
+        let begins_picture = placed.newest && (placed.restarted || timestamp != self.newest_timestamp);
+        self.look(&mut ingress, config.opaque_payload, begins_picture, bytes, view);
+        if ingress.codec == CodecKind::Red && ingress.blank.is_none() && !config.opaque_payload {
             self.open_red(config, arrival, bytes, view.timestamp, &mut ingress);
         }
+        if placed.newest {
+            self.last_packet = Some(arrival);
+            self.newest_timestamp = timestamp;
+            self.note_layers(arrival, &ingress);
+        }
+        self.note_undecided(arrival, ingress.undecided);
         self.note_key_frame(&ingress, placed.newest);
         Ok(ingress)
+    }
+
+    /// Packets come, or came lately.
+    pub(super) fn is_active(&self, now: Time) -> bool {
+        self.last_packet.is_some_and(|at| now.saturating_since(at) < self.silence)
+    }
+
+    /// The highest layers that there are. Of spatial layers those that are sent now count, once anything is
+    /// known: a publisher may leave out the upper ones.
+    pub(super) fn highest(&self) -> Layers {
+        if self.targets.count() > 0 {
+            return self.targets.highest();
+        }
+        let spatial = match self.last_packet {
+            Some(_) => self.seen.spatial.max(self.seen_before),
+            None => self.signalled.spatial,
+        };
+        Layers::new(spatial, self.seen.temporal.max(self.signalled.temporal))
+    }
+
+    fn note_layers(&mut self, now: Time, ingress: &Ingress) {
+        let before = self.highest();
+        if now.saturating_since(self.period_began) >= LAYER_PERIOD {
+            self.period_began = now;
+            self.seen_before = std::mem::take(&mut self.seen.spatial);
+        }
+        self.seen.spatial = self.seen.spatial.max(ingress.layer.spatial);
+        self.seen.temporal = self.seen.temporal.max(ingress.layer.temporal);
+        self.layers_changed |= before != self.highest() || ingress.has_structure;
+    }
+
+    /// Packets whose layer cannot be told are of no use to anybody: a key frame helps, if no resend does.
+    fn note_undecided(&mut self, now: Time, undecided: bool) {
+        if !undecided {
+            self.undecided_since = None;
+        } else if now.saturating_since(*self.undecided_since.get_or_insert(now)) > STRUCTURE_PATIENCE {
+            self.keys.want(now);
+        }
     }
 
     /// Unwraps RTX (RFC 4588, section 4): codec, place of the original, start of its payload.
@@ -228,6 +315,7 @@ impl Encoding {
             self.nack.restart(placed.position);
             self.key_timestamp = None;
             self.capture_offset = None;
+            self.run = KeyFrameRun::default();
         } else if nack {
             self.nack.handle_packet(arrival, placed.position);
         }
@@ -377,23 +465,4 @@ fn is_sound(kind: ExtensionKind, media: MediaKind, value: &[u8]) -> bool {
         _ => true,
     };
     fits && kind.accepts(value)
-}
-
-/// Looks into the payload. Where it has nothing to forward, its number is to be left out.
-fn inspect(ingress: &mut Ingress, payload: &[u8], view: &RtpView<'_>) {
-    if payload.is_empty() && view.padding_len > 0 {
-        ingress.blank = Some(DropReason::RtpPaddingOnly);
-        return;
-    }
-    if ingress.codec == CodecKind::Vp8 {
-        match Vp8Descriptor::parse(payload) {
-            Ok(descriptor) => {
-                ingress.key_frame = descriptor.is_key_frame;
-                ingress.vp8 = Some(descriptor);
-            }
-            Err(_) => ingress.blank = Some(DropReason::RtpPayload),
-        }
-    } else {
-        ingress.key_frame = ingress.codec.is_key_frame(payload);
-    }
 }

@@ -68,21 +68,21 @@ fn feedback_that_was_not_negotiated_is_not_sent() {
     rig.key(10).unwrap();
     rig.media(12).unwrap();
     rig.advance(20);
-    rig.producer.request_key_frame(rig.now);
+    rig.producer.request_key_frame(rig.now, 0);
     assert_eq!(
         rig.told().iter().filter(|t| !t.starts_with("RR") && *t != "SDES" && *t != "XR").collect::<Vec<_>>(),
         ["FIR [1]"]
     );
     rig.key(13).unwrap();
     rig.advance(1_000);
-    rig.producer.request_key_frame(rig.now);
+    rig.producer.request_key_frame(rig.now, 0);
     assert_eq!(only(&rig.told(), "FIR"), ["FIR [2]"], "a new request has a new number");
     let mut config = producer_config(CodecKind::Vp8);
     config.codecs[0].feedback = crate::config::Feedback::default();
     let mut rig = Rig::with(config, consumer_config(CodecKind::Vp8));
     rig.key(10).unwrap();
     rig.media(12).unwrap();
-    rig.producer.request_key_frame(rig.now);
+    rig.producer.request_key_frame(rig.now, 0);
     rig.advance(20);
     assert_eq!(only(&rig.told(), "NACK").len() + only(&rig.told(), "PLI").len(), 0);
 }
@@ -188,7 +188,7 @@ fn without_reduced_size_feedback_comes_behind_a_report() {
     rig.key(10).unwrap();
     rig.advance(600);
     rig.told();
-    rig.producer.request_key_frame(rig.now);
+    rig.producer.request_key_frame(rig.now, 0);
     let mut buf = [0u8; 1200];
     let len = rig.producer.poll_rtcp(rig.now, rig.ntp(), &mut buf).unwrap();
     let packets: Vec<_> = Packets::new(&buf[..len], false).unwrap().flatten().collect();
@@ -207,7 +207,7 @@ fn row_041_upstream_requests_keep_the_configured_distance() {
     let mut at = Vec::new();
     for ms in 0..20_000u64 {
         rig.advance(1);
-        rig.producer.request_key_frame(rig.now);
+        rig.producer.request_key_frame(rig.now, 0);
         if rig.told().iter().any(|t| t.starts_with("PLI")) {
             at.push(ms);
         }
@@ -222,7 +222,7 @@ fn row_041_upstream_requests_keep_the_configured_distance() {
 fn a_paused_producer_counts_and_reports_but_forwards_and_asks_nothing() {
     let mut rig = Rig::new(CodecKind::Vp8);
     rig.producer.pause(rig.now);
-    rig.producer.request_key_frame(rig.now);
+    rig.producer.request_key_frame(rig.now, 0);
     for seq in 0..100 {
         rig.advance(20);
         assert_eq!(rig.key(seq), Err(DropReason::ProducerPaused));
@@ -255,7 +255,7 @@ fn sender_reports_of_others_change_nothing() {
     assert!(!rig.producer.handle_sender_report(rig.now, rig.ntp(), &report));
     let report = SenderReport { ssrc: SSRC, ntp: NtpTime(1 << 40), ..SenderReport::default() };
     assert!(rig.producer.handle_sender_report(rig.now, rig.ntp(), &report));
-    assert_eq!(rig.producer.source_clock(), None, "nothing was received yet, so there is no line");
+    assert_eq!(rig.producer.source_clock(0), None, "nothing was received yet, so there is no line");
 }
 
 #[test]

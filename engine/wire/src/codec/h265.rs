@@ -17,6 +17,8 @@ use crate::read::{u8_at, u16_at};
 
 /// NAL unit types that matter here (RFC 7798, section 1.1.4, and H.265, table 7-1).
 mod nal {
+    pub(super) const FIRST_TSA: u8 = 2;
+    pub(super) const LAST_STSA: u8 = 5;
     pub(super) const FIRST_IRAP: u8 = 16;
     pub(super) const CRA: u8 = 21;
     pub(super) const VPS: u8 = 32;
@@ -123,6 +125,20 @@ pub fn temporal_layer(payload: &[u8]) -> Option<u8> {
     read_header(payload).map(|(_, _, temporal)| temporal)
 }
 
+/// May one switch up to this packet's temporal layer here? It has a slice of a temporal sub-layer access
+/// picture, stepwise or not (H.265, section 7.4.2.2).
+#[inline]
+pub fn is_switching_point(payload: &[u8]) -> bool {
+    let is_point = |nal_type: u8| matches!(nal_type, nal::FIRST_TSA..=nal::LAST_STSA);
+    match H265Payload::parse(payload) {
+        Ok(H265Payload::Single(nal_type) | H265Payload::Fragment { nal_type, .. }) => is_point(nal_type),
+        Ok(H265Payload::Aggregate(units)) => {
+            units.clone().any(|unit| read_header(unit).is_some_and(|(nal_type, ..)| is_point(nal_type)))
+        }
+        Ok(H265Payload::Opaque) | Err(_) => false,
+    }
+}
+
 #[inline]
 const fn is_key(nal_type: u8) -> bool {
     matches!(nal_type, nal::FIRST_IRAP..=nal::CRA | nal::VPS | nal::SPS)
@@ -187,6 +203,13 @@ mod tests {
             assert_eq!(is_key_frame(&[96, 1, 0, 2, 2, 1, 0, 3, a, b, 9]), key);
             assert_eq!(is_key_frame(&[98, 1, 0x80 | nal_type]), key);
             assert!(!is_key_frame(&[98, 1, 0x40 | nal_type]));
+        }
+        for nal_type in 0..48 {
+            let point = matches!(nal_type, 2..=5);
+            let [a, b] = unit(nal_type);
+            assert_eq!(is_switching_point(&unit(nal_type)), point);
+            assert_eq!(is_switching_point(&[98, 1, nal_type]), point);
+            assert_eq!(is_switching_point(&[96, 1, 0, 2, 0x40, 1, 0, 3, a, b, 9]), point);
         }
         assert_eq!((temporal_layer(&[0, 7]), temporal_layer(&[0, 1])), (Some(6), Some(0)));
     }

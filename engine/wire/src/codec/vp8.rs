@@ -11,6 +11,7 @@
 //!     +-+-+-+-+-+-+-+-+
 //! ```
 
+use super::picture::PictureNumbers;
 use crate::error::ParseError;
 use crate::read::u8_at;
 
@@ -122,30 +123,21 @@ impl Vp8Descriptor {
         picture_id: u16,
         tl0_picture_index: u8,
     ) -> Result<(), ParseError> {
-        let Some(descriptor) = payload.get_mut(..self.len) else {
+        if payload.len() < self.len {
             return Err(ParseError::new("VP8 payload shorter than its descriptor", payload.len()));
-        };
-        if let Some(old) = self.picture_id {
-            let at = usize::from(self.picture_id_at);
-            let [high, low] = picture_id.to_be_bytes();
-            if old.long {
-                put(descriptor, at, high | 0x80);
-                put(descriptor, at + 1, low);
-            } else {
-                put(descriptor, at, low & 0x7f);
-            }
         }
-        if self.tl0_picture_index.is_some() {
-            put(descriptor, usize::from(self.tl0_at), tl0_picture_index);
-        }
-        Ok(())
+        self.numbers().rewrite(payload, picture_id, tl0_picture_index)
     }
-}
 
-#[inline]
-fn put(bytes: &mut [u8], at: usize, value: u8) {
-    if let Some(slot) = bytes.get_mut(at) {
-        *slot = value;
+    /// The numbers of the picture.
+    #[inline]
+    pub fn numbers(&self) -> PictureNumbers {
+        PictureNumbers {
+            id: self.picture_id,
+            tl0: self.tl0_picture_index,
+            id_at: self.picture_id_at,
+            tl0_at: self.tl0_at,
+        }
     }
 }
 

@@ -16,6 +16,7 @@
 //!      +-+-+-+-+-+-+-+-+
 //! ```
 
+use super::picture::PictureNumbers;
 use super::vp8::PictureId;
 use crate::error::ParseError;
 use crate::read::{u8_at, u16_at};
@@ -129,23 +130,16 @@ impl Vp9Descriptor {
         picture_id: u16,
         tl0_picture_index: u8,
     ) -> Result<(), ParseError> {
-        let Some(descriptor) = payload.get_mut(..self.len) else {
+        if payload.len() < self.len {
             return Err(ParseError::new("VP9 payload shorter than its descriptor", payload.len()));
-        };
-        if let Some(old) = self.picture_id {
-            let [high, low] = picture_id.to_be_bytes();
-            if let Some([first, second]) = descriptor.get_mut(1..3).filter(|_| old.long) {
-                (*first, *second) = (high | 0x80, low);
-            } else if let Some(byte) = descriptor.get_mut(1).filter(|_| !old.long) {
-                *byte = low & 0x7f;
-            }
         }
-        if self.tl0_picture_index.is_some()
-            && let Some(byte) = descriptor.get_mut(usize::from(self.tl0_at))
-        {
-            *byte = tl0_picture_index;
-        }
-        Ok(())
+        self.numbers().rewrite(payload, picture_id, tl0_picture_index)
+    }
+
+    /// The numbers of the picture.
+    #[inline]
+    pub fn numbers(&self) -> PictureNumbers {
+        PictureNumbers { id: self.picture_id, tl0: self.tl0_picture_index, id_at: 1, tl0_at: self.tl0_at }
     }
 
     /// Begins a key frame: a frame of the lowest spatial layer that depends on nothing.
