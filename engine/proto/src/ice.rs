@@ -49,8 +49,6 @@ const MAX_UNKNOWN: usize = 8;
 const UFRAG_LEN: usize = 16;
 /// Length of a generated password: 192 bit (128 are asked for).
 const PASSWORD_LEN: usize = 32;
-/// Stands in for the password of a user that nobody knows.
-const DUMMY_PASSWORD: [u8; PASSWORD_LEN] = [0x5a; PASSWORD_LEN];
 /// ice-char of RFC 8839: 64 of them, six bits each.
 const ICE_CHARS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -282,12 +280,9 @@ impl IceAgent {
             return Err(DropReason::StunFingerprint);
         }
         let signer = msg.username().and_then(|name| self.signer_of(name));
-        let key = match signer {
-            Some(signer) => self.credentials_of(signer).map(|credentials| credentials.password.as_bytes()),
-            None => None,
-        };
-        let signed = msg.check_integrity(key.unwrap_or(&DUMMY_PASSWORD), hmac_sha1);
-        signer.filter(|_| signed && key.is_some()).ok_or(DropReason::StunUnauthenticated)
+        let credentials = signer.and_then(|signer| self.credentials_of(signer)).unwrap_or(&self.local);
+        let signed = msg.check_integrity(credentials.password.as_bytes(), hmac_sha1);
+        signer.filter(|_| signed).ok_or(DropReason::StunUnauthenticated)
     }
 
     /// A Binding request that came by `tuple`. A reply, if any, is written into `reply`.

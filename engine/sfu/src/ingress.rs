@@ -81,16 +81,22 @@ impl Shard {
         if message.class() != Class::Request || message.method() != BINDING {
             return Err((known, DropReason::StunUnexpected));
         }
-        let named = || message.username().and_then(|u| self.lookup.by_username(u));
-        let listens = |id: &ObjectId| self.transports.get(*id).is_some_and(|t| t.listens_on(tuple.socket));
-        let named = known.or_else(named).filter(listens);
-        // Before its signature is verified a request touches nothing, and where nobody has the username, an
-        // agent that nobody can sign for refuses it: a stranger must not learn by time which usernames exist.
-        let found = named.and_then(|id| self.transports.get(id)).and_then(Transport::webrtc);
-        let agent = found.map_or(&self.nobody, |webrtc| &webrtc.ice);
-        let signer = agent.authenticate(&message).map_err(|reason| (named, reason))?;
+        let username = message.username().unwrap_or_default();
+        let named = known.or_else(|| self.lookup.by_username(username));
+        // Before its signature is verified a request touches nothing but credentials, and is counted for nobody.
+        // Where nobody has the username, somebody else's agent refuses it, each time the same: a stranger must not
+        // learn by time which usernames exist, and what is not in the cache takes longest.
+        let found = match named {
+            Some(id) => self.transports.get(id),
+            None => self.stand_in(username),
+        };
+        let agent = found.and_then(Transport::webrtc).map_or(&self.nobody, |webrtc| &webrtc.ice);
+        let signer = agent.authenticate(&message).map_err(|reason| (known, reason))?;
         let id = named.ok_or((None, DropReason::StunUnauthenticated))?;
         let transport = self.transports.get_mut(id).ok_or((None, DropReason::StunUnauthenticated))?;
+        if !transport.listens_on(tuple.socket) {
+            return Err((known, DropReason::StunUnauthenticated));
+        }
         let had_path = transport.is_connected();
         let Some((webrtc, link)) = transport.webrtc_mut() else { return Err((Some(id), DropReason::StunUnexpected)) };
         let verdict = webrtc.handle_stun(now, tuple, (&message, signer), link, &mut self.lookup, &mut self.out);
@@ -104,6 +110,12 @@ impl Shard {
             }
         }
         verdict.map_err(|reason| (Some(id), reason))
+    }
+
+    /// A transport to refuse what is for none: found by way of its own username, like the one that is meant.
+    fn stand_in(&self, username: &[u8]) -> Option<&Transport> {
+        let sampled = self.transports.sample(self.lookup.number_of(username))?.webrtc()?;
+        self.transports.get(self.lookup.by_ufrag(sampled.ufrags.last()?)?)
     }
 
     fn handle_dtls(&mut self, now: Time, id: ObjectId, datagram: &[u8]) -> Result<(), DropReason> {

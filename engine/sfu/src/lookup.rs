@@ -14,6 +14,9 @@ use sfu_wire::net::Tuple;
 /// Length of our username fragments, ice-chars.
 pub const UFRAG_LEN: usize = 16;
 
+/// 2^64 over the golden ratio: neighbours come to lie far apart.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A username fragment of ours.
 pub type Ufrag = [u8; UFRAG_LEN];
 
@@ -71,7 +74,18 @@ impl Lookup {
         if local.len() == username.len() {
             return None;
         }
-        self.ufrags.get::<Ufrag>(local.try_into().ok()?).copied()
+        self.by_ufrag(local.try_into().ok()?)
+    }
+
+    /// The transport that answers to a username fragment.
+    pub fn by_ufrag(&self, ufrag: &Ufrag) -> Option<ObjectId> {
+        self.ufrags.get(ufrag).copied()
+    }
+
+    /// A number that goes with a USERNAME: always the same, spread over all numbers.
+    pub fn number_of(&self, username: &[u8]) -> u64 {
+        let first = username.first_chunk().copied().unwrap_or_default();
+        u64::from_le_bytes(first).wrapping_mul(SPREAD) >> 32
     }
 
     /// Sizes of the two tables: tuples, fragments.

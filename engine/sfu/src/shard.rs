@@ -82,7 +82,7 @@ pub struct Shard {
     pub(crate) producers: IdTable<Held<Producer>>,
     pub(crate) consumers: IdTable<Held<Consumer>>,
     pub(crate) lookup: Lookup,
-    /// Refuses Binding requests whose username no transport has.
+    /// Refuses Binding requests where there is no other agent to do it; nobody can sign for it.
     pub(crate) nobody: IceAgent,
     pub(crate) timers: Timers,
     pub(crate) pool: PacketPool,

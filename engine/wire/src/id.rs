@@ -259,6 +259,13 @@ impl<T> IdTable<T> {
         self.get(id).is_some()
     }
 
+    /// A live value, chosen by the lower half of `n`, for who wants any; `None` if that slot is empty.
+    #[inline]
+    pub fn sample(&self, n: u64) -> Option<&T> {
+        let at = (u64::from(n as u32) * self.slots.len() as u64) >> 32;
+        self.slots.get(at as usize)?.value.as_ref()
+    }
+
     /// Live values, in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (ObjectId, &T)> {
         let (shard, kind) = (self.shard, self.kind);
@@ -320,6 +327,18 @@ mod tests {
         }
         assert_eq!(ObjectId::from_u64(0).kind(), None);
         assert_eq!(ObjectId::new(1, ObjectKind::Router, 2, 3).to_string(), "0101000002000003");
+    }
+
+    #[test]
+    fn a_sample_is_some_live_value_the_same_for_the_same_number() {
+        let mut table = IdTable::new(0, ObjectKind::Router, 8);
+        assert_eq!(table.sample(7), None::<&u32>);
+        let ids: Vec<_> = (0..4u32).map(|n| table.insert(n).unwrap()).collect();
+        let quarters = [0, 1 << 30, 1 << 31, 3 << 30];
+        assert_eq!(quarters.map(|n: u64| table.sample(n).copied()), [Some(0), Some(1), Some(2), Some(3)]);
+        assert_eq!(table.sample(u64::MAX), Some(&3));
+        table.remove(ids[3]);
+        assert_eq!(table.sample(u64::MAX), None, "that slot is empty");
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Can a stranger learn by time which usernames exist? A million probes with an unknown username and a million with a
-//! known one and a wrong key, interleaved in batches; the medians of the batches may differ by less than two percent.
+//! Can a stranger learn by time which usernames exist? A million probes with unknown usernames and a million with
+//! known ones and a wrong key, interleaved in batches; the medians of the batches may differ by less than two percent.
+//! Once with one username, whose transport is in the cache, and once with those of a thousand transports in turn.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use sfu_core::command::{BoundSocket, Command, Reply, WebRtcTransportOptions};
+use sfu_core::command::{BoundSocket, Command, Listen, Reply, WebRtcTransportOptions};
 use sfu_core::limits::Limits;
 use sfu_core::shard::{Shard, ShardConfig};
 use sfu_proto::crypto::{Certificate, hmac};
@@ -23,19 +24,32 @@ fn main() {
     if std::env::args().any(|a| a == "--test") {
         return;
     }
-    let (mut shard, ufrag) = shard();
-    let known = probe(&ufrag);
-    let unknown = probe(&ufrag.chars().rev().collect::<String>());
-    assert_eq!(known.len(), unknown.len());
+    for transports in [1, 1_000] {
+        compare(transports);
+    }
+}
+
+fn compare(transports: usize) {
+    let (mut shard, made) = shard(transports);
+    // Not in the order in which they were made, which memory can foresee.
+    let names: Vec<&String> = (0..transports).map(|n| &made[n * 617 % transports]).collect();
+    let known: Vec<Vec<u8>> = names.iter().map(|name| probe(name)).collect();
+    let reversed = names.iter().map(|name| name.chars().rev().collect::<String>());
+    let unknown: Vec<Vec<u8>> = reversed.map(|name| probe(&name)).collect();
     let mut times = [Vec::with_capacity(BATCHES), Vec::with_capacity(BATCHES)];
-    for _ in 0..BATCHES {
-        for (bytes, times) in [&known, &unknown].into_iter().zip(&mut times) {
-            times.push(batch(&mut shard, bytes));
+    for n in 0..BATCHES {
+        // Each comes first in turn, so that what one leaves in the caches favours neither.
+        let mut order = [(&known, 0), (&unknown, 1)];
+        order.rotate_left(n % 2);
+        for (probes, which) in order {
+            times[which].push(batch(&mut shard, probes));
         }
     }
     let [known, unknown] = times.map(median);
     let difference = (known - unknown) / known * 100.0;
-    println!("probe: known username {known:.0} ns, unknown {unknown:.0} ns, difference {difference:+.2} %");
+    println!(
+        "probe: {transports} transports, known usernames {known:.0} ns, unknown {unknown:.0} ns, difference {difference:+.2} %"
+    );
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark lives in real time")]
@@ -43,12 +57,13 @@ fn now() -> Instant {
     Instant::now()
 }
 
-fn batch(shard: &mut Shard, bytes: &[u8]) -> Duration {
+fn batch(shard: &mut Shard, probes: &[Vec<u8>]) -> Duration {
     let from = SocketAddr::from(([192, 0, 2, 1], 9_999));
-    let mut copy = bytes.to_vec();
+    let mut copies = probes.to_vec();
     let start = now();
-    for _ in 0..BATCH {
-        shard.handle_datagram(START, START, SOCKET, from, &mut copy);
+    for n in 0..BATCH {
+        let at = n % copies.len();
+        shard.handle_datagram(START, START, SOCKET, from, &mut copies[at]);
     }
     let took = now().duration_since(start);
     assert!(shard.outbox().transmits().is_empty(), "a stranger was answered");
@@ -73,7 +88,7 @@ fn probe(ufrag: &str) -> Vec<u8> {
     buf
 }
 
-fn shard() -> (Shard, String) {
+fn shard(transports: usize) -> (Shard, Vec<String>) {
     let mut shard = Shard::new(ShardConfig {
         index: 0,
         seed: [3; 32],
@@ -88,9 +103,17 @@ fn shard() -> (Shard, String) {
     };
     let local = SocketAddr::from(([198, 51, 100, 1], 4_444));
     let bound = [BoundSocket { socket: SOCKET, local, announced: None, expose_internal_ip: false }];
-    let create = Command::CreateWebRtcTransport { router, options: WebRtcTransportOptions::default() };
-    let Ok(Reply::WebRtcTransport(created)) = shard.handle_command(START, &bound, create) else {
-        panic!("no transport");
+    let Ok(Reply::Created(server)) = shard.handle_command(START, &bound, Command::CreateWebRtcServer) else {
+        panic!("no server");
     };
-    (shard, created.ice.username_fragment)
+    let mut names = Vec::new();
+    for _ in 0..transports {
+        let options = WebRtcTransportOptions { listen: Listen::Server(server), ..WebRtcTransportOptions::default() };
+        let create = Command::CreateWebRtcTransport { router, options };
+        let Ok(Reply::WebRtcTransport(created)) = shard.handle_command(START, &[], create) else {
+            panic!("no transport");
+        };
+        names.push(created.ice.username_fragment);
+    }
+    (shard, names)
 }
