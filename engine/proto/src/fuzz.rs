@@ -4,6 +4,7 @@
 //! nothing. Each makes its machine anew, so that an input means the same every time. Keys and passwords are
 //! known, so that a fuzzer can get past them. It leaves out: what needs two parties.
 
+mod speakers;
 mod streams;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,6 +19,7 @@ use crate::ice::{IceAgent, IceConfig, IceCredentials, MAX_REPLY};
 use crate::keys::{KeyMaterial, SrtpProfile};
 use crate::srtp::{SrtpReceiver, SrtpSender};
 
+pub use speakers::speakers;
 pub use streams::{history, nack, rewrite, tcc};
 
 /// Steps that a machine may take for one input; more is a loop.
@@ -144,6 +146,15 @@ mod tests {
         for _ in 0..2000 {
             ice(&input(&mut random, &[0, 1]));
             srtp(&input(&mut random, &[0x80, 0x90, 0x8f, 0xbf]));
+        }
+    }
+
+    #[test]
+    fn random_levels_choose_known_speakers() {
+        let mut random = Random::new(3);
+        for _ in 0..300 {
+            let data: Vec<u8> = (0..random.below(4_000)).map(|_| random.next() as u8).collect();
+            speakers(&data);
         }
     }
 

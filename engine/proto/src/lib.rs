@@ -1,6 +1,8 @@
 //! One protocol machine per module: bytes, commands and `now` go in, datagrams, events and a next
 //! deadline come out. Nothing here opens a socket, reads a clock, spawns or locks.
 
+pub mod active_speaker;
+pub mod audio_level;
 pub mod crypto;
 pub mod fuzz;
 pub mod history;

@@ -235,6 +235,7 @@ fn scripts(root: &Path) {
         "proto_rewrite",
         "proto_nack",
         "proto_tcc",
+        "proto_speakers",
         "core_datagrams",
         "core_commands",
         "control_session",
