@@ -5,11 +5,11 @@
 //!
 //! | closed | takes along | reason |
 //! |---|---|---|
-//! | router | its transports and what is on them | router closed |
+//! | router | its observers, its transports and what is on them | router closed |
 //! | WebRTC server | its transports and what is on them | server closed |
 //! | transport | its producers and consumers | transport closed |
 //! | producer | its consumers, on any transport | producer closed |
-//! | consumer | nothing | |
+//! | consumer, observer | nothing | |
 //!
 //! Each object is removed from its table first, so that nothing below can find it any more; its id is
 //! never found again. What goes along with a router or a server is told one event each, for
@@ -30,6 +30,7 @@ impl Shard {
             Some(ObjectKind::Transport) => self.close_transport(now, id),
             Some(ObjectKind::Producer) => self.close_producer(now, id),
             Some(ObjectKind::Consumer) => self.close_consumer(now, id),
+            Some(ObjectKind::Observer) => self.close_observer(id),
             None => None,
         };
         closed.map(|()| Reply::Done).ok_or_else(|| CommandError::not_found("target", id))
@@ -51,6 +52,11 @@ impl Shard {
 
     fn close_router(&mut self, now: Time, id: ObjectId) -> Option<()> {
         let router = self.routers.remove(id)?;
+        for observer in router.observers {
+            if self.close_observer(observer).is_some() {
+                self.tell_closed(observer, CloseReason::RouterClosed);
+            }
+        }
         self.close_transports(now, router.transports, CloseReason::RouterClosed);
         Some(())
     }
@@ -108,6 +114,7 @@ impl Shard {
 
     fn close_producer(&mut self, now: Time, id: ObjectId) -> Option<()> {
         let producer = self.producers.remove(id)?.it;
+        self.forget_observed(id);
         if let Some(transport) = self.transports.get_mut(producer.transport()) {
             transport.remove_producer(id, producer.config(), producer.rtcp_ssrc());
         }

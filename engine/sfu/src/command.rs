@@ -11,7 +11,10 @@ use sfu_wire::net::{SocketId, Tuple};
 use sfu_wire::scalability::Layers;
 
 use crate::config::{ConsumerConfig, ProducerConfig};
+use crate::decision::Decision;
+use crate::observer::{ObserverOptions, ProducerVolume};
 use crate::stats::{Dump, Stats};
+use crate::trace::{Trace, TraceMask};
 
 /// A socket that the runtime has bound for a command, in the order in which the command listed its
 /// listen infos.
@@ -112,14 +115,16 @@ pub enum Command {
         /// The negotiated stream.
         config: Box<ConsumerConfig>,
     },
-    /// Pauses a producer or a consumer; pausing twice is no error. Reply: [`Reply::Done`].
+    /// Pauses a producer, a consumer or an observer; pausing twice is no error. Reply:
+    /// [`Reply::Done`].
     Pause {
-        /// The producer or consumer.
+        /// The producer, consumer or observer.
         object: ObjectId,
     },
-    /// Resumes a producer or a consumer; resuming twice is no error. Reply: [`Reply::Done`].
+    /// Resumes a producer, a consumer or an observer; resuming twice is no error. Reply:
+    /// [`Reply::Done`].
     Resume {
-        /// The producer or consumer.
+        /// The producer, consumer or observer.
         object: ObjectId,
     },
     /// Asks for a key frame (throttled). Reply: [`Reply::Done`].
@@ -150,6 +155,49 @@ pub enum Command {
         /// As negotiated for the new producer, with codecs that the consumer's peer knows. SSRCs,
         /// MID, extension ids and the sequence space stay as they are.
         config: Box<ConsumerConfig>,
+    },
+    /// Makes an observer in a router. Reply: [`Reply::Created`].
+    CreateObserver {
+        /// The router.
+        router: ObjectId,
+        /// What it is to find out.
+        options: ObserverOptions,
+    },
+    /// Lets an observer hear an audio producer of its router; twice is once. Reply: [`Reply::Done`].
+    Observe {
+        /// The observer.
+        observer: ObjectId,
+        /// The producer.
+        producer: ObjectId,
+    },
+    /// Lets an observer hear a producer no longer; one that it does not hear is no error. Reply:
+    /// [`Reply::Done`].
+    Unobserve {
+        /// The observer.
+        observer: ObjectId,
+        /// The producer.
+        producer: ObjectId,
+    },
+    /// Chooses what of a producer or consumer is told as [`Event::Trace`]; replaces the choice before.
+    /// Reply: [`Reply::Done`].
+    SetTrace {
+        /// The producer or consumer.
+        object: ObjectId,
+        /// What; nothing switches it off.
+        kinds: TraceMask,
+    },
+    /// Keeps the latest decisions about the media of a transport or a consumer; forgets those that were
+    /// kept before. Reply: [`Reply::Done`].
+    KeepDecisions {
+        /// The transport or consumer.
+        object: ObjectId,
+        /// So many; 0 switches it off.
+        rows: u32,
+    },
+    /// What [`Command::KeepDecisions`] has kept. Reply: [`Reply::Decisions`].
+    DumpDecisions {
+        /// The transport or consumer.
+        object: ObjectId,
     },
     /// Closes any object with all that is below it. Reply: [`Reply::Done`].
     Close {
@@ -239,6 +287,13 @@ pub enum Reply {
     Dump(Box<Dump>),
     /// Counters.
     Stats(Box<Stats>),
+    /// Decisions, the oldest first, each with its moment in nanoseconds of Unix time.
+    Decisions {
+        /// So many are kept at most; 0: none, it is off.
+        capacity: usize,
+        /// The decisions.
+        rows: Vec<(u64, Decision)>,
+    },
 }
 
 /// What kind of mistake a command made. Numbers are part of the public contract: never renumbered.
@@ -434,6 +489,37 @@ pub enum Event {
         flip: bool,
         /// Degrees that the receiver has to turn it clockwise: 0, 90, 180 or 270.
         rotation: u16,
+    },
+    /// Who is loud, at the end of an observer's window.
+    Volumes {
+        /// The observer.
+        observer: ObjectId,
+        /// The loudest first.
+        volumes: Vec<ProducerVolume>,
+    },
+    /// Nobody that an observer hears is loud any more.
+    Silence {
+        /// The observer.
+        observer: ObjectId,
+    },
+    /// Another producer is the dominant speaker.
+    DominantSpeaker {
+        /// The observer.
+        observer: ObjectId,
+        /// The producer.
+        producer: ObjectId,
+    },
+    /// Something passed a producer or consumer that is traced for it. Telemetry: it may be dropped.
+    Trace {
+        /// The producer or consumer.
+        object: ObjectId,
+        /// What.
+        trace: Trace,
+    },
+    /// So many trace events were dropped, since they came faster than they were taken.
+    TelemetryLost {
+        /// How many.
+        count: u64,
     },
 }
 

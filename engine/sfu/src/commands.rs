@@ -235,7 +235,8 @@ impl Shard {
         match id.kind() {
             Some(ObjectKind::Producer) => self.set_producer_paused(now, id, paused)?,
             Some(ObjectKind::Consumer) => self.set_consumer_paused(now, id, paused)?,
-            _ => return Err(wrong_kind(id, "a producer or a consumer")),
+            Some(ObjectKind::Observer) => self.pause_observer(now, id, paused)?,
+            _ => return Err(wrong_kind(id, "a producer, a consumer or an observer")),
         }
         Ok(Reply::Done)
     }

@@ -11,10 +11,8 @@
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::ObjectId;
 use sfu_wire::ring::Ring;
+use sfu_wire::scalability::Layers;
 use sfu_wire::time::Time;
-
-/// Spatial layer (the index of the encoding, for simulcast) and temporal layer.
-pub type LayerPair = (u8, u8);
 
 /// What made a consumer's choice of layers change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,11 +69,11 @@ pub struct LayerDecision {
     /// Why now.
     pub cause: LayerCause,
     /// What the controller wants at most; `None` is all there is.
-    pub preferred: Option<LayerPair>,
+    pub preferred: Option<Layers>,
     /// What is aimed at; `None` is nothing.
-    pub target: Option<LayerPair>,
+    pub target: Option<Layers>,
     /// What is sent from now on; `None` is nothing.
-    pub current: Option<LayerPair>,
+    pub current: Option<Layers>,
     /// Score of the target's stream, 0 to 10.
     pub score: u8,
     /// Bitrate of the target as received, bit/s; 0 if not known.
@@ -186,7 +184,14 @@ mod tests {
     }
 
     fn layers(cause: LayerCause) -> LayerDecision {
-        LayerDecision { cause, preferred: None, target: Some((2, 1)), current: None, score: 9, bitrate: 1_000 }
+        LayerDecision {
+            cause,
+            preferred: None,
+            target: Some(Layers::new(2, 1)),
+            current: None,
+            score: 9,
+            bitrate: 1_000,
+        }
     }
 
     #[test]

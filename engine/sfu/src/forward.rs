@@ -13,6 +13,7 @@ use crate::producer::Ingress;
 use crate::rtp_listener::Route;
 use crate::shard::{Held, Shard};
 use crate::timers::TimerKind;
+use crate::watching::last_sent;
 
 impl Shard {
     /// Hands a decrypted packet to its producer and forwards what comes of it.
@@ -27,11 +28,15 @@ impl Shard {
         let id = route.producer;
         let Some(held) = self.producers.get_mut(id) else { return Err(DropReason::RtpUnroutable) };
         let ingress = held.it.handle_rtp(now, arrival, bytes, view);
+        let watched = held.watch.any();
         if let Some(event) = held.it.take_orientation() {
             self.out.events.push_back(event);
         }
         if held.it.take_choice_changed() {
             self.choose_again(now, id);
+        }
+        if watched {
+            self.watch_ingress(now, id, &ingress, view, (bytes, route.is_rtx));
         }
         let verdict = ingress.and_then(|ingress| {
             if ingress.primary.is_some() {
@@ -73,6 +78,7 @@ impl Shard {
             }
             let Some(transport) = self.transports.get_mut(held.it.transport()) else { continue };
             let mut number = transport.next_transport_seq;
+            let sent_before = self.out.outbox.transmits().len();
             let sent = transport.send_rtp(now, RtpKind::Media, self.limits.datagram_bytes, &mut self.out, |slot| {
                 held.it.forward(now, producer, ingress, &shared, slot, &mut number)
             });
@@ -80,6 +86,11 @@ impl Shard {
                 Ok(()) => {
                     transport.next_transport_seq = number;
                     wants_key_frame |= held.it.wants_key_frame_of_layer();
+                    if held.watch.any() && self.out.outbox.transmits().len() > sent_before {
+                        let key_frame = ingress.key_frame && ingress.codec.is_video();
+                        let packet = last_sent(&self.out.outbox, key_frame, false);
+                        self.out.traces.sent(now, *consumer, held.watch.traced(), packet);
+                    }
                     // A stream that had fallen silent has something to report again.
                     if held.timer.deadline().is_none() {
                         let at = held.it.next_timeout().map(|t| t.max(now));
@@ -90,6 +101,11 @@ impl Shard {
                     wants_key_frame |= reason == DropReason::AwaitingKeyFrame;
                     self.out.drops.add(reason);
                     transport.drops.add(reason);
+                    let packet = (held.it.ssrc(), ingress.position as u16);
+                    transport.decisions.note_drop(now, *consumer, reason, packet, 1);
+                    if held.watch.keeps_decisions() {
+                        held.it.decisions_mut().note_drop(now, *consumer, reason, packet, 1);
+                    }
                 }
             }
             if held.it.has_news() {
@@ -125,14 +141,22 @@ impl Shard {
         // Bounded: each round takes one request off the consumer's bounded list.
         while held.it.has_resends() {
             let mut number = transport.next_transport_seq;
+            let sent_before = self.out.outbox.transmits().len();
             let sent = transport.send_rtp(now, RtpKind::Rtx, max_len, &mut self.out, |slot| {
                 Ok(held.it.poll_resend(now, producers, slot, &mut number).unwrap_or_default())
             });
             match sent {
-                Ok(()) => transport.next_transport_seq = number,
+                Ok(()) => {
+                    transport.next_transport_seq = number;
+                    if held.watch.any() && self.out.outbox.transmits().len() > sent_before {
+                        let packet = last_sent(&self.out.outbox, false, true);
+                        self.out.traces.sent(now, id, held.watch.traced(), packet);
+                    }
+                }
                 Err(reason) => {
                     self.out.drops.add(reason);
                     transport.drops.add(reason);
+                    transport.decisions.note_drop(now, id, reason, (held.it.rtx_ssrc().unwrap_or(0), 0), 1);
                     return;
                 }
             }

@@ -15,8 +15,10 @@ use sfu_wire::media::{MediaKind, Mid};
 use crate::command::{Command, ErrorCode, Event, Listen, RemoteDtls, Reply, WebRtcTransportOptions};
 use crate::config::{ConsumerConfig, ProducerConfig};
 use crate::limits::Limits;
+use crate::observer::ObserverOptions;
 use crate::stats::Dump;
 use crate::testing::world::{OPUS, VP8, World, consumer_config, opus, producer_config, rtp, vp8, vp8_frame};
+use crate::trace::TraceMask;
 
 /// Operations for one input.
 pub const MAX_STEPS: usize = 256;
@@ -141,6 +143,9 @@ fn run_commands(data: &[u8]) -> Vec<ObjectId> {
         transports: 8,
         producers: 16,
         consumers: 32,
+        observers: 8,
+        producers_per_observer: 2,
+        traces: 16,
         consumers_per_transport: 8,
         producers_per_transport: 4,
         outbox_bytes: 1 << 16,
@@ -221,10 +226,11 @@ fn id_of(kind: ObjectKind, choices: &mut Choices<'_>, ids: &[ObjectId]) -> Objec
 }
 
 fn any_command(world: &mut World, choices: &mut Choices<'_>, ids: &[ObjectId]) -> Command {
-    let method = choices.byte() % 18;
+    let method = choices.byte() % 26;
     let kind = match method {
-        2 | 3 => ObjectKind::Router,
+        2 | 3 | 18 => ObjectKind::Router,
         4..=11 => ObjectKind::Transport,
+        19..=21 => ObjectKind::Observer,
         _ => ObjectKind::ALL[usize::from(choices.byte()) % ObjectKind::ALL.len()],
     };
     let object = id_of(kind, choices, ids);
@@ -260,8 +266,23 @@ fn any_command(world: &mut World, choices: &mut Choices<'_>, ids: &[ObjectId]) -
         13 => Command::Resume { object },
         14 => Command::RequestKeyFrame { consumer: object },
         15 => Command::Stats { object },
+        18 => Command::CreateObserver { router: object, options: any_observer(choices) },
+        19 | 20 => Command::Observe { observer: object, producer: id_of(ObjectKind::Producer, choices, ids) },
+        21 => Command::Unobserve { observer: object, producer: id_of(ObjectKind::Producer, choices, ids) },
+        22 => Command::SetTrace { object, kinds: TraceMask::from_bits(choices.byte() & 63).unwrap_or_default() },
+        23 => Command::KeepDecisions { object, rows: choices.number() & 0xfff },
+        24 => Command::DumpDecisions { object },
         _ => Command::Close { object },
     }
+}
+
+/// Mostly in range.
+fn any_observer(choices: &mut Choices<'_>) -> ObserverOptions {
+    let interval = Duration::from_millis(u64::from(choices.word() & 0x3fff));
+    if choices.byte() & 1 == 0 {
+        return ObserverOptions::ActiveSpeaker { interval };
+    }
+    ObserverOptions::AudioLevel { max_entries: u16::from(choices.byte()), threshold: choices.byte() as i8, interval }
 }
 
 fn any_mid(choices: &mut Choices<'_>) -> Mid {
@@ -326,6 +347,15 @@ fn check_tree(world: &mut World, ids: &[ObjectId], closed: &BTreeSet<ObjectId>) 
                 assert!(parent.consumers.contains(id));
                 let Some(Dump::Producer(producer)) = world.dump(consumer.producer) else { panic!("an orphan") };
                 assert!(producer.consumers.contains(id));
+            }
+            Some(Dump::Observer(observer)) => {
+                let Some(Dump::Router(parent)) = world.dump(observer.router) else { panic!("an orphan") };
+                assert!(parent.observers.contains(id));
+                for producer in observer.producers {
+                    let Some(Dump::Producer(heard)) = world.dump(producer) else { panic!("a dead producer is heard") };
+                    assert_eq!(heard.kind, MediaKind::Audio);
+                    assert!(parent.observers_of.iter().any(|(p, all)| *p == producer && all.contains(id)));
+                }
             }
             _ => {}
         }

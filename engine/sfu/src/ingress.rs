@@ -19,6 +19,7 @@ use crate::producer::StreamSlot;
 use crate::rtp_listener::Route;
 use crate::shard::Shard;
 use crate::transport::Transport;
+use crate::watching::header_of;
 
 impl Shard {
     pub(crate) fn take_datagram(
@@ -39,6 +40,15 @@ impl Shard {
         };
         if let Err((transport, reason)) = verdict {
             self.refuse(transport, reason);
+            self.note_refusal(now, transport, reason, datagram);
+        }
+    }
+
+    /// Keeps a refusal for whoever asks the transport why.
+    pub(crate) fn note_refusal(&mut self, now: Time, id: Option<ObjectId>, reason: DropReason, datagram: &[u8]) {
+        let Some(id) = id else { return };
+        if let Some(transport) = self.transports.get_mut(id).filter(|t| t.decisions.is_on()) {
+            transport.decisions.note_drop(now, id, reason, header_of(datagram), 1);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::command::{CommandError, Reply};
 use crate::producer::Producer;
 use crate::shard::Shard;
 use crate::stats::{
-    ConsumerDump, Dump, ProducerDump, RouterDump, ShardDump, Stats, WebRtcServerDump, WebRtcTransportDump,
+    ConsumerDump, Dump, ObserverDump, ProducerDump, RouterDump, ShardDump, Stats, WebRtcServerDump, WebRtcTransportDump,
 };
 use crate::transport::Transport;
 
@@ -19,6 +19,7 @@ impl Shard {
             Some(ObjectKind::Transport) => self.dump_transport(id),
             Some(ObjectKind::Producer) => self.dump_producer(id),
             Some(ObjectKind::Consumer) => self.dump_consumer(id),
+            Some(ObjectKind::Observer) => self.dump_observer(id),
             None => None,
         };
         dump.map(|d| Reply::Dump(Box::new(d))).ok_or_else(|| CommandError::not_found("target", id))
@@ -51,11 +52,17 @@ impl Shard {
             let transports = router.transports.iter().filter_map(|t| self.transports.get(*t));
             transports.flat_map(|t| of(t).iter().copied()).collect()
         };
+        let producers = all(|t| &t.producers);
+        let consumers_of = |p: &ObjectId| Some((*p, self.producers.get(*p)?.it.consumers.clone()));
+        let observers_of = |p: &ObjectId| Some((*p, self.observed.get(p)?.clone()));
         Some(Dump::Router(RouterDump {
             id,
             transports: router.transports.clone(),
-            producers: all(|t| &t.producers),
             consumers: all(|t| &t.consumers),
+            observers: router.observers.clone(),
+            consumers_of: producers.iter().filter_map(consumers_of).filter(|(_, all)| !all.is_empty()).collect(),
+            observers_of: producers.iter().filter_map(observers_of).collect(),
+            producers,
         }))
     }
 
@@ -115,6 +122,24 @@ impl Shard {
         }))
     }
 
+    fn dump_observer(&self, id: ObjectId) -> Option<Dump> {
+        let observer = self.observers.get(id)?;
+        Some(Dump::Observer(ObserverDump {
+            id,
+            router: observer.router(),
+            options: observer.options(),
+            paused: observer.is_paused(),
+            producers: observer.producers.clone(),
+            dominant: observer.dominant(),
+        }))
+    }
+
+    fn observer_stats(&self, id: ObjectId, stats: &mut Stats) -> Option<()> {
+        let observer = self.observers.get(id)?;
+        stats.counters = vec![("producers", observer.producers.len() as u64)];
+        Some(())
+    }
+
     pub(crate) fn stats(&self, now: Time, id: ObjectId) -> Result<Reply, CommandError> {
         let mut stats = self.blank_stats(now);
         let found = match id.kind() {
@@ -123,6 +148,7 @@ impl Shard {
             Some(ObjectKind::Transport) => self.transport_stats(now, id, &mut stats),
             Some(ObjectKind::Producer) => self.producers.get(id).map(|p| stats.streams = p.it.stats(now)),
             Some(ObjectKind::Consumer) => self.consumer_stats(now, id, &mut stats),
+            Some(ObjectKind::Observer) => self.observer_stats(id, &mut stats),
             None => None,
         };
         found.map(|()| Reply::Stats(Box::new(stats))).ok_or_else(|| CommandError::not_found("target", id))
@@ -138,6 +164,7 @@ impl Shard {
             ("transports", self.transports.len() as u64),
             ("producers", self.producers.len() as u64),
             ("consumers", self.consumers.len() as u64),
+            ("observers", self.observers.len() as u64),
             ("tuples", tuples as u64),
             ("username_fragments", ufrags as u64),
             ("timers", self.timers.len() as u64),

@@ -11,6 +11,7 @@ pub mod consumer;
 pub mod decision;
 pub mod limits;
 pub mod lookup;
+pub mod observer;
 pub mod outbox;
 pub mod producer;
 pub mod router;
@@ -18,6 +19,7 @@ pub mod rtp_listener;
 pub mod shard;
 pub mod stats;
 pub mod timers;
+pub mod trace;
 pub mod transport;
 pub mod webrtc_server;
 pub mod webrtc_transport;
@@ -37,6 +39,7 @@ mod rtcp_in;
 mod rtcp_out;
 mod score_events;
 mod srtp_streams;
+mod watching;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;

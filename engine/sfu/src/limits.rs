@@ -17,6 +17,14 @@ pub struct Limits {
     pub producers: usize,
     /// Consumers of the shard.
     pub consumers: usize,
+    /// Observers of the shard.
+    pub observers: usize,
+    /// Observers of one router.
+    pub observers_per_router: usize,
+    /// Producers that one observer hears.
+    pub producers_per_observer: usize,
+    /// Trace events that may wait between two turns.
+    pub traces: usize,
     /// Sockets that one command may bring.
     pub sockets_per_command: usize,
     /// Producers of one transport.
@@ -61,6 +69,10 @@ impl Default for Limits {
             transports: 65_536,
             producers: 131_072,
             consumers: 1 << 20,
+            observers: 32_768,
+            observers_per_router: 16,
+            producers_per_observer: 1_024,
+            traces: 2_048,
             sockets_per_command: 16,
             producers_per_transport: 256,
             consumers_per_transport: 4_096,

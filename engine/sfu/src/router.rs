@@ -8,4 +8,6 @@ use sfu_wire::id::ObjectId;
 pub struct Router {
     /// In order of creation.
     pub transports: Vec<ObjectId>,
+    /// In order of creation.
+    pub observers: Vec<ObjectId>,
 }

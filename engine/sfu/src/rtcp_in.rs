@@ -11,6 +11,7 @@ use sfu_wire::time::Time;
 
 use crate::consumer::KeyFrameRequest;
 use crate::shard::Shard;
+use crate::trace::{Direction, TraceMask, Traced};
 
 /// What one datagram may still ask for.
 struct Budget {
@@ -34,6 +35,7 @@ impl Shard {
             };
             if let Err(reason) = verdict {
                 self.refuse(Some(id), reason);
+                self.note_refusal(now, Some(id), reason, &[]);
             }
         }
         Ok(())
@@ -82,6 +84,11 @@ impl Shard {
 
     fn take_sender_report(&mut self, now: Time, id: ObjectId, report: &SenderReport) -> Result<(), DropReason> {
         let (ntp, producer) = (self.ntp(now), self.receiving(id, report.ssrc)?);
+        if let Some(watch) = self.producers.get(producer).map(|p| p.watch)
+            && watch.traced().has(TraceMask::SENDER_REPORT)
+        {
+            self.out.traces.push(now, producer, Direction::In, Traced::SenderReport(*report));
+        }
         match self.producers.get_mut(producer).map(|p| p.it.handle_sender_report(now, ntp, report)) {
             Some(true) => Ok(()),
             _ => Err(DropReason::RtcpUnknownSsrc),
@@ -131,6 +138,10 @@ impl Shard {
             return Err(DropReason::RtcpUnsupported);
         }
         let asked = nack.sequences().count();
+        if held.watch.traced().has(TraceMask::NACK) {
+            let what = Traced::Nack { ssrc: nack.media_ssrc, packets: asked as u32 };
+            self.out.traces.push(now, consumer, Direction::In, what);
+        }
         let allowed = asked.min(budget.nacks);
         budget.nacks -= allowed;
         let refused = held.it.handle_nack(now, nack.sequences().take(allowed)) + (asked - allowed);
@@ -159,6 +170,15 @@ impl Shard {
     ) -> Result<(), DropReason> {
         let consumer = self.sending(id, ssrc)?;
         let Some(held) = self.consumers.get_mut(consumer) else { return Err(DropReason::RtcpUnknownSsrc) };
+        if held.watch.any() {
+            let (kind, what) = match request {
+                KeyFrameRequest::Pli => (TraceMask::PLI, Traced::Pli { ssrc }),
+                KeyFrameRequest::Fir { .. } => (TraceMask::FIR, Traced::Fir { ssrc }),
+            };
+            if held.watch.traced().has(kind) {
+                self.out.traces.push(now, consumer, Direction::In, what);
+            }
+        }
         if !held.it.handle_key_frame_request(now, request) {
             return Err(DropReason::RtcpRateLimited);
         }

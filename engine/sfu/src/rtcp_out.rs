@@ -48,6 +48,12 @@ impl Shard {
                         self.due.push((held.it.transport(), id));
                     }
                 }
+                Some(ObjectKind::Observer) => {
+                    let Some(observer) = self.observers.get_mut(id) else { continue };
+                    if self.timers.is_due(now, &mut observer.timer, &entry) {
+                        self.run_observer(now, id);
+                    }
+                }
                 Some(ObjectKind::Router | ObjectKind::WebRtcServer) | None => {}
             }
         }
@@ -66,7 +72,7 @@ impl Shard {
                 let Some((webrtc, link)) = transport.webrtc_mut() else { return };
                 webrtc.handle_dtls_timeout(now, link, &mut self.out);
             }
-            TimerKind::Feedback | TimerKind::Stream => {
+            TimerKind::Feedback | TimerKind::Stream | TimerKind::Observer => {
                 let ssrcs: ArrayVec<u32, MAX_BOUND_SSRCS> = transport.listener.ssrcs().take(MAX_BOUND_SSRCS).collect();
                 for _ in 0..MAX_COMPOUNDS {
                     let reduced = transport.reduced_size_rtcp;
@@ -171,7 +177,12 @@ impl Shard {
         let ntp = self.ntp(now);
         let buf = self.rtcp.get_mut(at..)?;
         if id.kind() == Some(ObjectKind::Producer) {
-            return self.producers.get_mut(id)?.it.poll_rtcp(now, ntp, buf);
+            let held = self.producers.get_mut(id)?;
+            let len = held.it.poll_rtcp(now, ntp, buf)?;
+            if held.watch.any() {
+                self.out.traces.requests(now, id, held.watch.traced(), buf.get(..len).unwrap_or_default());
+            }
+            return Some(len);
         }
         let consumer = &mut self.consumers.get_mut(id)?.it;
         let clock = self.producers.get(consumer.producer()).and_then(|p| p.it.source_clock(consumer.encoding()));

@@ -3,9 +3,10 @@
 //! Told: datagrams, commands, time. Tells: datagrams, events, sockets to close, the next deadline.
 //! Limits: [`Limits`], one table. Left out: sockets, clocks, threads, logs.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
+use foldhash::fast::FixedState;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 use sfu_proto::crypto::{Certificate, DtlsContext, Fingerprint, SrtpProfile};
@@ -21,10 +22,12 @@ use crate::consumer::Consumer;
 use crate::dispatch;
 use crate::limits::Limits;
 use crate::lookup::{Lookup, Ufrag};
+use crate::observer::Observer;
 use crate::outbox::Outbox;
 use crate::producer::Producer;
 use crate::router::Router;
 use crate::timers::{Slot, Timers};
+use crate::trace::{Traces, Watch};
 use crate::transport::Transport;
 use crate::webrtc_server::WebRtcServer;
 
@@ -81,6 +84,9 @@ pub struct Shard {
     pub(crate) transports: IdTable<Transport>,
     pub(crate) producers: IdTable<Held<Producer>>,
     pub(crate) consumers: IdTable<Held<Consumer>>,
+    pub(crate) observers: IdTable<Observer>,
+    /// Observers by the producers that they hear.
+    pub(crate) observed: HashMap<ObjectId, Vec<ObjectId>, FixedState>,
     pub(crate) lookup: Lookup,
     /// Refuses Binding requests where there is no other agent to do it; nobody can sign for it.
     pub(crate) nobody: IceAgent,
@@ -99,16 +105,17 @@ pub struct Shard {
     pub(crate) rtcp: Box<[u8]>,
 }
 
-/// A producer or consumer with its timer.
+/// A producer or consumer with its timer, and who looks at it.
 #[derive(Debug)]
 pub(crate) struct Held<T> {
     pub(crate) it: T,
     pub(crate) timer: Slot,
+    pub(crate) watch: Watch,
 }
 
 impl<T> Held<T> {
     pub(crate) fn new(it: T) -> Self {
-        Self { it, timer: Slot::default() }
+        Self { it, timer: Slot::default(), watch: Watch::default() }
     }
 }
 
@@ -118,6 +125,7 @@ pub(crate) struct Out {
     pub(crate) outbox: Outbox,
     pub(crate) events: VecDeque<Event>,
     pub(crate) drops: DropCounters,
+    pub(crate) traces: Traces,
 }
 
 impl Shard {
@@ -138,6 +146,9 @@ impl Shard {
             transports: IdTable::new(index, ObjectKind::Transport, limits.transports),
             producers: IdTable::new(index, ObjectKind::Producer, limits.producers),
             consumers: IdTable::new(index, ObjectKind::Consumer, limits.consumers),
+            observers: IdTable::new(index, ObjectKind::Observer, limits.observers),
+            // Keys are ids of our own making.
+            observed: HashMap::with_hasher(FixedState::default()),
             lookup: Lookup::new(rng.next_u64()),
             nobody: IceAgent::new(Time::ZERO, IceCredentials::generate(&mut rng), IceConfig::default()),
             timers: Timers::with_capacity(1_024),
@@ -146,6 +157,7 @@ impl Shard {
                 outbox: Outbox::new(limits.outbox_bytes, limits.outbox_datagrams),
                 events: VecDeque::new(),
                 drops: DropCounters::default(),
+                traces: Traces::new(limits.traces, config.epoch_unix_nanos),
             },
             releases: VecDeque::new(),
             handshakes: 0,
@@ -204,9 +216,18 @@ impl Shard {
         &mut self.out.outbox
     }
 
-    /// The next event, in the order in which they happened.
+    /// The next event, in the order in which they happened; trace events come behind all others.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.out.events.pop_front()
+        if let Some(event) = self.out.events.pop_front() {
+            return Some(event);
+        }
+        if let Some((object, trace)) = self.out.traces.pop() {
+            return Some(Event::Trace { object, trace });
+        }
+        match self.out.traces.take_lost() {
+            0 => None,
+            count => Some(Event::TelemetryLost { count }),
+        }
     }
 
     /// The next socket to close.

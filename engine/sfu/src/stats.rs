@@ -14,6 +14,7 @@ use sfu_wire::scalability::Layers;
 
 use crate::command::{DtlsState, EncodingScore, IceCandidate, IceParameters, IceState};
 use crate::config::StreamType;
+use crate::observer::ObserverOptions;
 
 /// A 5-tuple in full: our address is known besides the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +40,8 @@ pub enum Dump {
     Producer(ProducerDump),
     /// A consumer.
     Consumer(ConsumerDump),
+    /// An observer.
+    Observer(ObserverDump),
 }
 
 /// State of a shard.
@@ -78,6 +81,29 @@ pub struct RouterDump {
     pub producers: Vec<ObjectId>,
     /// Consumers on its transports.
     pub consumers: Vec<ObjectId>,
+    /// Its observers.
+    pub observers: Vec<ObjectId>,
+    /// Who consumes whom: a producer and its consumers, for each producer that has any.
+    pub consumers_of: Vec<(ObjectId, Vec<ObjectId>)>,
+    /// Who hears whom: a producer and its observers, for each producer that has any.
+    pub observers_of: Vec<(ObjectId, Vec<ObjectId>)>,
+}
+
+/// State of an observer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObserverDump {
+    /// Its id.
+    pub id: ObjectId,
+    /// Its router.
+    pub router: ObjectId,
+    /// As made.
+    pub options: ObserverOptions,
+    /// Paused by command.
+    pub paused: bool,
+    /// What it hears, in order of addition.
+    pub producers: Vec<ObjectId>,
+    /// The dominant speaker, if it looks for one and there is one.
+    pub dominant: Option<ObjectId>,
 }
 
 /// State of a WebRTC transport.

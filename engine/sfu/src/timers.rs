@@ -24,6 +24,8 @@ pub enum TimerKind {
     Feedback,
     /// A producer or consumer has RTCP to send: reports, NACKs, key-frame requests.
     Stream,
+    /// An observer's interval is over.
+    Observer,
 }
 
 /// The state of one timer, kept in the object that it belongs to.

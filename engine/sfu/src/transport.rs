@@ -16,6 +16,7 @@ use sfu_wire::rate::RateMeter;
 use sfu_wire::time::Time;
 
 use crate::command::{BoundSocket, DtlsState, IceState};
+use crate::decision::DecisionLog;
 use crate::feedback::Feedback;
 use crate::link::{Link, RtpKind};
 use crate::lookup::Lookup;
@@ -58,6 +59,8 @@ pub struct Transport {
     pub(crate) feedback: Feedback,
     pub(crate) feedback_timer: Slot,
     pub(crate) drops: DropCounters,
+    /// Why packets were not taken or not sent, while somebody asks.
+    pub(crate) decisions: DecisionLog,
     pub(crate) kind: Kind,
 }
 
@@ -77,6 +80,7 @@ impl Transport {
             feedback: parts.feedback,
             feedback_timer: Slot::default(),
             drops: DropCounters::default(),
+            decisions: DecisionLog::default(),
             kind,
         }
     }
@@ -147,7 +151,7 @@ impl Transport {
             (TimerKind::Ice, Kind::WebRtc(webrtc)) => Some(&mut webrtc.ice_timer),
             (TimerKind::Dtls, Kind::WebRtc(webrtc)) => Some(&mut webrtc.dtls_timer),
             (TimerKind::Feedback, _) => Some(&mut self.feedback_timer),
-            (TimerKind::Stream, _) => None,
+            (TimerKind::Stream | TimerKind::Observer, _) => None,
         }
     }
 

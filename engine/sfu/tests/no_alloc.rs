@@ -4,9 +4,14 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sfu_core::command::{Command, Event};
+use sfu_core::observer::ObserverOptions;
 use sfu_core::testing::world::{OPUS, VP8, World, rtp, vp8_frame};
+use sfu_core::trace::TraceMask;
+use sfu_wire::extension::ExtensionKind;
 
 /// Counts allocations while it is told to.
 struct Counting;
@@ -50,7 +55,7 @@ fn turn(world: &mut World, alice: usize, first: u16, packets: u16) -> (usize, u6
     let mut datagrams = Vec::new();
     for n in first..first + packets {
         let peer = &mut world.members[alice].peer;
-        peer.send_rtp(&rtp(OPUS, 5, n, u32::from(n) * 960, &[], &[1; 100]));
+        peer.send_rtp(&rtp(OPUS, 5, n, u32::from(n) * 960, &[(3, &[40])], &[1; 100]));
         peer.send_rtp(&rtp(VP8, 7, n, u32::from(n) * 3_000, &[], &vp8_frame(n == 0, n)));
         datagrams.extend(std::iter::from_fn(|| peer.poll_transmit()));
     }
@@ -69,8 +74,48 @@ fn turn(world: &mut World, alice: usize, first: u16, packets: u16) -> (usize, u6
     (out, ALLOCATIONS.load(Ordering::Relaxed) - before)
 }
 
+/// The count is of the whole process: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn observers_traces_and_decision_logs_allocate_nothing_for_a_packet() {
+    let _alone = alone();
+    let mut world = World::new(61);
+    let router = world.router();
+    let alice = world.join(router);
+    let mut config = world.audio_config(alice, 5);
+    config.extensions.set(ExtensionKind::AudioLevel, 3);
+    let (audio, video) = (world.produce(alice, config), world.produce_video(alice, 7));
+    for options in [ObserverOptions::AUDIO_LEVEL, ObserverOptions::ACTIVE_SPEAKER] {
+        let observer = world.create(Command::CreateObserver { router, options });
+        world.command(Command::Observe { observer, producer: audio }).expect("it can be heard");
+    }
+    let member = world.join(router);
+    let consumers = [audio, video].map(|producer| world.consume(member, producer).id);
+    let paused = world.try_consume(member, video, true).expect("a consumer").id;
+    for object in [audio, video, consumers[0], consumers[1]] {
+        world.command(Command::SetTrace { object, kinds: TraceMask::RTP }).expect("it can be traced");
+    }
+    for object in [world.members[alice].transport.id, world.members[member].transport.id, paused] {
+        world.command(Command::KeepDecisions { object, rows: 64 }).expect("they can be kept");
+    }
+    world.settle();
+    turn(&mut world, alice, 0, 1_000);
+    while world.shard.poll_event().is_some() {}
+    let (out, allocations) = turn(&mut world, alice, 1_000, 200);
+    assert!(out >= 400, "{out} datagrams");
+    // What is told at the end of a window is a list of its own: one for each second.
+    assert!(allocations <= 4, "{allocations} for {out} datagrams");
+    let traced = std::iter::from_fn(|| world.shard.poll_event()).filter(|e| matches!(e, Event::Trace { .. })).count();
+    assert!(traced >= 800, "{traced}");
+}
+
 #[test]
 fn a_media_packet_allocates_nothing_after_warm_up() {
+    let _alone = alone();
     let mut world = World::new(60);
     let router = world.router();
     let alice = world.join(router);

@@ -32,12 +32,14 @@ pub enum ObjectKind {
     Producer = 4,
     /// An outgoing copy of a producer.
     Consumer = 5,
+    /// A listener to the producers of a room.
+    Observer = 6,
 }
 
 impl ObjectKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [ObjectKind; 5] =
-        [Self::Router, Self::WebRtcServer, Self::Transport, Self::Producer, Self::Consumer];
+    pub const ALL: [ObjectKind; 6] =
+        [Self::Router, Self::WebRtcServer, Self::Transport, Self::Producer, Self::Consumer, Self::Observer];
 
     /// The kind with this number.
     #[inline]
@@ -48,6 +50,7 @@ impl ObjectKind {
             3 => Some(Self::Transport),
             4 => Some(Self::Producer),
             5 => Some(Self::Consumer),
+            6 => Some(Self::Observer),
             _ => None,
         }
     }
@@ -60,6 +63,7 @@ impl ObjectKind {
             Self::Transport => "transport",
             Self::Producer => "producer",
             Self::Consumer => "consumer",
+            Self::Observer => "observer",
         }
     }
 }

@@ -121,12 +121,11 @@ impl Consumer {
         if !self.cold.decisions.is_on() {
             return;
         }
-        let pair = |layers: Layers| (layers.spatial, layers.temporal);
         let decision = LayerDecision {
             cause,
-            preferred: self.preferred_layers().map(pair),
-            target: self.target_layers().map(pair),
-            current: self.current_layers().map(pair),
+            preferred: self.preferred_layers(),
+            target: self.target_layers(),
+            current: self.current_layers(),
             score: self.score(),
             bitrate: 0,
         };
