@@ -154,6 +154,27 @@ struct ParseSdpFragmentBuilder;
 struct CreateSdpFragment;
 struct CreateSdpFragmentBuilder;
 
+struct CreateAudioLevelObserver;
+struct CreateAudioLevelObserverBuilder;
+
+struct CreateActiveSpeakerObserver;
+struct CreateActiveSpeakerObserverBuilder;
+
+struct Observe;
+struct ObserveBuilder;
+
+struct Unobserve;
+struct UnobserveBuilder;
+
+struct SetTrace;
+struct SetTraceBuilder;
+
+struct KeepDecisions;
+struct KeepDecisionsBuilder;
+
+struct GetDecisions;
+struct GetDecisionsBuilder;
+
 struct Request;
 struct RequestBuilder;
 
@@ -202,8 +223,14 @@ struct ShardDumpBuilder;
 struct WebRtcServerDump;
 struct WebRtcServerDumpBuilder;
 
+struct ObjectLinks;
+struct ObjectLinksBuilder;
+
 struct RouterDump;
 struct RouterDumpBuilder;
+
+struct ObserverDump;
+struct ObserverDumpBuilder;
 
 struct WebRtcTransportDump;
 struct WebRtcTransportDumpBuilder;
@@ -235,6 +262,15 @@ struct SdpTextBuilder;
 struct SdpFragmentParsed;
 struct SdpFragmentParsedBuilder;
 
+struct LayerChoice;
+struct LayerChoiceBuilder;
+
+struct Decision;
+struct DecisionBuilder;
+
+struct Decisions;
+struct DecisionsBuilder;
+
 struct Reply;
 struct ReplyBuilder;
 
@@ -255,6 +291,27 @@ struct ProducerPausedBuilder;
 
 struct ProducerResumed;
 struct ProducerResumedBuilder;
+
+struct AudioVolume;
+struct AudioVolumeBuilder;
+
+struct AudioVolumes;
+struct AudioVolumesBuilder;
+
+struct AudioSilence;
+struct AudioSilenceBuilder;
+
+struct DominantSpeakerChanged;
+struct DominantSpeakerChangedBuilder;
+
+struct TracedRtp;
+struct TracedRtpBuilder;
+
+struct TracedReport;
+struct TracedReportBuilder;
+
+struct TraceEvent;
+struct TraceEventBuilder;
 
 struct EventsLost;
 struct EventsLostBuilder;
@@ -580,6 +637,48 @@ inline const char *EnumNameNumbering(Numbering e) {
   return EnumNamesNumbering()[index];
 }
 
+enum class TraceKind : uint8_t {
+  rtp = 0,
+  keyframe = 1,
+  nack = 2,
+  pli = 3,
+  fir = 4,
+  sr = 5,
+  MIN = rtp,
+  MAX = sr
+};
+
+inline const TraceKind (&EnumValuesTraceKind())[6] {
+  static const TraceKind values[] = {
+    TraceKind::rtp,
+    TraceKind::keyframe,
+    TraceKind::nack,
+    TraceKind::pli,
+    TraceKind::fir,
+    TraceKind::sr
+  };
+  return values;
+}
+
+inline const char * const *EnumNamesTraceKind() {
+  static const char * const names[7] = {
+    "rtp",
+    "keyframe",
+    "nack",
+    "pli",
+    "fir",
+    "sr",
+    nullptr
+  };
+  return names;
+}
+
+inline const char *EnumNameTraceKind(TraceKind e) {
+  if (::flatbuffers::IsOutRange(e, TraceKind::rtp, TraceKind::sr)) return "";
+  const size_t index = static_cast<size_t>(e);
+  return EnumNamesTraceKind()[index];
+}
+
 enum class RequestBody : uint8_t {
   NONE = 0,
   CreateRouter = 1,
@@ -608,11 +707,18 @@ enum class RequestBody : uint8_t {
   CreateSdpOffer = 24,
   ParseSdpFragment = 25,
   CreateSdpFragment = 26,
+  CreateAudioLevelObserver = 27,
+  CreateActiveSpeakerObserver = 28,
+  Observe = 29,
+  Unobserve = 30,
+  SetTrace = 31,
+  KeepDecisions = 32,
+  GetDecisions = 33,
   MIN = NONE,
-  MAX = CreateSdpFragment
+  MAX = GetDecisions
 };
 
-inline const RequestBody (&EnumValuesRequestBody())[27] {
+inline const RequestBody (&EnumValuesRequestBody())[34] {
   static const RequestBody values[] = {
     RequestBody::NONE,
     RequestBody::CreateRouter,
@@ -640,13 +746,20 @@ inline const RequestBody (&EnumValuesRequestBody())[27] {
     RequestBody::CreateSdpAnswer,
     RequestBody::CreateSdpOffer,
     RequestBody::ParseSdpFragment,
-    RequestBody::CreateSdpFragment
+    RequestBody::CreateSdpFragment,
+    RequestBody::CreateAudioLevelObserver,
+    RequestBody::CreateActiveSpeakerObserver,
+    RequestBody::Observe,
+    RequestBody::Unobserve,
+    RequestBody::SetTrace,
+    RequestBody::KeepDecisions,
+    RequestBody::GetDecisions
   };
   return values;
 }
 
 inline const char * const *EnumNamesRequestBody() {
-  static const char * const names[28] = {
+  static const char * const names[35] = {
     "NONE",
     "CreateRouter",
     "CreateWebRtcServer",
@@ -674,13 +787,20 @@ inline const char * const *EnumNamesRequestBody() {
     "CreateSdpOffer",
     "ParseSdpFragment",
     "CreateSdpFragment",
+    "CreateAudioLevelObserver",
+    "CreateActiveSpeakerObserver",
+    "Observe",
+    "Unobserve",
+    "SetTrace",
+    "KeepDecisions",
+    "GetDecisions",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameRequestBody(RequestBody e) {
-  if (::flatbuffers::IsOutRange(e, RequestBody::NONE, RequestBody::CreateSdpFragment)) return "";
+  if (::flatbuffers::IsOutRange(e, RequestBody::NONE, RequestBody::GetDecisions)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesRequestBody()[index];
 }
@@ -793,6 +913,34 @@ template<> struct RequestBodyTraits<libsfu::fbs::CreateSdpFragment> {
   static const RequestBody enum_value = RequestBody::CreateSdpFragment;
 };
 
+template<> struct RequestBodyTraits<libsfu::fbs::CreateAudioLevelObserver> {
+  static const RequestBody enum_value = RequestBody::CreateAudioLevelObserver;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::CreateActiveSpeakerObserver> {
+  static const RequestBody enum_value = RequestBody::CreateActiveSpeakerObserver;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::Observe> {
+  static const RequestBody enum_value = RequestBody::Observe;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::Unobserve> {
+  static const RequestBody enum_value = RequestBody::Unobserve;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::SetTrace> {
+  static const RequestBody enum_value = RequestBody::SetTrace;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::KeepDecisions> {
+  static const RequestBody enum_value = RequestBody::KeepDecisions;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::GetDecisions> {
+  static const RequestBody enum_value = RequestBody::GetDecisions;
+};
+
 template <bool B = false>
 bool VerifyRequestBody(::flatbuffers::VerifierTemplate<B> &verifier, const void *obj, RequestBody type);
 template <bool B = false>
@@ -894,6 +1042,36 @@ inline const char *EnumNameProducerType(ProducerType e) {
   return EnumNamesProducerType()[index];
 }
 
+enum class ObserverType : uint8_t {
+  audio_level = 0,
+  active_speaker = 1,
+  MIN = audio_level,
+  MAX = active_speaker
+};
+
+inline const ObserverType (&EnumValuesObserverType())[2] {
+  static const ObserverType values[] = {
+    ObserverType::audio_level,
+    ObserverType::active_speaker
+  };
+  return values;
+}
+
+inline const char * const *EnumNamesObserverType() {
+  static const char * const names[3] = {
+    "audio_level",
+    "active_speaker",
+    nullptr
+  };
+  return names;
+}
+
+inline const char *EnumNameObserverType(ObserverType e) {
+  if (::flatbuffers::IsOutRange(e, ObserverType::audio_level, ObserverType::active_speaker)) return "";
+  const size_t index = static_cast<size_t>(e);
+  return EnumNamesObserverType()[index];
+}
+
 enum class MediaDirection : uint8_t {
   sendrecv = 0,
   sendonly = 1,
@@ -953,11 +1131,13 @@ enum class ReplyBody : uint8_t {
   SdpParsed = 19,
   SdpText = 20,
   SdpFragmentParsed = 21,
+  ObserverDump = 22,
+  Decisions = 23,
   MIN = NONE,
-  MAX = SdpFragmentParsed
+  MAX = Decisions
 };
 
-inline const ReplyBody (&EnumValuesReplyBody())[22] {
+inline const ReplyBody (&EnumValuesReplyBody())[24] {
   static const ReplyBody values[] = {
     ReplyBody::NONE,
     ReplyBody::Done,
@@ -980,13 +1160,15 @@ inline const ReplyBody (&EnumValuesReplyBody())[22] {
     ReplyBody::ProducerSwitched,
     ReplyBody::SdpParsed,
     ReplyBody::SdpText,
-    ReplyBody::SdpFragmentParsed
+    ReplyBody::SdpFragmentParsed,
+    ReplyBody::ObserverDump,
+    ReplyBody::Decisions
   };
   return values;
 }
 
 inline const char * const *EnumNamesReplyBody() {
-  static const char * const names[23] = {
+  static const char * const names[25] = {
     "NONE",
     "Done",
     "Created",
@@ -1009,13 +1191,15 @@ inline const char * const *EnumNamesReplyBody() {
     "SdpParsed",
     "SdpText",
     "SdpFragmentParsed",
+    "ObserverDump",
+    "Decisions",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameReplyBody(ReplyBody e) {
-  if (::flatbuffers::IsOutRange(e, ReplyBody::NONE, ReplyBody::SdpFragmentParsed)) return "";
+  if (::flatbuffers::IsOutRange(e, ReplyBody::NONE, ReplyBody::Decisions)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesReplyBody()[index];
 }
@@ -1108,6 +1292,14 @@ template<> struct ReplyBodyTraits<libsfu::fbs::SdpFragmentParsed> {
   static const ReplyBody enum_value = ReplyBody::SdpFragmentParsed;
 };
 
+template<> struct ReplyBodyTraits<libsfu::fbs::ObserverDump> {
+  static const ReplyBody enum_value = ReplyBody::ObserverDump;
+};
+
+template<> struct ReplyBodyTraits<libsfu::fbs::Decisions> {
+  static const ReplyBody enum_value = ReplyBody::Decisions;
+};
+
 template <bool B = false>
 bool VerifyReplyBody(::flatbuffers::VerifierTemplate<B> &verifier, const void *obj, ReplyBody type);
 template <bool B = false>
@@ -1155,6 +1347,36 @@ inline const char *EnumNameCloseReason(CloseReason e) {
   return EnumNamesCloseReason()[index];
 }
 
+enum class TraceDirection : uint8_t {
+  in_ = 0,
+  out = 1,
+  MIN = in_,
+  MAX = out
+};
+
+inline const TraceDirection (&EnumValuesTraceDirection())[2] {
+  static const TraceDirection values[] = {
+    TraceDirection::in_,
+    TraceDirection::out
+  };
+  return values;
+}
+
+inline const char * const *EnumNamesTraceDirection() {
+  static const char * const names[3] = {
+    "in_",
+    "out",
+    nullptr
+  };
+  return names;
+}
+
+inline const char *EnumNameTraceDirection(TraceDirection e) {
+  if (::flatbuffers::IsOutRange(e, TraceDirection::in_, TraceDirection::out)) return "";
+  const size_t index = static_cast<size_t>(e);
+  return EnumNamesTraceDirection()[index];
+}
+
 enum class EventBody : uint8_t {
   NONE = 0,
   ObjectClosed = 1,
@@ -1169,11 +1391,15 @@ enum class EventBody : uint8_t {
   ConsumerScore = 10,
   WantedLayers = 11,
   VideoOrientationChanged = 12,
+  AudioVolumes = 13,
+  AudioSilence = 14,
+  DominantSpeakerChanged = 15,
+  TraceEvent = 16,
   MIN = NONE,
-  MAX = VideoOrientationChanged
+  MAX = TraceEvent
 };
 
-inline const EventBody (&EnumValuesEventBody())[13] {
+inline const EventBody (&EnumValuesEventBody())[17] {
   static const EventBody values[] = {
     EventBody::NONE,
     EventBody::ObjectClosed,
@@ -1187,13 +1413,17 @@ inline const EventBody (&EnumValuesEventBody())[13] {
     EventBody::ProducerScore,
     EventBody::ConsumerScore,
     EventBody::WantedLayers,
-    EventBody::VideoOrientationChanged
+    EventBody::VideoOrientationChanged,
+    EventBody::AudioVolumes,
+    EventBody::AudioSilence,
+    EventBody::DominantSpeakerChanged,
+    EventBody::TraceEvent
   };
   return values;
 }
 
 inline const char * const *EnumNamesEventBody() {
-  static const char * const names[14] = {
+  static const char * const names[18] = {
     "NONE",
     "ObjectClosed",
     "IceStateChanged",
@@ -1207,13 +1437,17 @@ inline const char * const *EnumNamesEventBody() {
     "ConsumerScore",
     "WantedLayers",
     "VideoOrientationChanged",
+    "AudioVolumes",
+    "AudioSilence",
+    "DominantSpeakerChanged",
+    "TraceEvent",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameEventBody(EventBody e) {
-  if (::flatbuffers::IsOutRange(e, EventBody::NONE, EventBody::VideoOrientationChanged)) return "";
+  if (::flatbuffers::IsOutRange(e, EventBody::NONE, EventBody::TraceEvent)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesEventBody()[index];
 }
@@ -1268,6 +1502,22 @@ template<> struct EventBodyTraits<libsfu::fbs::WantedLayers> {
 
 template<> struct EventBodyTraits<libsfu::fbs::VideoOrientationChanged> {
   static const EventBody enum_value = EventBody::VideoOrientationChanged;
+};
+
+template<> struct EventBodyTraits<libsfu::fbs::AudioVolumes> {
+  static const EventBody enum_value = EventBody::AudioVolumes;
+};
+
+template<> struct EventBodyTraits<libsfu::fbs::AudioSilence> {
+  static const EventBody enum_value = EventBody::AudioSilence;
+};
+
+template<> struct EventBodyTraits<libsfu::fbs::DominantSpeakerChanged> {
+  static const EventBody enum_value = EventBody::DominantSpeakerChanged;
+};
+
+template<> struct EventBodyTraits<libsfu::fbs::TraceEvent> {
+  static const EventBody enum_value = EventBody::TraceEvent;
 };
 
 template <bool B = false>
@@ -4007,7 +4257,7 @@ struct GetSupportedCapabilities::Traits {
   static auto constexpr Create = CreateGetSupportedCapabilities;
 };
 
-/// Target: producer or consumer. Reply: Done.
+/// Target: producer, consumer or observer. Reply: Done.
 struct Pause FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef PauseBuilder Builder;
   struct Traits;
@@ -4044,7 +4294,7 @@ struct Pause::Traits {
   static auto constexpr Create = CreatePause;
 };
 
-/// Target: producer or consumer. Reply: Done.
+/// Target: producer, consumer or observer. Reply: Done.
 struct Resume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef ResumeBuilder Builder;
   struct Traits;
@@ -4896,6 +5146,373 @@ inline ::flatbuffers::Offset<CreateSdpFragment> CreateCreateSdpFragmentDirect(
       mid__);
 }
 
+/// Target: router. Tells who is loud, at the end of each interval. Reply: Created.
+struct CreateAudioLevelObserver FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateAudioLevelObserverBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_MAX_ENTRIES = 4,
+    VT_THRESHOLD = 6,
+    VT_INTERVAL_MS = 8
+  };
+  /// So many producers are told at most, the loudest first.
+  uint16_t max_entries() const {
+    return GetField<uint16_t>(VT_MAX_ENTRIES, 1);
+  }
+  /// Producers below it are not told; -127 to 0, dBov.
+  int8_t threshold() const {
+    return GetField<int8_t>(VT_THRESHOLD, -80);
+  }
+  /// 100 to 10000.
+  uint32_t interval_ms() const {
+    return GetField<uint32_t>(VT_INTERVAL_MS, 1000);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint16_t>(verifier, VT_MAX_ENTRIES, 2) &&
+           VerifyField<int8_t>(verifier, VT_THRESHOLD, 1) &&
+           VerifyField<uint32_t>(verifier, VT_INTERVAL_MS, 4) &&
+           verifier.EndTable();
+  }
+};
+
+struct CreateAudioLevelObserverBuilder {
+  typedef CreateAudioLevelObserver Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_max_entries(uint16_t max_entries) {
+    fbb_.AddElement<uint16_t>(CreateAudioLevelObserver::VT_MAX_ENTRIES, max_entries, 1);
+  }
+  void add_threshold(int8_t threshold) {
+    fbb_.AddElement<int8_t>(CreateAudioLevelObserver::VT_THRESHOLD, threshold, -80);
+  }
+  void add_interval_ms(uint32_t interval_ms) {
+    fbb_.AddElement<uint32_t>(CreateAudioLevelObserver::VT_INTERVAL_MS, interval_ms, 1000);
+  }
+  explicit CreateAudioLevelObserverBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<CreateAudioLevelObserver> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<CreateAudioLevelObserver>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<CreateAudioLevelObserver> CreateCreateAudioLevelObserver(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint16_t max_entries = 1,
+    int8_t threshold = -80,
+    uint32_t interval_ms = 1000) {
+  CreateAudioLevelObserverBuilder builder_(_fbb);
+  builder_.add_interval_ms(interval_ms);
+  builder_.add_max_entries(max_entries);
+  builder_.add_threshold(threshold);
+  return builder_.Finish();
+}
+
+struct CreateAudioLevelObserver::Traits {
+  using type = CreateAudioLevelObserver;
+  static auto constexpr Create = CreateCreateAudioLevelObserver;
+};
+
+/// Target: router. Tells who is the dominant speaker, when it is another one. Reply: Created.
+struct CreateActiveSpeakerObserver FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateActiveSpeakerObserverBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_INTERVAL_MS = 4
+  };
+  /// 100 to 10000.
+  uint32_t interval_ms() const {
+    return GetField<uint32_t>(VT_INTERVAL_MS, 300);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint32_t>(verifier, VT_INTERVAL_MS, 4) &&
+           verifier.EndTable();
+  }
+};
+
+struct CreateActiveSpeakerObserverBuilder {
+  typedef CreateActiveSpeakerObserver Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_interval_ms(uint32_t interval_ms) {
+    fbb_.AddElement<uint32_t>(CreateActiveSpeakerObserver::VT_INTERVAL_MS, interval_ms, 300);
+  }
+  explicit CreateActiveSpeakerObserverBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<CreateActiveSpeakerObserver> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<CreateActiveSpeakerObserver>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<CreateActiveSpeakerObserver> CreateCreateActiveSpeakerObserver(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint32_t interval_ms = 300) {
+  CreateActiveSpeakerObserverBuilder builder_(_fbb);
+  builder_.add_interval_ms(interval_ms);
+  return builder_.Finish();
+}
+
+struct CreateActiveSpeakerObserver::Traits {
+  using type = CreateActiveSpeakerObserver;
+  static auto constexpr Create = CreateCreateActiveSpeakerObserver;
+};
+
+/// Target: observer. It hears this audio producer of its router from now on. Reply: Done.
+struct Observe FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ObserveBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_PRODUCER = 4
+  };
+  uint64_t producer() const {
+    return GetField<uint64_t>(VT_PRODUCER, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_PRODUCER, 8) &&
+           verifier.EndTable();
+  }
+};
+
+struct ObserveBuilder {
+  typedef Observe Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_producer(uint64_t producer) {
+    fbb_.AddElement<uint64_t>(Observe::VT_PRODUCER, producer, 0);
+  }
+  explicit ObserveBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<Observe> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<Observe>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<Observe> CreateObserve(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t producer = 0) {
+  ObserveBuilder builder_(_fbb);
+  builder_.add_producer(producer);
+  return builder_.Finish();
+}
+
+struct Observe::Traits {
+  using type = Observe;
+  static auto constexpr Create = CreateObserve;
+};
+
+/// Target: observer. It hears this producer no longer. Reply: Done.
+struct Unobserve FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef UnobserveBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_PRODUCER = 4
+  };
+  uint64_t producer() const {
+    return GetField<uint64_t>(VT_PRODUCER, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_PRODUCER, 8) &&
+           verifier.EndTable();
+  }
+};
+
+struct UnobserveBuilder {
+  typedef Unobserve Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_producer(uint64_t producer) {
+    fbb_.AddElement<uint64_t>(Unobserve::VT_PRODUCER, producer, 0);
+  }
+  explicit UnobserveBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<Unobserve> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<Unobserve>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<Unobserve> CreateUnobserve(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t producer = 0) {
+  UnobserveBuilder builder_(_fbb);
+  builder_.add_producer(producer);
+  return builder_.Finish();
+}
+
+struct Unobserve::Traits {
+  using type = Unobserve;
+  static auto constexpr Create = CreateUnobserve;
+};
+
+/// Target: producer, or consumer (which has no sr). What of it is told as TraceEvent, until this is sent again; nothing
+/// by default. Reply: Done.
+struct SetTrace FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SetTraceBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_KINDS = 4
+  };
+  const ::flatbuffers::Vector<libsfu::fbs::TraceKind> *kinds() const {
+    return GetPointer<const ::flatbuffers::Vector<libsfu::fbs::TraceKind> *>(VT_KINDS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_KINDS) &&
+           verifier.VerifyVector(kinds()) &&
+           verifier.EndTable();
+  }
+};
+
+struct SetTraceBuilder {
+  typedef SetTrace Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_kinds(::flatbuffers::Offset<::flatbuffers::Vector<libsfu::fbs::TraceKind>> kinds) {
+    fbb_.AddOffset(SetTrace::VT_KINDS, kinds);
+  }
+  explicit SetTraceBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<SetTrace> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<SetTrace>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<SetTrace> CreateSetTrace(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::Vector<libsfu::fbs::TraceKind>> kinds = 0) {
+  SetTraceBuilder builder_(_fbb);
+  builder_.add_kinds(kinds);
+  return builder_.Finish();
+}
+
+struct SetTrace::Traits {
+  using type = SetTrace;
+  static auto constexpr Create = CreateSetTrace;
+};
+
+inline ::flatbuffers::Offset<SetTrace> CreateSetTraceDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const std::vector<libsfu::fbs::TraceKind> *kinds = nullptr) {
+  auto kinds__ = kinds ? _fbb.CreateVector<libsfu::fbs::TraceKind>(*kinds) : 0;
+  return libsfu::fbs::CreateSetTrace(
+      _fbb,
+      kinds__);
+}
+
+/// Target: transport or consumer. Keeps the latest decisions about its media, at most so many (1024); 0 is off, the
+/// default. What was kept before is forgotten. Reply: Done.
+struct KeepDecisions FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef KeepDecisionsBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_ROWS = 4
+  };
+  uint32_t rows() const {
+    return GetField<uint32_t>(VT_ROWS, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint32_t>(verifier, VT_ROWS, 4) &&
+           verifier.EndTable();
+  }
+};
+
+struct KeepDecisionsBuilder {
+  typedef KeepDecisions Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_rows(uint32_t rows) {
+    fbb_.AddElement<uint32_t>(KeepDecisions::VT_ROWS, rows, 0);
+  }
+  explicit KeepDecisionsBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<KeepDecisions> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<KeepDecisions>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<KeepDecisions> CreateKeepDecisions(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint32_t rows = 0) {
+  KeepDecisionsBuilder builder_(_fbb);
+  builder_.add_rows(rows);
+  return builder_.Finish();
+}
+
+struct KeepDecisions::Traits {
+  using type = KeepDecisions;
+  static auto constexpr Create = CreateKeepDecisions;
+};
+
+/// Target: transport or consumer. What was kept. Reply: Decisions.
+struct GetDecisions FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef GetDecisionsBuilder Builder;
+  struct Traits;
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           verifier.EndTable();
+  }
+};
+
+struct GetDecisionsBuilder {
+  typedef GetDecisions Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  explicit GetDecisionsBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<GetDecisions> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<GetDecisions>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<GetDecisions> CreateGetDecisions(
+    ::flatbuffers::FlatBufferBuilder &_fbb) {
+  GetDecisionsBuilder builder_(_fbb);
+  return builder_.Finish();
+}
+
+struct GetDecisions::Traits {
+  using type = GetDecisions;
+  static auto constexpr Create = CreateGetDecisions;
+};
+
 /// `id` is chosen by the caller and comes back in the reply; it must not be in use by a request in flight.
 struct Request FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef RequestBuilder Builder;
@@ -4996,6 +5613,27 @@ struct Request FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   }
   const libsfu::fbs::CreateSdpFragment *body_as_CreateSdpFragment() const {
     return body_type() == libsfu::fbs::RequestBody::CreateSdpFragment ? static_cast<const libsfu::fbs::CreateSdpFragment *>(body()) : nullptr;
+  }
+  const libsfu::fbs::CreateAudioLevelObserver *body_as_CreateAudioLevelObserver() const {
+    return body_type() == libsfu::fbs::RequestBody::CreateAudioLevelObserver ? static_cast<const libsfu::fbs::CreateAudioLevelObserver *>(body()) : nullptr;
+  }
+  const libsfu::fbs::CreateActiveSpeakerObserver *body_as_CreateActiveSpeakerObserver() const {
+    return body_type() == libsfu::fbs::RequestBody::CreateActiveSpeakerObserver ? static_cast<const libsfu::fbs::CreateActiveSpeakerObserver *>(body()) : nullptr;
+  }
+  const libsfu::fbs::Observe *body_as_Observe() const {
+    return body_type() == libsfu::fbs::RequestBody::Observe ? static_cast<const libsfu::fbs::Observe *>(body()) : nullptr;
+  }
+  const libsfu::fbs::Unobserve *body_as_Unobserve() const {
+    return body_type() == libsfu::fbs::RequestBody::Unobserve ? static_cast<const libsfu::fbs::Unobserve *>(body()) : nullptr;
+  }
+  const libsfu::fbs::SetTrace *body_as_SetTrace() const {
+    return body_type() == libsfu::fbs::RequestBody::SetTrace ? static_cast<const libsfu::fbs::SetTrace *>(body()) : nullptr;
+  }
+  const libsfu::fbs::KeepDecisions *body_as_KeepDecisions() const {
+    return body_type() == libsfu::fbs::RequestBody::KeepDecisions ? static_cast<const libsfu::fbs::KeepDecisions *>(body()) : nullptr;
+  }
+  const libsfu::fbs::GetDecisions *body_as_GetDecisions() const {
+    return body_type() == libsfu::fbs::RequestBody::GetDecisions ? static_cast<const libsfu::fbs::GetDecisions *>(body()) : nullptr;
   }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
@@ -5111,6 +5749,34 @@ template<> inline const libsfu::fbs::ParseSdpFragment *Request::body_as<libsfu::
 
 template<> inline const libsfu::fbs::CreateSdpFragment *Request::body_as<libsfu::fbs::CreateSdpFragment>() const {
   return body_as_CreateSdpFragment();
+}
+
+template<> inline const libsfu::fbs::CreateAudioLevelObserver *Request::body_as<libsfu::fbs::CreateAudioLevelObserver>() const {
+  return body_as_CreateAudioLevelObserver();
+}
+
+template<> inline const libsfu::fbs::CreateActiveSpeakerObserver *Request::body_as<libsfu::fbs::CreateActiveSpeakerObserver>() const {
+  return body_as_CreateActiveSpeakerObserver();
+}
+
+template<> inline const libsfu::fbs::Observe *Request::body_as<libsfu::fbs::Observe>() const {
+  return body_as_Observe();
+}
+
+template<> inline const libsfu::fbs::Unobserve *Request::body_as<libsfu::fbs::Unobserve>() const {
+  return body_as_Unobserve();
+}
+
+template<> inline const libsfu::fbs::SetTrace *Request::body_as<libsfu::fbs::SetTrace>() const {
+  return body_as_SetTrace();
+}
+
+template<> inline const libsfu::fbs::KeepDecisions *Request::body_as<libsfu::fbs::KeepDecisions>() const {
+  return body_as_KeepDecisions();
+}
+
+template<> inline const libsfu::fbs::GetDecisions *Request::body_as<libsfu::fbs::GetDecisions>() const {
+  return body_as_GetDecisions();
 }
 
 struct RequestBuilder {
@@ -6185,6 +6851,77 @@ inline ::flatbuffers::Offset<WebRtcServerDump> CreateWebRtcServerDumpDirect(
       transports__);
 }
 
+/// An object, and those of another kind that belong to it.
+struct ObjectLinks FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ObjectLinksBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_ID = 4,
+    VT_LINKED = 6
+  };
+  uint64_t id() const {
+    return GetField<uint64_t>(VT_ID, 0);
+  }
+  const ::flatbuffers::Vector<uint64_t> *linked() const {
+    return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_LINKED);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_ID, 8) &&
+           VerifyOffset(verifier, VT_LINKED) &&
+           verifier.VerifyVector(linked()) &&
+           verifier.EndTable();
+  }
+};
+
+struct ObjectLinksBuilder {
+  typedef ObjectLinks Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_id(uint64_t id) {
+    fbb_.AddElement<uint64_t>(ObjectLinks::VT_ID, id, 0);
+  }
+  void add_linked(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> linked) {
+    fbb_.AddOffset(ObjectLinks::VT_LINKED, linked);
+  }
+  explicit ObjectLinksBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<ObjectLinks> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<ObjectLinks>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<ObjectLinks> CreateObjectLinks(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> linked = 0) {
+  ObjectLinksBuilder builder_(_fbb);
+  builder_.add_id(id);
+  builder_.add_linked(linked);
+  return builder_.Finish();
+}
+
+struct ObjectLinks::Traits {
+  using type = ObjectLinks;
+  static auto constexpr Create = CreateObjectLinks;
+};
+
+inline ::flatbuffers::Offset<ObjectLinks> CreateObjectLinksDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    const std::vector<uint64_t> *linked = nullptr) {
+  auto linked__ = linked ? _fbb.CreateVector<uint64_t>(*linked) : 0;
+  return libsfu::fbs::CreateObjectLinks(
+      _fbb,
+      id,
+      linked__);
+}
+
 struct RouterDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef RouterDumpBuilder Builder;
   struct Traits;
@@ -6193,7 +6930,10 @@ struct RouterDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_RTP_CAPABILITIES = 6,
     VT_TRANSPORTS = 8,
     VT_PRODUCERS = 10,
-    VT_CONSUMERS = 12
+    VT_CONSUMERS = 12,
+    VT_OBSERVERS = 14,
+    VT_CONSUMERS_OF = 16,
+    VT_OBSERVERS_OF = 18
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
@@ -6210,6 +6950,17 @@ struct RouterDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const ::flatbuffers::Vector<uint64_t> *consumers() const {
     return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_CONSUMERS);
   }
+  const ::flatbuffers::Vector<uint64_t> *observers() const {
+    return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_OBSERVERS);
+  }
+  /// Producers with their consumers, those that have any.
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ObjectLinks>> *consumers_of() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ObjectLinks>> *>(VT_CONSUMERS_OF);
+  }
+  /// Producers with their observers, those that have any.
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ObjectLinks>> *observers_of() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ObjectLinks>> *>(VT_OBSERVERS_OF);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -6222,6 +6973,14 @@ struct RouterDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVector(producers()) &&
            VerifyOffset(verifier, VT_CONSUMERS) &&
            verifier.VerifyVector(consumers()) &&
+           VerifyOffset(verifier, VT_OBSERVERS) &&
+           verifier.VerifyVector(observers()) &&
+           VerifyOffset(verifier, VT_CONSUMERS_OF) &&
+           verifier.VerifyVector(consumers_of()) &&
+           verifier.VerifyVectorOfTables(consumers_of()) &&
+           VerifyOffset(verifier, VT_OBSERVERS_OF) &&
+           verifier.VerifyVector(observers_of()) &&
+           verifier.VerifyVectorOfTables(observers_of()) &&
            verifier.EndTable();
   }
 };
@@ -6245,6 +7004,15 @@ struct RouterDumpBuilder {
   void add_consumers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers) {
     fbb_.AddOffset(RouterDump::VT_CONSUMERS, consumers);
   }
+  void add_observers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> observers) {
+    fbb_.AddOffset(RouterDump::VT_OBSERVERS, observers);
+  }
+  void add_consumers_of(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ObjectLinks>>> consumers_of) {
+    fbb_.AddOffset(RouterDump::VT_CONSUMERS_OF, consumers_of);
+  }
+  void add_observers_of(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ObjectLinks>>> observers_of) {
+    fbb_.AddOffset(RouterDump::VT_OBSERVERS_OF, observers_of);
+  }
   explicit RouterDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -6262,9 +7030,15 @@ inline ::flatbuffers::Offset<RouterDump> CreateRouterDump(
     ::flatbuffers::Offset<libsfu::fbs::RtpCapabilities> rtp_capabilities = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> transports = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> producers = 0,
-    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0) {
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> observers = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ObjectLinks>>> consumers_of = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ObjectLinks>>> observers_of = 0) {
   RouterDumpBuilder builder_(_fbb);
   builder_.add_id(id);
+  builder_.add_observers_of(observers_of);
+  builder_.add_consumers_of(consumers_of);
+  builder_.add_observers(observers);
   builder_.add_consumers(consumers);
   builder_.add_producers(producers);
   builder_.add_transports(transports);
@@ -6283,17 +7057,183 @@ inline ::flatbuffers::Offset<RouterDump> CreateRouterDumpDirect(
     ::flatbuffers::Offset<libsfu::fbs::RtpCapabilities> rtp_capabilities = 0,
     const std::vector<uint64_t> *transports = nullptr,
     const std::vector<uint64_t> *producers = nullptr,
-    const std::vector<uint64_t> *consumers = nullptr) {
+    const std::vector<uint64_t> *consumers = nullptr,
+    const std::vector<uint64_t> *observers = nullptr,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::ObjectLinks>> *consumers_of = nullptr,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::ObjectLinks>> *observers_of = nullptr) {
   auto transports__ = transports ? _fbb.CreateVector<uint64_t>(*transports) : 0;
   auto producers__ = producers ? _fbb.CreateVector<uint64_t>(*producers) : 0;
   auto consumers__ = consumers ? _fbb.CreateVector<uint64_t>(*consumers) : 0;
+  auto observers__ = observers ? _fbb.CreateVector<uint64_t>(*observers) : 0;
+  auto consumers_of__ = consumers_of ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ObjectLinks>>(*consumers_of) : 0;
+  auto observers_of__ = observers_of ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ObjectLinks>>(*observers_of) : 0;
   return libsfu::fbs::CreateRouterDump(
       _fbb,
       id,
       rtp_capabilities,
       transports__,
       producers__,
-      consumers__);
+      consumers__,
+      observers__,
+      consumers_of__,
+      observers_of__);
+}
+
+struct ObserverDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ObserverDumpBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_ID = 4,
+    VT_ROUTER = 6,
+    VT_TYPE = 8,
+    VT_PAUSED = 10,
+    VT_INTERVAL_MS = 12,
+    VT_MAX_ENTRIES = 14,
+    VT_THRESHOLD = 16,
+    VT_PRODUCERS = 18,
+    VT_DOMINANT = 20
+  };
+  uint64_t id() const {
+    return GetField<uint64_t>(VT_ID, 0);
+  }
+  uint64_t router() const {
+    return GetField<uint64_t>(VT_ROUTER, 0);
+  }
+  libsfu::fbs::ObserverType type() const {
+    return static_cast<libsfu::fbs::ObserverType>(GetField<uint8_t>(VT_TYPE, 0));
+  }
+  bool paused() const {
+    return GetField<uint8_t>(VT_PAUSED, 0) != 0;
+  }
+  uint32_t interval_ms() const {
+    return GetField<uint32_t>(VT_INTERVAL_MS, 0);
+  }
+  /// Of an audio level observer.
+  uint16_t max_entries() const {
+    return GetField<uint16_t>(VT_MAX_ENTRIES, 0);
+  }
+  /// Of an audio level observer, dBov.
+  int8_t threshold() const {
+    return GetField<int8_t>(VT_THRESHOLD, 0);
+  }
+  const ::flatbuffers::Vector<uint64_t> *producers() const {
+    return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_PRODUCERS);
+  }
+  /// Of an active speaker observer; 0 is nobody.
+  uint64_t dominant() const {
+    return GetField<uint64_t>(VT_DOMINANT, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_ID, 8) &&
+           VerifyField<uint64_t>(verifier, VT_ROUTER, 8) &&
+           VerifyField<uint8_t>(verifier, VT_TYPE, 1) &&
+           VerifyField<uint8_t>(verifier, VT_PAUSED, 1) &&
+           VerifyField<uint32_t>(verifier, VT_INTERVAL_MS, 4) &&
+           VerifyField<uint16_t>(verifier, VT_MAX_ENTRIES, 2) &&
+           VerifyField<int8_t>(verifier, VT_THRESHOLD, 1) &&
+           VerifyOffset(verifier, VT_PRODUCERS) &&
+           verifier.VerifyVector(producers()) &&
+           VerifyField<uint64_t>(verifier, VT_DOMINANT, 8) &&
+           verifier.EndTable();
+  }
+};
+
+struct ObserverDumpBuilder {
+  typedef ObserverDump Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_id(uint64_t id) {
+    fbb_.AddElement<uint64_t>(ObserverDump::VT_ID, id, 0);
+  }
+  void add_router(uint64_t router) {
+    fbb_.AddElement<uint64_t>(ObserverDump::VT_ROUTER, router, 0);
+  }
+  void add_type(libsfu::fbs::ObserverType type) {
+    fbb_.AddElement<uint8_t>(ObserverDump::VT_TYPE, static_cast<uint8_t>(type), 0);
+  }
+  void add_paused(bool paused) {
+    fbb_.AddElement<uint8_t>(ObserverDump::VT_PAUSED, static_cast<uint8_t>(paused), 0);
+  }
+  void add_interval_ms(uint32_t interval_ms) {
+    fbb_.AddElement<uint32_t>(ObserverDump::VT_INTERVAL_MS, interval_ms, 0);
+  }
+  void add_max_entries(uint16_t max_entries) {
+    fbb_.AddElement<uint16_t>(ObserverDump::VT_MAX_ENTRIES, max_entries, 0);
+  }
+  void add_threshold(int8_t threshold) {
+    fbb_.AddElement<int8_t>(ObserverDump::VT_THRESHOLD, threshold, 0);
+  }
+  void add_producers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> producers) {
+    fbb_.AddOffset(ObserverDump::VT_PRODUCERS, producers);
+  }
+  void add_dominant(uint64_t dominant) {
+    fbb_.AddElement<uint64_t>(ObserverDump::VT_DOMINANT, dominant, 0);
+  }
+  explicit ObserverDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<ObserverDump> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<ObserverDump>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<ObserverDump> CreateObserverDump(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    uint64_t router = 0,
+    libsfu::fbs::ObserverType type = libsfu::fbs::ObserverType::audio_level,
+    bool paused = false,
+    uint32_t interval_ms = 0,
+    uint16_t max_entries = 0,
+    int8_t threshold = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> producers = 0,
+    uint64_t dominant = 0) {
+  ObserverDumpBuilder builder_(_fbb);
+  builder_.add_dominant(dominant);
+  builder_.add_router(router);
+  builder_.add_id(id);
+  builder_.add_producers(producers);
+  builder_.add_interval_ms(interval_ms);
+  builder_.add_max_entries(max_entries);
+  builder_.add_threshold(threshold);
+  builder_.add_paused(paused);
+  builder_.add_type(type);
+  return builder_.Finish();
+}
+
+struct ObserverDump::Traits {
+  using type = ObserverDump;
+  static auto constexpr Create = CreateObserverDump;
+};
+
+inline ::flatbuffers::Offset<ObserverDump> CreateObserverDumpDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    uint64_t router = 0,
+    libsfu::fbs::ObserverType type = libsfu::fbs::ObserverType::audio_level,
+    bool paused = false,
+    uint32_t interval_ms = 0,
+    uint16_t max_entries = 0,
+    int8_t threshold = 0,
+    const std::vector<uint64_t> *producers = nullptr,
+    uint64_t dominant = 0) {
+  auto producers__ = producers ? _fbb.CreateVector<uint64_t>(*producers) : 0;
+  return libsfu::fbs::CreateObserverDump(
+      _fbb,
+      id,
+      router,
+      type,
+      paused,
+      interval_ms,
+      max_entries,
+      threshold,
+      producers__,
+      dominant);
 }
 
 struct WebRtcTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -7905,6 +8845,340 @@ inline ::flatbuffers::Offset<SdpFragmentParsed> CreateSdpFragmentParsedDirect(
       end_of_candidates);
 }
 
+/// A choice of layers and the numbers that it was made from. Absent layers: all (preferred), nothing (target, current).
+struct LayerChoice FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef LayerChoiceBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_CAUSE = 4,
+    VT_PREFERRED = 6,
+    VT_TARGET = 8,
+    VT_CURRENT = 10,
+    VT_SCORE = 12,
+    VT_BITRATE = 14
+  };
+  const ::flatbuffers::String *cause() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_CAUSE);
+  }
+  const libsfu::fbs::Layers *preferred() const {
+    return GetPointer<const libsfu::fbs::Layers *>(VT_PREFERRED);
+  }
+  const libsfu::fbs::Layers *target() const {
+    return GetPointer<const libsfu::fbs::Layers *>(VT_TARGET);
+  }
+  const libsfu::fbs::Layers *current() const {
+    return GetPointer<const libsfu::fbs::Layers *>(VT_CURRENT);
+  }
+  /// Of the target's stream, 0 to 10.
+  uint8_t score() const {
+    return GetField<uint8_t>(VT_SCORE, 0);
+  }
+  /// Of the target as received, bit/s; 0 is unknown.
+  uint32_t bitrate() const {
+    return GetField<uint32_t>(VT_BITRATE, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffsetRequired(verifier, VT_CAUSE) &&
+           verifier.VerifyString(cause()) &&
+           VerifyOffset(verifier, VT_PREFERRED) &&
+           verifier.VerifyTable(preferred()) &&
+           VerifyOffset(verifier, VT_TARGET) &&
+           verifier.VerifyTable(target()) &&
+           VerifyOffset(verifier, VT_CURRENT) &&
+           verifier.VerifyTable(current()) &&
+           VerifyField<uint8_t>(verifier, VT_SCORE, 1) &&
+           VerifyField<uint32_t>(verifier, VT_BITRATE, 4) &&
+           verifier.EndTable();
+  }
+};
+
+struct LayerChoiceBuilder {
+  typedef LayerChoice Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_cause(::flatbuffers::Offset<::flatbuffers::String> cause) {
+    fbb_.AddOffset(LayerChoice::VT_CAUSE, cause);
+  }
+  void add_preferred(::flatbuffers::Offset<libsfu::fbs::Layers> preferred) {
+    fbb_.AddOffset(LayerChoice::VT_PREFERRED, preferred);
+  }
+  void add_target(::flatbuffers::Offset<libsfu::fbs::Layers> target) {
+    fbb_.AddOffset(LayerChoice::VT_TARGET, target);
+  }
+  void add_current(::flatbuffers::Offset<libsfu::fbs::Layers> current) {
+    fbb_.AddOffset(LayerChoice::VT_CURRENT, current);
+  }
+  void add_score(uint8_t score) {
+    fbb_.AddElement<uint8_t>(LayerChoice::VT_SCORE, score, 0);
+  }
+  void add_bitrate(uint32_t bitrate) {
+    fbb_.AddElement<uint32_t>(LayerChoice::VT_BITRATE, bitrate, 0);
+  }
+  explicit LayerChoiceBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<LayerChoice> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<LayerChoice>(end);
+    fbb_.Required(o, LayerChoice::VT_CAUSE);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<LayerChoice> CreateLayerChoice(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::String> cause = 0,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> preferred = 0,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> target = 0,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> current = 0,
+    uint8_t score = 0,
+    uint32_t bitrate = 0) {
+  LayerChoiceBuilder builder_(_fbb);
+  builder_.add_bitrate(bitrate);
+  builder_.add_current(current);
+  builder_.add_target(target);
+  builder_.add_preferred(preferred);
+  builder_.add_cause(cause);
+  builder_.add_score(score);
+  return builder_.Finish();
+}
+
+struct LayerChoice::Traits {
+  using type = LayerChoice;
+  static auto constexpr Create = CreateLayerChoice;
+};
+
+inline ::flatbuffers::Offset<LayerChoice> CreateLayerChoiceDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const char *cause = nullptr,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> preferred = 0,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> target = 0,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> current = 0,
+    uint8_t score = 0,
+    uint32_t bitrate = 0) {
+  auto cause__ = cause ? _fbb.CreateString(cause) : 0;
+  return libsfu::fbs::CreateLayerChoice(
+      _fbb,
+      cause__,
+      preferred,
+      target,
+      current,
+      score,
+      bitrate);
+}
+
+/// One decision: packets that were dropped, or layers that were chosen.
+struct Decision FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DecisionBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_AT_UNIX_NS = 4,
+    VT_OBJECT = 6,
+    VT_DROP_REASON = 8,
+    VT_COUNT = 10,
+    VT_SSRC = 12,
+    VT_SEQUENCE = 14,
+    VT_LAYERS = 16
+  };
+  /// Nanoseconds of Unix time; of the last packet, where there are several.
+  uint64_t at_unix_ns() const {
+    return GetField<uint64_t>(VT_AT_UNIX_NS, 0);
+  }
+  /// The producer, consumer or transport that it is about.
+  uint64_t object() const {
+    return GetField<uint64_t>(VT_OBJECT, 0);
+  }
+  /// Why packets were dropped: a name as in StatsReport.drops; absent for a choice of layers.
+  const ::flatbuffers::String *drop_reason() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_DROP_REASON);
+  }
+  /// How many in a row for this reason.
+  uint32_t count() const {
+    return GetField<uint32_t>(VT_COUNT, 0);
+  }
+  /// Of the last packet dropped; 0 if it could not be read.
+  uint32_t ssrc() const {
+    return GetField<uint32_t>(VT_SSRC, 0);
+  }
+  uint16_t sequence() const {
+    return GetField<uint16_t>(VT_SEQUENCE, 0);
+  }
+  const libsfu::fbs::LayerChoice *layers() const {
+    return GetPointer<const libsfu::fbs::LayerChoice *>(VT_LAYERS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_AT_UNIX_NS, 8) &&
+           VerifyField<uint64_t>(verifier, VT_OBJECT, 8) &&
+           VerifyOffset(verifier, VT_DROP_REASON) &&
+           verifier.VerifyString(drop_reason()) &&
+           VerifyField<uint32_t>(verifier, VT_COUNT, 4) &&
+           VerifyField<uint32_t>(verifier, VT_SSRC, 4) &&
+           VerifyField<uint16_t>(verifier, VT_SEQUENCE, 2) &&
+           VerifyOffset(verifier, VT_LAYERS) &&
+           verifier.VerifyTable(layers()) &&
+           verifier.EndTable();
+  }
+};
+
+struct DecisionBuilder {
+  typedef Decision Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_at_unix_ns(uint64_t at_unix_ns) {
+    fbb_.AddElement<uint64_t>(Decision::VT_AT_UNIX_NS, at_unix_ns, 0);
+  }
+  void add_object(uint64_t object) {
+    fbb_.AddElement<uint64_t>(Decision::VT_OBJECT, object, 0);
+  }
+  void add_drop_reason(::flatbuffers::Offset<::flatbuffers::String> drop_reason) {
+    fbb_.AddOffset(Decision::VT_DROP_REASON, drop_reason);
+  }
+  void add_count(uint32_t count) {
+    fbb_.AddElement<uint32_t>(Decision::VT_COUNT, count, 0);
+  }
+  void add_ssrc(uint32_t ssrc) {
+    fbb_.AddElement<uint32_t>(Decision::VT_SSRC, ssrc, 0);
+  }
+  void add_sequence(uint16_t sequence) {
+    fbb_.AddElement<uint16_t>(Decision::VT_SEQUENCE, sequence, 0);
+  }
+  void add_layers(::flatbuffers::Offset<libsfu::fbs::LayerChoice> layers) {
+    fbb_.AddOffset(Decision::VT_LAYERS, layers);
+  }
+  explicit DecisionBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<Decision> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<Decision>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<Decision> CreateDecision(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t at_unix_ns = 0,
+    uint64_t object = 0,
+    ::flatbuffers::Offset<::flatbuffers::String> drop_reason = 0,
+    uint32_t count = 0,
+    uint32_t ssrc = 0,
+    uint16_t sequence = 0,
+    ::flatbuffers::Offset<libsfu::fbs::LayerChoice> layers = 0) {
+  DecisionBuilder builder_(_fbb);
+  builder_.add_object(object);
+  builder_.add_at_unix_ns(at_unix_ns);
+  builder_.add_layers(layers);
+  builder_.add_ssrc(ssrc);
+  builder_.add_count(count);
+  builder_.add_drop_reason(drop_reason);
+  builder_.add_sequence(sequence);
+  return builder_.Finish();
+}
+
+struct Decision::Traits {
+  using type = Decision;
+  static auto constexpr Create = CreateDecision;
+};
+
+inline ::flatbuffers::Offset<Decision> CreateDecisionDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t at_unix_ns = 0,
+    uint64_t object = 0,
+    const char *drop_reason = nullptr,
+    uint32_t count = 0,
+    uint32_t ssrc = 0,
+    uint16_t sequence = 0,
+    ::flatbuffers::Offset<libsfu::fbs::LayerChoice> layers = 0) {
+  auto drop_reason__ = drop_reason ? _fbb.CreateString(drop_reason) : 0;
+  return libsfu::fbs::CreateDecision(
+      _fbb,
+      at_unix_ns,
+      object,
+      drop_reason__,
+      count,
+      ssrc,
+      sequence,
+      layers);
+}
+
+/// The latest decisions, the oldest first. At most `capacity` are kept; 0 is off.
+struct Decisions FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DecisionsBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_CAPACITY = 4,
+    VT_ROWS = 6
+  };
+  uint32_t capacity() const {
+    return GetField<uint32_t>(VT_CAPACITY, 0);
+  }
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Decision>> *rows() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Decision>> *>(VT_ROWS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint32_t>(verifier, VT_CAPACITY, 4) &&
+           VerifyOffset(verifier, VT_ROWS) &&
+           verifier.VerifyVector(rows()) &&
+           verifier.VerifyVectorOfTables(rows()) &&
+           verifier.EndTable();
+  }
+};
+
+struct DecisionsBuilder {
+  typedef Decisions Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_capacity(uint32_t capacity) {
+    fbb_.AddElement<uint32_t>(Decisions::VT_CAPACITY, capacity, 0);
+  }
+  void add_rows(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Decision>>> rows) {
+    fbb_.AddOffset(Decisions::VT_ROWS, rows);
+  }
+  explicit DecisionsBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<Decisions> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<Decisions>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<Decisions> CreateDecisions(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint32_t capacity = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Decision>>> rows = 0) {
+  DecisionsBuilder builder_(_fbb);
+  builder_.add_rows(rows);
+  builder_.add_capacity(capacity);
+  return builder_.Finish();
+}
+
+struct Decisions::Traits {
+  using type = Decisions;
+  static auto constexpr Create = CreateDecisions;
+};
+
+inline ::flatbuffers::Offset<Decisions> CreateDecisionsDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint32_t capacity = 0,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::Decision>> *rows = nullptr) {
+  auto rows__ = rows ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::Decision>>(*rows) : 0;
+  return libsfu::fbs::CreateDecisions(
+      _fbb,
+      capacity,
+      rows__);
+}
+
 /// `field` and `text` are set when `code` is not ok: the offending field in the caller's words, and one sentence
 /// with the value and the remedy.
 struct Reply FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -7999,6 +9273,12 @@ struct Reply FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   }
   const libsfu::fbs::SdpFragmentParsed *body_as_SdpFragmentParsed() const {
     return body_type() == libsfu::fbs::ReplyBody::SdpFragmentParsed ? static_cast<const libsfu::fbs::SdpFragmentParsed *>(body()) : nullptr;
+  }
+  const libsfu::fbs::ObserverDump *body_as_ObserverDump() const {
+    return body_type() == libsfu::fbs::ReplyBody::ObserverDump ? static_cast<const libsfu::fbs::ObserverDump *>(body()) : nullptr;
+  }
+  const libsfu::fbs::Decisions *body_as_Decisions() const {
+    return body_type() == libsfu::fbs::ReplyBody::Decisions ? static_cast<const libsfu::fbs::Decisions *>(body()) : nullptr;
   }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
@@ -8098,6 +9378,14 @@ template<> inline const libsfu::fbs::SdpText *Reply::body_as<libsfu::fbs::SdpTex
 
 template<> inline const libsfu::fbs::SdpFragmentParsed *Reply::body_as<libsfu::fbs::SdpFragmentParsed>() const {
   return body_as_SdpFragmentParsed();
+}
+
+template<> inline const libsfu::fbs::ObserverDump *Reply::body_as<libsfu::fbs::ObserverDump>() const {
+  return body_as_ObserverDump();
+}
+
+template<> inline const libsfu::fbs::Decisions *Reply::body_as<libsfu::fbs::Decisions>() const {
+  return body_as_Decisions();
 }
 
 struct ReplyBuilder {
@@ -8464,6 +9752,515 @@ inline ::flatbuffers::Offset<ProducerResumed> CreateProducerResumed(
 struct ProducerResumed::Traits {
   using type = ProducerResumed;
   static auto constexpr Create = CreateProducerResumed;
+};
+
+/// `volume` is -127 (silence) to 0, dBov.
+struct AudioVolume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef AudioVolumeBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_PRODUCER = 4,
+    VT_VOLUME = 6
+  };
+  uint64_t producer() const {
+    return GetField<uint64_t>(VT_PRODUCER, 0);
+  }
+  int8_t volume() const {
+    return GetField<int8_t>(VT_VOLUME, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_PRODUCER, 8) &&
+           VerifyField<int8_t>(verifier, VT_VOLUME, 1) &&
+           verifier.EndTable();
+  }
+};
+
+struct AudioVolumeBuilder {
+  typedef AudioVolume Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_producer(uint64_t producer) {
+    fbb_.AddElement<uint64_t>(AudioVolume::VT_PRODUCER, producer, 0);
+  }
+  void add_volume(int8_t volume) {
+    fbb_.AddElement<int8_t>(AudioVolume::VT_VOLUME, volume, 0);
+  }
+  explicit AudioVolumeBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<AudioVolume> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<AudioVolume>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<AudioVolume> CreateAudioVolume(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t producer = 0,
+    int8_t volume = 0) {
+  AudioVolumeBuilder builder_(_fbb);
+  builder_.add_producer(producer);
+  builder_.add_volume(volume);
+  return builder_.Finish();
+}
+
+struct AudioVolume::Traits {
+  using type = AudioVolume;
+  static auto constexpr Create = CreateAudioVolume;
+};
+
+/// Source: the observer. The loudest first.
+struct AudioVolumes FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef AudioVolumesBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_VOLUMES = 4
+  };
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::AudioVolume>> *volumes() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::AudioVolume>> *>(VT_VOLUMES);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_VOLUMES) &&
+           verifier.VerifyVector(volumes()) &&
+           verifier.VerifyVectorOfTables(volumes()) &&
+           verifier.EndTable();
+  }
+};
+
+struct AudioVolumesBuilder {
+  typedef AudioVolumes Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_volumes(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::AudioVolume>>> volumes) {
+    fbb_.AddOffset(AudioVolumes::VT_VOLUMES, volumes);
+  }
+  explicit AudioVolumesBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<AudioVolumes> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<AudioVolumes>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<AudioVolumes> CreateAudioVolumes(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::AudioVolume>>> volumes = 0) {
+  AudioVolumesBuilder builder_(_fbb);
+  builder_.add_volumes(volumes);
+  return builder_.Finish();
+}
+
+struct AudioVolumes::Traits {
+  using type = AudioVolumes;
+  static auto constexpr Create = CreateAudioVolumes;
+};
+
+inline ::flatbuffers::Offset<AudioVolumes> CreateAudioVolumesDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::AudioVolume>> *volumes = nullptr) {
+  auto volumes__ = volumes ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::AudioVolume>>(*volumes) : 0;
+  return libsfu::fbs::CreateAudioVolumes(
+      _fbb,
+      volumes__);
+}
+
+/// Source: the observer. Nobody is loud any more.
+struct AudioSilence FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef AudioSilenceBuilder Builder;
+  struct Traits;
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           verifier.EndTable();
+  }
+};
+
+struct AudioSilenceBuilder {
+  typedef AudioSilence Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  explicit AudioSilenceBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<AudioSilence> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<AudioSilence>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<AudioSilence> CreateAudioSilence(
+    ::flatbuffers::FlatBufferBuilder &_fbb) {
+  AudioSilenceBuilder builder_(_fbb);
+  return builder_.Finish();
+}
+
+struct AudioSilence::Traits {
+  using type = AudioSilence;
+  static auto constexpr Create = CreateAudioSilence;
+};
+
+/// Source: the observer.
+struct DominantSpeakerChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DominantSpeakerChangedBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_PRODUCER = 4
+  };
+  uint64_t producer() const {
+    return GetField<uint64_t>(VT_PRODUCER, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_PRODUCER, 8) &&
+           verifier.EndTable();
+  }
+};
+
+struct DominantSpeakerChangedBuilder {
+  typedef DominantSpeakerChanged Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_producer(uint64_t producer) {
+    fbb_.AddElement<uint64_t>(DominantSpeakerChanged::VT_PRODUCER, producer, 0);
+  }
+  explicit DominantSpeakerChangedBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<DominantSpeakerChanged> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<DominantSpeakerChanged>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<DominantSpeakerChanged> CreateDominantSpeakerChanged(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t producer = 0) {
+  DominantSpeakerChangedBuilder builder_(_fbb);
+  builder_.add_producer(producer);
+  return builder_.Finish();
+}
+
+struct DominantSpeakerChanged::Traits {
+  using type = DominantSpeakerChanged;
+  static auto constexpr Create = CreateDominantSpeakerChanged;
+};
+
+/// Header of an RTP packet as the object's peer sends or gets it.
+struct TracedRtp FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TracedRtpBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_PAYLOAD_TYPE = 4,
+    VT_SEQUENCE = 6,
+    VT_TIMESTAMP = 8,
+    VT_MARKER = 10,
+    VT_KEY_FRAME = 12,
+    VT_RTX = 14,
+    VT_BYTES = 16
+  };
+  uint8_t payload_type() const {
+    return GetField<uint8_t>(VT_PAYLOAD_TYPE, 0);
+  }
+  uint16_t sequence() const {
+    return GetField<uint16_t>(VT_SEQUENCE, 0);
+  }
+  uint32_t timestamp() const {
+    return GetField<uint32_t>(VT_TIMESTAMP, 0);
+  }
+  bool marker() const {
+    return GetField<uint8_t>(VT_MARKER, 0) != 0;
+  }
+  bool key_frame() const {
+    return GetField<uint8_t>(VT_KEY_FRAME, 0) != 0;
+  }
+  /// A retransmission.
+  bool rtx() const {
+    return GetField<uint8_t>(VT_RTX, 0) != 0;
+  }
+  /// Bytes: as decrypted from the peer, as encrypted to it.
+  uint16_t bytes() const {
+    return GetField<uint16_t>(VT_BYTES, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_PAYLOAD_TYPE, 1) &&
+           VerifyField<uint16_t>(verifier, VT_SEQUENCE, 2) &&
+           VerifyField<uint32_t>(verifier, VT_TIMESTAMP, 4) &&
+           VerifyField<uint8_t>(verifier, VT_MARKER, 1) &&
+           VerifyField<uint8_t>(verifier, VT_KEY_FRAME, 1) &&
+           VerifyField<uint8_t>(verifier, VT_RTX, 1) &&
+           VerifyField<uint16_t>(verifier, VT_BYTES, 2) &&
+           verifier.EndTable();
+  }
+};
+
+struct TracedRtpBuilder {
+  typedef TracedRtp Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_payload_type(uint8_t payload_type) {
+    fbb_.AddElement<uint8_t>(TracedRtp::VT_PAYLOAD_TYPE, payload_type, 0);
+  }
+  void add_sequence(uint16_t sequence) {
+    fbb_.AddElement<uint16_t>(TracedRtp::VT_SEQUENCE, sequence, 0);
+  }
+  void add_timestamp(uint32_t timestamp) {
+    fbb_.AddElement<uint32_t>(TracedRtp::VT_TIMESTAMP, timestamp, 0);
+  }
+  void add_marker(bool marker) {
+    fbb_.AddElement<uint8_t>(TracedRtp::VT_MARKER, static_cast<uint8_t>(marker), 0);
+  }
+  void add_key_frame(bool key_frame) {
+    fbb_.AddElement<uint8_t>(TracedRtp::VT_KEY_FRAME, static_cast<uint8_t>(key_frame), 0);
+  }
+  void add_rtx(bool rtx) {
+    fbb_.AddElement<uint8_t>(TracedRtp::VT_RTX, static_cast<uint8_t>(rtx), 0);
+  }
+  void add_bytes(uint16_t bytes) {
+    fbb_.AddElement<uint16_t>(TracedRtp::VT_BYTES, bytes, 0);
+  }
+  explicit TracedRtpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<TracedRtp> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<TracedRtp>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<TracedRtp> CreateTracedRtp(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint8_t payload_type = 0,
+    uint16_t sequence = 0,
+    uint32_t timestamp = 0,
+    bool marker = false,
+    bool key_frame = false,
+    bool rtx = false,
+    uint16_t bytes = 0) {
+  TracedRtpBuilder builder_(_fbb);
+  builder_.add_timestamp(timestamp);
+  builder_.add_bytes(bytes);
+  builder_.add_sequence(sequence);
+  builder_.add_rtx(rtx);
+  builder_.add_key_frame(key_frame);
+  builder_.add_marker(marker);
+  builder_.add_payload_type(payload_type);
+  return builder_.Finish();
+}
+
+struct TracedRtp::Traits {
+  using type = TracedRtp;
+  static auto constexpr Create = CreateTracedRtp;
+};
+
+struct TracedReport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TracedReportBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_NTP = 4,
+    VT_RTP_TIMESTAMP = 6,
+    VT_PACKET_COUNT = 8,
+    VT_OCTET_COUNT = 10
+  };
+  uint64_t ntp() const {
+    return GetField<uint64_t>(VT_NTP, 0);
+  }
+  uint32_t rtp_timestamp() const {
+    return GetField<uint32_t>(VT_RTP_TIMESTAMP, 0);
+  }
+  uint32_t packet_count() const {
+    return GetField<uint32_t>(VT_PACKET_COUNT, 0);
+  }
+  uint32_t octet_count() const {
+    return GetField<uint32_t>(VT_OCTET_COUNT, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_NTP, 8) &&
+           VerifyField<uint32_t>(verifier, VT_RTP_TIMESTAMP, 4) &&
+           VerifyField<uint32_t>(verifier, VT_PACKET_COUNT, 4) &&
+           VerifyField<uint32_t>(verifier, VT_OCTET_COUNT, 4) &&
+           verifier.EndTable();
+  }
+};
+
+struct TracedReportBuilder {
+  typedef TracedReport Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_ntp(uint64_t ntp) {
+    fbb_.AddElement<uint64_t>(TracedReport::VT_NTP, ntp, 0);
+  }
+  void add_rtp_timestamp(uint32_t rtp_timestamp) {
+    fbb_.AddElement<uint32_t>(TracedReport::VT_RTP_TIMESTAMP, rtp_timestamp, 0);
+  }
+  void add_packet_count(uint32_t packet_count) {
+    fbb_.AddElement<uint32_t>(TracedReport::VT_PACKET_COUNT, packet_count, 0);
+  }
+  void add_octet_count(uint32_t octet_count) {
+    fbb_.AddElement<uint32_t>(TracedReport::VT_OCTET_COUNT, octet_count, 0);
+  }
+  explicit TracedReportBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<TracedReport> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<TracedReport>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<TracedReport> CreateTracedReport(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t ntp = 0,
+    uint32_t rtp_timestamp = 0,
+    uint32_t packet_count = 0,
+    uint32_t octet_count = 0) {
+  TracedReportBuilder builder_(_fbb);
+  builder_.add_ntp(ntp);
+  builder_.add_octet_count(octet_count);
+  builder_.add_packet_count(packet_count);
+  builder_.add_rtp_timestamp(rtp_timestamp);
+  return builder_.Finish();
+}
+
+struct TracedReport::Traits {
+  using type = TracedReport;
+  static auto constexpr Create = CreateTracedReport;
+};
+
+/// Source: the producer or consumer. Telemetry: it may be dropped, and EventsLost then says so.
+struct TraceEvent FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TraceEventBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_AT_UNIX_NS = 4,
+    VT_KIND = 6,
+    VT_DIRECTION = 8,
+    VT_SSRC = 10,
+    VT_RTP = 12,
+    VT_PACKETS = 14,
+    VT_REPORT = 16
+  };
+  uint64_t at_unix_ns() const {
+    return GetField<uint64_t>(VT_AT_UNIX_NS, 0);
+  }
+  libsfu::fbs::TraceKind kind() const {
+    return static_cast<libsfu::fbs::TraceKind>(GetField<uint8_t>(VT_KIND, 0));
+  }
+  libsfu::fbs::TraceDirection direction() const {
+    return static_cast<libsfu::fbs::TraceDirection>(GetField<uint8_t>(VT_DIRECTION, 0));
+  }
+  /// The stream that it is about.
+  uint32_t ssrc() const {
+    return GetField<uint32_t>(VT_SSRC, 0);
+  }
+  /// For rtp and keyframe.
+  const libsfu::fbs::TracedRtp *rtp() const {
+    return GetPointer<const libsfu::fbs::TracedRtp *>(VT_RTP);
+  }
+  /// For nack: how many packets are asked for.
+  uint32_t packets() const {
+    return GetField<uint32_t>(VT_PACKETS, 0);
+  }
+  /// For sr.
+  const libsfu::fbs::TracedReport *report() const {
+    return GetPointer<const libsfu::fbs::TracedReport *>(VT_REPORT);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_AT_UNIX_NS, 8) &&
+           VerifyField<uint8_t>(verifier, VT_KIND, 1) &&
+           VerifyField<uint8_t>(verifier, VT_DIRECTION, 1) &&
+           VerifyField<uint32_t>(verifier, VT_SSRC, 4) &&
+           VerifyOffset(verifier, VT_RTP) &&
+           verifier.VerifyTable(rtp()) &&
+           VerifyField<uint32_t>(verifier, VT_PACKETS, 4) &&
+           VerifyOffset(verifier, VT_REPORT) &&
+           verifier.VerifyTable(report()) &&
+           verifier.EndTable();
+  }
+};
+
+struct TraceEventBuilder {
+  typedef TraceEvent Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_at_unix_ns(uint64_t at_unix_ns) {
+    fbb_.AddElement<uint64_t>(TraceEvent::VT_AT_UNIX_NS, at_unix_ns, 0);
+  }
+  void add_kind(libsfu::fbs::TraceKind kind) {
+    fbb_.AddElement<uint8_t>(TraceEvent::VT_KIND, static_cast<uint8_t>(kind), 0);
+  }
+  void add_direction(libsfu::fbs::TraceDirection direction) {
+    fbb_.AddElement<uint8_t>(TraceEvent::VT_DIRECTION, static_cast<uint8_t>(direction), 0);
+  }
+  void add_ssrc(uint32_t ssrc) {
+    fbb_.AddElement<uint32_t>(TraceEvent::VT_SSRC, ssrc, 0);
+  }
+  void add_rtp(::flatbuffers::Offset<libsfu::fbs::TracedRtp> rtp) {
+    fbb_.AddOffset(TraceEvent::VT_RTP, rtp);
+  }
+  void add_packets(uint32_t packets) {
+    fbb_.AddElement<uint32_t>(TraceEvent::VT_PACKETS, packets, 0);
+  }
+  void add_report(::flatbuffers::Offset<libsfu::fbs::TracedReport> report) {
+    fbb_.AddOffset(TraceEvent::VT_REPORT, report);
+  }
+  explicit TraceEventBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<TraceEvent> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<TraceEvent>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<TraceEvent> CreateTraceEvent(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t at_unix_ns = 0,
+    libsfu::fbs::TraceKind kind = libsfu::fbs::TraceKind::rtp,
+    libsfu::fbs::TraceDirection direction = libsfu::fbs::TraceDirection::in_,
+    uint32_t ssrc = 0,
+    ::flatbuffers::Offset<libsfu::fbs::TracedRtp> rtp = 0,
+    uint32_t packets = 0,
+    ::flatbuffers::Offset<libsfu::fbs::TracedReport> report = 0) {
+  TraceEventBuilder builder_(_fbb);
+  builder_.add_at_unix_ns(at_unix_ns);
+  builder_.add_report(report);
+  builder_.add_packets(packets);
+  builder_.add_rtp(rtp);
+  builder_.add_ssrc(ssrc);
+  builder_.add_direction(direction);
+  builder_.add_kind(kind);
+  return builder_.Finish();
+}
+
+struct TraceEvent::Traits {
+  using type = TraceEvent;
+  static auto constexpr Create = CreateTraceEvent;
 };
 
 /// Source 0. Telemetry events were dropped since the queue was full; state events never are.
@@ -8882,6 +10679,18 @@ struct Event FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const libsfu::fbs::VideoOrientationChanged *body_as_VideoOrientationChanged() const {
     return body_type() == libsfu::fbs::EventBody::VideoOrientationChanged ? static_cast<const libsfu::fbs::VideoOrientationChanged *>(body()) : nullptr;
   }
+  const libsfu::fbs::AudioVolumes *body_as_AudioVolumes() const {
+    return body_type() == libsfu::fbs::EventBody::AudioVolumes ? static_cast<const libsfu::fbs::AudioVolumes *>(body()) : nullptr;
+  }
+  const libsfu::fbs::AudioSilence *body_as_AudioSilence() const {
+    return body_type() == libsfu::fbs::EventBody::AudioSilence ? static_cast<const libsfu::fbs::AudioSilence *>(body()) : nullptr;
+  }
+  const libsfu::fbs::DominantSpeakerChanged *body_as_DominantSpeakerChanged() const {
+    return body_type() == libsfu::fbs::EventBody::DominantSpeakerChanged ? static_cast<const libsfu::fbs::DominantSpeakerChanged *>(body()) : nullptr;
+  }
+  const libsfu::fbs::TraceEvent *body_as_TraceEvent() const {
+    return body_type() == libsfu::fbs::EventBody::TraceEvent ? static_cast<const libsfu::fbs::TraceEvent *>(body()) : nullptr;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -8939,6 +10748,22 @@ template<> inline const libsfu::fbs::WantedLayers *Event::body_as<libsfu::fbs::W
 
 template<> inline const libsfu::fbs::VideoOrientationChanged *Event::body_as<libsfu::fbs::VideoOrientationChanged>() const {
   return body_as_VideoOrientationChanged();
+}
+
+template<> inline const libsfu::fbs::AudioVolumes *Event::body_as<libsfu::fbs::AudioVolumes>() const {
+  return body_as_AudioVolumes();
+}
+
+template<> inline const libsfu::fbs::AudioSilence *Event::body_as<libsfu::fbs::AudioSilence>() const {
+  return body_as_AudioSilence();
+}
+
+template<> inline const libsfu::fbs::DominantSpeakerChanged *Event::body_as<libsfu::fbs::DominantSpeakerChanged>() const {
+  return body_as_DominantSpeakerChanged();
+}
+
+template<> inline const libsfu::fbs::TraceEvent *Event::body_as<libsfu::fbs::TraceEvent>() const {
+  return body_as_TraceEvent();
 }
 
 struct EventBuilder {
@@ -9349,6 +11174,34 @@ inline bool VerifyRequestBody(::flatbuffers::VerifierTemplate<B> &verifier, cons
       auto ptr = reinterpret_cast<const libsfu::fbs::CreateSdpFragment *>(obj);
       return verifier.VerifyTable(ptr);
     }
+    case RequestBody::CreateAudioLevelObserver: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateAudioLevelObserver *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::CreateActiveSpeakerObserver: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateActiveSpeakerObserver *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::Observe: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Observe *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::Unobserve: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Unobserve *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::SetTrace: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SetTrace *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::KeepDecisions: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::KeepDecisions *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::GetDecisions: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::GetDecisions *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
     default: return true;
   }
 }
@@ -9456,6 +11309,14 @@ inline bool VerifyReplyBody(::flatbuffers::VerifierTemplate<B> &verifier, const 
       auto ptr = reinterpret_cast<const libsfu::fbs::SdpFragmentParsed *>(obj);
       return verifier.VerifyTable(ptr);
     }
+    case ReplyBody::ObserverDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ObserverDump *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case ReplyBody::Decisions: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Decisions *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
     default: return true;
   }
 }
@@ -9525,6 +11386,22 @@ inline bool VerifyEventBody(::flatbuffers::VerifierTemplate<B> &verifier, const 
     }
     case EventBody::VideoOrientationChanged: {
       auto ptr = reinterpret_cast<const libsfu::fbs::VideoOrientationChanged *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case EventBody::AudioVolumes: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::AudioVolumes *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case EventBody::AudioSilence: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::AudioSilence *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case EventBody::DominantSpeakerChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::DominantSpeakerChanged *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case EventBody::TraceEvent: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::TraceEvent *>(obj);
       return verifier.VerifyTable(ptr);
     }
     default: return true;

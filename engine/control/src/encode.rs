@@ -1,5 +1,7 @@
 //! From typed values to size-prefixed messages. What libsfu says fits its own schema, so nothing here can fail.
 
+mod watching;
+
 use std::net::SocketAddr;
 
 use flatbuffers::FlatBufferBuilder;
@@ -15,6 +17,7 @@ use sfu_wire::media::MediaKind;
 use crate::ortc::convert::layers_to;
 use crate::ortc::layers::type_name;
 use crate::schema as fb;
+pub(crate) use watching::{decisions, observer_dump};
 
 fn message(content: fb::ContentT) -> Vec<u8> {
     let mut builder = FlatBufferBuilder::with_capacity(512);
@@ -96,6 +99,14 @@ pub(crate) fn shard_event(shard_event: Event) -> Vec<u8> {
         }
         Event::ProducerPaused { consumer } => event(consumer.to_u64(), Body::ProducerPaused(Box::default())),
         Event::ProducerResumed { consumer } => event(consumer.to_u64(), Body::ProducerResumed(Box::default())),
+        Event::Volumes { observer, volumes } => event(observer.to_u64(), watching::volumes(&volumes)),
+        Event::Silence { observer } => event(observer.to_u64(), Body::AudioSilence(Box::default())),
+        Event::DominantSpeaker { observer, producer } => {
+            let body = fb::DominantSpeakerChangedT { producer: producer.to_u64() };
+            event(observer.to_u64(), Body::DominantSpeakerChanged(Box::new(body)))
+        }
+        Event::Trace { object, trace } => event(object.to_u64(), watching::trace(&trace)),
+        Event::TelemetryLost { count } => events_lost(count),
         Event::LayersChanged { consumer, layers } => {
             let layers = layers_to(layers);
             event(consumer.to_u64(), Body::LayersChanged(Box::new(fb::LayersChangedT { layers })))
@@ -263,6 +274,9 @@ pub(crate) fn router_dump(dump: &stats::RouterDump, capabilities: Option<fb::Rtp
         transports: ids(&dump.transports),
         producers: ids(&dump.producers),
         consumers: ids(&dump.consumers),
+        observers: ids(&dump.observers),
+        consumers_of: watching::links(&dump.consumers_of),
+        observers_of: watching::links(&dump.observers_of),
     }
 }
 

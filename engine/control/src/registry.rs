@@ -18,6 +18,7 @@ use crate::sdp::Local;
 pub(crate) struct Router {
     pub(crate) capabilities: RtpCapabilities,
     transports: HashSet<ObjectId>,
+    observers: HashSet<ObjectId>,
 }
 
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub(crate) struct Registry {
     transports: HashMap<ObjectId, Transport>,
     producers: HashMap<ObjectId, Producer>,
     consumers: HashMap<ObjectId, Consumer>,
+    /// With their routers.
+    observers: HashMap<ObjectId, ObjectId>,
 }
 
 impl Registry {
@@ -69,6 +72,7 @@ impl Registry {
             || self.transports.contains_key(&id)
             || self.producers.contains_key(&id)
             || self.consumers.contains_key(&id)
+            || self.observers.contains_key(&id)
     }
 
     pub(crate) fn router(&self, id: ObjectId) -> Option<&Router> {
@@ -92,7 +96,7 @@ impl Registry {
     }
 
     pub(crate) fn add_router(&mut self, id: ObjectId, capabilities: RtpCapabilities) {
-        self.routers.insert(id, Router { capabilities, transports: HashSet::new() });
+        self.routers.insert(id, Router { capabilities, transports: HashSet::new(), observers: HashSet::new() });
     }
 
     pub(crate) fn add_server(&mut self, id: ObjectId) {
@@ -131,6 +135,13 @@ impl Registry {
         if let Some(local) = self.transports.get_mut(&transport).and_then(|t| t.local.as_mut()) {
             local.ice = ice;
         }
+    }
+
+    pub(crate) fn add_observer(&mut self, id: ObjectId, router: ObjectId) -> bool {
+        let Some(parent) = self.routers.get_mut(&router) else { return false };
+        parent.observers.insert(id);
+        self.observers.insert(id, router);
+        true
     }
 
     pub(crate) fn add_producer(
@@ -224,6 +235,7 @@ impl Registry {
     fn remove_into(&mut self, id: ObjectId, removed: &mut Vec<ObjectId>) {
         if let Some(router) = self.routers.remove(&id) {
             removed.push(id);
+            router.observers.into_iter().for_each(|o| self.remove_into(o, removed));
             router.transports.into_iter().for_each(|t| self.remove_into(t, removed));
         } else if self.servers.remove(&id) {
             removed.push(id);
@@ -254,6 +266,11 @@ impl Registry {
                     transport.mids.remove(mid);
                 }
             }
+        } else if let Some(router) = self.observers.remove(&id) {
+            removed.push(id);
+            if let Some(router) = self.routers.get_mut(&router) {
+                router.observers.remove(&id);
+            }
         }
     }
 
@@ -268,10 +285,10 @@ impl Registry {
 
     /// Entries of all kinds, links and MIDs: what a leak would show in.
     pub(crate) fn footprint(&self) -> usize {
-        let routers = self.routers.values().map(|r| 1 + r.transports.len()).sum::<usize>();
+        let routers = self.routers.values().map(|r| 1 + r.transports.len() + r.observers.len()).sum::<usize>();
         let links = |t: &Transport| 1 + t.producers.len() + t.consumers.len() + t.mids.len();
         let transports = self.transports.values().map(links).sum::<usize>();
         let producers = self.producers.values().map(|p| 1 + p.consumers.len()).sum::<usize>();
-        routers + self.servers.len() + transports + producers + self.consumers.len()
+        routers + self.servers.len() + transports + producers + self.consumers.len() + self.observers.len()
     }
 }

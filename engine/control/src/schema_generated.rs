@@ -802,12 +802,112 @@ impl<'a> ::flatbuffers::Verifiable for Numbering {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for Numbering {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
+pub const ENUM_MIN_TRACE_KIND: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REQUEST_BODY: u8 = 26;
+pub const ENUM_MAX_TRACE_KIND: u8 = 5;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 27] = [
+pub const ENUM_VALUES_TRACE_KIND: [TraceKind; 6] = [
+  TraceKind::rtp,
+  TraceKind::keyframe,
+  TraceKind::nack,
+  TraceKind::pli,
+  TraceKind::fir,
+  TraceKind::sr,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct TraceKind(pub u8);
+#[allow(non_upper_case_globals)]
+impl TraceKind {
+  pub const rtp: Self = Self(0);
+  pub const keyframe: Self = Self(1);
+  pub const nack: Self = Self(2);
+  pub const pli: Self = Self(3);
+  pub const fir: Self = Self(4);
+  pub const sr: Self = Self(5);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 5;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::rtp,
+    Self::keyframe,
+    Self::nack,
+    Self::pli,
+    Self::fir,
+    Self::sr,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::rtp => Some("rtp"),
+      Self::keyframe => Some("keyframe"),
+      Self::nack => Some("nack"),
+      Self::pli => Some("pli"),
+      Self::fir => Some("fir"),
+      Self::sr => Some("sr"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for TraceKind {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for TraceKind {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for TraceKind {
+    type Output = TraceKind;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for TraceKind {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for TraceKind {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for TraceKind {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_REQUEST_BODY: u8 = 33;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 34] = [
   RequestBody::NONE,
   RequestBody::CreateRouter,
   RequestBody::CreateWebRtcServer,
@@ -835,6 +935,13 @@ pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 27] = [
   RequestBody::CreateSdpOffer,
   RequestBody::ParseSdpFragment,
   RequestBody::CreateSdpFragment,
+  RequestBody::CreateAudioLevelObserver,
+  RequestBody::CreateActiveSpeakerObserver,
+  RequestBody::Observe,
+  RequestBody::Unobserve,
+  RequestBody::SetTrace,
+  RequestBody::KeepDecisions,
+  RequestBody::GetDecisions,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -869,9 +976,16 @@ impl RequestBody {
   pub const CreateSdpOffer: Self = Self(24);
   pub const ParseSdpFragment: Self = Self(25);
   pub const CreateSdpFragment: Self = Self(26);
+  pub const CreateAudioLevelObserver: Self = Self(27);
+  pub const CreateActiveSpeakerObserver: Self = Self(28);
+  pub const Observe: Self = Self(29);
+  pub const Unobserve: Self = Self(30);
+  pub const SetTrace: Self = Self(31);
+  pub const KeepDecisions: Self = Self(32);
+  pub const GetDecisions: Self = Self(33);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 26;
+  pub const ENUM_MAX: u8 = 33;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::CreateRouter,
@@ -900,6 +1014,13 @@ impl RequestBody {
     Self::CreateSdpOffer,
     Self::ParseSdpFragment,
     Self::CreateSdpFragment,
+    Self::CreateAudioLevelObserver,
+    Self::CreateActiveSpeakerObserver,
+    Self::Observe,
+    Self::Unobserve,
+    Self::SetTrace,
+    Self::KeepDecisions,
+    Self::GetDecisions,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -931,6 +1052,13 @@ impl RequestBody {
       Self::CreateSdpOffer => Some("CreateSdpOffer"),
       Self::ParseSdpFragment => Some("ParseSdpFragment"),
       Self::CreateSdpFragment => Some("CreateSdpFragment"),
+      Self::CreateAudioLevelObserver => Some("CreateAudioLevelObserver"),
+      Self::CreateActiveSpeakerObserver => Some("CreateActiveSpeakerObserver"),
+      Self::Observe => Some("Observe"),
+      Self::Unobserve => Some("Unobserve"),
+      Self::SetTrace => Some("SetTrace"),
+      Self::KeepDecisions => Some("KeepDecisions"),
+      Self::GetDecisions => Some("GetDecisions"),
       _ => None,
     }
   }
@@ -1018,6 +1146,13 @@ pub enum RequestBodyT {
   CreateSdpOffer(alloc::boxed::Box<CreateSdpOfferT>),
   ParseSdpFragment(alloc::boxed::Box<ParseSdpFragmentT>),
   CreateSdpFragment(alloc::boxed::Box<CreateSdpFragmentT>),
+  CreateAudioLevelObserver(alloc::boxed::Box<CreateAudioLevelObserverT>),
+  CreateActiveSpeakerObserver(alloc::boxed::Box<CreateActiveSpeakerObserverT>),
+  Observe(alloc::boxed::Box<ObserveT>),
+  Unobserve(alloc::boxed::Box<UnobserveT>),
+  SetTrace(alloc::boxed::Box<SetTraceT>),
+  KeepDecisions(alloc::boxed::Box<KeepDecisionsT>),
+  GetDecisions(alloc::boxed::Box<GetDecisionsT>),
 }
 impl Default for RequestBodyT {
   fn default() -> Self {
@@ -1054,6 +1189,13 @@ impl RequestBodyT {
       Self::CreateSdpOffer(_) => RequestBody::CreateSdpOffer,
       Self::ParseSdpFragment(_) => RequestBody::ParseSdpFragment,
       Self::CreateSdpFragment(_) => RequestBody::CreateSdpFragment,
+      Self::CreateAudioLevelObserver(_) => RequestBody::CreateAudioLevelObserver,
+      Self::CreateActiveSpeakerObserver(_) => RequestBody::CreateActiveSpeakerObserver,
+      Self::Observe(_) => RequestBody::Observe,
+      Self::Unobserve(_) => RequestBody::Unobserve,
+      Self::SetTrace(_) => RequestBody::SetTrace,
+      Self::KeepDecisions(_) => RequestBody::KeepDecisions,
+      Self::GetDecisions(_) => RequestBody::GetDecisions,
     }
   }
   pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(&self, fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>) -> Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>> {
@@ -1085,6 +1227,13 @@ impl RequestBodyT {
       Self::CreateSdpOffer(v) => Some(v.pack(fbb).as_union_value()),
       Self::ParseSdpFragment(v) => Some(v.pack(fbb).as_union_value()),
       Self::CreateSdpFragment(v) => Some(v.pack(fbb).as_union_value()),
+      Self::CreateAudioLevelObserver(v) => Some(v.pack(fbb).as_union_value()),
+      Self::CreateActiveSpeakerObserver(v) => Some(v.pack(fbb).as_union_value()),
+      Self::Observe(v) => Some(v.pack(fbb).as_union_value()),
+      Self::Unobserve(v) => Some(v.pack(fbb).as_union_value()),
+      Self::SetTrace(v) => Some(v.pack(fbb).as_union_value()),
+      Self::KeepDecisions(v) => Some(v.pack(fbb).as_union_value()),
+      Self::GetDecisions(v) => Some(v.pack(fbb).as_union_value()),
     }
   }
   /// If the union variant matches, return the owned CreateRouterT, setting the union to NONE.
@@ -1633,6 +1782,153 @@ impl RequestBodyT {
   pub fn as_create_sdp_fragment_mut(&mut self) -> Option<&mut CreateSdpFragmentT> {
     if let Self::CreateSdpFragment(v) = self { Some(v.as_mut()) } else { None }
   }
+  /// If the union variant matches, return the owned CreateAudioLevelObserverT, setting the union to NONE.
+  pub fn take_create_audio_level_observer(&mut self) -> Option<alloc::boxed::Box<CreateAudioLevelObserverT>> {
+    if let Self::CreateAudioLevelObserver(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::CreateAudioLevelObserver(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the CreateAudioLevelObserverT.
+  pub fn as_create_audio_level_observer(&self) -> Option<&CreateAudioLevelObserverT> {
+    if let Self::CreateAudioLevelObserver(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the CreateAudioLevelObserverT.
+  pub fn as_create_audio_level_observer_mut(&mut self) -> Option<&mut CreateAudioLevelObserverT> {
+    if let Self::CreateAudioLevelObserver(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned CreateActiveSpeakerObserverT, setting the union to NONE.
+  pub fn take_create_active_speaker_observer(&mut self) -> Option<alloc::boxed::Box<CreateActiveSpeakerObserverT>> {
+    if let Self::CreateActiveSpeakerObserver(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::CreateActiveSpeakerObserver(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the CreateActiveSpeakerObserverT.
+  pub fn as_create_active_speaker_observer(&self) -> Option<&CreateActiveSpeakerObserverT> {
+    if let Self::CreateActiveSpeakerObserver(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the CreateActiveSpeakerObserverT.
+  pub fn as_create_active_speaker_observer_mut(&mut self) -> Option<&mut CreateActiveSpeakerObserverT> {
+    if let Self::CreateActiveSpeakerObserver(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned ObserveT, setting the union to NONE.
+  pub fn take_observe(&mut self) -> Option<alloc::boxed::Box<ObserveT>> {
+    if let Self::Observe(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::Observe(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the ObserveT.
+  pub fn as_observe(&self) -> Option<&ObserveT> {
+    if let Self::Observe(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the ObserveT.
+  pub fn as_observe_mut(&mut self) -> Option<&mut ObserveT> {
+    if let Self::Observe(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned UnobserveT, setting the union to NONE.
+  pub fn take_unobserve(&mut self) -> Option<alloc::boxed::Box<UnobserveT>> {
+    if let Self::Unobserve(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::Unobserve(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the UnobserveT.
+  pub fn as_unobserve(&self) -> Option<&UnobserveT> {
+    if let Self::Unobserve(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the UnobserveT.
+  pub fn as_unobserve_mut(&mut self) -> Option<&mut UnobserveT> {
+    if let Self::Unobserve(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned SetTraceT, setting the union to NONE.
+  pub fn take_set_trace(&mut self) -> Option<alloc::boxed::Box<SetTraceT>> {
+    if let Self::SetTrace(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::SetTrace(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the SetTraceT.
+  pub fn as_set_trace(&self) -> Option<&SetTraceT> {
+    if let Self::SetTrace(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the SetTraceT.
+  pub fn as_set_trace_mut(&mut self) -> Option<&mut SetTraceT> {
+    if let Self::SetTrace(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned KeepDecisionsT, setting the union to NONE.
+  pub fn take_keep_decisions(&mut self) -> Option<alloc::boxed::Box<KeepDecisionsT>> {
+    if let Self::KeepDecisions(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::KeepDecisions(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the KeepDecisionsT.
+  pub fn as_keep_decisions(&self) -> Option<&KeepDecisionsT> {
+    if let Self::KeepDecisions(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the KeepDecisionsT.
+  pub fn as_keep_decisions_mut(&mut self) -> Option<&mut KeepDecisionsT> {
+    if let Self::KeepDecisions(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned GetDecisionsT, setting the union to NONE.
+  pub fn take_get_decisions(&mut self) -> Option<alloc::boxed::Box<GetDecisionsT>> {
+    if let Self::GetDecisions(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::GetDecisions(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the GetDecisionsT.
+  pub fn as_get_decisions(&self) -> Option<&GetDecisionsT> {
+    if let Self::GetDecisions(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the GetDecisionsT.
+  pub fn as_get_decisions_mut(&mut self) -> Option<&mut GetDecisionsT> {
+    if let Self::GetDecisions(v) = self { Some(v.as_mut()) } else { None }
+  }
 }
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_CODE: u16 = 0;
@@ -1851,6 +2147,90 @@ impl<'a> ::flatbuffers::Verifiable for ProducerType {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for ProducerType {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_OBSERVER_TYPE: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_OBSERVER_TYPE: u8 = 1;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_OBSERVER_TYPE: [ObserverType; 2] = [
+  ObserverType::audio_level,
+  ObserverType::active_speaker,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct ObserverType(pub u8);
+#[allow(non_upper_case_globals)]
+impl ObserverType {
+  pub const audio_level: Self = Self(0);
+  pub const active_speaker: Self = Self(1);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 1;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::audio_level,
+    Self::active_speaker,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::audio_level => Some("audio_level"),
+      Self::active_speaker => Some("active_speaker"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for ObserverType {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for ObserverType {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for ObserverType {
+    type Output = ObserverType;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for ObserverType {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for ObserverType {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for ObserverType {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_MEDIA_DIRECTION: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MAX_MEDIA_DIRECTION: u8 = 3;
@@ -1945,10 +2325,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for MediaDirection {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_REPLY_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REPLY_BODY: u8 = 21;
+pub const ENUM_MAX_REPLY_BODY: u8 = 23;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 22] = [
+pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 24] = [
   ReplyBody::NONE,
   ReplyBody::Done,
   ReplyBody::Created,
@@ -1971,6 +2351,8 @@ pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 22] = [
   ReplyBody::SdpParsed,
   ReplyBody::SdpText,
   ReplyBody::SdpFragmentParsed,
+  ReplyBody::ObserverDump,
+  ReplyBody::Decisions,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -2000,9 +2382,11 @@ impl ReplyBody {
   pub const SdpParsed: Self = Self(19);
   pub const SdpText: Self = Self(20);
   pub const SdpFragmentParsed: Self = Self(21);
+  pub const ObserverDump: Self = Self(22);
+  pub const Decisions: Self = Self(23);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 21;
+  pub const ENUM_MAX: u8 = 23;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Done,
@@ -2026,6 +2410,8 @@ impl ReplyBody {
     Self::SdpParsed,
     Self::SdpText,
     Self::SdpFragmentParsed,
+    Self::ObserverDump,
+    Self::Decisions,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -2052,6 +2438,8 @@ impl ReplyBody {
       Self::SdpParsed => Some("SdpParsed"),
       Self::SdpText => Some("SdpText"),
       Self::SdpFragmentParsed => Some("SdpFragmentParsed"),
+      Self::ObserverDump => Some("ObserverDump"),
+      Self::Decisions => Some("Decisions"),
       _ => None,
     }
   }
@@ -2134,6 +2522,8 @@ pub enum ReplyBodyT {
   SdpParsed(alloc::boxed::Box<SdpParsedT>),
   SdpText(alloc::boxed::Box<SdpTextT>),
   SdpFragmentParsed(alloc::boxed::Box<SdpFragmentParsedT>),
+  ObserverDump(alloc::boxed::Box<ObserverDumpT>),
+  Decisions(alloc::boxed::Box<DecisionsT>),
 }
 impl Default for ReplyBodyT {
   fn default() -> Self {
@@ -2165,6 +2555,8 @@ impl ReplyBodyT {
       Self::SdpParsed(_) => ReplyBody::SdpParsed,
       Self::SdpText(_) => ReplyBody::SdpText,
       Self::SdpFragmentParsed(_) => ReplyBody::SdpFragmentParsed,
+      Self::ObserverDump(_) => ReplyBody::ObserverDump,
+      Self::Decisions(_) => ReplyBody::Decisions,
     }
   }
   pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(&self, fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>) -> Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>> {
@@ -2191,6 +2583,8 @@ impl ReplyBodyT {
       Self::SdpParsed(v) => Some(v.pack(fbb).as_union_value()),
       Self::SdpText(v) => Some(v.pack(fbb).as_union_value()),
       Self::SdpFragmentParsed(v) => Some(v.pack(fbb).as_union_value()),
+      Self::ObserverDump(v) => Some(v.pack(fbb).as_union_value()),
+      Self::Decisions(v) => Some(v.pack(fbb).as_union_value()),
     }
   }
   /// If the union variant matches, return the owned DoneT, setting the union to NONE.
@@ -2634,6 +3028,48 @@ impl ReplyBodyT {
   pub fn as_sdp_fragment_parsed_mut(&mut self) -> Option<&mut SdpFragmentParsedT> {
     if let Self::SdpFragmentParsed(v) = self { Some(v.as_mut()) } else { None }
   }
+  /// If the union variant matches, return the owned ObserverDumpT, setting the union to NONE.
+  pub fn take_observer_dump(&mut self) -> Option<alloc::boxed::Box<ObserverDumpT>> {
+    if let Self::ObserverDump(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::ObserverDump(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the ObserverDumpT.
+  pub fn as_observer_dump(&self) -> Option<&ObserverDumpT> {
+    if let Self::ObserverDump(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the ObserverDumpT.
+  pub fn as_observer_dump_mut(&mut self) -> Option<&mut ObserverDumpT> {
+    if let Self::ObserverDump(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned DecisionsT, setting the union to NONE.
+  pub fn take_decisions(&mut self) -> Option<alloc::boxed::Box<DecisionsT>> {
+    if let Self::Decisions(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::Decisions(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the DecisionsT.
+  pub fn as_decisions(&self) -> Option<&DecisionsT> {
+    if let Self::Decisions(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the DecisionsT.
+  pub fn as_decisions_mut(&mut self) -> Option<&mut DecisionsT> {
+    if let Self::Decisions(v) = self { Some(v.as_mut()) } else { None }
+  }
 }
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_CLOSE_REASON: u8 = 0;
@@ -2736,12 +3172,96 @@ impl<'a> ::flatbuffers::Verifiable for CloseReason {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for CloseReason {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_EVENT_BODY: u8 = 0;
+pub const ENUM_MIN_TRACE_DIRECTION: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_EVENT_BODY: u8 = 12;
+pub const ENUM_MAX_TRACE_DIRECTION: u8 = 1;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_EVENT_BODY: [EventBody; 13] = [
+pub const ENUM_VALUES_TRACE_DIRECTION: [TraceDirection; 2] = [
+  TraceDirection::in_,
+  TraceDirection::out,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct TraceDirection(pub u8);
+#[allow(non_upper_case_globals)]
+impl TraceDirection {
+  pub const in_: Self = Self(0);
+  pub const out: Self = Self(1);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 1;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::in_,
+    Self::out,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::in_ => Some("in_"),
+      Self::out => Some("out"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for TraceDirection {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for TraceDirection {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for TraceDirection {
+    type Output = TraceDirection;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for TraceDirection {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for TraceDirection {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for TraceDirection {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_EVENT_BODY: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_EVENT_BODY: u8 = 16;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_EVENT_BODY: [EventBody; 17] = [
   EventBody::NONE,
   EventBody::ObjectClosed,
   EventBody::IceStateChanged,
@@ -2755,6 +3275,10 @@ pub const ENUM_VALUES_EVENT_BODY: [EventBody; 13] = [
   EventBody::ConsumerScore,
   EventBody::WantedLayers,
   EventBody::VideoOrientationChanged,
+  EventBody::AudioVolumes,
+  EventBody::AudioSilence,
+  EventBody::DominantSpeakerChanged,
+  EventBody::TraceEvent,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -2775,9 +3299,13 @@ impl EventBody {
   pub const ConsumerScore: Self = Self(10);
   pub const WantedLayers: Self = Self(11);
   pub const VideoOrientationChanged: Self = Self(12);
+  pub const AudioVolumes: Self = Self(13);
+  pub const AudioSilence: Self = Self(14);
+  pub const DominantSpeakerChanged: Self = Self(15);
+  pub const TraceEvent: Self = Self(16);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 12;
+  pub const ENUM_MAX: u8 = 16;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::ObjectClosed,
@@ -2792,6 +3320,10 @@ impl EventBody {
     Self::ConsumerScore,
     Self::WantedLayers,
     Self::VideoOrientationChanged,
+    Self::AudioVolumes,
+    Self::AudioSilence,
+    Self::DominantSpeakerChanged,
+    Self::TraceEvent,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -2809,6 +3341,10 @@ impl EventBody {
       Self::ConsumerScore => Some("ConsumerScore"),
       Self::WantedLayers => Some("WantedLayers"),
       Self::VideoOrientationChanged => Some("VideoOrientationChanged"),
+      Self::AudioVolumes => Some("AudioVolumes"),
+      Self::AudioSilence => Some("AudioSilence"),
+      Self::DominantSpeakerChanged => Some("DominantSpeakerChanged"),
+      Self::TraceEvent => Some("TraceEvent"),
       _ => None,
     }
   }
@@ -2882,6 +3418,10 @@ pub enum EventBodyT {
   ConsumerScore(alloc::boxed::Box<ConsumerScoreT>),
   WantedLayers(alloc::boxed::Box<WantedLayersT>),
   VideoOrientationChanged(alloc::boxed::Box<VideoOrientationChangedT>),
+  AudioVolumes(alloc::boxed::Box<AudioVolumesT>),
+  AudioSilence(alloc::boxed::Box<AudioSilenceT>),
+  DominantSpeakerChanged(alloc::boxed::Box<DominantSpeakerChangedT>),
+  TraceEvent(alloc::boxed::Box<TraceEventT>),
 }
 impl Default for EventBodyT {
   fn default() -> Self {
@@ -2904,6 +3444,10 @@ impl EventBodyT {
       Self::ConsumerScore(_) => EventBody::ConsumerScore,
       Self::WantedLayers(_) => EventBody::WantedLayers,
       Self::VideoOrientationChanged(_) => EventBody::VideoOrientationChanged,
+      Self::AudioVolumes(_) => EventBody::AudioVolumes,
+      Self::AudioSilence(_) => EventBody::AudioSilence,
+      Self::DominantSpeakerChanged(_) => EventBody::DominantSpeakerChanged,
+      Self::TraceEvent(_) => EventBody::TraceEvent,
     }
   }
   pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(&self, fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>) -> Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>> {
@@ -2921,6 +3465,10 @@ impl EventBodyT {
       Self::ConsumerScore(v) => Some(v.pack(fbb).as_union_value()),
       Self::WantedLayers(v) => Some(v.pack(fbb).as_union_value()),
       Self::VideoOrientationChanged(v) => Some(v.pack(fbb).as_union_value()),
+      Self::AudioVolumes(v) => Some(v.pack(fbb).as_union_value()),
+      Self::AudioSilence(v) => Some(v.pack(fbb).as_union_value()),
+      Self::DominantSpeakerChanged(v) => Some(v.pack(fbb).as_union_value()),
+      Self::TraceEvent(v) => Some(v.pack(fbb).as_union_value()),
     }
   }
   /// If the union variant matches, return the owned ObjectClosedT, setting the union to NONE.
@@ -3174,6 +3722,90 @@ impl EventBodyT {
   /// If the union variant matches, return a mutable reference to the VideoOrientationChangedT.
   pub fn as_video_orientation_changed_mut(&mut self) -> Option<&mut VideoOrientationChangedT> {
     if let Self::VideoOrientationChanged(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned AudioVolumesT, setting the union to NONE.
+  pub fn take_audio_volumes(&mut self) -> Option<alloc::boxed::Box<AudioVolumesT>> {
+    if let Self::AudioVolumes(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::AudioVolumes(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the AudioVolumesT.
+  pub fn as_audio_volumes(&self) -> Option<&AudioVolumesT> {
+    if let Self::AudioVolumes(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the AudioVolumesT.
+  pub fn as_audio_volumes_mut(&mut self) -> Option<&mut AudioVolumesT> {
+    if let Self::AudioVolumes(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned AudioSilenceT, setting the union to NONE.
+  pub fn take_audio_silence(&mut self) -> Option<alloc::boxed::Box<AudioSilenceT>> {
+    if let Self::AudioSilence(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::AudioSilence(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the AudioSilenceT.
+  pub fn as_audio_silence(&self) -> Option<&AudioSilenceT> {
+    if let Self::AudioSilence(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the AudioSilenceT.
+  pub fn as_audio_silence_mut(&mut self) -> Option<&mut AudioSilenceT> {
+    if let Self::AudioSilence(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned DominantSpeakerChangedT, setting the union to NONE.
+  pub fn take_dominant_speaker_changed(&mut self) -> Option<alloc::boxed::Box<DominantSpeakerChangedT>> {
+    if let Self::DominantSpeakerChanged(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::DominantSpeakerChanged(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the DominantSpeakerChangedT.
+  pub fn as_dominant_speaker_changed(&self) -> Option<&DominantSpeakerChangedT> {
+    if let Self::DominantSpeakerChanged(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the DominantSpeakerChangedT.
+  pub fn as_dominant_speaker_changed_mut(&mut self) -> Option<&mut DominantSpeakerChangedT> {
+    if let Self::DominantSpeakerChanged(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned TraceEventT, setting the union to NONE.
+  pub fn take_trace_event(&mut self) -> Option<alloc::boxed::Box<TraceEventT>> {
+    if let Self::TraceEvent(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::TraceEvent(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the TraceEventT.
+  pub fn as_trace_event(&self) -> Option<&TraceEventT> {
+    if let Self::TraceEvent(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the TraceEventT.
+  pub fn as_trace_event_mut(&mut self) -> Option<&mut TraceEventT> {
+    if let Self::TraceEvent(v) = self { Some(v.as_mut()) } else { None }
   }
 }
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
@@ -9253,7 +9885,7 @@ impl GetSupportedCapabilitiesT {
 pub enum PauseOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
-/// Target: producer or consumer. Reply: Done.
+/// Target: producer, consumer or observer. Reply: Done.
 pub struct Pause<'a> {
   pub _tab: ::flatbuffers::Table<'a>,
 }
@@ -9355,7 +9987,7 @@ impl PauseT {
 pub enum ResumeOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
-/// Target: producer or consumer. Reply: Done.
+/// Target: producer, consumer or observer. Reply: Done.
 pub struct Resume<'a> {
   pub _tab: ::flatbuffers::Table<'a>,
 }
@@ -11346,6 +11978,920 @@ impl CreateSdpFragmentT {
     })
   }
 }
+pub enum CreateAudioLevelObserverOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: router. Tells who is loud, at the end of each interval. Reply: Created.
+pub struct CreateAudioLevelObserver<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for CreateAudioLevelObserver<'a> {
+  type Inner = CreateAudioLevelObserver<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> CreateAudioLevelObserver<'a> {
+  pub const VT_MAX_ENTRIES: ::flatbuffers::VOffsetT = 4;
+  pub const VT_THRESHOLD: ::flatbuffers::VOffsetT = 6;
+  pub const VT_INTERVAL_MS: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    CreateAudioLevelObserver { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args CreateAudioLevelObserverArgs
+  ) -> ::flatbuffers::WIPOffset<CreateAudioLevelObserver<'bldr>> {
+    let mut builder = CreateAudioLevelObserverBuilder::new(_fbb);
+    builder.add_interval_ms(args.interval_ms);
+    builder.add_max_entries(args.max_entries);
+    builder.add_threshold(args.threshold);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> CreateAudioLevelObserverT {
+    let max_entries = self.max_entries();
+    let threshold = self.threshold();
+    let interval_ms = self.interval_ms();
+    CreateAudioLevelObserverT {
+      max_entries,
+      threshold,
+      interval_ms,
+    }
+  }
+
+  /// So many producers are told at most, the loudest first.
+  #[inline]
+  pub fn max_entries(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(CreateAudioLevelObserver::VT_MAX_ENTRIES, Some(1)).unwrap()}
+  }
+  /// Producers below it are not told; -127 to 0, dBov.
+  #[inline]
+  pub fn threshold(&self) -> i8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i8>(CreateAudioLevelObserver::VT_THRESHOLD, Some(-80)).unwrap()}
+  }
+  /// 100 to 10000.
+  #[inline]
+  pub fn interval_ms(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(CreateAudioLevelObserver::VT_INTERVAL_MS, Some(1000)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for CreateAudioLevelObserver<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u16>("max_entries", Self::VT_MAX_ENTRIES, false)?
+     .visit_field::<i8>("threshold", Self::VT_THRESHOLD, false)?
+     .visit_field::<u32>("interval_ms", Self::VT_INTERVAL_MS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct CreateAudioLevelObserverArgs {
+    pub max_entries: u16,
+    pub threshold: i8,
+    pub interval_ms: u32,
+}
+impl<'a> Default for CreateAudioLevelObserverArgs {
+  #[inline]
+  fn default() -> Self {
+    CreateAudioLevelObserverArgs {
+      max_entries: 1,
+      threshold: -80,
+      interval_ms: 1000,
+    }
+  }
+}
+
+pub struct CreateAudioLevelObserverBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreateAudioLevelObserverBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_max_entries(&mut self, max_entries: u16) {
+    self.fbb_.push_slot::<u16>(CreateAudioLevelObserver::VT_MAX_ENTRIES, max_entries, 1);
+  }
+  #[inline]
+  pub fn add_threshold(&mut self, threshold: i8) {
+    self.fbb_.push_slot::<i8>(CreateAudioLevelObserver::VT_THRESHOLD, threshold, -80);
+  }
+  #[inline]
+  pub fn add_interval_ms(&mut self, interval_ms: u32) {
+    self.fbb_.push_slot::<u32>(CreateAudioLevelObserver::VT_INTERVAL_MS, interval_ms, 1000);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreateAudioLevelObserverBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    CreateAudioLevelObserverBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<CreateAudioLevelObserver<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for CreateAudioLevelObserver<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("CreateAudioLevelObserver");
+      ds.field("max_entries", &self.max_entries());
+      ds.field("threshold", &self.threshold());
+      ds.field("interval_ms", &self.interval_ms());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateAudioLevelObserverT {
+  pub max_entries: u16,
+  pub threshold: i8,
+  pub interval_ms: u32,
+}
+impl Default for CreateAudioLevelObserverT {
+  fn default() -> Self {
+    Self {
+      max_entries: 1,
+      threshold: -80,
+      interval_ms: 1000,
+    }
+  }
+}
+impl CreateAudioLevelObserverT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<CreateAudioLevelObserver<'b>> {
+    let max_entries = self.max_entries;
+    let threshold = self.threshold;
+    let interval_ms = self.interval_ms;
+    CreateAudioLevelObserver::create(_fbb, &CreateAudioLevelObserverArgs{
+      max_entries,
+      threshold,
+      interval_ms,
+    })
+  }
+}
+pub enum CreateActiveSpeakerObserverOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: router. Tells who is the dominant speaker, when it is another one. Reply: Created.
+pub struct CreateActiveSpeakerObserver<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for CreateActiveSpeakerObserver<'a> {
+  type Inner = CreateActiveSpeakerObserver<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> CreateActiveSpeakerObserver<'a> {
+  pub const VT_INTERVAL_MS: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    CreateActiveSpeakerObserver { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args CreateActiveSpeakerObserverArgs
+  ) -> ::flatbuffers::WIPOffset<CreateActiveSpeakerObserver<'bldr>> {
+    let mut builder = CreateActiveSpeakerObserverBuilder::new(_fbb);
+    builder.add_interval_ms(args.interval_ms);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> CreateActiveSpeakerObserverT {
+    let interval_ms = self.interval_ms();
+    CreateActiveSpeakerObserverT {
+      interval_ms,
+    }
+  }
+
+  /// 100 to 10000.
+  #[inline]
+  pub fn interval_ms(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(CreateActiveSpeakerObserver::VT_INTERVAL_MS, Some(300)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for CreateActiveSpeakerObserver<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("interval_ms", Self::VT_INTERVAL_MS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct CreateActiveSpeakerObserverArgs {
+    pub interval_ms: u32,
+}
+impl<'a> Default for CreateActiveSpeakerObserverArgs {
+  #[inline]
+  fn default() -> Self {
+    CreateActiveSpeakerObserverArgs {
+      interval_ms: 300,
+    }
+  }
+}
+
+pub struct CreateActiveSpeakerObserverBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreateActiveSpeakerObserverBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_interval_ms(&mut self, interval_ms: u32) {
+    self.fbb_.push_slot::<u32>(CreateActiveSpeakerObserver::VT_INTERVAL_MS, interval_ms, 300);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreateActiveSpeakerObserverBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    CreateActiveSpeakerObserverBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<CreateActiveSpeakerObserver<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for CreateActiveSpeakerObserver<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("CreateActiveSpeakerObserver");
+      ds.field("interval_ms", &self.interval_ms());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateActiveSpeakerObserverT {
+  pub interval_ms: u32,
+}
+impl Default for CreateActiveSpeakerObserverT {
+  fn default() -> Self {
+    Self {
+      interval_ms: 300,
+    }
+  }
+}
+impl CreateActiveSpeakerObserverT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<CreateActiveSpeakerObserver<'b>> {
+    let interval_ms = self.interval_ms;
+    CreateActiveSpeakerObserver::create(_fbb, &CreateActiveSpeakerObserverArgs{
+      interval_ms,
+    })
+  }
+}
+pub enum ObserveOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: observer. It hears this audio producer of its router from now on. Reply: Done.
+pub struct Observe<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Observe<'a> {
+  type Inner = Observe<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Observe<'a> {
+  pub const VT_PRODUCER: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Observe { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ObserveArgs
+  ) -> ::flatbuffers::WIPOffset<Observe<'bldr>> {
+    let mut builder = ObserveBuilder::new(_fbb);
+    builder.add_producer(args.producer);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> ObserveT {
+    let producer = self.producer();
+    ObserveT {
+      producer,
+    }
+  }
+
+  #[inline]
+  pub fn producer(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Observe::VT_PRODUCER, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Observe<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("producer", Self::VT_PRODUCER, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ObserveArgs {
+    pub producer: u64,
+}
+impl<'a> Default for ObserveArgs {
+  #[inline]
+  fn default() -> Self {
+    ObserveArgs {
+      producer: 0,
+    }
+  }
+}
+
+pub struct ObserveBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ObserveBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_producer(&mut self, producer: u64) {
+    self.fbb_.push_slot::<u64>(Observe::VT_PRODUCER, producer, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ObserveBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ObserveBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Observe<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Observe<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Observe");
+      ds.field("producer", &self.producer());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObserveT {
+  pub producer: u64,
+}
+impl Default for ObserveT {
+  fn default() -> Self {
+    Self {
+      producer: 0,
+    }
+  }
+}
+impl ObserveT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<Observe<'b>> {
+    let producer = self.producer;
+    Observe::create(_fbb, &ObserveArgs{
+      producer,
+    })
+  }
+}
+pub enum UnobserveOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: observer. It hears this producer no longer. Reply: Done.
+pub struct Unobserve<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Unobserve<'a> {
+  type Inner = Unobserve<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Unobserve<'a> {
+  pub const VT_PRODUCER: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Unobserve { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args UnobserveArgs
+  ) -> ::flatbuffers::WIPOffset<Unobserve<'bldr>> {
+    let mut builder = UnobserveBuilder::new(_fbb);
+    builder.add_producer(args.producer);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> UnobserveT {
+    let producer = self.producer();
+    UnobserveT {
+      producer,
+    }
+  }
+
+  #[inline]
+  pub fn producer(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Unobserve::VT_PRODUCER, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Unobserve<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("producer", Self::VT_PRODUCER, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct UnobserveArgs {
+    pub producer: u64,
+}
+impl<'a> Default for UnobserveArgs {
+  #[inline]
+  fn default() -> Self {
+    UnobserveArgs {
+      producer: 0,
+    }
+  }
+}
+
+pub struct UnobserveBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> UnobserveBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_producer(&mut self, producer: u64) {
+    self.fbb_.push_slot::<u64>(Unobserve::VT_PRODUCER, producer, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> UnobserveBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    UnobserveBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Unobserve<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Unobserve<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Unobserve");
+      ds.field("producer", &self.producer());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnobserveT {
+  pub producer: u64,
+}
+impl Default for UnobserveT {
+  fn default() -> Self {
+    Self {
+      producer: 0,
+    }
+  }
+}
+impl UnobserveT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<Unobserve<'b>> {
+    let producer = self.producer;
+    Unobserve::create(_fbb, &UnobserveArgs{
+      producer,
+    })
+  }
+}
+pub enum SetTraceOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: producer, or consumer (which has no sr). What of it is told as TraceEvent, until this is sent again; nothing
+/// by default. Reply: Done.
+pub struct SetTrace<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SetTrace<'a> {
+  type Inner = SetTrace<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> SetTrace<'a> {
+  pub const VT_KINDS: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    SetTrace { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SetTraceArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<SetTrace<'bldr>> {
+    let mut builder = SetTraceBuilder::new(_fbb);
+    if let Some(x) = args.kinds { builder.add_kinds(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> SetTraceT {
+    let kinds = self.kinds().map(|x| {
+      x.into_iter().collect()
+    });
+    SetTraceT {
+      kinds,
+    }
+  }
+
+  #[inline]
+  pub fn kinds(&self) -> Option<::flatbuffers::Vector<'a, TraceKind>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, TraceKind>>>(SetTrace::VT_KINDS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for SetTrace<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, TraceKind>>>("kinds", Self::VT_KINDS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SetTraceArgs<'a> {
+    pub kinds: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, TraceKind>>>,
+}
+impl<'a> Default for SetTraceArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    SetTraceArgs {
+      kinds: None,
+    }
+  }
+}
+
+pub struct SetTraceBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SetTraceBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_kinds(&mut self, kinds: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , TraceKind>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SetTrace::VT_KINDS, kinds);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SetTraceBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SetTraceBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<SetTrace<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for SetTrace<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("SetTrace");
+      ds.field("kinds", &self.kinds());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetTraceT {
+  pub kinds: Option<alloc::vec::Vec<TraceKind>>,
+}
+impl Default for SetTraceT {
+  fn default() -> Self {
+    Self {
+      kinds: None,
+    }
+  }
+}
+impl SetTraceT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<SetTrace<'b>> {
+    let kinds = self.kinds.as_ref().map(|x|{
+      _fbb.create_vector(x)
+    });
+    SetTrace::create(_fbb, &SetTraceArgs{
+      kinds,
+    })
+  }
+}
+pub enum KeepDecisionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: transport or consumer. Keeps the latest decisions about its media, at most so many (1024); 0 is off, the
+/// default. What was kept before is forgotten. Reply: Done.
+pub struct KeepDecisions<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for KeepDecisions<'a> {
+  type Inner = KeepDecisions<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> KeepDecisions<'a> {
+  pub const VT_ROWS: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    KeepDecisions { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args KeepDecisionsArgs
+  ) -> ::flatbuffers::WIPOffset<KeepDecisions<'bldr>> {
+    let mut builder = KeepDecisionsBuilder::new(_fbb);
+    builder.add_rows(args.rows);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> KeepDecisionsT {
+    let rows = self.rows();
+    KeepDecisionsT {
+      rows,
+    }
+  }
+
+  #[inline]
+  pub fn rows(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(KeepDecisions::VT_ROWS, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for KeepDecisions<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("rows", Self::VT_ROWS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct KeepDecisionsArgs {
+    pub rows: u32,
+}
+impl<'a> Default for KeepDecisionsArgs {
+  #[inline]
+  fn default() -> Self {
+    KeepDecisionsArgs {
+      rows: 0,
+    }
+  }
+}
+
+pub struct KeepDecisionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> KeepDecisionsBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_rows(&mut self, rows: u32) {
+    self.fbb_.push_slot::<u32>(KeepDecisions::VT_ROWS, rows, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> KeepDecisionsBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    KeepDecisionsBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<KeepDecisions<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for KeepDecisions<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("KeepDecisions");
+      ds.field("rows", &self.rows());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeepDecisionsT {
+  pub rows: u32,
+}
+impl Default for KeepDecisionsT {
+  fn default() -> Self {
+    Self {
+      rows: 0,
+    }
+  }
+}
+impl KeepDecisionsT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<KeepDecisions<'b>> {
+    let rows = self.rows;
+    KeepDecisions::create(_fbb, &KeepDecisionsArgs{
+      rows,
+    })
+  }
+}
+pub enum GetDecisionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: transport or consumer. What was kept. Reply: Decisions.
+pub struct GetDecisions<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for GetDecisions<'a> {
+  type Inner = GetDecisions<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> GetDecisions<'a> {
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    GetDecisions { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    _args: &'args GetDecisionsArgs
+  ) -> ::flatbuffers::WIPOffset<GetDecisions<'bldr>> {
+    let mut builder = GetDecisionsBuilder::new(_fbb);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> GetDecisionsT {
+    GetDecisionsT {
+    }
+  }
+}
+
+impl ::flatbuffers::Verifiable for GetDecisions<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct GetDecisionsArgs {
+}
+impl<'a> Default for GetDecisionsArgs {
+  #[inline]
+  fn default() -> Self {
+    GetDecisionsArgs {
+    }
+  }
+}
+
+pub struct GetDecisionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetDecisionsBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetDecisionsBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    GetDecisionsBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<GetDecisions<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for GetDecisions<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("GetDecisions");
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct GetDecisionsT {
+}
+impl Default for GetDecisionsT {
+  fn default() -> Self {
+    Self {
+    }
+  }
+}
+impl GetDecisionsT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<GetDecisions<'b>> {
+    GetDecisions::create(_fbb, &GetDecisionsArgs{
+    })
+  }
+}
 pub enum RequestOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -11518,6 +13064,41 @@ impl<'a> Request<'a> {
       RequestBody::CreateSdpFragment => RequestBodyT::CreateSdpFragment(alloc::boxed::Box::new(
         self.body_as_create_sdp_fragment()
             .expect("Invalid union table, expected `RequestBody::CreateSdpFragment`.")
+            .unpack()
+      )),
+      RequestBody::CreateAudioLevelObserver => RequestBodyT::CreateAudioLevelObserver(alloc::boxed::Box::new(
+        self.body_as_create_audio_level_observer()
+            .expect("Invalid union table, expected `RequestBody::CreateAudioLevelObserver`.")
+            .unpack()
+      )),
+      RequestBody::CreateActiveSpeakerObserver => RequestBodyT::CreateActiveSpeakerObserver(alloc::boxed::Box::new(
+        self.body_as_create_active_speaker_observer()
+            .expect("Invalid union table, expected `RequestBody::CreateActiveSpeakerObserver`.")
+            .unpack()
+      )),
+      RequestBody::Observe => RequestBodyT::Observe(alloc::boxed::Box::new(
+        self.body_as_observe()
+            .expect("Invalid union table, expected `RequestBody::Observe`.")
+            .unpack()
+      )),
+      RequestBody::Unobserve => RequestBodyT::Unobserve(alloc::boxed::Box::new(
+        self.body_as_unobserve()
+            .expect("Invalid union table, expected `RequestBody::Unobserve`.")
+            .unpack()
+      )),
+      RequestBody::SetTrace => RequestBodyT::SetTrace(alloc::boxed::Box::new(
+        self.body_as_set_trace()
+            .expect("Invalid union table, expected `RequestBody::SetTrace`.")
+            .unpack()
+      )),
+      RequestBody::KeepDecisions => RequestBodyT::KeepDecisions(alloc::boxed::Box::new(
+        self.body_as_keep_decisions()
+            .expect("Invalid union table, expected `RequestBody::KeepDecisions`.")
+            .unpack()
+      )),
+      RequestBody::GetDecisions => RequestBodyT::GetDecisions(alloc::boxed::Box::new(
+        self.body_as_get_decisions()
+            .expect("Invalid union table, expected `RequestBody::GetDecisions`.")
             .unpack()
       )),
       _ => RequestBodyT::NONE,
@@ -11921,6 +13502,104 @@ impl<'a> Request<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_create_audio_level_observer(&self) -> Option<CreateAudioLevelObserver<'a>> {
+    if self.body_type() == RequestBody::CreateAudioLevelObserver {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { CreateAudioLevelObserver::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_create_active_speaker_observer(&self) -> Option<CreateActiveSpeakerObserver<'a>> {
+    if self.body_type() == RequestBody::CreateActiveSpeakerObserver {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { CreateActiveSpeakerObserver::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_observe(&self) -> Option<Observe<'a>> {
+    if self.body_type() == RequestBody::Observe {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { Observe::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_unobserve(&self) -> Option<Unobserve<'a>> {
+    if self.body_type() == RequestBody::Unobserve {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { Unobserve::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_set_trace(&self) -> Option<SetTrace<'a>> {
+    if self.body_type() == RequestBody::SetTrace {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { SetTrace::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_keep_decisions(&self) -> Option<KeepDecisions<'a>> {
+    if self.body_type() == RequestBody::KeepDecisions {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { KeepDecisions::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_get_decisions(&self) -> Option<GetDecisions<'a>> {
+    if self.body_type() == RequestBody::GetDecisions {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { GetDecisions::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Request<'_> {
@@ -11959,6 +13638,13 @@ impl ::flatbuffers::Verifiable for Request<'_> {
           RequestBody::CreateSdpOffer => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CreateSdpOffer>>("RequestBody::CreateSdpOffer", pos),
           RequestBody::ParseSdpFragment => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ParseSdpFragment>>("RequestBody::ParseSdpFragment", pos),
           RequestBody::CreateSdpFragment => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CreateSdpFragment>>("RequestBody::CreateSdpFragment", pos),
+          RequestBody::CreateAudioLevelObserver => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CreateAudioLevelObserver>>("RequestBody::CreateAudioLevelObserver", pos),
+          RequestBody::CreateActiveSpeakerObserver => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CreateActiveSpeakerObserver>>("RequestBody::CreateActiveSpeakerObserver", pos),
+          RequestBody::Observe => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Observe>>("RequestBody::Observe", pos),
+          RequestBody::Unobserve => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Unobserve>>("RequestBody::Unobserve", pos),
+          RequestBody::SetTrace => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SetTrace>>("RequestBody::SetTrace", pos),
+          RequestBody::KeepDecisions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<KeepDecisions>>("RequestBody::KeepDecisions", pos),
+          RequestBody::GetDecisions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GetDecisions>>("RequestBody::GetDecisions", pos),
           _ => Ok(()),
         }
      })?
@@ -12205,6 +13891,55 @@ impl ::core::fmt::Debug for Request<'_> {
         },
         RequestBody::CreateSdpFragment => {
           if let Some(x) = self.body_as_create_sdp_fragment() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::CreateAudioLevelObserver => {
+          if let Some(x) = self.body_as_create_audio_level_observer() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::CreateActiveSpeakerObserver => {
+          if let Some(x) = self.body_as_create_active_speaker_observer() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::Observe => {
+          if let Some(x) = self.body_as_observe() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::Unobserve => {
+          if let Some(x) = self.body_as_unobserve() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::SetTrace => {
+          if let Some(x) = self.body_as_set_trace() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::KeepDecisions => {
+          if let Some(x) = self.body_as_keep_decisions() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::GetDecisions => {
+          if let Some(x) = self.body_as_get_decisions() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
@@ -14654,6 +16389,159 @@ impl WebRtcServerDumpT {
     })
   }
 }
+pub enum ObjectLinksOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// An object, and those of another kind that belong to it.
+pub struct ObjectLinks<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ObjectLinks<'a> {
+  type Inner = ObjectLinks<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ObjectLinks<'a> {
+  pub const VT_ID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_LINKED: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ObjectLinks { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ObjectLinksArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ObjectLinks<'bldr>> {
+    let mut builder = ObjectLinksBuilder::new(_fbb);
+    builder.add_id(args.id);
+    if let Some(x) = args.linked { builder.add_linked(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> ObjectLinksT {
+    let id = self.id();
+    let linked = self.linked().map(|x| {
+      x.into_iter().collect()
+    });
+    ObjectLinksT {
+      id,
+      linked,
+    }
+  }
+
+  #[inline]
+  pub fn id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ObjectLinks::VT_ID, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn linked(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(ObjectLinks::VT_LINKED, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ObjectLinks<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("id", Self::VT_ID, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("linked", Self::VT_LINKED, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ObjectLinksArgs<'a> {
+    pub id: u64,
+    pub linked: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+}
+impl<'a> Default for ObjectLinksArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ObjectLinksArgs {
+      id: 0,
+      linked: None,
+    }
+  }
+}
+
+pub struct ObjectLinksBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ObjectLinksBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_id(&mut self, id: u64) {
+    self.fbb_.push_slot::<u64>(ObjectLinks::VT_ID, id, 0);
+  }
+  #[inline]
+  pub fn add_linked(&mut self, linked: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ObjectLinks::VT_LINKED, linked);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ObjectLinksBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ObjectLinksBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ObjectLinks<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ObjectLinks<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ObjectLinks");
+      ds.field("id", &self.id());
+      ds.field("linked", &self.linked());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObjectLinksT {
+  pub id: u64,
+  pub linked: Option<alloc::vec::Vec<u64>>,
+}
+impl Default for ObjectLinksT {
+  fn default() -> Self {
+    Self {
+      id: 0,
+      linked: None,
+    }
+  }
+}
+impl ObjectLinksT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<ObjectLinks<'b>> {
+    let id = self.id;
+    let linked = self.linked.as_ref().map(|x|{
+      _fbb.create_vector(x)
+    });
+    ObjectLinks::create(_fbb, &ObjectLinksArgs{
+      id,
+      linked,
+    })
+  }
+}
 pub enum RouterDumpOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -14675,6 +16563,9 @@ impl<'a> RouterDump<'a> {
   pub const VT_TRANSPORTS: ::flatbuffers::VOffsetT = 8;
   pub const VT_PRODUCERS: ::flatbuffers::VOffsetT = 10;
   pub const VT_CONSUMERS: ::flatbuffers::VOffsetT = 12;
+  pub const VT_OBSERVERS: ::flatbuffers::VOffsetT = 14;
+  pub const VT_CONSUMERS_OF: ::flatbuffers::VOffsetT = 16;
+  pub const VT_OBSERVERS_OF: ::flatbuffers::VOffsetT = 18;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -14687,6 +16578,9 @@ impl<'a> RouterDump<'a> {
   ) -> ::flatbuffers::WIPOffset<RouterDump<'bldr>> {
     let mut builder = RouterDumpBuilder::new(_fbb);
     builder.add_id(args.id);
+    if let Some(x) = args.observers_of { builder.add_observers_of(x); }
+    if let Some(x) = args.consumers_of { builder.add_consumers_of(x); }
+    if let Some(x) = args.observers { builder.add_observers(x); }
     if let Some(x) = args.consumers { builder.add_consumers(x); }
     if let Some(x) = args.producers { builder.add_producers(x); }
     if let Some(x) = args.transports { builder.add_transports(x); }
@@ -14708,12 +16602,24 @@ impl<'a> RouterDump<'a> {
     let consumers = self.consumers().map(|x| {
       x.into_iter().collect()
     });
+    let observers = self.observers().map(|x| {
+      x.into_iter().collect()
+    });
+    let consumers_of = self.consumers_of().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    let observers_of = self.observers_of().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
     RouterDumpT {
       id,
       rtp_capabilities,
       transports,
       producers,
       consumers,
+      observers,
+      consumers_of,
+      observers_of,
     }
   }
 
@@ -14752,6 +16658,29 @@ impl<'a> RouterDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(RouterDump::VT_CONSUMERS, None)}
   }
+  #[inline]
+  pub fn observers(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(RouterDump::VT_OBSERVERS, None)}
+  }
+  /// Producers with their consumers, those that have any.
+  #[inline]
+  pub fn consumers_of(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ObjectLinks<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ObjectLinks>>>>(RouterDump::VT_CONSUMERS_OF, None)}
+  }
+  /// Producers with their observers, those that have any.
+  #[inline]
+  pub fn observers_of(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ObjectLinks<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ObjectLinks>>>>(RouterDump::VT_OBSERVERS_OF, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for RouterDump<'_> {
@@ -14765,6 +16694,9 @@ impl ::flatbuffers::Verifiable for RouterDump<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("transports", Self::VT_TRANSPORTS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("producers", Self::VT_PRODUCERS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("consumers", Self::VT_CONSUMERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("observers", Self::VT_OBSERVERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<ObjectLinks>>>>("consumers_of", Self::VT_CONSUMERS_OF, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<ObjectLinks>>>>("observers_of", Self::VT_OBSERVERS_OF, false)?
      .finish();
     Ok(())
   }
@@ -14775,6 +16707,9 @@ pub struct RouterDumpArgs<'a> {
     pub transports: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
     pub producers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
     pub consumers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub observers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub consumers_of: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ObjectLinks<'a>>>>>,
+    pub observers_of: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ObjectLinks<'a>>>>>,
 }
 impl<'a> Default for RouterDumpArgs<'a> {
   #[inline]
@@ -14785,6 +16720,9 @@ impl<'a> Default for RouterDumpArgs<'a> {
       transports: None,
       producers: None,
       consumers: None,
+      observers: None,
+      consumers_of: None,
+      observers_of: None,
     }
   }
 }
@@ -14815,6 +16753,18 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RouterDumpBuilder<'a, 'b, A> 
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(RouterDump::VT_CONSUMERS, consumers);
   }
   #[inline]
+  pub fn add_observers(&mut self, observers: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(RouterDump::VT_OBSERVERS, observers);
+  }
+  #[inline]
+  pub fn add_consumers_of(&mut self, consumers_of: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<ObjectLinks<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(RouterDump::VT_CONSUMERS_OF, consumers_of);
+  }
+  #[inline]
+  pub fn add_observers_of(&mut self, observers_of: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<ObjectLinks<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(RouterDump::VT_OBSERVERS_OF, observers_of);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RouterDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     RouterDumpBuilder {
@@ -14837,6 +16787,9 @@ impl ::core::fmt::Debug for RouterDump<'_> {
       ds.field("transports", &self.transports());
       ds.field("producers", &self.producers());
       ds.field("consumers", &self.consumers());
+      ds.field("observers", &self.observers());
+      ds.field("consumers_of", &self.consumers_of());
+      ds.field("observers_of", &self.observers_of());
       ds.finish()
   }
 }
@@ -14848,6 +16801,9 @@ pub struct RouterDumpT {
   pub transports: Option<alloc::vec::Vec<u64>>,
   pub producers: Option<alloc::vec::Vec<u64>>,
   pub consumers: Option<alloc::vec::Vec<u64>>,
+  pub observers: Option<alloc::vec::Vec<u64>>,
+  pub consumers_of: Option<alloc::vec::Vec<ObjectLinksT>>,
+  pub observers_of: Option<alloc::vec::Vec<ObjectLinksT>>,
 }
 impl Default for RouterDumpT {
   fn default() -> Self {
@@ -14857,6 +16813,9 @@ impl Default for RouterDumpT {
       transports: None,
       producers: None,
       consumers: None,
+      observers: None,
+      consumers_of: None,
+      observers_of: None,
     }
   }
 }
@@ -14878,12 +16837,340 @@ impl RouterDumpT {
     let consumers = self.consumers.as_ref().map(|x|{
       _fbb.create_vector(x)
     });
+    let observers = self.observers.as_ref().map(|x|{
+      _fbb.create_vector(x)
+    });
+    let consumers_of = self.consumers_of.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    let observers_of = self.observers_of.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
     RouterDump::create(_fbb, &RouterDumpArgs{
       id,
       rtp_capabilities,
       transports,
       producers,
       consumers,
+      observers,
+      consumers_of,
+      observers_of,
+    })
+  }
+}
+pub enum ObserverDumpOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct ObserverDump<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ObserverDump<'a> {
+  type Inner = ObserverDump<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ObserverDump<'a> {
+  pub const VT_ID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ROUTER: ::flatbuffers::VOffsetT = 6;
+  pub const VT_TYPE_: ::flatbuffers::VOffsetT = 8;
+  pub const VT_PAUSED: ::flatbuffers::VOffsetT = 10;
+  pub const VT_INTERVAL_MS: ::flatbuffers::VOffsetT = 12;
+  pub const VT_MAX_ENTRIES: ::flatbuffers::VOffsetT = 14;
+  pub const VT_THRESHOLD: ::flatbuffers::VOffsetT = 16;
+  pub const VT_PRODUCERS: ::flatbuffers::VOffsetT = 18;
+  pub const VT_DOMINANT: ::flatbuffers::VOffsetT = 20;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ObserverDump { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ObserverDumpArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ObserverDump<'bldr>> {
+    let mut builder = ObserverDumpBuilder::new(_fbb);
+    builder.add_dominant(args.dominant);
+    builder.add_router(args.router);
+    builder.add_id(args.id);
+    if let Some(x) = args.producers { builder.add_producers(x); }
+    builder.add_interval_ms(args.interval_ms);
+    builder.add_max_entries(args.max_entries);
+    builder.add_threshold(args.threshold);
+    builder.add_paused(args.paused);
+    builder.add_type_(args.type_);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> ObserverDumpT {
+    let id = self.id();
+    let router = self.router();
+    let type_ = self.type_();
+    let paused = self.paused();
+    let interval_ms = self.interval_ms();
+    let max_entries = self.max_entries();
+    let threshold = self.threshold();
+    let producers = self.producers().map(|x| {
+      x.into_iter().collect()
+    });
+    let dominant = self.dominant();
+    ObserverDumpT {
+      id,
+      router,
+      type_,
+      paused,
+      interval_ms,
+      max_entries,
+      threshold,
+      producers,
+      dominant,
+    }
+  }
+
+  #[inline]
+  pub fn id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ObserverDump::VT_ID, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn router(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ObserverDump::VT_ROUTER, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn type_(&self) -> ObserverType {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<ObserverType>(ObserverDump::VT_TYPE_, Some(ObserverType::audio_level)).unwrap()}
+  }
+  #[inline]
+  pub fn paused(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ObserverDump::VT_PAUSED, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn interval_ms(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(ObserverDump::VT_INTERVAL_MS, Some(0)).unwrap()}
+  }
+  /// Of an audio level observer.
+  #[inline]
+  pub fn max_entries(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(ObserverDump::VT_MAX_ENTRIES, Some(0)).unwrap()}
+  }
+  /// Of an audio level observer, dBov.
+  #[inline]
+  pub fn threshold(&self) -> i8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i8>(ObserverDump::VT_THRESHOLD, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn producers(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(ObserverDump::VT_PRODUCERS, None)}
+  }
+  /// Of an active speaker observer; 0 is nobody.
+  #[inline]
+  pub fn dominant(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ObserverDump::VT_DOMINANT, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ObserverDump<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("id", Self::VT_ID, false)?
+     .visit_field::<u64>("router", Self::VT_ROUTER, false)?
+     .visit_field::<ObserverType>("type_", Self::VT_TYPE_, false)?
+     .visit_field::<bool>("paused", Self::VT_PAUSED, false)?
+     .visit_field::<u32>("interval_ms", Self::VT_INTERVAL_MS, false)?
+     .visit_field::<u16>("max_entries", Self::VT_MAX_ENTRIES, false)?
+     .visit_field::<i8>("threshold", Self::VT_THRESHOLD, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("producers", Self::VT_PRODUCERS, false)?
+     .visit_field::<u64>("dominant", Self::VT_DOMINANT, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ObserverDumpArgs<'a> {
+    pub id: u64,
+    pub router: u64,
+    pub type_: ObserverType,
+    pub paused: bool,
+    pub interval_ms: u32,
+    pub max_entries: u16,
+    pub threshold: i8,
+    pub producers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub dominant: u64,
+}
+impl<'a> Default for ObserverDumpArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ObserverDumpArgs {
+      id: 0,
+      router: 0,
+      type_: ObserverType::audio_level,
+      paused: false,
+      interval_ms: 0,
+      max_entries: 0,
+      threshold: 0,
+      producers: None,
+      dominant: 0,
+    }
+  }
+}
+
+pub struct ObserverDumpBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ObserverDumpBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_id(&mut self, id: u64) {
+    self.fbb_.push_slot::<u64>(ObserverDump::VT_ID, id, 0);
+  }
+  #[inline]
+  pub fn add_router(&mut self, router: u64) {
+    self.fbb_.push_slot::<u64>(ObserverDump::VT_ROUTER, router, 0);
+  }
+  #[inline]
+  pub fn add_type_(&mut self, type_: ObserverType) {
+    self.fbb_.push_slot::<ObserverType>(ObserverDump::VT_TYPE_, type_, ObserverType::audio_level);
+  }
+  #[inline]
+  pub fn add_paused(&mut self, paused: bool) {
+    self.fbb_.push_slot::<bool>(ObserverDump::VT_PAUSED, paused, false);
+  }
+  #[inline]
+  pub fn add_interval_ms(&mut self, interval_ms: u32) {
+    self.fbb_.push_slot::<u32>(ObserverDump::VT_INTERVAL_MS, interval_ms, 0);
+  }
+  #[inline]
+  pub fn add_max_entries(&mut self, max_entries: u16) {
+    self.fbb_.push_slot::<u16>(ObserverDump::VT_MAX_ENTRIES, max_entries, 0);
+  }
+  #[inline]
+  pub fn add_threshold(&mut self, threshold: i8) {
+    self.fbb_.push_slot::<i8>(ObserverDump::VT_THRESHOLD, threshold, 0);
+  }
+  #[inline]
+  pub fn add_producers(&mut self, producers: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ObserverDump::VT_PRODUCERS, producers);
+  }
+  #[inline]
+  pub fn add_dominant(&mut self, dominant: u64) {
+    self.fbb_.push_slot::<u64>(ObserverDump::VT_DOMINANT, dominant, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ObserverDumpBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ObserverDumpBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ObserverDump<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ObserverDump<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ObserverDump");
+      ds.field("id", &self.id());
+      ds.field("router", &self.router());
+      ds.field("type_", &self.type_());
+      ds.field("paused", &self.paused());
+      ds.field("interval_ms", &self.interval_ms());
+      ds.field("max_entries", &self.max_entries());
+      ds.field("threshold", &self.threshold());
+      ds.field("producers", &self.producers());
+      ds.field("dominant", &self.dominant());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObserverDumpT {
+  pub id: u64,
+  pub router: u64,
+  pub type_: ObserverType,
+  pub paused: bool,
+  pub interval_ms: u32,
+  pub max_entries: u16,
+  pub threshold: i8,
+  pub producers: Option<alloc::vec::Vec<u64>>,
+  pub dominant: u64,
+}
+impl Default for ObserverDumpT {
+  fn default() -> Self {
+    Self {
+      id: 0,
+      router: 0,
+      type_: ObserverType::audio_level,
+      paused: false,
+      interval_ms: 0,
+      max_entries: 0,
+      threshold: 0,
+      producers: None,
+      dominant: 0,
+    }
+  }
+}
+impl ObserverDumpT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<ObserverDump<'b>> {
+    let id = self.id;
+    let router = self.router;
+    let type_ = self.type_;
+    let paused = self.paused;
+    let interval_ms = self.interval_ms;
+    let max_entries = self.max_entries;
+    let threshold = self.threshold;
+    let producers = self.producers.as_ref().map(|x|{
+      _fbb.create_vector(x)
+    });
+    let dominant = self.dominant;
+    ObserverDump::create(_fbb, &ObserverDumpArgs{
+      id,
+      router,
+      type_,
+      paused,
+      interval_ms,
+      max_entries,
+      threshold,
+      producers,
+      dominant,
     })
   }
 }
@@ -18283,6 +20570,698 @@ impl SdpFragmentParsedT {
     })
   }
 }
+pub enum LayerChoiceOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// A choice of layers and the numbers that it was made from. Absent layers: all (preferred), nothing (target, current).
+pub struct LayerChoice<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for LayerChoice<'a> {
+  type Inner = LayerChoice<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> LayerChoice<'a> {
+  pub const VT_CAUSE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_PREFERRED: ::flatbuffers::VOffsetT = 6;
+  pub const VT_TARGET: ::flatbuffers::VOffsetT = 8;
+  pub const VT_CURRENT: ::flatbuffers::VOffsetT = 10;
+  pub const VT_SCORE: ::flatbuffers::VOffsetT = 12;
+  pub const VT_BITRATE: ::flatbuffers::VOffsetT = 14;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    LayerChoice { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args LayerChoiceArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<LayerChoice<'bldr>> {
+    let mut builder = LayerChoiceBuilder::new(_fbb);
+    builder.add_bitrate(args.bitrate);
+    if let Some(x) = args.current { builder.add_current(x); }
+    if let Some(x) = args.target { builder.add_target(x); }
+    if let Some(x) = args.preferred { builder.add_preferred(x); }
+    if let Some(x) = args.cause { builder.add_cause(x); }
+    builder.add_score(args.score);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> LayerChoiceT {
+    let cause = {
+      let x = self.cause();
+      alloc::string::ToString::to_string(x)
+    };
+    let preferred = self.preferred().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let target = self.target().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let current = self.current().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let score = self.score();
+    let bitrate = self.bitrate();
+    LayerChoiceT {
+      cause,
+      preferred,
+      target,
+      current,
+      score,
+      bitrate,
+    }
+  }
+
+  #[inline]
+  pub fn cause(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(LayerChoice::VT_CAUSE, None).unwrap()}
+  }
+  #[inline]
+  pub fn preferred(&self) -> Option<Layers<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(LayerChoice::VT_PREFERRED, None)}
+  }
+  #[inline]
+  pub fn target(&self) -> Option<Layers<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(LayerChoice::VT_TARGET, None)}
+  }
+  #[inline]
+  pub fn current(&self) -> Option<Layers<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(LayerChoice::VT_CURRENT, None)}
+  }
+  /// Of the target's stream, 0 to 10.
+  #[inline]
+  pub fn score(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(LayerChoice::VT_SCORE, Some(0)).unwrap()}
+  }
+  /// Of the target as received, bit/s; 0 is unknown.
+  #[inline]
+  pub fn bitrate(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(LayerChoice::VT_BITRATE, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for LayerChoice<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("cause", Self::VT_CAUSE, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("preferred", Self::VT_PREFERRED, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("target", Self::VT_TARGET, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("current", Self::VT_CURRENT, false)?
+     .visit_field::<u8>("score", Self::VT_SCORE, false)?
+     .visit_field::<u32>("bitrate", Self::VT_BITRATE, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct LayerChoiceArgs<'a> {
+    pub cause: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub preferred: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
+    pub target: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
+    pub current: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
+    pub score: u8,
+    pub bitrate: u32,
+}
+impl<'a> Default for LayerChoiceArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    LayerChoiceArgs {
+      cause: None, // required field
+      preferred: None,
+      target: None,
+      current: None,
+      score: 0,
+      bitrate: 0,
+    }
+  }
+}
+
+pub struct LayerChoiceBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> LayerChoiceBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_cause(&mut self, cause: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(LayerChoice::VT_CAUSE, cause);
+  }
+  #[inline]
+  pub fn add_preferred(&mut self, preferred: ::flatbuffers::WIPOffset<Layers<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(LayerChoice::VT_PREFERRED, preferred);
+  }
+  #[inline]
+  pub fn add_target(&mut self, target: ::flatbuffers::WIPOffset<Layers<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(LayerChoice::VT_TARGET, target);
+  }
+  #[inline]
+  pub fn add_current(&mut self, current: ::flatbuffers::WIPOffset<Layers<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(LayerChoice::VT_CURRENT, current);
+  }
+  #[inline]
+  pub fn add_score(&mut self, score: u8) {
+    self.fbb_.push_slot::<u8>(LayerChoice::VT_SCORE, score, 0);
+  }
+  #[inline]
+  pub fn add_bitrate(&mut self, bitrate: u32) {
+    self.fbb_.push_slot::<u32>(LayerChoice::VT_BITRATE, bitrate, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> LayerChoiceBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    LayerChoiceBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<LayerChoice<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, LayerChoice::VT_CAUSE,"cause");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for LayerChoice<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("LayerChoice");
+      ds.field("cause", &self.cause());
+      ds.field("preferred", &self.preferred());
+      ds.field("target", &self.target());
+      ds.field("current", &self.current());
+      ds.field("score", &self.score());
+      ds.field("bitrate", &self.bitrate());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerChoiceT {
+  pub cause: alloc::string::String,
+  pub preferred: Option<alloc::boxed::Box<LayersT>>,
+  pub target: Option<alloc::boxed::Box<LayersT>>,
+  pub current: Option<alloc::boxed::Box<LayersT>>,
+  pub score: u8,
+  pub bitrate: u32,
+}
+impl Default for LayerChoiceT {
+  fn default() -> Self {
+    Self {
+      cause: alloc::string::ToString::to_string(""),
+      preferred: None,
+      target: None,
+      current: None,
+      score: 0,
+      bitrate: 0,
+    }
+  }
+}
+impl LayerChoiceT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<LayerChoice<'b>> {
+    let cause = Some({
+      let x = &self.cause;
+      _fbb.create_string(x)
+    });
+    let preferred = self.preferred.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let target = self.target.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let current = self.current.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let score = self.score;
+    let bitrate = self.bitrate;
+    LayerChoice::create(_fbb, &LayerChoiceArgs{
+      cause,
+      preferred,
+      target,
+      current,
+      score,
+      bitrate,
+    })
+  }
+}
+pub enum DecisionOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// One decision: packets that were dropped, or layers that were chosen.
+pub struct Decision<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Decision<'a> {
+  type Inner = Decision<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Decision<'a> {
+  pub const VT_AT_UNIX_NS: ::flatbuffers::VOffsetT = 4;
+  pub const VT_OBJECT: ::flatbuffers::VOffsetT = 6;
+  pub const VT_DROP_REASON: ::flatbuffers::VOffsetT = 8;
+  pub const VT_COUNT: ::flatbuffers::VOffsetT = 10;
+  pub const VT_SSRC: ::flatbuffers::VOffsetT = 12;
+  pub const VT_SEQUENCE: ::flatbuffers::VOffsetT = 14;
+  pub const VT_LAYERS: ::flatbuffers::VOffsetT = 16;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Decision { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args DecisionArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Decision<'bldr>> {
+    let mut builder = DecisionBuilder::new(_fbb);
+    builder.add_object(args.object);
+    builder.add_at_unix_ns(args.at_unix_ns);
+    if let Some(x) = args.layers { builder.add_layers(x); }
+    builder.add_ssrc(args.ssrc);
+    builder.add_count(args.count);
+    if let Some(x) = args.drop_reason { builder.add_drop_reason(x); }
+    builder.add_sequence(args.sequence);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> DecisionT {
+    let at_unix_ns = self.at_unix_ns();
+    let object = self.object();
+    let drop_reason = self.drop_reason().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
+    let count = self.count();
+    let ssrc = self.ssrc();
+    let sequence = self.sequence();
+    let layers = self.layers().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    DecisionT {
+      at_unix_ns,
+      object,
+      drop_reason,
+      count,
+      ssrc,
+      sequence,
+      layers,
+    }
+  }
+
+  /// Nanoseconds of Unix time; of the last packet, where there are several.
+  #[inline]
+  pub fn at_unix_ns(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Decision::VT_AT_UNIX_NS, Some(0)).unwrap()}
+  }
+  /// The producer, consumer or transport that it is about.
+  #[inline]
+  pub fn object(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Decision::VT_OBJECT, Some(0)).unwrap()}
+  }
+  /// Why packets were dropped: a name as in StatsReport.drops; absent for a choice of layers.
+  #[inline]
+  pub fn drop_reason(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Decision::VT_DROP_REASON, None)}
+  }
+  /// How many in a row for this reason.
+  #[inline]
+  pub fn count(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Decision::VT_COUNT, Some(0)).unwrap()}
+  }
+  /// Of the last packet dropped; 0 if it could not be read.
+  #[inline]
+  pub fn ssrc(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Decision::VT_SSRC, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn sequence(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(Decision::VT_SEQUENCE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn layers(&self) -> Option<LayerChoice<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<LayerChoice>>(Decision::VT_LAYERS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Decision<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("at_unix_ns", Self::VT_AT_UNIX_NS, false)?
+     .visit_field::<u64>("object", Self::VT_OBJECT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("drop_reason", Self::VT_DROP_REASON, false)?
+     .visit_field::<u32>("count", Self::VT_COUNT, false)?
+     .visit_field::<u32>("ssrc", Self::VT_SSRC, false)?
+     .visit_field::<u16>("sequence", Self::VT_SEQUENCE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<LayerChoice>>("layers", Self::VT_LAYERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct DecisionArgs<'a> {
+    pub at_unix_ns: u64,
+    pub object: u64,
+    pub drop_reason: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub count: u32,
+    pub ssrc: u32,
+    pub sequence: u16,
+    pub layers: Option<::flatbuffers::WIPOffset<LayerChoice<'a>>>,
+}
+impl<'a> Default for DecisionArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    DecisionArgs {
+      at_unix_ns: 0,
+      object: 0,
+      drop_reason: None,
+      count: 0,
+      ssrc: 0,
+      sequence: 0,
+      layers: None,
+    }
+  }
+}
+
+pub struct DecisionBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DecisionBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_at_unix_ns(&mut self, at_unix_ns: u64) {
+    self.fbb_.push_slot::<u64>(Decision::VT_AT_UNIX_NS, at_unix_ns, 0);
+  }
+  #[inline]
+  pub fn add_object(&mut self, object: u64) {
+    self.fbb_.push_slot::<u64>(Decision::VT_OBJECT, object, 0);
+  }
+  #[inline]
+  pub fn add_drop_reason(&mut self, drop_reason: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Decision::VT_DROP_REASON, drop_reason);
+  }
+  #[inline]
+  pub fn add_count(&mut self, count: u32) {
+    self.fbb_.push_slot::<u32>(Decision::VT_COUNT, count, 0);
+  }
+  #[inline]
+  pub fn add_ssrc(&mut self, ssrc: u32) {
+    self.fbb_.push_slot::<u32>(Decision::VT_SSRC, ssrc, 0);
+  }
+  #[inline]
+  pub fn add_sequence(&mut self, sequence: u16) {
+    self.fbb_.push_slot::<u16>(Decision::VT_SEQUENCE, sequence, 0);
+  }
+  #[inline]
+  pub fn add_layers(&mut self, layers: ::flatbuffers::WIPOffset<LayerChoice<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<LayerChoice>>(Decision::VT_LAYERS, layers);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DecisionBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    DecisionBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Decision<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Decision<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Decision");
+      ds.field("at_unix_ns", &self.at_unix_ns());
+      ds.field("object", &self.object());
+      ds.field("drop_reason", &self.drop_reason());
+      ds.field("count", &self.count());
+      ds.field("ssrc", &self.ssrc());
+      ds.field("sequence", &self.sequence());
+      ds.field("layers", &self.layers());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecisionT {
+  pub at_unix_ns: u64,
+  pub object: u64,
+  pub drop_reason: Option<alloc::string::String>,
+  pub count: u32,
+  pub ssrc: u32,
+  pub sequence: u16,
+  pub layers: Option<alloc::boxed::Box<LayerChoiceT>>,
+}
+impl Default for DecisionT {
+  fn default() -> Self {
+    Self {
+      at_unix_ns: 0,
+      object: 0,
+      drop_reason: None,
+      count: 0,
+      ssrc: 0,
+      sequence: 0,
+      layers: None,
+    }
+  }
+}
+impl DecisionT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<Decision<'b>> {
+    let at_unix_ns = self.at_unix_ns;
+    let object = self.object;
+    let drop_reason = self.drop_reason.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
+    let count = self.count;
+    let ssrc = self.ssrc;
+    let sequence = self.sequence;
+    let layers = self.layers.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    Decision::create(_fbb, &DecisionArgs{
+      at_unix_ns,
+      object,
+      drop_reason,
+      count,
+      ssrc,
+      sequence,
+      layers,
+    })
+  }
+}
+pub enum DecisionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// The latest decisions, the oldest first. At most `capacity` are kept; 0 is off.
+pub struct Decisions<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Decisions<'a> {
+  type Inner = Decisions<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Decisions<'a> {
+  pub const VT_CAPACITY: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ROWS: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Decisions { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args DecisionsArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Decisions<'bldr>> {
+    let mut builder = DecisionsBuilder::new(_fbb);
+    if let Some(x) = args.rows { builder.add_rows(x); }
+    builder.add_capacity(args.capacity);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> DecisionsT {
+    let capacity = self.capacity();
+    let rows = self.rows().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    DecisionsT {
+      capacity,
+      rows,
+    }
+  }
+
+  #[inline]
+  pub fn capacity(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Decisions::VT_CAPACITY, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn rows(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Decision<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Decision>>>>(Decisions::VT_ROWS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Decisions<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("capacity", Self::VT_CAPACITY, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Decision>>>>("rows", Self::VT_ROWS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct DecisionsArgs<'a> {
+    pub capacity: u32,
+    pub rows: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Decision<'a>>>>>,
+}
+impl<'a> Default for DecisionsArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    DecisionsArgs {
+      capacity: 0,
+      rows: None,
+    }
+  }
+}
+
+pub struct DecisionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DecisionsBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_capacity(&mut self, capacity: u32) {
+    self.fbb_.push_slot::<u32>(Decisions::VT_CAPACITY, capacity, 0);
+  }
+  #[inline]
+  pub fn add_rows(&mut self, rows: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Decision<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Decisions::VT_ROWS, rows);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DecisionsBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    DecisionsBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Decisions<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Decisions<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Decisions");
+      ds.field("capacity", &self.capacity());
+      ds.field("rows", &self.rows());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecisionsT {
+  pub capacity: u32,
+  pub rows: Option<alloc::vec::Vec<DecisionT>>,
+}
+impl Default for DecisionsT {
+  fn default() -> Self {
+    Self {
+      capacity: 0,
+      rows: None,
+    }
+  }
+}
+impl DecisionsT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<Decisions<'b>> {
+    let capacity = self.capacity;
+    let rows = self.rows.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    Decisions::create(_fbb, &DecisionsArgs{
+      capacity,
+      rows,
+    })
+  }
+}
 pub enum ReplyOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -18441,6 +21420,16 @@ impl<'a> Reply<'a> {
       ReplyBody::SdpFragmentParsed => ReplyBodyT::SdpFragmentParsed(alloc::boxed::Box::new(
         self.body_as_sdp_fragment_parsed()
             .expect("Invalid union table, expected `ReplyBody::SdpFragmentParsed`.")
+            .unpack()
+      )),
+      ReplyBody::ObserverDump => ReplyBodyT::ObserverDump(alloc::boxed::Box::new(
+        self.body_as_observer_dump()
+            .expect("Invalid union table, expected `ReplyBody::ObserverDump`.")
+            .unpack()
+      )),
+      ReplyBody::Decisions => ReplyBodyT::Decisions(alloc::boxed::Box::new(
+        self.body_as_decisions()
+            .expect("Invalid union table, expected `ReplyBody::Decisions`.")
             .unpack()
       )),
       _ => ReplyBodyT::NONE,
@@ -18811,6 +21800,36 @@ impl<'a> Reply<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_observer_dump(&self) -> Option<ObserverDump<'a>> {
+    if self.body_type() == ReplyBody::ObserverDump {
+      self.body().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { ObserverDump::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_decisions(&self) -> Option<Decisions<'a>> {
+    if self.body_type() == ReplyBody::Decisions {
+      self.body().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { Decisions::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Reply<'_> {
@@ -18846,6 +21865,8 @@ impl ::flatbuffers::Verifiable for Reply<'_> {
           ReplyBody::SdpParsed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SdpParsed>>("ReplyBody::SdpParsed", pos),
           ReplyBody::SdpText => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SdpText>>("ReplyBody::SdpText", pos),
           ReplyBody::SdpFragmentParsed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SdpFragmentParsed>>("ReplyBody::SdpFragmentParsed", pos),
+          ReplyBody::ObserverDump => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ObserverDump>>("ReplyBody::ObserverDump", pos),
+          ReplyBody::Decisions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Decisions>>("ReplyBody::Decisions", pos),
           _ => Ok(()),
         }
      })?
@@ -19070,6 +22091,20 @@ impl ::core::fmt::Debug for Reply<'_> {
         },
         ReplyBody::SdpFragmentParsed => {
           if let Some(x) = self.body_as_sdp_fragment_parsed() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::ObserverDump => {
+          if let Some(x) = self.body_as_observer_dump() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::Decisions => {
+          if let Some(x) = self.body_as_decisions() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
@@ -19861,6 +22896,1249 @@ impl ProducerResumedT {
     _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
   ) -> ::flatbuffers::WIPOffset<ProducerResumed<'b>> {
     ProducerResumed::create(_fbb, &ProducerResumedArgs{
+    })
+  }
+}
+pub enum AudioVolumeOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// `volume` is -127 (silence) to 0, dBov.
+pub struct AudioVolume<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for AudioVolume<'a> {
+  type Inner = AudioVolume<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> AudioVolume<'a> {
+  pub const VT_PRODUCER: ::flatbuffers::VOffsetT = 4;
+  pub const VT_VOLUME: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    AudioVolume { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args AudioVolumeArgs
+  ) -> ::flatbuffers::WIPOffset<AudioVolume<'bldr>> {
+    let mut builder = AudioVolumeBuilder::new(_fbb);
+    builder.add_producer(args.producer);
+    builder.add_volume(args.volume);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> AudioVolumeT {
+    let producer = self.producer();
+    let volume = self.volume();
+    AudioVolumeT {
+      producer,
+      volume,
+    }
+  }
+
+  #[inline]
+  pub fn producer(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(AudioVolume::VT_PRODUCER, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn volume(&self) -> i8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i8>(AudioVolume::VT_VOLUME, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for AudioVolume<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("producer", Self::VT_PRODUCER, false)?
+     .visit_field::<i8>("volume", Self::VT_VOLUME, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct AudioVolumeArgs {
+    pub producer: u64,
+    pub volume: i8,
+}
+impl<'a> Default for AudioVolumeArgs {
+  #[inline]
+  fn default() -> Self {
+    AudioVolumeArgs {
+      producer: 0,
+      volume: 0,
+    }
+  }
+}
+
+pub struct AudioVolumeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AudioVolumeBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_producer(&mut self, producer: u64) {
+    self.fbb_.push_slot::<u64>(AudioVolume::VT_PRODUCER, producer, 0);
+  }
+  #[inline]
+  pub fn add_volume(&mut self, volume: i8) {
+    self.fbb_.push_slot::<i8>(AudioVolume::VT_VOLUME, volume, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AudioVolumeBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    AudioVolumeBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<AudioVolume<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for AudioVolume<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("AudioVolume");
+      ds.field("producer", &self.producer());
+      ds.field("volume", &self.volume());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct AudioVolumeT {
+  pub producer: u64,
+  pub volume: i8,
+}
+impl Default for AudioVolumeT {
+  fn default() -> Self {
+    Self {
+      producer: 0,
+      volume: 0,
+    }
+  }
+}
+impl AudioVolumeT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<AudioVolume<'b>> {
+    let producer = self.producer;
+    let volume = self.volume;
+    AudioVolume::create(_fbb, &AudioVolumeArgs{
+      producer,
+      volume,
+    })
+  }
+}
+pub enum AudioVolumesOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Source: the observer. The loudest first.
+pub struct AudioVolumes<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for AudioVolumes<'a> {
+  type Inner = AudioVolumes<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> AudioVolumes<'a> {
+  pub const VT_VOLUMES: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    AudioVolumes { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args AudioVolumesArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<AudioVolumes<'bldr>> {
+    let mut builder = AudioVolumesBuilder::new(_fbb);
+    if let Some(x) = args.volumes { builder.add_volumes(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> AudioVolumesT {
+    let volumes = self.volumes().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    AudioVolumesT {
+      volumes,
+    }
+  }
+
+  #[inline]
+  pub fn volumes(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<AudioVolume<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<AudioVolume>>>>(AudioVolumes::VT_VOLUMES, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for AudioVolumes<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<AudioVolume>>>>("volumes", Self::VT_VOLUMES, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct AudioVolumesArgs<'a> {
+    pub volumes: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<AudioVolume<'a>>>>>,
+}
+impl<'a> Default for AudioVolumesArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    AudioVolumesArgs {
+      volumes: None,
+    }
+  }
+}
+
+pub struct AudioVolumesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AudioVolumesBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_volumes(&mut self, volumes: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<AudioVolume<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(AudioVolumes::VT_VOLUMES, volumes);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AudioVolumesBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    AudioVolumesBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<AudioVolumes<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for AudioVolumes<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("AudioVolumes");
+      ds.field("volumes", &self.volumes());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct AudioVolumesT {
+  pub volumes: Option<alloc::vec::Vec<AudioVolumeT>>,
+}
+impl Default for AudioVolumesT {
+  fn default() -> Self {
+    Self {
+      volumes: None,
+    }
+  }
+}
+impl AudioVolumesT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<AudioVolumes<'b>> {
+    let volumes = self.volumes.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    AudioVolumes::create(_fbb, &AudioVolumesArgs{
+      volumes,
+    })
+  }
+}
+pub enum AudioSilenceOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Source: the observer. Nobody is loud any more.
+pub struct AudioSilence<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for AudioSilence<'a> {
+  type Inner = AudioSilence<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> AudioSilence<'a> {
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    AudioSilence { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    _args: &'args AudioSilenceArgs
+  ) -> ::flatbuffers::WIPOffset<AudioSilence<'bldr>> {
+    let mut builder = AudioSilenceBuilder::new(_fbb);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> AudioSilenceT {
+    AudioSilenceT {
+    }
+  }
+}
+
+impl ::flatbuffers::Verifiable for AudioSilence<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct AudioSilenceArgs {
+}
+impl<'a> Default for AudioSilenceArgs {
+  #[inline]
+  fn default() -> Self {
+    AudioSilenceArgs {
+    }
+  }
+}
+
+pub struct AudioSilenceBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AudioSilenceBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AudioSilenceBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    AudioSilenceBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<AudioSilence<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for AudioSilence<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("AudioSilence");
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct AudioSilenceT {
+}
+impl Default for AudioSilenceT {
+  fn default() -> Self {
+    Self {
+    }
+  }
+}
+impl AudioSilenceT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<AudioSilence<'b>> {
+    AudioSilence::create(_fbb, &AudioSilenceArgs{
+    })
+  }
+}
+pub enum DominantSpeakerChangedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Source: the observer.
+pub struct DominantSpeakerChanged<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for DominantSpeakerChanged<'a> {
+  type Inner = DominantSpeakerChanged<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> DominantSpeakerChanged<'a> {
+  pub const VT_PRODUCER: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    DominantSpeakerChanged { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args DominantSpeakerChangedArgs
+  ) -> ::flatbuffers::WIPOffset<DominantSpeakerChanged<'bldr>> {
+    let mut builder = DominantSpeakerChangedBuilder::new(_fbb);
+    builder.add_producer(args.producer);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> DominantSpeakerChangedT {
+    let producer = self.producer();
+    DominantSpeakerChangedT {
+      producer,
+    }
+  }
+
+  #[inline]
+  pub fn producer(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(DominantSpeakerChanged::VT_PRODUCER, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for DominantSpeakerChanged<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("producer", Self::VT_PRODUCER, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct DominantSpeakerChangedArgs {
+    pub producer: u64,
+}
+impl<'a> Default for DominantSpeakerChangedArgs {
+  #[inline]
+  fn default() -> Self {
+    DominantSpeakerChangedArgs {
+      producer: 0,
+    }
+  }
+}
+
+pub struct DominantSpeakerChangedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DominantSpeakerChangedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_producer(&mut self, producer: u64) {
+    self.fbb_.push_slot::<u64>(DominantSpeakerChanged::VT_PRODUCER, producer, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DominantSpeakerChangedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    DominantSpeakerChangedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<DominantSpeakerChanged<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for DominantSpeakerChanged<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("DominantSpeakerChanged");
+      ds.field("producer", &self.producer());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct DominantSpeakerChangedT {
+  pub producer: u64,
+}
+impl Default for DominantSpeakerChangedT {
+  fn default() -> Self {
+    Self {
+      producer: 0,
+    }
+  }
+}
+impl DominantSpeakerChangedT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<DominantSpeakerChanged<'b>> {
+    let producer = self.producer;
+    DominantSpeakerChanged::create(_fbb, &DominantSpeakerChangedArgs{
+      producer,
+    })
+  }
+}
+pub enum TracedRtpOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Header of an RTP packet as the object's peer sends or gets it.
+pub struct TracedRtp<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for TracedRtp<'a> {
+  type Inner = TracedRtp<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> TracedRtp<'a> {
+  pub const VT_PAYLOAD_TYPE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_SEQUENCE: ::flatbuffers::VOffsetT = 6;
+  pub const VT_TIMESTAMP: ::flatbuffers::VOffsetT = 8;
+  pub const VT_MARKER: ::flatbuffers::VOffsetT = 10;
+  pub const VT_KEY_FRAME: ::flatbuffers::VOffsetT = 12;
+  pub const VT_RTX: ::flatbuffers::VOffsetT = 14;
+  pub const VT_BYTES: ::flatbuffers::VOffsetT = 16;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    TracedRtp { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args TracedRtpArgs
+  ) -> ::flatbuffers::WIPOffset<TracedRtp<'bldr>> {
+    let mut builder = TracedRtpBuilder::new(_fbb);
+    builder.add_timestamp(args.timestamp);
+    builder.add_bytes(args.bytes);
+    builder.add_sequence(args.sequence);
+    builder.add_rtx(args.rtx);
+    builder.add_key_frame(args.key_frame);
+    builder.add_marker(args.marker);
+    builder.add_payload_type(args.payload_type);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> TracedRtpT {
+    let payload_type = self.payload_type();
+    let sequence = self.sequence();
+    let timestamp = self.timestamp();
+    let marker = self.marker();
+    let key_frame = self.key_frame();
+    let rtx = self.rtx();
+    let bytes = self.bytes();
+    TracedRtpT {
+      payload_type,
+      sequence,
+      timestamp,
+      marker,
+      key_frame,
+      rtx,
+      bytes,
+    }
+  }
+
+  #[inline]
+  pub fn payload_type(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(TracedRtp::VT_PAYLOAD_TYPE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn sequence(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(TracedRtp::VT_SEQUENCE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn timestamp(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TracedRtp::VT_TIMESTAMP, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn marker(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(TracedRtp::VT_MARKER, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn key_frame(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(TracedRtp::VT_KEY_FRAME, Some(false)).unwrap()}
+  }
+  /// A retransmission.
+  #[inline]
+  pub fn rtx(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(TracedRtp::VT_RTX, Some(false)).unwrap()}
+  }
+  /// Bytes: as decrypted from the peer, as encrypted to it.
+  #[inline]
+  pub fn bytes(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(TracedRtp::VT_BYTES, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for TracedRtp<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u8>("payload_type", Self::VT_PAYLOAD_TYPE, false)?
+     .visit_field::<u16>("sequence", Self::VT_SEQUENCE, false)?
+     .visit_field::<u32>("timestamp", Self::VT_TIMESTAMP, false)?
+     .visit_field::<bool>("marker", Self::VT_MARKER, false)?
+     .visit_field::<bool>("key_frame", Self::VT_KEY_FRAME, false)?
+     .visit_field::<bool>("rtx", Self::VT_RTX, false)?
+     .visit_field::<u16>("bytes", Self::VT_BYTES, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct TracedRtpArgs {
+    pub payload_type: u8,
+    pub sequence: u16,
+    pub timestamp: u32,
+    pub marker: bool,
+    pub key_frame: bool,
+    pub rtx: bool,
+    pub bytes: u16,
+}
+impl<'a> Default for TracedRtpArgs {
+  #[inline]
+  fn default() -> Self {
+    TracedRtpArgs {
+      payload_type: 0,
+      sequence: 0,
+      timestamp: 0,
+      marker: false,
+      key_frame: false,
+      rtx: false,
+      bytes: 0,
+    }
+  }
+}
+
+pub struct TracedRtpBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TracedRtpBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_payload_type(&mut self, payload_type: u8) {
+    self.fbb_.push_slot::<u8>(TracedRtp::VT_PAYLOAD_TYPE, payload_type, 0);
+  }
+  #[inline]
+  pub fn add_sequence(&mut self, sequence: u16) {
+    self.fbb_.push_slot::<u16>(TracedRtp::VT_SEQUENCE, sequence, 0);
+  }
+  #[inline]
+  pub fn add_timestamp(&mut self, timestamp: u32) {
+    self.fbb_.push_slot::<u32>(TracedRtp::VT_TIMESTAMP, timestamp, 0);
+  }
+  #[inline]
+  pub fn add_marker(&mut self, marker: bool) {
+    self.fbb_.push_slot::<bool>(TracedRtp::VT_MARKER, marker, false);
+  }
+  #[inline]
+  pub fn add_key_frame(&mut self, key_frame: bool) {
+    self.fbb_.push_slot::<bool>(TracedRtp::VT_KEY_FRAME, key_frame, false);
+  }
+  #[inline]
+  pub fn add_rtx(&mut self, rtx: bool) {
+    self.fbb_.push_slot::<bool>(TracedRtp::VT_RTX, rtx, false);
+  }
+  #[inline]
+  pub fn add_bytes(&mut self, bytes: u16) {
+    self.fbb_.push_slot::<u16>(TracedRtp::VT_BYTES, bytes, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TracedRtpBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    TracedRtpBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<TracedRtp<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for TracedRtp<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("TracedRtp");
+      ds.field("payload_type", &self.payload_type());
+      ds.field("sequence", &self.sequence());
+      ds.field("timestamp", &self.timestamp());
+      ds.field("marker", &self.marker());
+      ds.field("key_frame", &self.key_frame());
+      ds.field("rtx", &self.rtx());
+      ds.field("bytes", &self.bytes());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct TracedRtpT {
+  pub payload_type: u8,
+  pub sequence: u16,
+  pub timestamp: u32,
+  pub marker: bool,
+  pub key_frame: bool,
+  pub rtx: bool,
+  pub bytes: u16,
+}
+impl Default for TracedRtpT {
+  fn default() -> Self {
+    Self {
+      payload_type: 0,
+      sequence: 0,
+      timestamp: 0,
+      marker: false,
+      key_frame: false,
+      rtx: false,
+      bytes: 0,
+    }
+  }
+}
+impl TracedRtpT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<TracedRtp<'b>> {
+    let payload_type = self.payload_type;
+    let sequence = self.sequence;
+    let timestamp = self.timestamp;
+    let marker = self.marker;
+    let key_frame = self.key_frame;
+    let rtx = self.rtx;
+    let bytes = self.bytes;
+    TracedRtp::create(_fbb, &TracedRtpArgs{
+      payload_type,
+      sequence,
+      timestamp,
+      marker,
+      key_frame,
+      rtx,
+      bytes,
+    })
+  }
+}
+pub enum TracedReportOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct TracedReport<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for TracedReport<'a> {
+  type Inner = TracedReport<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> TracedReport<'a> {
+  pub const VT_NTP: ::flatbuffers::VOffsetT = 4;
+  pub const VT_RTP_TIMESTAMP: ::flatbuffers::VOffsetT = 6;
+  pub const VT_PACKET_COUNT: ::flatbuffers::VOffsetT = 8;
+  pub const VT_OCTET_COUNT: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    TracedReport { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args TracedReportArgs
+  ) -> ::flatbuffers::WIPOffset<TracedReport<'bldr>> {
+    let mut builder = TracedReportBuilder::new(_fbb);
+    builder.add_ntp(args.ntp);
+    builder.add_octet_count(args.octet_count);
+    builder.add_packet_count(args.packet_count);
+    builder.add_rtp_timestamp(args.rtp_timestamp);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> TracedReportT {
+    let ntp = self.ntp();
+    let rtp_timestamp = self.rtp_timestamp();
+    let packet_count = self.packet_count();
+    let octet_count = self.octet_count();
+    TracedReportT {
+      ntp,
+      rtp_timestamp,
+      packet_count,
+      octet_count,
+    }
+  }
+
+  #[inline]
+  pub fn ntp(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TracedReport::VT_NTP, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn rtp_timestamp(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TracedReport::VT_RTP_TIMESTAMP, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn packet_count(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TracedReport::VT_PACKET_COUNT, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn octet_count(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TracedReport::VT_OCTET_COUNT, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for TracedReport<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("ntp", Self::VT_NTP, false)?
+     .visit_field::<u32>("rtp_timestamp", Self::VT_RTP_TIMESTAMP, false)?
+     .visit_field::<u32>("packet_count", Self::VT_PACKET_COUNT, false)?
+     .visit_field::<u32>("octet_count", Self::VT_OCTET_COUNT, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct TracedReportArgs {
+    pub ntp: u64,
+    pub rtp_timestamp: u32,
+    pub packet_count: u32,
+    pub octet_count: u32,
+}
+impl<'a> Default for TracedReportArgs {
+  #[inline]
+  fn default() -> Self {
+    TracedReportArgs {
+      ntp: 0,
+      rtp_timestamp: 0,
+      packet_count: 0,
+      octet_count: 0,
+    }
+  }
+}
+
+pub struct TracedReportBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TracedReportBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_ntp(&mut self, ntp: u64) {
+    self.fbb_.push_slot::<u64>(TracedReport::VT_NTP, ntp, 0);
+  }
+  #[inline]
+  pub fn add_rtp_timestamp(&mut self, rtp_timestamp: u32) {
+    self.fbb_.push_slot::<u32>(TracedReport::VT_RTP_TIMESTAMP, rtp_timestamp, 0);
+  }
+  #[inline]
+  pub fn add_packet_count(&mut self, packet_count: u32) {
+    self.fbb_.push_slot::<u32>(TracedReport::VT_PACKET_COUNT, packet_count, 0);
+  }
+  #[inline]
+  pub fn add_octet_count(&mut self, octet_count: u32) {
+    self.fbb_.push_slot::<u32>(TracedReport::VT_OCTET_COUNT, octet_count, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TracedReportBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    TracedReportBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<TracedReport<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for TracedReport<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("TracedReport");
+      ds.field("ntp", &self.ntp());
+      ds.field("rtp_timestamp", &self.rtp_timestamp());
+      ds.field("packet_count", &self.packet_count());
+      ds.field("octet_count", &self.octet_count());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct TracedReportT {
+  pub ntp: u64,
+  pub rtp_timestamp: u32,
+  pub packet_count: u32,
+  pub octet_count: u32,
+}
+impl Default for TracedReportT {
+  fn default() -> Self {
+    Self {
+      ntp: 0,
+      rtp_timestamp: 0,
+      packet_count: 0,
+      octet_count: 0,
+    }
+  }
+}
+impl TracedReportT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<TracedReport<'b>> {
+    let ntp = self.ntp;
+    let rtp_timestamp = self.rtp_timestamp;
+    let packet_count = self.packet_count;
+    let octet_count = self.octet_count;
+    TracedReport::create(_fbb, &TracedReportArgs{
+      ntp,
+      rtp_timestamp,
+      packet_count,
+      octet_count,
+    })
+  }
+}
+pub enum TraceEventOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Source: the producer or consumer. Telemetry: it may be dropped, and EventsLost then says so.
+pub struct TraceEvent<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for TraceEvent<'a> {
+  type Inner = TraceEvent<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> TraceEvent<'a> {
+  pub const VT_AT_UNIX_NS: ::flatbuffers::VOffsetT = 4;
+  pub const VT_KIND: ::flatbuffers::VOffsetT = 6;
+  pub const VT_DIRECTION: ::flatbuffers::VOffsetT = 8;
+  pub const VT_SSRC: ::flatbuffers::VOffsetT = 10;
+  pub const VT_RTP: ::flatbuffers::VOffsetT = 12;
+  pub const VT_PACKETS: ::flatbuffers::VOffsetT = 14;
+  pub const VT_REPORT: ::flatbuffers::VOffsetT = 16;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    TraceEvent { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args TraceEventArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<TraceEvent<'bldr>> {
+    let mut builder = TraceEventBuilder::new(_fbb);
+    builder.add_at_unix_ns(args.at_unix_ns);
+    if let Some(x) = args.report { builder.add_report(x); }
+    builder.add_packets(args.packets);
+    if let Some(x) = args.rtp { builder.add_rtp(x); }
+    builder.add_ssrc(args.ssrc);
+    builder.add_direction(args.direction);
+    builder.add_kind(args.kind);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> TraceEventT {
+    let at_unix_ns = self.at_unix_ns();
+    let kind = self.kind();
+    let direction = self.direction();
+    let ssrc = self.ssrc();
+    let rtp = self.rtp().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let packets = self.packets();
+    let report = self.report().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    TraceEventT {
+      at_unix_ns,
+      kind,
+      direction,
+      ssrc,
+      rtp,
+      packets,
+      report,
+    }
+  }
+
+  #[inline]
+  pub fn at_unix_ns(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TraceEvent::VT_AT_UNIX_NS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn kind(&self) -> TraceKind {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<TraceKind>(TraceEvent::VT_KIND, Some(TraceKind::rtp)).unwrap()}
+  }
+  #[inline]
+  pub fn direction(&self) -> TraceDirection {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<TraceDirection>(TraceEvent::VT_DIRECTION, Some(TraceDirection::in_)).unwrap()}
+  }
+  /// The stream that it is about.
+  #[inline]
+  pub fn ssrc(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TraceEvent::VT_SSRC, Some(0)).unwrap()}
+  }
+  /// For rtp and keyframe.
+  #[inline]
+  pub fn rtp(&self) -> Option<TracedRtp<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TracedRtp>>(TraceEvent::VT_RTP, None)}
+  }
+  /// For nack: how many packets are asked for.
+  #[inline]
+  pub fn packets(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TraceEvent::VT_PACKETS, Some(0)).unwrap()}
+  }
+  /// For sr.
+  #[inline]
+  pub fn report(&self) -> Option<TracedReport<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TracedReport>>(TraceEvent::VT_REPORT, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for TraceEvent<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("at_unix_ns", Self::VT_AT_UNIX_NS, false)?
+     .visit_field::<TraceKind>("kind", Self::VT_KIND, false)?
+     .visit_field::<TraceDirection>("direction", Self::VT_DIRECTION, false)?
+     .visit_field::<u32>("ssrc", Self::VT_SSRC, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TracedRtp>>("rtp", Self::VT_RTP, false)?
+     .visit_field::<u32>("packets", Self::VT_PACKETS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TracedReport>>("report", Self::VT_REPORT, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct TraceEventArgs<'a> {
+    pub at_unix_ns: u64,
+    pub kind: TraceKind,
+    pub direction: TraceDirection,
+    pub ssrc: u32,
+    pub rtp: Option<::flatbuffers::WIPOffset<TracedRtp<'a>>>,
+    pub packets: u32,
+    pub report: Option<::flatbuffers::WIPOffset<TracedReport<'a>>>,
+}
+impl<'a> Default for TraceEventArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    TraceEventArgs {
+      at_unix_ns: 0,
+      kind: TraceKind::rtp,
+      direction: TraceDirection::in_,
+      ssrc: 0,
+      rtp: None,
+      packets: 0,
+      report: None,
+    }
+  }
+}
+
+pub struct TraceEventBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TraceEventBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_at_unix_ns(&mut self, at_unix_ns: u64) {
+    self.fbb_.push_slot::<u64>(TraceEvent::VT_AT_UNIX_NS, at_unix_ns, 0);
+  }
+  #[inline]
+  pub fn add_kind(&mut self, kind: TraceKind) {
+    self.fbb_.push_slot::<TraceKind>(TraceEvent::VT_KIND, kind, TraceKind::rtp);
+  }
+  #[inline]
+  pub fn add_direction(&mut self, direction: TraceDirection) {
+    self.fbb_.push_slot::<TraceDirection>(TraceEvent::VT_DIRECTION, direction, TraceDirection::in_);
+  }
+  #[inline]
+  pub fn add_ssrc(&mut self, ssrc: u32) {
+    self.fbb_.push_slot::<u32>(TraceEvent::VT_SSRC, ssrc, 0);
+  }
+  #[inline]
+  pub fn add_rtp(&mut self, rtp: ::flatbuffers::WIPOffset<TracedRtp<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TracedRtp>>(TraceEvent::VT_RTP, rtp);
+  }
+  #[inline]
+  pub fn add_packets(&mut self, packets: u32) {
+    self.fbb_.push_slot::<u32>(TraceEvent::VT_PACKETS, packets, 0);
+  }
+  #[inline]
+  pub fn add_report(&mut self, report: ::flatbuffers::WIPOffset<TracedReport<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TracedReport>>(TraceEvent::VT_REPORT, report);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TraceEventBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    TraceEventBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<TraceEvent<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for TraceEvent<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("TraceEvent");
+      ds.field("at_unix_ns", &self.at_unix_ns());
+      ds.field("kind", &self.kind());
+      ds.field("direction", &self.direction());
+      ds.field("ssrc", &self.ssrc());
+      ds.field("rtp", &self.rtp());
+      ds.field("packets", &self.packets());
+      ds.field("report", &self.report());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct TraceEventT {
+  pub at_unix_ns: u64,
+  pub kind: TraceKind,
+  pub direction: TraceDirection,
+  pub ssrc: u32,
+  pub rtp: Option<alloc::boxed::Box<TracedRtpT>>,
+  pub packets: u32,
+  pub report: Option<alloc::boxed::Box<TracedReportT>>,
+}
+impl Default for TraceEventT {
+  fn default() -> Self {
+    Self {
+      at_unix_ns: 0,
+      kind: TraceKind::rtp,
+      direction: TraceDirection::in_,
+      ssrc: 0,
+      rtp: None,
+      packets: 0,
+      report: None,
+    }
+  }
+}
+impl TraceEventT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<TraceEvent<'b>> {
+    let at_unix_ns = self.at_unix_ns;
+    let kind = self.kind;
+    let direction = self.direction;
+    let ssrc = self.ssrc;
+    let rtp = self.rtp.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let packets = self.packets;
+    let report = self.report.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    TraceEvent::create(_fbb, &TraceEventArgs{
+      at_unix_ns,
+      kind,
+      direction,
+      ssrc,
+      rtp,
+      packets,
+      report,
     })
   }
 }
@@ -20829,6 +25107,26 @@ impl<'a> Event<'a> {
             .expect("Invalid union table, expected `EventBody::VideoOrientationChanged`.")
             .unpack()
       )),
+      EventBody::AudioVolumes => EventBodyT::AudioVolumes(alloc::boxed::Box::new(
+        self.body_as_audio_volumes()
+            .expect("Invalid union table, expected `EventBody::AudioVolumes`.")
+            .unpack()
+      )),
+      EventBody::AudioSilence => EventBodyT::AudioSilence(alloc::boxed::Box::new(
+        self.body_as_audio_silence()
+            .expect("Invalid union table, expected `EventBody::AudioSilence`.")
+            .unpack()
+      )),
+      EventBody::DominantSpeakerChanged => EventBodyT::DominantSpeakerChanged(alloc::boxed::Box::new(
+        self.body_as_dominant_speaker_changed()
+            .expect("Invalid union table, expected `EventBody::DominantSpeakerChanged`.")
+            .unpack()
+      )),
+      EventBody::TraceEvent => EventBodyT::TraceEvent(alloc::boxed::Box::new(
+        self.body_as_trace_event()
+            .expect("Invalid union table, expected `EventBody::TraceEvent`.")
+            .unpack()
+      )),
       _ => EventBodyT::NONE,
     };
     EventT {
@@ -21026,6 +25324,62 @@ impl<'a> Event<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_audio_volumes(&self) -> Option<AudioVolumes<'a>> {
+    if self.body_type() == EventBody::AudioVolumes {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { AudioVolumes::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_audio_silence(&self) -> Option<AudioSilence<'a>> {
+    if self.body_type() == EventBody::AudioSilence {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { AudioSilence::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_dominant_speaker_changed(&self) -> Option<DominantSpeakerChanged<'a>> {
+    if self.body_type() == EventBody::DominantSpeakerChanged {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { DominantSpeakerChanged::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_trace_event(&self) -> Option<TraceEvent<'a>> {
+    if self.body_type() == EventBody::TraceEvent {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { TraceEvent::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Event<'_> {
@@ -21049,6 +25403,10 @@ impl ::flatbuffers::Verifiable for Event<'_> {
           EventBody::ConsumerScore => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ConsumerScore>>("EventBody::ConsumerScore", pos),
           EventBody::WantedLayers => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<WantedLayers>>("EventBody::WantedLayers", pos),
           EventBody::VideoOrientationChanged => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<VideoOrientationChanged>>("EventBody::VideoOrientationChanged", pos),
+          EventBody::AudioVolumes => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AudioVolumes>>("EventBody::AudioVolumes", pos),
+          EventBody::AudioSilence => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AudioSilence>>("EventBody::AudioSilence", pos),
+          EventBody::DominantSpeakerChanged => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DominantSpeakerChanged>>("EventBody::DominantSpeakerChanged", pos),
+          EventBody::TraceEvent => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TraceEvent>>("EventBody::TraceEvent", pos),
           _ => Ok(()),
         }
      })?
@@ -21190,6 +25548,34 @@ impl ::core::fmt::Debug for Event<'_> {
         },
         EventBody::VideoOrientationChanged => {
           if let Some(x) = self.body_as_video_orientation_changed() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        EventBody::AudioVolumes => {
+          if let Some(x) = self.body_as_audio_volumes() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        EventBody::AudioSilence => {
+          if let Some(x) = self.body_as_audio_silence() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        EventBody::DominantSpeakerChanged => {
+          if let Some(x) = self.body_as_dominant_speaker_changed() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        EventBody::TraceEvent => {
+          if let Some(x) = self.body_as_trace_event() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

@@ -177,8 +177,9 @@ pub(crate) enum Retention<K> {
     /// The latest of its key is kept.
     Latest(K),
     /// May be dropped and counted.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no telemetry event exists yet; the queue is ready for it"))]
     Telemetry,
+    /// No output of its own: so much telemetry was lost before it came here.
+    Lost(u64),
 }
 
 /// An output of a shard.
@@ -217,6 +218,7 @@ impl<T: Item> Lane<T> {
                 self.events += 1;
                 self.queue.push_back(item);
             }
+            Retention::Lost(count) => self.lost = self.lost.saturating_add(count),
             Retention::Telemetry if self.events >= max_events => self.lost += 1,
             Retention::Telemetry => {
                 self.events += 1;
@@ -357,6 +359,7 @@ mod tests {
         Reply(u32),
         State(u32, u32),
         Level(u32),
+        Missed(u64),
     }
 
     impl Item for Out {
@@ -366,6 +369,7 @@ mod tests {
                 Out::Reply(_) => Retention::Reserved,
                 Out::State(object, _) => Retention::Latest(*object),
                 Out::Level(_) => Retention::Telemetry,
+                Out::Missed(count) => Retention::Lost(*count),
             }
         }
     }
@@ -447,7 +451,7 @@ mod tests {
         for n in 1..100_000 {
             items.extend([Out::State(1, n), Out::Level(n), Out::State(2, n)]);
         }
-        items.extend([Out::State(4, 7), Out::Reply(5)]);
+        items.extend([Out::State(4, 7), Out::Missed(7), Out::Reply(5)]);
         outlet.publish(0, &mut items);
         let mut out = Vec::new();
         let polled = outlet.poll(usize::MAX, &mut out);
@@ -461,7 +465,7 @@ mod tests {
             Out::Reply(5),
         ];
         assert_eq!(out, expected);
-        assert_eq!(polled, Polled { replies: vec![(0, 1)], lost: 99_999 });
+        assert_eq!(polled, Polled { replies: vec![(0, 1)], lost: 99_999 + 7 });
         // Below the bound every step is told.
         outlet.publish(0, &mut vec![Out::State(1, 0), Out::State(1, 1)]);
         out.clear();

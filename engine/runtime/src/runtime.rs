@@ -78,6 +78,8 @@ impl Item for Output {
             Self::Reply { .. } => Retention::Reserved,
             Self::ShardFailed { shard, .. } => Retention::Latest((u64::from(*shard), 0)),
             Self::EventsLost(_) => Retention::Latest((0, 1)),
+            Self::Event(Event::Trace { .. }) => Retention::Telemetry,
+            Self::Event(Event::TelemetryLost { count }) => Retention::Lost(*count),
             Self::Event(event) => Retention::Latest(match event {
                 Event::Closed { object, .. } => (object.to_u64(), 2),
                 Event::IceState { transport, .. } => (transport.to_u64(), 3),
@@ -90,6 +92,12 @@ impl Item for Output {
                 Event::ConsumerScore { consumer, .. } => (consumer.to_u64(), 9),
                 Event::WantedLayers { producer, .. } => (producer.to_u64(), 10),
                 Event::VideoOrientation { producer, .. } => (producer.to_u64(), 11),
+                // Loud and silent are two values of one state.
+                Event::Volumes { observer, .. } | Event::Silence { observer } => (observer.to_u64(), 12),
+                Event::DominantSpeaker { observer, .. } => (observer.to_u64(), 13),
+                // Dealt with above.
+                Event::Trace { object, .. } => (object.to_u64(), 14),
+                Event::TelemetryLost { .. } => (0, 14),
             }),
         }
     }

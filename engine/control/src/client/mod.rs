@@ -7,6 +7,7 @@
 mod call;
 mod descriptions;
 mod types;
+mod watching;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -495,6 +496,13 @@ fn typed_event(event: fb::EventT) -> Option<Event> {
         fb::EventBodyT::VideoOrientationChanged(e) => {
             Event::VideoOrientation { producer: source, camera: e.camera, flip: e.flip, rotation: e.rotation }
         }
+        fb::EventBodyT::AudioVolumes(e) => {
+            let volumes = e.volumes.unwrap_or_default().into_iter().map(|v| (v.producer, v.volume)).collect();
+            Event::Volumes { observer: source, volumes }
+        }
+        fb::EventBodyT::AudioSilence(_) => Event::Silence { observer: source },
+        fb::EventBodyT::DominantSpeakerChanged(e) => Event::DominantSpeaker { observer: source, producer: e.producer },
+        fb::EventBodyT::TraceEvent(trace) => Event::Trace { object: source, trace },
         fb::EventBodyT::EventsLost(e) => Event::EventsLost { count: e.count },
         fb::EventBodyT::NONE => return None,
     })

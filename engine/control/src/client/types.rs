@@ -129,6 +129,32 @@ pub enum Event {
         /// Degrees that a receiver turns it clockwise.
         rotation: u16,
     },
+    /// Who is loud, the loudest first.
+    Volumes {
+        /// The observer.
+        observer: Id,
+        /// Producers, each with its level: -127 to 0, dBov.
+        volumes: Vec<(Id, i8)>,
+    },
+    /// Nobody is loud any more.
+    Silence {
+        /// The observer.
+        observer: Id,
+    },
+    /// Another producer is the dominant speaker.
+    DominantSpeaker {
+        /// The observer.
+        observer: Id,
+        /// The producer.
+        producer: Id,
+    },
+    /// Something passed a traced producer or consumer.
+    Trace {
+        /// The producer or consumer.
+        object: Id,
+        /// What.
+        trace: Box<fb::TraceEventT>,
+    },
     /// Telemetry events were dropped.
     EventsLost {
         /// How many.
@@ -204,6 +230,23 @@ impl WebRtcTransportOptions {
     /// The defaults, listening at `listen`.
     pub fn new(listen: Listen) -> Self {
         Self { listen, ice_consent_timeout: Some(Duration::from_secs(30)), max_incoming_bitrate: 0 }
+    }
+}
+
+/// Options of an audio level observer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AudioLevelObserverOptions {
+    /// So many producers are told at most.
+    pub max_entries: u16,
+    /// Producers below it are not told, dBov.
+    pub threshold: i8,
+    /// Length of a window.
+    pub interval: Duration,
+}
+
+impl Default for AudioLevelObserverOptions {
+    fn default() -> Self {
+        Self { max_entries: 1, threshold: -80, interval: Duration::from_secs(1) }
     }
 }
 

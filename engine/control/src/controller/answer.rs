@@ -37,6 +37,12 @@ impl Controller {
                 self.registry.add_server(id);
                 Ok(fb::ReplyBodyT::Created(Box::new(fb::CreatedT { id: id.to_u64(), rtp_capabilities: None })))
             }
+            (Pending::Observer { router }, Reply::Created(id)) => {
+                if self.registry.add_observer(id, router) {
+                    self.placement.add(shard);
+                }
+                Ok(fb::ReplyBodyT::Created(Box::new(fb::CreatedT { id: id.to_u64(), rtp_capabilities: None })))
+            }
             (Pending::Transport { router, server }, Reply::WebRtcTransport(created)) => {
                 if self.registry.add_transport(created.id, router, server) {
                     self.placement.add(shard);
@@ -123,6 +129,7 @@ impl Controller {
             }
             Reply::Dump(dump) => self.dump(*dump),
             Reply::Stats(stats) => fb::ReplyBodyT::StatsReport(Box::new(encode::stats_report(target, &stats))),
+            Reply::Decisions { capacity, rows } => encode::decisions(capacity, &rows),
             Reply::Created(_) | Reply::WebRtcTransport(_) | Reply::Consumer(_) | Reply::IceParameters(_) => {
                 return Err(mismatch());
             }
@@ -146,6 +153,7 @@ impl Controller {
                 }
                 fb::ReplyBodyT::ProducerDump(Box::new(out))
             }
+            Dump::Observer(d) => fb::ReplyBodyT::ObserverDump(Box::new(encode::observer_dump(&d))),
             Dump::Consumer(d) => {
                 let mut out = encode::consumer_dump(&d);
                 out.rtp_parameters = self.registry.consumer(d.id).and_then(|c| parameters(&c.parameters));

@@ -9,6 +9,7 @@ mod descriptions;
 mod plan;
 mod plan_layers;
 mod request_values;
+mod watching;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -74,6 +75,9 @@ enum Pending {
         producer: ObjectId,
         parameters: RtpParameters,
         stream_type: StreamType,
+    },
+    Observer {
+        router: ObjectId,
     },
     Close {
         object: ObjectId,

@@ -10,6 +10,7 @@ use sfu_wire::id::{ObjectId, ObjectKind};
 
 use super::plan_layers::priority;
 use super::request_values as values;
+use super::watching;
 use super::{Controller, Pending, Plan};
 use crate::decode::Request;
 use crate::ortc::convert::{self, invalid};
@@ -21,6 +22,8 @@ pub(super) type Planned = Result<Plan, CommandError>;
 pub(super) const TARGET: &str = "target";
 /// RFC 7675, section 5.1: consent lasts 30 s; twice that is the most that makes sense.
 const MAX_CONSENT_TIMEOUT_MS: u32 = 60_000;
+/// What can be paused and resumed.
+const PAUSABLE: [ObjectKind; 3] = [ObjectKind::Producer, ObjectKind::Consumer, ObjectKind::Observer];
 const MAX_KEY_FRAME_DELAY_MS: u32 = 60_000;
 
 fn missing(field: &str) -> CommandError {
@@ -53,17 +56,24 @@ impl Controller {
                 Ok(capabilities_answer(&capabilities::supported()))
             }
             Body::Pause(_) => {
-                let object = self.object(target, &[ObjectKind::Producer, ObjectKind::Consumer])?;
+                let object = self.object(target, &PAUSABLE)?;
                 Ok(plain(object, Command::Pause { object }))
             }
             Body::Resume(_) => {
-                let object = self.object(target, &[ObjectKind::Producer, ObjectKind::Consumer])?;
+                let object = self.object(target, &PAUSABLE)?;
                 Ok(plain(object, Command::Resume { object }))
             }
             Body::RequestKeyFrame(_) => {
                 let consumer = self.object(target, &[ObjectKind::Consumer])?;
                 Ok(plain(consumer, Command::RequestKeyFrame { consumer }))
             }
+            Body::CreateAudioLevelObserver(body) => self.create_observer(target, watching::audio_level(&body)),
+            Body::CreateActiveSpeakerObserver(body) => self.create_observer(target, watching::active_speaker(&body)),
+            Body::Observe(body) => self.observe(target, body.producer, true),
+            Body::Unobserve(body) => self.observe(target, body.producer, false),
+            Body::SetTrace(body) => self.set_trace(target, *body),
+            Body::KeepDecisions(body) => self.keep_decisions(target, body.rows),
+            Body::GetDecisions(_) => self.decisions(target),
             Body::Close(_) => {
                 let object = self.object(target, &ObjectKind::ALL)?;
                 Ok(one(object, Command::Close { object }, Pending::Close { object }))
@@ -318,6 +328,6 @@ pub(super) fn one(object: ObjectId, command: Command, pending: Pending) -> Plan 
 }
 
 /// By the object's shard, with nothing to remember.
-fn plain(object: ObjectId, command: Command) -> Plan {
+pub(super) fn plain(object: ObjectId, command: Command) -> Plan {
     one(object, command, Pending::Plain { target: object.to_u64() })
 }

@@ -9,3 +9,4 @@ mod malformed;
 mod options;
 mod room;
 mod schema_text;
+mod watching;
