@@ -15,6 +15,7 @@ mod room;
 mod serve;
 mod service;
 mod session;
+mod speaker;
 mod tls;
 mod web;
 

@@ -12,6 +12,7 @@ use crate::protoo::{Data, Refusal};
 use crate::report;
 use crate::room::{Joined, Peer, PeerState, ProducerEntry, Room, id_from_text, id_text};
 use crate::service::{Owner, Service, refusal};
+use crate::speaker;
 
 /// Most characters of a display name.
 const MAX_NAME: usize = 60;
@@ -172,6 +173,9 @@ async fn produce(service: &Arc<Service>, room: &Arc<Room>, peer: &Arc<Peer>, dat
     let options = ProduceOptions { opaque_payload, ..ProduceOptions::new(kind, rtp_parameters) };
     let made = service.client.produce(transport, &options).await.map_err(refusal)?;
     service.own(made.id, Owner::Producer(Arc::downgrade(peer)));
+    if kind == MediaKind::Audio {
+        speaker::hear(service, room, made.id).await;
+    }
     let (offer, subscribers) = room.add_producer(peer, made.id, ProducerEntry { kind, app_data });
     for subscriber in subscribers {
         consumers::offer_all(service, &subscriber, vec![offer.clone()]);

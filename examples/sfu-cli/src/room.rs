@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::{Map, Value, json};
 use sfu_control::client::Id;
@@ -33,6 +33,8 @@ pub(crate) struct Room {
     pub(crate) name: String,
     pub(crate) router: Id,
     pub(crate) capabilities: RtpCapabilities,
+    /// Who listens for speakers.
+    pub(crate) observer: OnceLock<Id>,
     /// Its router is gone: whoever comes next gets a new room of this name.
     dead: AtomicBool,
     peers: Mutex<BTreeMap<String, Arc<Peer>>>,
@@ -154,6 +156,7 @@ impl Room {
             name: name.to_owned(),
             router,
             capabilities,
+            observer: OnceLock::new(),
             dead: AtomicBool::new(false),
             peers: Mutex::default(),
         })

@@ -15,6 +15,7 @@ use sfu_control::schema as fb;
 use crate::connection::{Connection, close_code};
 use crate::protoo::{Refusal, check_text};
 use crate::room::{Peer, Room, id_text};
+use crate::speaker;
 
 /// Most characters of a room's or a peer's id.
 const MAX_ID: usize = 64;
@@ -55,6 +56,7 @@ pub(crate) enum Owner {
     Transport(Weak<Peer>),
     Producer(Weak<Peer>),
     Consumer(Weak<Peer>),
+    Observer(Weak<Room>),
 }
 
 /// Numbers that the operator sets.
@@ -140,6 +142,11 @@ impl Service {
                 }
                 let router = self.client.create_router(&self.codecs).await.map_err(refusal)?;
                 let room = Room::new(&hello.room_id, router.id, router.rtp_capabilities);
+                if let Err(refused) = speaker::listen(self, &room).await {
+                    // Nothing of it is known to anybody; it goes with what is below it.
+                    let _ = self.client.close(router.id).await;
+                    return Err(refused);
+                }
                 self.own(router.id, Owner::Router(Arc::downgrade(&room)));
                 rooms.insert(hello.room_id.clone(), Arc::clone(&room));
                 tracing::info!("room {} opened on shard {}", room.name, router.id >> 56);
@@ -169,6 +176,9 @@ impl Service {
         self.close_objects(peer).await;
         if empty {
             self.disown(room.router);
+            if let Some(observer) = room.observer.get() {
+                self.disown(*observer);
+            }
             if let Err(error) = self.client.close(room.router).await {
                 tracing::debug!("room {}: its router was gone already: {error}", room.name);
             }
@@ -224,9 +234,13 @@ impl Service {
             Event::WantedLayers { producer, layers } => {
                 self.tell_producer(*producer, "producerWantedLayers", &layers_json(*layers));
             }
+            Event::Volumes { observer, volumes } => self.on_speaker(*observer, volumes.first().copied()),
+            Event::Silence { observer } => self.on_speaker(*observer, None),
             Event::EventsLost { count } => {
                 tracing::warn!("{count} events of the engine were lost: the service is too slow")
             }
+            // Nothing here asks for these.
+            Event::DominantSpeaker { .. } | Event::Trace { .. } => {}
             // A browser turns pictures by the header extension itself.
             Event::VideoOrientation { .. }
             | Event::IceState { .. }
@@ -263,7 +277,26 @@ impl Service {
                     peer.connection.close(close_code::RETRY, format!("the room closed: {why}"));
                 }
             }
-            None => {}
+            Some(Owner::Observer(_)) | None => {}
+        }
+    }
+
+    fn on_speaker(&self, observer: Id, loudest: Option<(Id, i8)>) {
+        let (room, publisher) = {
+            let owners = self.owners();
+            let Some(Owner::Observer(room)) = owners.get(&observer) else { return };
+            let publisher = match loudest.and_then(|(producer, _)| owners.get(&producer)) {
+                Some(Owner::Producer(peer)) => peer.upgrade(),
+                _ => None,
+            };
+            (room.upgrade(), publisher)
+        };
+        let Some(room) = room else { return };
+        match (loudest, publisher) {
+            (Some((_, volume)), Some(peer)) => speaker::tell(&room, Some((&peer.id, volume))),
+            // The speaker has just left: the next window tells who speaks now.
+            (Some(_), None) => {}
+            (None, _) => speaker::tell(&room, None),
         }
     }
 
