@@ -23,6 +23,9 @@
  *   sfu_engine_new        any thread                       until the shards run
  *   sfu_engine_submit     any thread, any number at once   no
  *   sfu_engine_poll       any thread; one at a time, else  no
+ *   sfu_engine_send_media any thread                       no
+ *   sfu_engine_poll_media any thread; one at a time, else  no
+ *   sfu_engine_media_fd   any thread                       no
  *                         messages are shared out
  *   sfu_engine_wait       any thread                       at most timeout_ms
  *   sfu_engine_event_fd   any thread                       no
@@ -252,6 +255,39 @@ uint32_t sfu_engine_poll(uint64_t engine,
                          size_t buffer_cap,
                          size_t *written,
                          size_t *needed);
+
+// Gives packets to direct transports: RTP or RTCP in plaintext, each as one record of the object's id (uint64_t), the
+// packet's length (uint32_t), both little-endian, and the packet, one record after the other. The object is a direct
+// transport, or a producer on one. The bytes are copied before it returns.
+//
+// `taken` (may be null) receives how many packets were queued; it is written also when a later record is refused
+// (SFU_MALFORMED, SFU_CLOSED). A queue that is full gives up its oldest packets; the statistics count them as
+// media_queue_full, and packets that no producer takes by their reason.
+//
+// `packets` points to `packets_len` bytes, `taken` to a size_t.
+uint32_t sfu_engine_send_media(uint64_t engine,
+                               const uint8_t *packets,
+                               size_t packets_len,
+                               size_t *taken);
+
+// Writes packets of direct transports, as many whole records as fit. Records are as for sfu_engine_send_media; the
+// object is the consumer that sends RTP, and the transport for RTCP.
+//
+// `written` and `needed` are as for sfu_engine_poll, and so is SFU_BUFFER_TOO_SMALL. 65519 bytes hold any record.
+//
+// `buffer` points to `buffer_cap` bytes that nothing else uses during the call, `written` and `needed` to a size_t.
+uint32_t sfu_engine_poll_media(uint64_t engine,
+                               uint8_t *buffer,
+                               size_t buffer_cap,
+                               size_t *written,
+                               size_t *needed);
+
+// Writes a file descriptor that is readable when there is something for sfu_engine_poll_media. It belongs to the
+// engine and lives as long: neither read, write nor close it.
+//
+// `fd` points to an int32_t.
+uint32_t sfu_engine_media_fd(uint64_t engine,
+                             int32_t *fd);
 
 // Blocks until there may be something to poll (SFU_OK), or the time is over (SFU_TIMEOUT). `timeout_ms` 0 only asks;
 // SFU_FOREVER waits without an end. Shutting down or freeing the engine on another thread ends the wait.

@@ -184,6 +184,86 @@ pub unsafe extern "C" fn sfu_engine_poll(
     })
 }
 
+/// Gives packets to direct transports: RTP or RTCP in plaintext, each as one record of the object's id (uint64_t), the
+/// packet's length (uint32_t), both little-endian, and the packet, one record after the other. The object is a direct
+/// transport, or a producer on one. The bytes are copied before it returns.
+///
+/// `taken` (may be null) receives how many packets were queued; it is written also when a later record is refused
+/// (SFU_MALFORMED, SFU_CLOSED). A queue that is full gives up its oldest packets; the statistics count them as
+/// media_queue_full, and packets that no producer takes by their reason.
+///
+/// # Safety
+/// `packets` points to `packets_len` bytes, `taken` to a size_t.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sfu_engine_send_media(
+    engine: u64,
+    packets: *const u8,
+    packets_len: usize,
+    taken: *mut usize,
+) -> u32 {
+    checked("sfu_engine_send_media", || {
+        // SAFETY: the caller promises the length.
+        let packets = unsafe { input(packets, packets_len) }?;
+        let engine = engines::find(engine)?;
+        let (count, verdict) = engine.send_media(packets);
+        if !taken.is_null() {
+            // SAFETY: not null, and the caller promises that it is a size_t; alignment is not assumed.
+            unsafe { taken.write_unaligned(count) };
+        }
+        verdict.map_err(|error| status::of_refusal(&error))
+    })
+}
+
+/// Writes packets of direct transports, as many whole records as fit. Records are as for sfu_engine_send_media; the
+/// object is the consumer that sends RTP, and the transport for RTCP.
+///
+/// `written` and `needed` are as for sfu_engine_poll, and so is SFU_BUFFER_TOO_SMALL. 65519 bytes hold any record.
+///
+/// # Safety
+/// `buffer` points to `buffer_cap` bytes that nothing else uses during the call, `written` and `needed` to a size_t.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sfu_engine_poll_media(
+    engine: u64,
+    buffer: *mut u8,
+    buffer_cap: usize,
+    written: *mut usize,
+    needed: *mut usize,
+) -> u32 {
+    checked("sfu_engine_poll_media", || {
+        // SAFETY: the caller promises the capacity, and that nothing else uses it now.
+        let buffer = unsafe { output(buffer, buffer_cap) }?;
+        if written.is_null() || needed.is_null() {
+            return Err(SFU_NULL_POINTER);
+        }
+        let engine = engines::find(engine)?;
+        let outcome = engine.poll_media(buffer);
+        // SAFETY: neither is null, and the caller promises that each is a size_t; alignment is not assumed.
+        unsafe {
+            written.write_unaligned(outcome.written);
+            needed.write_unaligned(outcome.needed);
+        }
+        if outcome.written == 0 && outcome.needed > 0 { Err(SFU_BUFFER_TOO_SMALL) } else { Ok(()) }
+    })
+}
+
+/// Writes a file descriptor that is readable when there is something for sfu_engine_poll_media. It belongs to the
+/// engine and lives as long: neither read, write nor close it.
+///
+/// # Safety
+/// `fd` points to an int32_t.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sfu_engine_media_fd(engine: u64, fd: *mut i32) -> u32 {
+    checked("sfu_engine_media_fd", || {
+        if fd.is_null() {
+            return Err(SFU_NULL_POINTER);
+        }
+        let engine = engines::find(engine)?;
+        // SAFETY: not null, and the caller promises that it is an int32_t; alignment is not assumed.
+        unsafe { fd.write_unaligned(engine.media_fd().as_raw_fd()) };
+        Ok(())
+    })
+}
+
 /// Blocks until there may be something to poll (SFU_OK), or the time is over (SFU_TIMEOUT). `timeout_ms` 0 only asks;
 /// SFU_FOREVER waits without an end. Shutting down or freeing the engine on another thread ends the wait.
 #[unsafe(no_mangle)]

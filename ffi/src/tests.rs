@@ -20,7 +20,7 @@ pub(crate) fn planted(export: &str) {
 type Call = fn() -> u32;
 
 /// Every export.
-const EXPORTS: [(&str, Call); 12] = [
+const EXPORTS: [(&str, Call); 15] = [
     ("sfu_version", || if text_of(sfu_version()).is_empty() { SFU_PANIC } else { SFU_OK }),
     ("sfu_abi_version", || if sfu_abi_version() == 0 { SFU_PANIC } else { SFU_OK }),
     ("sfu_schema_version", || if sfu_schema_version() == 0 { SFU_PANIC } else { SFU_OK }),
@@ -33,6 +33,12 @@ const EXPORTS: [(&str, Call); 12] = [
     ("sfu_engine_submit", || unsafe { sfu_engine_submit(0, null(), 0, null_mut(), 0) }),
     // SAFETY: as above.
     ("sfu_engine_poll", || unsafe { sfu_engine_poll(0, null_mut(), 0, null_mut(), null_mut()) }),
+    // SAFETY: as above.
+    ("sfu_engine_send_media", || unsafe { sfu_engine_send_media(0, null(), 0, null_mut()) }),
+    // SAFETY: as above.
+    ("sfu_engine_poll_media", || unsafe { sfu_engine_poll_media(0, null_mut(), 0, null_mut(), null_mut()) }),
+    // SAFETY: as above.
+    ("sfu_engine_media_fd", || unsafe { sfu_engine_media_fd(0, null_mut()) }),
     ("sfu_engine_wait", || sfu_engine_wait(0, 0)),
     // SAFETY: as above.
     ("sfu_engine_event_fd", || unsafe { sfu_engine_event_fd(0, null_mut()) }),

@@ -70,6 +70,9 @@ struct DtlsParametersBuilder;
 struct TransportTuple;
 struct TransportTupleBuilder;
 
+struct SrtpParameters;
+struct SrtpParametersBuilder;
+
 struct CreateRouter;
 struct CreateRouterBuilder;
 
@@ -175,6 +178,24 @@ struct KeepDecisionsBuilder;
 struct GetDecisions;
 struct GetDecisionsBuilder;
 
+struct CreatePlainTransport;
+struct CreatePlainTransportBuilder;
+
+struct ConnectPlainTransport;
+struct ConnectPlainTransportBuilder;
+
+struct CreatePipeTransport;
+struct CreatePipeTransportBuilder;
+
+struct ConnectPipeTransport;
+struct ConnectPipeTransportBuilder;
+
+struct CreateDirectTransport;
+struct CreateDirectTransportBuilder;
+
+struct Drain;
+struct DrainBuilder;
+
 struct Request;
 struct RequestBuilder;
 
@@ -271,6 +292,24 @@ struct DecisionBuilder;
 struct Decisions;
 struct DecisionsBuilder;
 
+struct PlainTransportCreated;
+struct PlainTransportCreatedBuilder;
+
+struct PipeTransportCreated;
+struct PipeTransportCreatedBuilder;
+
+struct PlainTransportDump;
+struct PlainTransportDumpBuilder;
+
+struct PipeTransportDump;
+struct PipeTransportDumpBuilder;
+
+struct DirectTransportDump;
+struct DirectTransportDumpBuilder;
+
+struct Draining;
+struct DrainingBuilder;
+
 struct Reply;
 struct ReplyBuilder;
 
@@ -330,6 +369,15 @@ struct WantedLayersBuilder;
 
 struct VideoOrientationChanged;
 struct VideoOrientationChangedBuilder;
+
+struct TransportTupleChanged;
+struct TransportTupleChangedBuilder;
+
+struct PipeSilenceChanged;
+struct PipeSilenceChangedBuilder;
+
+struct EngineDrained;
+struct EngineDrainedBuilder;
 
 struct Event;
 struct EventBuilder;
@@ -605,6 +653,42 @@ inline const char *EnumNameFingerprintAlgorithm(FingerprintAlgorithm e) {
   return EnumNamesFingerprintAlgorithm()[index];
 }
 
+enum class SrtpProfile : uint8_t {
+  aead_aes_256_gcm = 0,
+  aead_aes_128_gcm = 1,
+  aes128_cm_hmac_sha1_80 = 2,
+  aes128_cm_hmac_sha1_32 = 3,
+  MIN = aead_aes_256_gcm,
+  MAX = aes128_cm_hmac_sha1_32
+};
+
+inline const SrtpProfile (&EnumValuesSrtpProfile())[4] {
+  static const SrtpProfile values[] = {
+    SrtpProfile::aead_aes_256_gcm,
+    SrtpProfile::aead_aes_128_gcm,
+    SrtpProfile::aes128_cm_hmac_sha1_80,
+    SrtpProfile::aes128_cm_hmac_sha1_32
+  };
+  return values;
+}
+
+inline const char * const *EnumNamesSrtpProfile() {
+  static const char * const names[5] = {
+    "aead_aes_256_gcm",
+    "aead_aes_128_gcm",
+    "aes128_cm_hmac_sha1_80",
+    "aes128_cm_hmac_sha1_32",
+    nullptr
+  };
+  return names;
+}
+
+inline const char *EnumNameSrtpProfile(SrtpProfile e) {
+  if (::flatbuffers::IsOutRange(e, SrtpProfile::aead_aes_256_gcm, SrtpProfile::aes128_cm_hmac_sha1_32)) return "";
+  const size_t index = static_cast<size_t>(e);
+  return EnumNamesSrtpProfile()[index];
+}
+
 /// Whose payload types and extension ids a consumer's packets carry: the router's, or those that `rtp_capabilities`
 /// prefers (for a peer whose offer has fixed them).
 enum class Numbering : uint8_t {
@@ -714,11 +798,17 @@ enum class RequestBody : uint8_t {
   SetTrace = 31,
   KeepDecisions = 32,
   GetDecisions = 33,
+  CreatePlainTransport = 34,
+  ConnectPlainTransport = 35,
+  CreatePipeTransport = 36,
+  ConnectPipeTransport = 37,
+  CreateDirectTransport = 38,
+  Drain = 39,
   MIN = NONE,
-  MAX = GetDecisions
+  MAX = Drain
 };
 
-inline const RequestBody (&EnumValuesRequestBody())[34] {
+inline const RequestBody (&EnumValuesRequestBody())[40] {
   static const RequestBody values[] = {
     RequestBody::NONE,
     RequestBody::CreateRouter,
@@ -753,13 +843,19 @@ inline const RequestBody (&EnumValuesRequestBody())[34] {
     RequestBody::Unobserve,
     RequestBody::SetTrace,
     RequestBody::KeepDecisions,
-    RequestBody::GetDecisions
+    RequestBody::GetDecisions,
+    RequestBody::CreatePlainTransport,
+    RequestBody::ConnectPlainTransport,
+    RequestBody::CreatePipeTransport,
+    RequestBody::ConnectPipeTransport,
+    RequestBody::CreateDirectTransport,
+    RequestBody::Drain
   };
   return values;
 }
 
 inline const char * const *EnumNamesRequestBody() {
-  static const char * const names[35] = {
+  static const char * const names[41] = {
     "NONE",
     "CreateRouter",
     "CreateWebRtcServer",
@@ -794,13 +890,19 @@ inline const char * const *EnumNamesRequestBody() {
     "SetTrace",
     "KeepDecisions",
     "GetDecisions",
+    "CreatePlainTransport",
+    "ConnectPlainTransport",
+    "CreatePipeTransport",
+    "ConnectPipeTransport",
+    "CreateDirectTransport",
+    "Drain",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameRequestBody(RequestBody e) {
-  if (::flatbuffers::IsOutRange(e, RequestBody::NONE, RequestBody::GetDecisions)) return "";
+  if (::flatbuffers::IsOutRange(e, RequestBody::NONE, RequestBody::Drain)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesRequestBody()[index];
 }
@@ -939,6 +1041,30 @@ template<> struct RequestBodyTraits<libsfu::fbs::KeepDecisions> {
 
 template<> struct RequestBodyTraits<libsfu::fbs::GetDecisions> {
   static const RequestBody enum_value = RequestBody::GetDecisions;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::CreatePlainTransport> {
+  static const RequestBody enum_value = RequestBody::CreatePlainTransport;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::ConnectPlainTransport> {
+  static const RequestBody enum_value = RequestBody::ConnectPlainTransport;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::CreatePipeTransport> {
+  static const RequestBody enum_value = RequestBody::CreatePipeTransport;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::ConnectPipeTransport> {
+  static const RequestBody enum_value = RequestBody::ConnectPipeTransport;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::CreateDirectTransport> {
+  static const RequestBody enum_value = RequestBody::CreateDirectTransport;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::Drain> {
+  static const RequestBody enum_value = RequestBody::Drain;
 };
 
 template <bool B = false>
@@ -1133,11 +1259,17 @@ enum class ReplyBody : uint8_t {
   SdpFragmentParsed = 21,
   ObserverDump = 22,
   Decisions = 23,
+  PlainTransportCreated = 24,
+  PipeTransportCreated = 25,
+  PlainTransportDump = 26,
+  PipeTransportDump = 27,
+  DirectTransportDump = 28,
+  Draining = 29,
   MIN = NONE,
-  MAX = Decisions
+  MAX = Draining
 };
 
-inline const ReplyBody (&EnumValuesReplyBody())[24] {
+inline const ReplyBody (&EnumValuesReplyBody())[30] {
   static const ReplyBody values[] = {
     ReplyBody::NONE,
     ReplyBody::Done,
@@ -1162,13 +1294,19 @@ inline const ReplyBody (&EnumValuesReplyBody())[24] {
     ReplyBody::SdpText,
     ReplyBody::SdpFragmentParsed,
     ReplyBody::ObserverDump,
-    ReplyBody::Decisions
+    ReplyBody::Decisions,
+    ReplyBody::PlainTransportCreated,
+    ReplyBody::PipeTransportCreated,
+    ReplyBody::PlainTransportDump,
+    ReplyBody::PipeTransportDump,
+    ReplyBody::DirectTransportDump,
+    ReplyBody::Draining
   };
   return values;
 }
 
 inline const char * const *EnumNamesReplyBody() {
-  static const char * const names[25] = {
+  static const char * const names[31] = {
     "NONE",
     "Done",
     "Created",
@@ -1193,13 +1331,19 @@ inline const char * const *EnumNamesReplyBody() {
     "SdpFragmentParsed",
     "ObserverDump",
     "Decisions",
+    "PlainTransportCreated",
+    "PipeTransportCreated",
+    "PlainTransportDump",
+    "PipeTransportDump",
+    "DirectTransportDump",
+    "Draining",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameReplyBody(ReplyBody e) {
-  if (::flatbuffers::IsOutRange(e, ReplyBody::NONE, ReplyBody::Decisions)) return "";
+  if (::flatbuffers::IsOutRange(e, ReplyBody::NONE, ReplyBody::Draining)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesReplyBody()[index];
 }
@@ -1300,6 +1444,30 @@ template<> struct ReplyBodyTraits<libsfu::fbs::Decisions> {
   static const ReplyBody enum_value = ReplyBody::Decisions;
 };
 
+template<> struct ReplyBodyTraits<libsfu::fbs::PlainTransportCreated> {
+  static const ReplyBody enum_value = ReplyBody::PlainTransportCreated;
+};
+
+template<> struct ReplyBodyTraits<libsfu::fbs::PipeTransportCreated> {
+  static const ReplyBody enum_value = ReplyBody::PipeTransportCreated;
+};
+
+template<> struct ReplyBodyTraits<libsfu::fbs::PlainTransportDump> {
+  static const ReplyBody enum_value = ReplyBody::PlainTransportDump;
+};
+
+template<> struct ReplyBodyTraits<libsfu::fbs::PipeTransportDump> {
+  static const ReplyBody enum_value = ReplyBody::PipeTransportDump;
+};
+
+template<> struct ReplyBodyTraits<libsfu::fbs::DirectTransportDump> {
+  static const ReplyBody enum_value = ReplyBody::DirectTransportDump;
+};
+
+template<> struct ReplyBodyTraits<libsfu::fbs::Draining> {
+  static const ReplyBody enum_value = ReplyBody::Draining;
+};
+
 template <bool B = false>
 bool VerifyReplyBody(::flatbuffers::VerifierTemplate<B> &verifier, const void *obj, ReplyBody type);
 template <bool B = false>
@@ -1395,11 +1563,14 @@ enum class EventBody : uint8_t {
   AudioSilence = 14,
   DominantSpeakerChanged = 15,
   TraceEvent = 16,
+  TransportTupleChanged = 17,
+  PipeSilenceChanged = 18,
+  EngineDrained = 19,
   MIN = NONE,
-  MAX = TraceEvent
+  MAX = EngineDrained
 };
 
-inline const EventBody (&EnumValuesEventBody())[17] {
+inline const EventBody (&EnumValuesEventBody())[20] {
   static const EventBody values[] = {
     EventBody::NONE,
     EventBody::ObjectClosed,
@@ -1417,13 +1588,16 @@ inline const EventBody (&EnumValuesEventBody())[17] {
     EventBody::AudioVolumes,
     EventBody::AudioSilence,
     EventBody::DominantSpeakerChanged,
-    EventBody::TraceEvent
+    EventBody::TraceEvent,
+    EventBody::TransportTupleChanged,
+    EventBody::PipeSilenceChanged,
+    EventBody::EngineDrained
   };
   return values;
 }
 
 inline const char * const *EnumNamesEventBody() {
-  static const char * const names[18] = {
+  static const char * const names[21] = {
     "NONE",
     "ObjectClosed",
     "IceStateChanged",
@@ -1441,13 +1615,16 @@ inline const char * const *EnumNamesEventBody() {
     "AudioSilence",
     "DominantSpeakerChanged",
     "TraceEvent",
+    "TransportTupleChanged",
+    "PipeSilenceChanged",
+    "EngineDrained",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameEventBody(EventBody e) {
-  if (::flatbuffers::IsOutRange(e, EventBody::NONE, EventBody::TraceEvent)) return "";
+  if (::flatbuffers::IsOutRange(e, EventBody::NONE, EventBody::EngineDrained)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesEventBody()[index];
 }
@@ -1520,6 +1697,18 @@ template<> struct EventBodyTraits<libsfu::fbs::TraceEvent> {
   static const EventBody enum_value = EventBody::TraceEvent;
 };
 
+template<> struct EventBodyTraits<libsfu::fbs::TransportTupleChanged> {
+  static const EventBody enum_value = EventBody::TransportTupleChanged;
+};
+
+template<> struct EventBodyTraits<libsfu::fbs::PipeSilenceChanged> {
+  static const EventBody enum_value = EventBody::PipeSilenceChanged;
+};
+
+template<> struct EventBodyTraits<libsfu::fbs::EngineDrained> {
+  static const EventBody enum_value = EventBody::EngineDrained;
+};
+
 template <bool B = false>
 bool VerifyEventBody(::flatbuffers::VerifierTemplate<B> &verifier, const void *obj, EventBody type);
 template <bool B = false>
@@ -1556,42 +1745,6 @@ inline const char *EnumNameIoBackend(IoBackend e) {
   if (::flatbuffers::IsOutRange(e, IoBackend::default_, IoBackend::mmsg)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesIoBackend()[index];
-}
-
-enum class SrtpProfile : uint8_t {
-  aead_aes_256_gcm = 0,
-  aead_aes_128_gcm = 1,
-  aes128_cm_hmac_sha1_80 = 2,
-  aes128_cm_hmac_sha1_32 = 3,
-  MIN = aead_aes_256_gcm,
-  MAX = aes128_cm_hmac_sha1_32
-};
-
-inline const SrtpProfile (&EnumValuesSrtpProfile())[4] {
-  static const SrtpProfile values[] = {
-    SrtpProfile::aead_aes_256_gcm,
-    SrtpProfile::aead_aes_128_gcm,
-    SrtpProfile::aes128_cm_hmac_sha1_80,
-    SrtpProfile::aes128_cm_hmac_sha1_32
-  };
-  return values;
-}
-
-inline const char * const *EnumNamesSrtpProfile() {
-  static const char * const names[5] = {
-    "aead_aes_256_gcm",
-    "aead_aes_128_gcm",
-    "aes128_cm_hmac_sha1_80",
-    "aes128_cm_hmac_sha1_32",
-    nullptr
-  };
-  return names;
-}
-
-inline const char *EnumNameSrtpProfile(SrtpProfile e) {
-  if (::flatbuffers::IsOutRange(e, SrtpProfile::aead_aes_256_gcm, SrtpProfile::aes128_cm_hmac_sha1_32)) return "";
-  const size_t index = static_cast<size_t>(e);
-  return EnumNamesSrtpProfile()[index];
 }
 
 enum class Content : uint8_t {
@@ -3417,6 +3570,78 @@ inline ::flatbuffers::Offset<TransportTuple> CreateTransportTupleDirect(
       local_port,
       remote_address__,
       remote_port);
+}
+
+/// A key for SRTP without DTLS (RFC 4568): key and salt in base64, as `inline:` has them in SDP.
+struct SrtpParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SrtpParametersBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_CRYPTO_SUITE = 4,
+    VT_KEY_BASE64 = 6
+  };
+  libsfu::fbs::SrtpProfile crypto_suite() const {
+    return static_cast<libsfu::fbs::SrtpProfile>(GetField<uint8_t>(VT_CRYPTO_SUITE, 0));
+  }
+  const ::flatbuffers::String *key_base64() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_KEY_BASE64);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_CRYPTO_SUITE, 1) &&
+           VerifyOffsetRequired(verifier, VT_KEY_BASE64) &&
+           verifier.VerifyString(key_base64()) &&
+           verifier.EndTable();
+  }
+};
+
+struct SrtpParametersBuilder {
+  typedef SrtpParameters Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_crypto_suite(libsfu::fbs::SrtpProfile crypto_suite) {
+    fbb_.AddElement<uint8_t>(SrtpParameters::VT_CRYPTO_SUITE, static_cast<uint8_t>(crypto_suite), 0);
+  }
+  void add_key_base64(::flatbuffers::Offset<::flatbuffers::String> key_base64) {
+    fbb_.AddOffset(SrtpParameters::VT_KEY_BASE64, key_base64);
+  }
+  explicit SrtpParametersBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<SrtpParameters> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<SrtpParameters>(end);
+    fbb_.Required(o, SrtpParameters::VT_KEY_BASE64);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<SrtpParameters> CreateSrtpParameters(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    libsfu::fbs::SrtpProfile crypto_suite = libsfu::fbs::SrtpProfile::aead_aes_256_gcm,
+    ::flatbuffers::Offset<::flatbuffers::String> key_base64 = 0) {
+  SrtpParametersBuilder builder_(_fbb);
+  builder_.add_key_base64(key_base64);
+  builder_.add_crypto_suite(crypto_suite);
+  return builder_.Finish();
+}
+
+struct SrtpParameters::Traits {
+  using type = SrtpParameters;
+  static auto constexpr Create = CreateSrtpParameters;
+};
+
+inline ::flatbuffers::Offset<SrtpParameters> CreateSrtpParametersDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    libsfu::fbs::SrtpProfile crypto_suite = libsfu::fbs::SrtpProfile::aead_aes_256_gcm,
+    const char *key_base64 = nullptr) {
+  auto key_base64__ = key_base64 ? _fbb.CreateString(key_base64) : 0;
+  return libsfu::fbs::CreateSrtpParameters(
+      _fbb,
+      crypto_suite,
+      key_base64__);
 }
 
 /// Target 0. Reply: Created, with the router's RTP capabilities in `rtp_capabilities`.
@@ -5513,6 +5738,459 @@ struct GetDecisions::Traits {
   static auto constexpr Create = CreateGetDecisions;
 };
 
+/// Target: router. RTP and RTCP without ICE and DTLS. Reply: PlainTransportCreated.
+struct CreatePlainTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreatePlainTransportBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_LISTEN_INFO = 4,
+    VT_RTCP_LISTEN_INFO = 6,
+    VT_RTCP_MUX = 8,
+    VT_COMEDIA = 10,
+    VT_ENABLE_SRTP = 12,
+    VT_SRTP_CRYPTO_SUITE = 14,
+    VT_MAX_INCOMING_BITRATE = 16
+  };
+  const libsfu::fbs::ListenInfo *listen_info() const {
+    return GetPointer<const libsfu::fbs::ListenInfo *>(VT_LISTEN_INFO);
+  }
+  /// Without rtcp_mux: where RTCP listens; absent: any free port at the address of listen_info.
+  const libsfu::fbs::ListenInfo *rtcp_listen_info() const {
+    return GetPointer<const libsfu::fbs::ListenInfo *>(VT_RTCP_LISTEN_INFO);
+  }
+  bool rtcp_mux() const {
+    return GetField<uint8_t>(VT_RTCP_MUX, 1) != 0;
+  }
+  /// The peer's first packet tells where it is, once; connect then gives no address.
+  bool comedia() const {
+    return GetField<uint8_t>(VT_COMEDIA, 0) != 0;
+  }
+  bool enable_srtp() const {
+    return GetField<uint8_t>(VT_ENABLE_SRTP, 0) != 0;
+  }
+  libsfu::fbs::SrtpProfile srtp_crypto_suite() const {
+    return static_cast<libsfu::fbs::SrtpProfile>(GetField<uint8_t>(VT_SRTP_CRYPTO_SUITE, 2));
+  }
+  /// Bit/s; 0 is no bound.
+  uint32_t max_incoming_bitrate() const {
+    return GetField<uint32_t>(VT_MAX_INCOMING_BITRATE, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_LISTEN_INFO) &&
+           verifier.VerifyTable(listen_info()) &&
+           VerifyOffset(verifier, VT_RTCP_LISTEN_INFO) &&
+           verifier.VerifyTable(rtcp_listen_info()) &&
+           VerifyField<uint8_t>(verifier, VT_RTCP_MUX, 1) &&
+           VerifyField<uint8_t>(verifier, VT_COMEDIA, 1) &&
+           VerifyField<uint8_t>(verifier, VT_ENABLE_SRTP, 1) &&
+           VerifyField<uint8_t>(verifier, VT_SRTP_CRYPTO_SUITE, 1) &&
+           VerifyField<uint32_t>(verifier, VT_MAX_INCOMING_BITRATE, 4) &&
+           verifier.EndTable();
+  }
+};
+
+struct CreatePlainTransportBuilder {
+  typedef CreatePlainTransport Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_listen_info(::flatbuffers::Offset<libsfu::fbs::ListenInfo> listen_info) {
+    fbb_.AddOffset(CreatePlainTransport::VT_LISTEN_INFO, listen_info);
+  }
+  void add_rtcp_listen_info(::flatbuffers::Offset<libsfu::fbs::ListenInfo> rtcp_listen_info) {
+    fbb_.AddOffset(CreatePlainTransport::VT_RTCP_LISTEN_INFO, rtcp_listen_info);
+  }
+  void add_rtcp_mux(bool rtcp_mux) {
+    fbb_.AddElement<uint8_t>(CreatePlainTransport::VT_RTCP_MUX, static_cast<uint8_t>(rtcp_mux), 1);
+  }
+  void add_comedia(bool comedia) {
+    fbb_.AddElement<uint8_t>(CreatePlainTransport::VT_COMEDIA, static_cast<uint8_t>(comedia), 0);
+  }
+  void add_enable_srtp(bool enable_srtp) {
+    fbb_.AddElement<uint8_t>(CreatePlainTransport::VT_ENABLE_SRTP, static_cast<uint8_t>(enable_srtp), 0);
+  }
+  void add_srtp_crypto_suite(libsfu::fbs::SrtpProfile srtp_crypto_suite) {
+    fbb_.AddElement<uint8_t>(CreatePlainTransport::VT_SRTP_CRYPTO_SUITE, static_cast<uint8_t>(srtp_crypto_suite), 2);
+  }
+  void add_max_incoming_bitrate(uint32_t max_incoming_bitrate) {
+    fbb_.AddElement<uint32_t>(CreatePlainTransport::VT_MAX_INCOMING_BITRATE, max_incoming_bitrate, 0);
+  }
+  explicit CreatePlainTransportBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<CreatePlainTransport> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<CreatePlainTransport>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<CreatePlainTransport> CreateCreatePlainTransport(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<libsfu::fbs::ListenInfo> listen_info = 0,
+    ::flatbuffers::Offset<libsfu::fbs::ListenInfo> rtcp_listen_info = 0,
+    bool rtcp_mux = true,
+    bool comedia = false,
+    bool enable_srtp = false,
+    libsfu::fbs::SrtpProfile srtp_crypto_suite = libsfu::fbs::SrtpProfile::aes128_cm_hmac_sha1_80,
+    uint32_t max_incoming_bitrate = 0) {
+  CreatePlainTransportBuilder builder_(_fbb);
+  builder_.add_max_incoming_bitrate(max_incoming_bitrate);
+  builder_.add_rtcp_listen_info(rtcp_listen_info);
+  builder_.add_listen_info(listen_info);
+  builder_.add_srtp_crypto_suite(srtp_crypto_suite);
+  builder_.add_enable_srtp(enable_srtp);
+  builder_.add_comedia(comedia);
+  builder_.add_rtcp_mux(rtcp_mux);
+  return builder_.Finish();
+}
+
+struct CreatePlainTransport::Traits {
+  using type = CreatePlainTransport;
+  static auto constexpr Create = CreateCreatePlainTransport;
+};
+
+/// Target: plain transport. Reply: Done.
+struct ConnectPlainTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ConnectPlainTransportBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_IP = 4,
+    VT_PORT = 6,
+    VT_RTCP_PORT = 8,
+    VT_SRTP_PARAMETERS = 10
+  };
+  const ::flatbuffers::String *ip() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_IP);
+  }
+  ::flatbuffers::Optional<uint16_t> port() const {
+    return GetOptional<uint16_t, uint16_t>(VT_PORT);
+  }
+  ::flatbuffers::Optional<uint16_t> rtcp_port() const {
+    return GetOptional<uint16_t, uint16_t>(VT_RTCP_PORT);
+  }
+  /// The peer's key, if and only if the transport was made with enable_srtp.
+  const libsfu::fbs::SrtpParameters *srtp_parameters() const {
+    return GetPointer<const libsfu::fbs::SrtpParameters *>(VT_SRTP_PARAMETERS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_IP) &&
+           verifier.VerifyString(ip()) &&
+           VerifyField<uint16_t>(verifier, VT_PORT, 2) &&
+           VerifyField<uint16_t>(verifier, VT_RTCP_PORT, 2) &&
+           VerifyOffset(verifier, VT_SRTP_PARAMETERS) &&
+           verifier.VerifyTable(srtp_parameters()) &&
+           verifier.EndTable();
+  }
+};
+
+struct ConnectPlainTransportBuilder {
+  typedef ConnectPlainTransport Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_ip(::flatbuffers::Offset<::flatbuffers::String> ip) {
+    fbb_.AddOffset(ConnectPlainTransport::VT_IP, ip);
+  }
+  void add_port(uint16_t port) {
+    fbb_.AddElement<uint16_t>(ConnectPlainTransport::VT_PORT, port);
+  }
+  void add_rtcp_port(uint16_t rtcp_port) {
+    fbb_.AddElement<uint16_t>(ConnectPlainTransport::VT_RTCP_PORT, rtcp_port);
+  }
+  void add_srtp_parameters(::flatbuffers::Offset<libsfu::fbs::SrtpParameters> srtp_parameters) {
+    fbb_.AddOffset(ConnectPlainTransport::VT_SRTP_PARAMETERS, srtp_parameters);
+  }
+  explicit ConnectPlainTransportBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<ConnectPlainTransport> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<ConnectPlainTransport>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<ConnectPlainTransport> CreateConnectPlainTransport(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::String> ip = 0,
+    ::flatbuffers::Optional<uint16_t> port = ::flatbuffers::nullopt,
+    ::flatbuffers::Optional<uint16_t> rtcp_port = ::flatbuffers::nullopt,
+    ::flatbuffers::Offset<libsfu::fbs::SrtpParameters> srtp_parameters = 0) {
+  ConnectPlainTransportBuilder builder_(_fbb);
+  builder_.add_srtp_parameters(srtp_parameters);
+  builder_.add_ip(ip);
+  if(rtcp_port) { builder_.add_rtcp_port(*rtcp_port); }
+  if(port) { builder_.add_port(*port); }
+  return builder_.Finish();
+}
+
+struct ConnectPlainTransport::Traits {
+  using type = ConnectPlainTransport;
+  static auto constexpr Create = CreateConnectPlainTransport;
+};
+
+inline ::flatbuffers::Offset<ConnectPlainTransport> CreateConnectPlainTransportDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const char *ip = nullptr,
+    ::flatbuffers::Optional<uint16_t> port = ::flatbuffers::nullopt,
+    ::flatbuffers::Optional<uint16_t> rtcp_port = ::flatbuffers::nullopt,
+    ::flatbuffers::Offset<libsfu::fbs::SrtpParameters> srtp_parameters = 0) {
+  auto ip__ = ip ? _fbb.CreateString(ip) : 0;
+  return libsfu::fbs::CreateConnectPlainTransport(
+      _fbb,
+      ip__,
+      port,
+      rtcp_port,
+      srtp_parameters);
+}
+
+/// Target: router. Towards a pipe transport of another router, in this engine or elsewhere. Reply:
+/// PipeTransportCreated.
+struct CreatePipeTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreatePipeTransportBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_LISTEN_INFO = 4,
+    VT_ENABLE_RTX = 6,
+    VT_ENABLE_SRTP = 8
+  };
+  const libsfu::fbs::ListenInfo *listen_info() const {
+    return GetPointer<const libsfu::fbs::ListenInfo *>(VT_LISTEN_INFO);
+  }
+  bool enable_rtx() const {
+    return GetField<uint8_t>(VT_ENABLE_RTX, 0) != 0;
+  }
+  /// AEAD_AES_256_GCM.
+  bool enable_srtp() const {
+    return GetField<uint8_t>(VT_ENABLE_SRTP, 0) != 0;
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_LISTEN_INFO) &&
+           verifier.VerifyTable(listen_info()) &&
+           VerifyField<uint8_t>(verifier, VT_ENABLE_RTX, 1) &&
+           VerifyField<uint8_t>(verifier, VT_ENABLE_SRTP, 1) &&
+           verifier.EndTable();
+  }
+};
+
+struct CreatePipeTransportBuilder {
+  typedef CreatePipeTransport Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_listen_info(::flatbuffers::Offset<libsfu::fbs::ListenInfo> listen_info) {
+    fbb_.AddOffset(CreatePipeTransport::VT_LISTEN_INFO, listen_info);
+  }
+  void add_enable_rtx(bool enable_rtx) {
+    fbb_.AddElement<uint8_t>(CreatePipeTransport::VT_ENABLE_RTX, static_cast<uint8_t>(enable_rtx), 0);
+  }
+  void add_enable_srtp(bool enable_srtp) {
+    fbb_.AddElement<uint8_t>(CreatePipeTransport::VT_ENABLE_SRTP, static_cast<uint8_t>(enable_srtp), 0);
+  }
+  explicit CreatePipeTransportBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<CreatePipeTransport> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<CreatePipeTransport>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<CreatePipeTransport> CreateCreatePipeTransport(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<libsfu::fbs::ListenInfo> listen_info = 0,
+    bool enable_rtx = false,
+    bool enable_srtp = false) {
+  CreatePipeTransportBuilder builder_(_fbb);
+  builder_.add_listen_info(listen_info);
+  builder_.add_enable_srtp(enable_srtp);
+  builder_.add_enable_rtx(enable_rtx);
+  return builder_.Finish();
+}
+
+struct CreatePipeTransport::Traits {
+  using type = CreatePipeTransport;
+  static auto constexpr Create = CreateCreatePipeTransport;
+};
+
+/// Target: pipe transport. Reply: Done.
+struct ConnectPipeTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ConnectPipeTransportBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_IP = 4,
+    VT_PORT = 6,
+    VT_SRTP_PARAMETERS = 8
+  };
+  const ::flatbuffers::String *ip() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_IP);
+  }
+  uint16_t port() const {
+    return GetField<uint16_t>(VT_PORT, 0);
+  }
+  const libsfu::fbs::SrtpParameters *srtp_parameters() const {
+    return GetPointer<const libsfu::fbs::SrtpParameters *>(VT_SRTP_PARAMETERS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_IP) &&
+           verifier.VerifyString(ip()) &&
+           VerifyField<uint16_t>(verifier, VT_PORT, 2) &&
+           VerifyOffset(verifier, VT_SRTP_PARAMETERS) &&
+           verifier.VerifyTable(srtp_parameters()) &&
+           verifier.EndTable();
+  }
+};
+
+struct ConnectPipeTransportBuilder {
+  typedef ConnectPipeTransport Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_ip(::flatbuffers::Offset<::flatbuffers::String> ip) {
+    fbb_.AddOffset(ConnectPipeTransport::VT_IP, ip);
+  }
+  void add_port(uint16_t port) {
+    fbb_.AddElement<uint16_t>(ConnectPipeTransport::VT_PORT, port, 0);
+  }
+  void add_srtp_parameters(::flatbuffers::Offset<libsfu::fbs::SrtpParameters> srtp_parameters) {
+    fbb_.AddOffset(ConnectPipeTransport::VT_SRTP_PARAMETERS, srtp_parameters);
+  }
+  explicit ConnectPipeTransportBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<ConnectPipeTransport> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<ConnectPipeTransport>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<ConnectPipeTransport> CreateConnectPipeTransport(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::String> ip = 0,
+    uint16_t port = 0,
+    ::flatbuffers::Offset<libsfu::fbs::SrtpParameters> srtp_parameters = 0) {
+  ConnectPipeTransportBuilder builder_(_fbb);
+  builder_.add_srtp_parameters(srtp_parameters);
+  builder_.add_ip(ip);
+  builder_.add_port(port);
+  return builder_.Finish();
+}
+
+struct ConnectPipeTransport::Traits {
+  using type = ConnectPipeTransport;
+  static auto constexpr Create = CreateConnectPipeTransport;
+};
+
+inline ::flatbuffers::Offset<ConnectPipeTransport> CreateConnectPipeTransportDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const char *ip = nullptr,
+    uint16_t port = 0,
+    ::flatbuffers::Offset<libsfu::fbs::SrtpParameters> srtp_parameters = 0) {
+  auto ip__ = ip ? _fbb.CreateString(ip) : 0;
+  return libsfu::fbs::CreateConnectPipeTransport(
+      _fbb,
+      ip__,
+      port,
+      srtp_parameters);
+}
+
+/// Target: router. Its packets go through sfu_engine_send_media and sfu_engine_poll_media. Reply: Created.
+struct CreateDirectTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateDirectTransportBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_MAX_INCOMING_BITRATE = 4
+  };
+  uint32_t max_incoming_bitrate() const {
+    return GetField<uint32_t>(VT_MAX_INCOMING_BITRATE, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint32_t>(verifier, VT_MAX_INCOMING_BITRATE, 4) &&
+           verifier.EndTable();
+  }
+};
+
+struct CreateDirectTransportBuilder {
+  typedef CreateDirectTransport Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_max_incoming_bitrate(uint32_t max_incoming_bitrate) {
+    fbb_.AddElement<uint32_t>(CreateDirectTransport::VT_MAX_INCOMING_BITRATE, max_incoming_bitrate, 0);
+  }
+  explicit CreateDirectTransportBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<CreateDirectTransport> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<CreateDirectTransport>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<CreateDirectTransport> CreateCreateDirectTransport(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint32_t max_incoming_bitrate = 0) {
+  CreateDirectTransportBuilder builder_(_fbb);
+  builder_.add_max_incoming_bitrate(max_incoming_bitrate);
+  return builder_.Finish();
+}
+
+struct CreateDirectTransport::Traits {
+  using type = CreateDirectTransport;
+  static auto constexpr Create = CreateCreateDirectTransport;
+};
+
+/// Target 0. The engine takes no new router; an EngineDrained event tells when the last one is gone. Reply: Draining.
+struct Drain FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DrainBuilder Builder;
+  struct Traits;
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           verifier.EndTable();
+  }
+};
+
+struct DrainBuilder {
+  typedef Drain Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  explicit DrainBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<Drain> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<Drain>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<Drain> CreateDrain(
+    ::flatbuffers::FlatBufferBuilder &_fbb) {
+  DrainBuilder builder_(_fbb);
+  return builder_.Finish();
+}
+
+struct Drain::Traits {
+  using type = Drain;
+  static auto constexpr Create = CreateDrain;
+};
+
 /// `id` is chosen by the caller and comes back in the reply; it must not be in use by a request in flight.
 struct Request FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef RequestBuilder Builder;
@@ -5634,6 +6312,24 @@ struct Request FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   }
   const libsfu::fbs::GetDecisions *body_as_GetDecisions() const {
     return body_type() == libsfu::fbs::RequestBody::GetDecisions ? static_cast<const libsfu::fbs::GetDecisions *>(body()) : nullptr;
+  }
+  const libsfu::fbs::CreatePlainTransport *body_as_CreatePlainTransport() const {
+    return body_type() == libsfu::fbs::RequestBody::CreatePlainTransport ? static_cast<const libsfu::fbs::CreatePlainTransport *>(body()) : nullptr;
+  }
+  const libsfu::fbs::ConnectPlainTransport *body_as_ConnectPlainTransport() const {
+    return body_type() == libsfu::fbs::RequestBody::ConnectPlainTransport ? static_cast<const libsfu::fbs::ConnectPlainTransport *>(body()) : nullptr;
+  }
+  const libsfu::fbs::CreatePipeTransport *body_as_CreatePipeTransport() const {
+    return body_type() == libsfu::fbs::RequestBody::CreatePipeTransport ? static_cast<const libsfu::fbs::CreatePipeTransport *>(body()) : nullptr;
+  }
+  const libsfu::fbs::ConnectPipeTransport *body_as_ConnectPipeTransport() const {
+    return body_type() == libsfu::fbs::RequestBody::ConnectPipeTransport ? static_cast<const libsfu::fbs::ConnectPipeTransport *>(body()) : nullptr;
+  }
+  const libsfu::fbs::CreateDirectTransport *body_as_CreateDirectTransport() const {
+    return body_type() == libsfu::fbs::RequestBody::CreateDirectTransport ? static_cast<const libsfu::fbs::CreateDirectTransport *>(body()) : nullptr;
+  }
+  const libsfu::fbs::Drain *body_as_Drain() const {
+    return body_type() == libsfu::fbs::RequestBody::Drain ? static_cast<const libsfu::fbs::Drain *>(body()) : nullptr;
   }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
@@ -5777,6 +6473,30 @@ template<> inline const libsfu::fbs::KeepDecisions *Request::body_as<libsfu::fbs
 
 template<> inline const libsfu::fbs::GetDecisions *Request::body_as<libsfu::fbs::GetDecisions>() const {
   return body_as_GetDecisions();
+}
+
+template<> inline const libsfu::fbs::CreatePlainTransport *Request::body_as<libsfu::fbs::CreatePlainTransport>() const {
+  return body_as_CreatePlainTransport();
+}
+
+template<> inline const libsfu::fbs::ConnectPlainTransport *Request::body_as<libsfu::fbs::ConnectPlainTransport>() const {
+  return body_as_ConnectPlainTransport();
+}
+
+template<> inline const libsfu::fbs::CreatePipeTransport *Request::body_as<libsfu::fbs::CreatePipeTransport>() const {
+  return body_as_CreatePipeTransport();
+}
+
+template<> inline const libsfu::fbs::ConnectPipeTransport *Request::body_as<libsfu::fbs::ConnectPipeTransport>() const {
+  return body_as_ConnectPipeTransport();
+}
+
+template<> inline const libsfu::fbs::CreateDirectTransport *Request::body_as<libsfu::fbs::CreateDirectTransport>() const {
+  return body_as_CreateDirectTransport();
+}
+
+template<> inline const libsfu::fbs::Drain *Request::body_as<libsfu::fbs::Drain>() const {
+  return body_as_Drain();
 }
 
 struct RequestBuilder {
@@ -9179,6 +9899,735 @@ inline ::flatbuffers::Offset<Decisions> CreateDecisionsDirect(
       rows__);
 }
 
+struct PlainTransportCreated FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef PlainTransportCreatedBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_ID = 4,
+    VT_ADDRESS = 6,
+    VT_PORT = 8,
+    VT_RTCP_ADDRESS = 10,
+    VT_RTCP_PORT = 12,
+    VT_SRTP_PARAMETERS = 14
+  };
+  uint64_t id() const {
+    return GetField<uint64_t>(VT_ID, 0);
+  }
+  /// Where RTP is taken, and RTCP too unless it has its own port.
+  const ::flatbuffers::String *address() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_ADDRESS);
+  }
+  uint16_t port() const {
+    return GetField<uint16_t>(VT_PORT, 0);
+  }
+  const ::flatbuffers::String *rtcp_address() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_RTCP_ADDRESS);
+  }
+  ::flatbuffers::Optional<uint16_t> rtcp_port() const {
+    return GetOptional<uint16_t, uint16_t>(VT_RTCP_PORT);
+  }
+  /// Our key, with enable_srtp.
+  const libsfu::fbs::SrtpParameters *srtp_parameters() const {
+    return GetPointer<const libsfu::fbs::SrtpParameters *>(VT_SRTP_PARAMETERS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_ID, 8) &&
+           VerifyOffsetRequired(verifier, VT_ADDRESS) &&
+           verifier.VerifyString(address()) &&
+           VerifyField<uint16_t>(verifier, VT_PORT, 2) &&
+           VerifyOffset(verifier, VT_RTCP_ADDRESS) &&
+           verifier.VerifyString(rtcp_address()) &&
+           VerifyField<uint16_t>(verifier, VT_RTCP_PORT, 2) &&
+           VerifyOffset(verifier, VT_SRTP_PARAMETERS) &&
+           verifier.VerifyTable(srtp_parameters()) &&
+           verifier.EndTable();
+  }
+};
+
+struct PlainTransportCreatedBuilder {
+  typedef PlainTransportCreated Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_id(uint64_t id) {
+    fbb_.AddElement<uint64_t>(PlainTransportCreated::VT_ID, id, 0);
+  }
+  void add_address(::flatbuffers::Offset<::flatbuffers::String> address) {
+    fbb_.AddOffset(PlainTransportCreated::VT_ADDRESS, address);
+  }
+  void add_port(uint16_t port) {
+    fbb_.AddElement<uint16_t>(PlainTransportCreated::VT_PORT, port, 0);
+  }
+  void add_rtcp_address(::flatbuffers::Offset<::flatbuffers::String> rtcp_address) {
+    fbb_.AddOffset(PlainTransportCreated::VT_RTCP_ADDRESS, rtcp_address);
+  }
+  void add_rtcp_port(uint16_t rtcp_port) {
+    fbb_.AddElement<uint16_t>(PlainTransportCreated::VT_RTCP_PORT, rtcp_port);
+  }
+  void add_srtp_parameters(::flatbuffers::Offset<libsfu::fbs::SrtpParameters> srtp_parameters) {
+    fbb_.AddOffset(PlainTransportCreated::VT_SRTP_PARAMETERS, srtp_parameters);
+  }
+  explicit PlainTransportCreatedBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<PlainTransportCreated> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<PlainTransportCreated>(end);
+    fbb_.Required(o, PlainTransportCreated::VT_ADDRESS);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<PlainTransportCreated> CreatePlainTransportCreated(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    ::flatbuffers::Offset<::flatbuffers::String> address = 0,
+    uint16_t port = 0,
+    ::flatbuffers::Offset<::flatbuffers::String> rtcp_address = 0,
+    ::flatbuffers::Optional<uint16_t> rtcp_port = ::flatbuffers::nullopt,
+    ::flatbuffers::Offset<libsfu::fbs::SrtpParameters> srtp_parameters = 0) {
+  PlainTransportCreatedBuilder builder_(_fbb);
+  builder_.add_id(id);
+  builder_.add_srtp_parameters(srtp_parameters);
+  builder_.add_rtcp_address(rtcp_address);
+  builder_.add_address(address);
+  if(rtcp_port) { builder_.add_rtcp_port(*rtcp_port); }
+  builder_.add_port(port);
+  return builder_.Finish();
+}
+
+struct PlainTransportCreated::Traits {
+  using type = PlainTransportCreated;
+  static auto constexpr Create = CreatePlainTransportCreated;
+};
+
+inline ::flatbuffers::Offset<PlainTransportCreated> CreatePlainTransportCreatedDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    const char *address = nullptr,
+    uint16_t port = 0,
+    const char *rtcp_address = nullptr,
+    ::flatbuffers::Optional<uint16_t> rtcp_port = ::flatbuffers::nullopt,
+    ::flatbuffers::Offset<libsfu::fbs::SrtpParameters> srtp_parameters = 0) {
+  auto address__ = address ? _fbb.CreateString(address) : 0;
+  auto rtcp_address__ = rtcp_address ? _fbb.CreateString(rtcp_address) : 0;
+  return libsfu::fbs::CreatePlainTransportCreated(
+      _fbb,
+      id,
+      address__,
+      port,
+      rtcp_address__,
+      rtcp_port,
+      srtp_parameters);
+}
+
+struct PipeTransportCreated FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef PipeTransportCreatedBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_ID = 4,
+    VT_ADDRESS = 6,
+    VT_PORT = 8,
+    VT_SRTP_PARAMETERS = 10
+  };
+  uint64_t id() const {
+    return GetField<uint64_t>(VT_ID, 0);
+  }
+  const ::flatbuffers::String *address() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_ADDRESS);
+  }
+  uint16_t port() const {
+    return GetField<uint16_t>(VT_PORT, 0);
+  }
+  const libsfu::fbs::SrtpParameters *srtp_parameters() const {
+    return GetPointer<const libsfu::fbs::SrtpParameters *>(VT_SRTP_PARAMETERS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_ID, 8) &&
+           VerifyOffsetRequired(verifier, VT_ADDRESS) &&
+           verifier.VerifyString(address()) &&
+           VerifyField<uint16_t>(verifier, VT_PORT, 2) &&
+           VerifyOffset(verifier, VT_SRTP_PARAMETERS) &&
+           verifier.VerifyTable(srtp_parameters()) &&
+           verifier.EndTable();
+  }
+};
+
+struct PipeTransportCreatedBuilder {
+  typedef PipeTransportCreated Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_id(uint64_t id) {
+    fbb_.AddElement<uint64_t>(PipeTransportCreated::VT_ID, id, 0);
+  }
+  void add_address(::flatbuffers::Offset<::flatbuffers::String> address) {
+    fbb_.AddOffset(PipeTransportCreated::VT_ADDRESS, address);
+  }
+  void add_port(uint16_t port) {
+    fbb_.AddElement<uint16_t>(PipeTransportCreated::VT_PORT, port, 0);
+  }
+  void add_srtp_parameters(::flatbuffers::Offset<libsfu::fbs::SrtpParameters> srtp_parameters) {
+    fbb_.AddOffset(PipeTransportCreated::VT_SRTP_PARAMETERS, srtp_parameters);
+  }
+  explicit PipeTransportCreatedBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<PipeTransportCreated> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<PipeTransportCreated>(end);
+    fbb_.Required(o, PipeTransportCreated::VT_ADDRESS);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<PipeTransportCreated> CreatePipeTransportCreated(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    ::flatbuffers::Offset<::flatbuffers::String> address = 0,
+    uint16_t port = 0,
+    ::flatbuffers::Offset<libsfu::fbs::SrtpParameters> srtp_parameters = 0) {
+  PipeTransportCreatedBuilder builder_(_fbb);
+  builder_.add_id(id);
+  builder_.add_srtp_parameters(srtp_parameters);
+  builder_.add_address(address);
+  builder_.add_port(port);
+  return builder_.Finish();
+}
+
+struct PipeTransportCreated::Traits {
+  using type = PipeTransportCreated;
+  static auto constexpr Create = CreatePipeTransportCreated;
+};
+
+inline ::flatbuffers::Offset<PipeTransportCreated> CreatePipeTransportCreatedDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    const char *address = nullptr,
+    uint16_t port = 0,
+    ::flatbuffers::Offset<libsfu::fbs::SrtpParameters> srtp_parameters = 0) {
+  auto address__ = address ? _fbb.CreateString(address) : 0;
+  return libsfu::fbs::CreatePipeTransportCreated(
+      _fbb,
+      id,
+      address__,
+      port,
+      srtp_parameters);
+}
+
+struct PlainTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef PlainTransportDumpBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_ID = 4,
+    VT_ROUTER = 6,
+    VT_RTCP_MUX = 8,
+    VT_COMEDIA = 10,
+    VT_LOCAL_ADDRESSES = 12,
+    VT_TUPLE = 14,
+    VT_RTCP_TUPLE = 16,
+    VT_SRTP_PROFILE = 18,
+    VT_PRODUCERS = 20,
+    VT_CONSUMERS = 22
+  };
+  uint64_t id() const {
+    return GetField<uint64_t>(VT_ID, 0);
+  }
+  uint64_t router() const {
+    return GetField<uint64_t>(VT_ROUTER, 0);
+  }
+  bool rtcp_mux() const {
+    return GetField<uint8_t>(VT_RTCP_MUX, 0) != 0;
+  }
+  bool comedia() const {
+    return GetField<uint8_t>(VT_COMEDIA, 0) != 0;
+  }
+  const ::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>> *local_addresses() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>> *>(VT_LOCAL_ADDRESSES);
+  }
+  const libsfu::fbs::TransportTuple *tuple() const {
+    return GetPointer<const libsfu::fbs::TransportTuple *>(VT_TUPLE);
+  }
+  const libsfu::fbs::TransportTuple *rtcp_tuple() const {
+    return GetPointer<const libsfu::fbs::TransportTuple *>(VT_RTCP_TUPLE);
+  }
+  const ::flatbuffers::String *srtp_profile() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_SRTP_PROFILE);
+  }
+  const ::flatbuffers::Vector<uint64_t> *producers() const {
+    return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_PRODUCERS);
+  }
+  const ::flatbuffers::Vector<uint64_t> *consumers() const {
+    return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_CONSUMERS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_ID, 8) &&
+           VerifyField<uint64_t>(verifier, VT_ROUTER, 8) &&
+           VerifyField<uint8_t>(verifier, VT_RTCP_MUX, 1) &&
+           VerifyField<uint8_t>(verifier, VT_COMEDIA, 1) &&
+           VerifyOffset(verifier, VT_LOCAL_ADDRESSES) &&
+           verifier.VerifyVector(local_addresses()) &&
+           verifier.VerifyVectorOfStrings(local_addresses()) &&
+           VerifyOffset(verifier, VT_TUPLE) &&
+           verifier.VerifyTable(tuple()) &&
+           VerifyOffset(verifier, VT_RTCP_TUPLE) &&
+           verifier.VerifyTable(rtcp_tuple()) &&
+           VerifyOffset(verifier, VT_SRTP_PROFILE) &&
+           verifier.VerifyString(srtp_profile()) &&
+           VerifyOffset(verifier, VT_PRODUCERS) &&
+           verifier.VerifyVector(producers()) &&
+           VerifyOffset(verifier, VT_CONSUMERS) &&
+           verifier.VerifyVector(consumers()) &&
+           verifier.EndTable();
+  }
+};
+
+struct PlainTransportDumpBuilder {
+  typedef PlainTransportDump Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_id(uint64_t id) {
+    fbb_.AddElement<uint64_t>(PlainTransportDump::VT_ID, id, 0);
+  }
+  void add_router(uint64_t router) {
+    fbb_.AddElement<uint64_t>(PlainTransportDump::VT_ROUTER, router, 0);
+  }
+  void add_rtcp_mux(bool rtcp_mux) {
+    fbb_.AddElement<uint8_t>(PlainTransportDump::VT_RTCP_MUX, static_cast<uint8_t>(rtcp_mux), 0);
+  }
+  void add_comedia(bool comedia) {
+    fbb_.AddElement<uint8_t>(PlainTransportDump::VT_COMEDIA, static_cast<uint8_t>(comedia), 0);
+  }
+  void add_local_addresses(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>>> local_addresses) {
+    fbb_.AddOffset(PlainTransportDump::VT_LOCAL_ADDRESSES, local_addresses);
+  }
+  void add_tuple(::flatbuffers::Offset<libsfu::fbs::TransportTuple> tuple) {
+    fbb_.AddOffset(PlainTransportDump::VT_TUPLE, tuple);
+  }
+  void add_rtcp_tuple(::flatbuffers::Offset<libsfu::fbs::TransportTuple> rtcp_tuple) {
+    fbb_.AddOffset(PlainTransportDump::VT_RTCP_TUPLE, rtcp_tuple);
+  }
+  void add_srtp_profile(::flatbuffers::Offset<::flatbuffers::String> srtp_profile) {
+    fbb_.AddOffset(PlainTransportDump::VT_SRTP_PROFILE, srtp_profile);
+  }
+  void add_producers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> producers) {
+    fbb_.AddOffset(PlainTransportDump::VT_PRODUCERS, producers);
+  }
+  void add_consumers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers) {
+    fbb_.AddOffset(PlainTransportDump::VT_CONSUMERS, consumers);
+  }
+  explicit PlainTransportDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<PlainTransportDump> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<PlainTransportDump>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<PlainTransportDump> CreatePlainTransportDump(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    uint64_t router = 0,
+    bool rtcp_mux = false,
+    bool comedia = false,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>>> local_addresses = 0,
+    ::flatbuffers::Offset<libsfu::fbs::TransportTuple> tuple = 0,
+    ::flatbuffers::Offset<libsfu::fbs::TransportTuple> rtcp_tuple = 0,
+    ::flatbuffers::Offset<::flatbuffers::String> srtp_profile = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> producers = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0) {
+  PlainTransportDumpBuilder builder_(_fbb);
+  builder_.add_router(router);
+  builder_.add_id(id);
+  builder_.add_consumers(consumers);
+  builder_.add_producers(producers);
+  builder_.add_srtp_profile(srtp_profile);
+  builder_.add_rtcp_tuple(rtcp_tuple);
+  builder_.add_tuple(tuple);
+  builder_.add_local_addresses(local_addresses);
+  builder_.add_comedia(comedia);
+  builder_.add_rtcp_mux(rtcp_mux);
+  return builder_.Finish();
+}
+
+struct PlainTransportDump::Traits {
+  using type = PlainTransportDump;
+  static auto constexpr Create = CreatePlainTransportDump;
+};
+
+inline ::flatbuffers::Offset<PlainTransportDump> CreatePlainTransportDumpDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    uint64_t router = 0,
+    bool rtcp_mux = false,
+    bool comedia = false,
+    const std::vector<::flatbuffers::Offset<::flatbuffers::String>> *local_addresses = nullptr,
+    ::flatbuffers::Offset<libsfu::fbs::TransportTuple> tuple = 0,
+    ::flatbuffers::Offset<libsfu::fbs::TransportTuple> rtcp_tuple = 0,
+    const char *srtp_profile = nullptr,
+    const std::vector<uint64_t> *producers = nullptr,
+    const std::vector<uint64_t> *consumers = nullptr) {
+  auto local_addresses__ = local_addresses ? _fbb.CreateVector<::flatbuffers::Offset<::flatbuffers::String>>(*local_addresses) : 0;
+  auto srtp_profile__ = srtp_profile ? _fbb.CreateString(srtp_profile) : 0;
+  auto producers__ = producers ? _fbb.CreateVector<uint64_t>(*producers) : 0;
+  auto consumers__ = consumers ? _fbb.CreateVector<uint64_t>(*consumers) : 0;
+  return libsfu::fbs::CreatePlainTransportDump(
+      _fbb,
+      id,
+      router,
+      rtcp_mux,
+      comedia,
+      local_addresses__,
+      tuple,
+      rtcp_tuple,
+      srtp_profile__,
+      producers__,
+      consumers__);
+}
+
+struct PipeTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef PipeTransportDumpBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_ID = 4,
+    VT_ROUTER = 6,
+    VT_LOCAL_ADDRESS = 8,
+    VT_TUPLE = 10,
+    VT_RTX = 12,
+    VT_SRTP = 14,
+    VT_SILENT = 16,
+    VT_PRODUCERS = 18,
+    VT_CONSUMERS = 20
+  };
+  uint64_t id() const {
+    return GetField<uint64_t>(VT_ID, 0);
+  }
+  uint64_t router() const {
+    return GetField<uint64_t>(VT_ROUTER, 0);
+  }
+  const ::flatbuffers::String *local_address() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_LOCAL_ADDRESS);
+  }
+  const libsfu::fbs::TransportTuple *tuple() const {
+    return GetPointer<const libsfu::fbs::TransportTuple *>(VT_TUPLE);
+  }
+  bool rtx() const {
+    return GetField<uint8_t>(VT_RTX, 0) != 0;
+  }
+  bool srtp() const {
+    return GetField<uint8_t>(VT_SRTP, 0) != 0;
+  }
+  bool silent() const {
+    return GetField<uint8_t>(VT_SILENT, 0) != 0;
+  }
+  const ::flatbuffers::Vector<uint64_t> *producers() const {
+    return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_PRODUCERS);
+  }
+  const ::flatbuffers::Vector<uint64_t> *consumers() const {
+    return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_CONSUMERS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_ID, 8) &&
+           VerifyField<uint64_t>(verifier, VT_ROUTER, 8) &&
+           VerifyOffset(verifier, VT_LOCAL_ADDRESS) &&
+           verifier.VerifyString(local_address()) &&
+           VerifyOffset(verifier, VT_TUPLE) &&
+           verifier.VerifyTable(tuple()) &&
+           VerifyField<uint8_t>(verifier, VT_RTX, 1) &&
+           VerifyField<uint8_t>(verifier, VT_SRTP, 1) &&
+           VerifyField<uint8_t>(verifier, VT_SILENT, 1) &&
+           VerifyOffset(verifier, VT_PRODUCERS) &&
+           verifier.VerifyVector(producers()) &&
+           VerifyOffset(verifier, VT_CONSUMERS) &&
+           verifier.VerifyVector(consumers()) &&
+           verifier.EndTable();
+  }
+};
+
+struct PipeTransportDumpBuilder {
+  typedef PipeTransportDump Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_id(uint64_t id) {
+    fbb_.AddElement<uint64_t>(PipeTransportDump::VT_ID, id, 0);
+  }
+  void add_router(uint64_t router) {
+    fbb_.AddElement<uint64_t>(PipeTransportDump::VT_ROUTER, router, 0);
+  }
+  void add_local_address(::flatbuffers::Offset<::flatbuffers::String> local_address) {
+    fbb_.AddOffset(PipeTransportDump::VT_LOCAL_ADDRESS, local_address);
+  }
+  void add_tuple(::flatbuffers::Offset<libsfu::fbs::TransportTuple> tuple) {
+    fbb_.AddOffset(PipeTransportDump::VT_TUPLE, tuple);
+  }
+  void add_rtx(bool rtx) {
+    fbb_.AddElement<uint8_t>(PipeTransportDump::VT_RTX, static_cast<uint8_t>(rtx), 0);
+  }
+  void add_srtp(bool srtp) {
+    fbb_.AddElement<uint8_t>(PipeTransportDump::VT_SRTP, static_cast<uint8_t>(srtp), 0);
+  }
+  void add_silent(bool silent) {
+    fbb_.AddElement<uint8_t>(PipeTransportDump::VT_SILENT, static_cast<uint8_t>(silent), 0);
+  }
+  void add_producers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> producers) {
+    fbb_.AddOffset(PipeTransportDump::VT_PRODUCERS, producers);
+  }
+  void add_consumers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers) {
+    fbb_.AddOffset(PipeTransportDump::VT_CONSUMERS, consumers);
+  }
+  explicit PipeTransportDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<PipeTransportDump> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<PipeTransportDump>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<PipeTransportDump> CreatePipeTransportDump(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    uint64_t router = 0,
+    ::flatbuffers::Offset<::flatbuffers::String> local_address = 0,
+    ::flatbuffers::Offset<libsfu::fbs::TransportTuple> tuple = 0,
+    bool rtx = false,
+    bool srtp = false,
+    bool silent = false,
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> producers = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0) {
+  PipeTransportDumpBuilder builder_(_fbb);
+  builder_.add_router(router);
+  builder_.add_id(id);
+  builder_.add_consumers(consumers);
+  builder_.add_producers(producers);
+  builder_.add_tuple(tuple);
+  builder_.add_local_address(local_address);
+  builder_.add_silent(silent);
+  builder_.add_srtp(srtp);
+  builder_.add_rtx(rtx);
+  return builder_.Finish();
+}
+
+struct PipeTransportDump::Traits {
+  using type = PipeTransportDump;
+  static auto constexpr Create = CreatePipeTransportDump;
+};
+
+inline ::flatbuffers::Offset<PipeTransportDump> CreatePipeTransportDumpDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    uint64_t router = 0,
+    const char *local_address = nullptr,
+    ::flatbuffers::Offset<libsfu::fbs::TransportTuple> tuple = 0,
+    bool rtx = false,
+    bool srtp = false,
+    bool silent = false,
+    const std::vector<uint64_t> *producers = nullptr,
+    const std::vector<uint64_t> *consumers = nullptr) {
+  auto local_address__ = local_address ? _fbb.CreateString(local_address) : 0;
+  auto producers__ = producers ? _fbb.CreateVector<uint64_t>(*producers) : 0;
+  auto consumers__ = consumers ? _fbb.CreateVector<uint64_t>(*consumers) : 0;
+  return libsfu::fbs::CreatePipeTransportDump(
+      _fbb,
+      id,
+      router,
+      local_address__,
+      tuple,
+      rtx,
+      srtp,
+      silent,
+      producers__,
+      consumers__);
+}
+
+struct DirectTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DirectTransportDumpBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_ID = 4,
+    VT_ROUTER = 6,
+    VT_PRODUCERS = 8,
+    VT_CONSUMERS = 10
+  };
+  uint64_t id() const {
+    return GetField<uint64_t>(VT_ID, 0);
+  }
+  uint64_t router() const {
+    return GetField<uint64_t>(VT_ROUTER, 0);
+  }
+  const ::flatbuffers::Vector<uint64_t> *producers() const {
+    return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_PRODUCERS);
+  }
+  const ::flatbuffers::Vector<uint64_t> *consumers() const {
+    return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_CONSUMERS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_ID, 8) &&
+           VerifyField<uint64_t>(verifier, VT_ROUTER, 8) &&
+           VerifyOffset(verifier, VT_PRODUCERS) &&
+           verifier.VerifyVector(producers()) &&
+           VerifyOffset(verifier, VT_CONSUMERS) &&
+           verifier.VerifyVector(consumers()) &&
+           verifier.EndTable();
+  }
+};
+
+struct DirectTransportDumpBuilder {
+  typedef DirectTransportDump Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_id(uint64_t id) {
+    fbb_.AddElement<uint64_t>(DirectTransportDump::VT_ID, id, 0);
+  }
+  void add_router(uint64_t router) {
+    fbb_.AddElement<uint64_t>(DirectTransportDump::VT_ROUTER, router, 0);
+  }
+  void add_producers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> producers) {
+    fbb_.AddOffset(DirectTransportDump::VT_PRODUCERS, producers);
+  }
+  void add_consumers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers) {
+    fbb_.AddOffset(DirectTransportDump::VT_CONSUMERS, consumers);
+  }
+  explicit DirectTransportDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<DirectTransportDump> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<DirectTransportDump>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<DirectTransportDump> CreateDirectTransportDump(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    uint64_t router = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> producers = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0) {
+  DirectTransportDumpBuilder builder_(_fbb);
+  builder_.add_router(router);
+  builder_.add_id(id);
+  builder_.add_consumers(consumers);
+  builder_.add_producers(producers);
+  return builder_.Finish();
+}
+
+struct DirectTransportDump::Traits {
+  using type = DirectTransportDump;
+  static auto constexpr Create = CreateDirectTransportDump;
+};
+
+inline ::flatbuffers::Offset<DirectTransportDump> CreateDirectTransportDumpDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    uint64_t router = 0,
+    const std::vector<uint64_t> *producers = nullptr,
+    const std::vector<uint64_t> *consumers = nullptr) {
+  auto producers__ = producers ? _fbb.CreateVector<uint64_t>(*producers) : 0;
+  auto consumers__ = consumers ? _fbb.CreateVector<uint64_t>(*consumers) : 0;
+  return libsfu::fbs::CreateDirectTransportDump(
+      _fbb,
+      id,
+      router,
+      producers__,
+      consumers__);
+}
+
+/// What is left of an engine that drains.
+struct Draining FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DrainingBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_ROUTERS = 4,
+    VT_TRANSPORTS = 6,
+    VT_PRODUCERS = 8,
+    VT_CONSUMERS = 10
+  };
+  uint32_t routers() const {
+    return GetField<uint32_t>(VT_ROUTERS, 0);
+  }
+  uint32_t transports() const {
+    return GetField<uint32_t>(VT_TRANSPORTS, 0);
+  }
+  uint32_t producers() const {
+    return GetField<uint32_t>(VT_PRODUCERS, 0);
+  }
+  uint32_t consumers() const {
+    return GetField<uint32_t>(VT_CONSUMERS, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint32_t>(verifier, VT_ROUTERS, 4) &&
+           VerifyField<uint32_t>(verifier, VT_TRANSPORTS, 4) &&
+           VerifyField<uint32_t>(verifier, VT_PRODUCERS, 4) &&
+           VerifyField<uint32_t>(verifier, VT_CONSUMERS, 4) &&
+           verifier.EndTable();
+  }
+};
+
+struct DrainingBuilder {
+  typedef Draining Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_routers(uint32_t routers) {
+    fbb_.AddElement<uint32_t>(Draining::VT_ROUTERS, routers, 0);
+  }
+  void add_transports(uint32_t transports) {
+    fbb_.AddElement<uint32_t>(Draining::VT_TRANSPORTS, transports, 0);
+  }
+  void add_producers(uint32_t producers) {
+    fbb_.AddElement<uint32_t>(Draining::VT_PRODUCERS, producers, 0);
+  }
+  void add_consumers(uint32_t consumers) {
+    fbb_.AddElement<uint32_t>(Draining::VT_CONSUMERS, consumers, 0);
+  }
+  explicit DrainingBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<Draining> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<Draining>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<Draining> CreateDraining(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint32_t routers = 0,
+    uint32_t transports = 0,
+    uint32_t producers = 0,
+    uint32_t consumers = 0) {
+  DrainingBuilder builder_(_fbb);
+  builder_.add_consumers(consumers);
+  builder_.add_producers(producers);
+  builder_.add_transports(transports);
+  builder_.add_routers(routers);
+  return builder_.Finish();
+}
+
+struct Draining::Traits {
+  using type = Draining;
+  static auto constexpr Create = CreateDraining;
+};
+
 /// `field` and `text` are set when `code` is not ok: the offending field in the caller's words, and one sentence
 /// with the value and the remedy.
 struct Reply FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -9279,6 +10728,24 @@ struct Reply FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   }
   const libsfu::fbs::Decisions *body_as_Decisions() const {
     return body_type() == libsfu::fbs::ReplyBody::Decisions ? static_cast<const libsfu::fbs::Decisions *>(body()) : nullptr;
+  }
+  const libsfu::fbs::PlainTransportCreated *body_as_PlainTransportCreated() const {
+    return body_type() == libsfu::fbs::ReplyBody::PlainTransportCreated ? static_cast<const libsfu::fbs::PlainTransportCreated *>(body()) : nullptr;
+  }
+  const libsfu::fbs::PipeTransportCreated *body_as_PipeTransportCreated() const {
+    return body_type() == libsfu::fbs::ReplyBody::PipeTransportCreated ? static_cast<const libsfu::fbs::PipeTransportCreated *>(body()) : nullptr;
+  }
+  const libsfu::fbs::PlainTransportDump *body_as_PlainTransportDump() const {
+    return body_type() == libsfu::fbs::ReplyBody::PlainTransportDump ? static_cast<const libsfu::fbs::PlainTransportDump *>(body()) : nullptr;
+  }
+  const libsfu::fbs::PipeTransportDump *body_as_PipeTransportDump() const {
+    return body_type() == libsfu::fbs::ReplyBody::PipeTransportDump ? static_cast<const libsfu::fbs::PipeTransportDump *>(body()) : nullptr;
+  }
+  const libsfu::fbs::DirectTransportDump *body_as_DirectTransportDump() const {
+    return body_type() == libsfu::fbs::ReplyBody::DirectTransportDump ? static_cast<const libsfu::fbs::DirectTransportDump *>(body()) : nullptr;
+  }
+  const libsfu::fbs::Draining *body_as_Draining() const {
+    return body_type() == libsfu::fbs::ReplyBody::Draining ? static_cast<const libsfu::fbs::Draining *>(body()) : nullptr;
   }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
@@ -9386,6 +10853,30 @@ template<> inline const libsfu::fbs::ObserverDump *Reply::body_as<libsfu::fbs::O
 
 template<> inline const libsfu::fbs::Decisions *Reply::body_as<libsfu::fbs::Decisions>() const {
   return body_as_Decisions();
+}
+
+template<> inline const libsfu::fbs::PlainTransportCreated *Reply::body_as<libsfu::fbs::PlainTransportCreated>() const {
+  return body_as_PlainTransportCreated();
+}
+
+template<> inline const libsfu::fbs::PipeTransportCreated *Reply::body_as<libsfu::fbs::PipeTransportCreated>() const {
+  return body_as_PipeTransportCreated();
+}
+
+template<> inline const libsfu::fbs::PlainTransportDump *Reply::body_as<libsfu::fbs::PlainTransportDump>() const {
+  return body_as_PlainTransportDump();
+}
+
+template<> inline const libsfu::fbs::PipeTransportDump *Reply::body_as<libsfu::fbs::PipeTransportDump>() const {
+  return body_as_PipeTransportDump();
+}
+
+template<> inline const libsfu::fbs::DirectTransportDump *Reply::body_as<libsfu::fbs::DirectTransportDump>() const {
+  return body_as_DirectTransportDump();
+}
+
+template<> inline const libsfu::fbs::Draining *Reply::body_as<libsfu::fbs::Draining>() const {
+  return body_as_Draining();
 }
 
 struct ReplyBuilder {
@@ -10625,6 +12116,152 @@ struct VideoOrientationChanged::Traits {
   static auto constexpr Create = CreateVideoOrientationChanged;
 };
 
+/// Source: a plain transport, which learned its peer's address (comedia); `rtcp`: that of RTCP alone.
+struct TransportTupleChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TransportTupleChangedBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_TUPLE = 4,
+    VT_RTCP = 6
+  };
+  const libsfu::fbs::TransportTuple *tuple() const {
+    return GetPointer<const libsfu::fbs::TransportTuple *>(VT_TUPLE);
+  }
+  bool rtcp() const {
+    return GetField<uint8_t>(VT_RTCP, 0) != 0;
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_TUPLE) &&
+           verifier.VerifyTable(tuple()) &&
+           VerifyField<uint8_t>(verifier, VT_RTCP, 1) &&
+           verifier.EndTable();
+  }
+};
+
+struct TransportTupleChangedBuilder {
+  typedef TransportTupleChanged Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_tuple(::flatbuffers::Offset<libsfu::fbs::TransportTuple> tuple) {
+    fbb_.AddOffset(TransportTupleChanged::VT_TUPLE, tuple);
+  }
+  void add_rtcp(bool rtcp) {
+    fbb_.AddElement<uint8_t>(TransportTupleChanged::VT_RTCP, static_cast<uint8_t>(rtcp), 0);
+  }
+  explicit TransportTupleChangedBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<TransportTupleChanged> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<TransportTupleChanged>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<TransportTupleChanged> CreateTransportTupleChanged(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<libsfu::fbs::TransportTuple> tuple = 0,
+    bool rtcp = false) {
+  TransportTupleChangedBuilder builder_(_fbb);
+  builder_.add_tuple(tuple);
+  builder_.add_rtcp(rtcp);
+  return builder_.Finish();
+}
+
+struct TransportTupleChanged::Traits {
+  using type = TransportTupleChanged;
+  static auto constexpr Create = CreateTransportTupleChanged;
+};
+
+/// Source: a pipe transport, whose other end has been silent for ten seconds, or is heard again.
+struct PipeSilenceChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef PipeSilenceChangedBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_SILENT = 4
+  };
+  bool silent() const {
+    return GetField<uint8_t>(VT_SILENT, 0) != 0;
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_SILENT, 1) &&
+           verifier.EndTable();
+  }
+};
+
+struct PipeSilenceChangedBuilder {
+  typedef PipeSilenceChanged Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_silent(bool silent) {
+    fbb_.AddElement<uint8_t>(PipeSilenceChanged::VT_SILENT, static_cast<uint8_t>(silent), 0);
+  }
+  explicit PipeSilenceChangedBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<PipeSilenceChanged> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<PipeSilenceChanged>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<PipeSilenceChanged> CreatePipeSilenceChanged(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    bool silent = false) {
+  PipeSilenceChangedBuilder builder_(_fbb);
+  builder_.add_silent(silent);
+  return builder_.Finish();
+}
+
+struct PipeSilenceChanged::Traits {
+  using type = PipeSilenceChanged;
+  static auto constexpr Create = CreatePipeSilenceChanged;
+};
+
+/// Source 0. The engine drains and its last router is gone.
+struct EngineDrained FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef EngineDrainedBuilder Builder;
+  struct Traits;
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           verifier.EndTable();
+  }
+};
+
+struct EngineDrainedBuilder {
+  typedef EngineDrained Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  explicit EngineDrainedBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<EngineDrained> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<EngineDrained>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<EngineDrained> CreateEngineDrained(
+    ::flatbuffers::FlatBufferBuilder &_fbb) {
+  EngineDrainedBuilder builder_(_fbb);
+  return builder_.Finish();
+}
+
+struct EngineDrained::Traits {
+  using type = EngineDrained;
+  static auto constexpr Create = CreateEngineDrained;
+};
+
 struct Event FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef EventBuilder Builder;
   struct Traits;
@@ -10690,6 +12327,15 @@ struct Event FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   }
   const libsfu::fbs::TraceEvent *body_as_TraceEvent() const {
     return body_type() == libsfu::fbs::EventBody::TraceEvent ? static_cast<const libsfu::fbs::TraceEvent *>(body()) : nullptr;
+  }
+  const libsfu::fbs::TransportTupleChanged *body_as_TransportTupleChanged() const {
+    return body_type() == libsfu::fbs::EventBody::TransportTupleChanged ? static_cast<const libsfu::fbs::TransportTupleChanged *>(body()) : nullptr;
+  }
+  const libsfu::fbs::PipeSilenceChanged *body_as_PipeSilenceChanged() const {
+    return body_type() == libsfu::fbs::EventBody::PipeSilenceChanged ? static_cast<const libsfu::fbs::PipeSilenceChanged *>(body()) : nullptr;
+  }
+  const libsfu::fbs::EngineDrained *body_as_EngineDrained() const {
+    return body_type() == libsfu::fbs::EventBody::EngineDrained ? static_cast<const libsfu::fbs::EngineDrained *>(body()) : nullptr;
   }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
@@ -10764,6 +12410,18 @@ template<> inline const libsfu::fbs::DominantSpeakerChanged *Event::body_as<libs
 
 template<> inline const libsfu::fbs::TraceEvent *Event::body_as<libsfu::fbs::TraceEvent>() const {
   return body_as_TraceEvent();
+}
+
+template<> inline const libsfu::fbs::TransportTupleChanged *Event::body_as<libsfu::fbs::TransportTupleChanged>() const {
+  return body_as_TransportTupleChanged();
+}
+
+template<> inline const libsfu::fbs::PipeSilenceChanged *Event::body_as<libsfu::fbs::PipeSilenceChanged>() const {
+  return body_as_PipeSilenceChanged();
+}
+
+template<> inline const libsfu::fbs::EngineDrained *Event::body_as<libsfu::fbs::EngineDrained>() const {
+  return body_as_EngineDrained();
 }
 
 struct EventBuilder {
@@ -11202,6 +12860,30 @@ inline bool VerifyRequestBody(::flatbuffers::VerifierTemplate<B> &verifier, cons
       auto ptr = reinterpret_cast<const libsfu::fbs::GetDecisions *>(obj);
       return verifier.VerifyTable(ptr);
     }
+    case RequestBody::CreatePlainTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreatePlainTransport *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::ConnectPlainTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConnectPlainTransport *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::CreatePipeTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreatePipeTransport *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::ConnectPipeTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConnectPipeTransport *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::CreateDirectTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateDirectTransport *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::Drain: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Drain *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
     default: return true;
   }
 }
@@ -11317,6 +12999,30 @@ inline bool VerifyReplyBody(::flatbuffers::VerifierTemplate<B> &verifier, const 
       auto ptr = reinterpret_cast<const libsfu::fbs::Decisions *>(obj);
       return verifier.VerifyTable(ptr);
     }
+    case ReplyBody::PlainTransportCreated: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PlainTransportCreated *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case ReplyBody::PipeTransportCreated: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PipeTransportCreated *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case ReplyBody::PlainTransportDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PlainTransportDump *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case ReplyBody::PipeTransportDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PipeTransportDump *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case ReplyBody::DirectTransportDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::DirectTransportDump *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case ReplyBody::Draining: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Draining *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
     default: return true;
   }
 }
@@ -11402,6 +13108,18 @@ inline bool VerifyEventBody(::flatbuffers::VerifierTemplate<B> &verifier, const 
     }
     case EventBody::TraceEvent: {
       auto ptr = reinterpret_cast<const libsfu::fbs::TraceEvent *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case EventBody::TransportTupleChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::TransportTupleChanged *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case EventBody::PipeSilenceChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PipeSilenceChanged *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case EventBody::EngineDrained: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::EngineDrained *>(obj);
       return verifier.VerifyTable(ptr);
     }
     default: return true;

@@ -14,6 +14,9 @@ use sfu_wire::codec::CodecKind;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::MediaKind;
 
+pub(crate) use crate::encode_transports::{
+    direct_dump, pipe_created, pipe_dump, plain_created, plain_dump, profile, profile_from,
+};
 use crate::ortc::convert::layers_to;
 use crate::ortc::layers::type_name;
 use crate::schema as fb;
@@ -107,6 +110,14 @@ pub(crate) fn shard_event(shard_event: Event) -> Vec<u8> {
         }
         Event::Trace { object, trace } => event(object.to_u64(), watching::trace(&trace)),
         Event::TelemetryLost { count } => events_lost(count),
+        Event::TransportTuple { transport, local, tuple: remote, rtcp } => {
+            let tuple = Some(Box::new(tuple(&TupleAddrs { local, remote: remote.remote })));
+            let body = fb::TransportTupleChangedT { tuple, rtcp };
+            event(transport.to_u64(), Body::TransportTupleChanged(Box::new(body)))
+        }
+        Event::PipeSilent { transport, silent } => {
+            event(transport.to_u64(), Body::PipeSilenceChanged(Box::new(fb::PipeSilenceChangedT { silent })))
+        }
         Event::LayersChanged { consumer, layers } => {
             let layers = layers_to(layers);
             event(consumer.to_u64(), Body::LayersChanged(Box::new(fb::LayersChangedT { layers })))
@@ -142,6 +153,11 @@ fn scores(list: &[EncodingScore]) -> Option<Vec<fb::EncodingScoreT>> {
 /// An object was closed.
 pub(crate) fn closed(object: ObjectId, reason: fb::CloseReason) -> Vec<u8> {
     event(object.to_u64(), fb::EventBodyT::ObjectClosed(Box::new(fb::ObjectClosedT { reason })))
+}
+
+/// The engine drains and has no router left.
+pub(crate) fn drained() -> Vec<u8> {
+    event(0, fb::EventBodyT::EngineDrained(Box::default()))
 }
 
 /// Telemetry was dropped.
@@ -187,7 +203,7 @@ pub(crate) fn dtls_role(role: Option<DtlsRole>) -> fb::DtlsRole {
     }
 }
 
-fn tuple(tuple: &TupleAddrs) -> fb::TransportTupleT {
+pub(crate) fn tuple(tuple: &TupleAddrs) -> fb::TransportTupleT {
     fb::TransportTupleT {
         protocol: fb::Protocol::udp,
         local_address: tuple.local.ip().to_string(),
@@ -242,7 +258,7 @@ fn kind(kind: MediaKind) -> fb::MediaKind {
 }
 
 /// Ids as the schema has them.
-fn ids(ids: &[ObjectId]) -> Option<Vec<u64>> {
+pub(crate) fn ids(ids: &[ObjectId]) -> Option<Vec<u64>> {
     Some(ids.iter().map(|id| id.to_u64()).collect())
 }
 

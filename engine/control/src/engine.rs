@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sfu_core::command::{CommandError, ErrorCode};
-use sfu_runtime::{Output, Runtime, StartError};
+use sfu_runtime::{MediaError, Output, Runtime, StartError};
 
 use crate::controller::{Controller, Step};
 use crate::decode;
@@ -103,6 +103,8 @@ impl Engine {
         match state.controller.accept(request)? {
             Step::Answer(message) => {
                 state.ready.push_back(message);
+                let state_mut = &mut *state;
+                state_mut.ready.extend(state_mut.controller.poll_drained());
                 drop(state);
                 self.runtime.notify();
                 Ok(())
@@ -155,8 +157,40 @@ impl Engine {
             for output in state.outputs.drain(..) {
                 state.controller.output(output, &mut state.ready);
             }
+            state.ready.extend(state.controller.poll_drained());
         }
         if state.closed && outcome.written == 0 { Err(closed()) } else { Ok(outcome) }
+    }
+
+    /// Gives packets to direct transports: records of object id (8 bytes), length (4 bytes), both little-endian, and
+    /// packet. Tells how many packets were taken. A queue that is full gives up its oldest packets, which counts as
+    /// `media_queue_full`.
+    pub fn send_media(&self, batch: &[u8]) -> (usize, Result<(), SubmitError>) {
+        let (taken, verdict) = self.runtime.send_media(batch);
+        let error = |error| match error {
+            MediaError::Malformed => {
+                let text = "a record is cut off, or its packet is longer than a datagram";
+                CommandError::new(ErrorCode::Malformed, "", text)
+            }
+            MediaError::Closed => closed(),
+        };
+        (taken, verdict.map_err(error))
+    }
+
+    /// Writes packets of direct transports as whole records, of the consumer for RTP and of the transport for RTCP.
+    pub fn poll_media(&self, buffer: &mut [u8]) -> PollOutcome {
+        let (written, needed) = self.runtime.poll_media(buffer);
+        PollOutcome { written, needed }
+    }
+
+    /// Readable when there is media to poll. It belongs to the engine: neither read nor close it.
+    pub fn media_fd(&self) -> BorrowedFd<'_> {
+        self.runtime.media_fd()
+    }
+
+    /// Blocks until there is media to poll, or the time is over.
+    pub fn wait_media(&self, timeout: Option<Duration>) -> bool {
+        self.runtime.wait_media(timeout)
     }
 
     /// Blocks until there is something to poll, the time is over, or the engine shuts down. True if there may be

@@ -11,6 +11,7 @@ pub mod client;
 mod controller;
 pub mod decode;
 pub mod encode;
+mod encode_transports;
 pub mod engine;
 pub mod fuzz;
 mod offline;

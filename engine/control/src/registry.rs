@@ -224,6 +224,11 @@ impl Registry {
         }
     }
 
+    /// Routers, transports, producers, consumers.
+    pub(crate) fn counts(&self) -> [usize; 4] {
+        [self.routers.len(), self.transports.len(), self.producers.len(), self.consumers.len()]
+    }
+
     /// Removes an object and all below it; tells what went, the object itself first. Removing twice is harmless.
     pub(crate) fn remove(&mut self, id: ObjectId) -> Vec<ObjectId> {
         let mut removed = Vec::new();

@@ -716,6 +716,98 @@ impl<'a> ::flatbuffers::Verifiable for FingerprintAlgorithm {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for FingerprintAlgorithm {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_SRTP_PROFILE: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_SRTP_PROFILE: u8 = 3;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_SRTP_PROFILE: [SrtpProfile; 4] = [
+  SrtpProfile::aead_aes_256_gcm,
+  SrtpProfile::aead_aes_128_gcm,
+  SrtpProfile::aes128_cm_hmac_sha1_80,
+  SrtpProfile::aes128_cm_hmac_sha1_32,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct SrtpProfile(pub u8);
+#[allow(non_upper_case_globals)]
+impl SrtpProfile {
+  pub const aead_aes_256_gcm: Self = Self(0);
+  pub const aead_aes_128_gcm: Self = Self(1);
+  pub const aes128_cm_hmac_sha1_80: Self = Self(2);
+  pub const aes128_cm_hmac_sha1_32: Self = Self(3);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 3;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::aead_aes_256_gcm,
+    Self::aead_aes_128_gcm,
+    Self::aes128_cm_hmac_sha1_80,
+    Self::aes128_cm_hmac_sha1_32,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::aead_aes_256_gcm => Some("aead_aes_256_gcm"),
+      Self::aead_aes_128_gcm => Some("aead_aes_128_gcm"),
+      Self::aes128_cm_hmac_sha1_80 => Some("aes128_cm_hmac_sha1_80"),
+      Self::aes128_cm_hmac_sha1_32 => Some("aes128_cm_hmac_sha1_32"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for SrtpProfile {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for SrtpProfile {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for SrtpProfile {
+    type Output = SrtpProfile;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for SrtpProfile {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for SrtpProfile {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for SrtpProfile {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_NUMBERING: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MAX_NUMBERING: u8 = 1;
@@ -904,10 +996,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for TraceKind {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REQUEST_BODY: u8 = 33;
+pub const ENUM_MAX_REQUEST_BODY: u8 = 39;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 34] = [
+pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 40] = [
   RequestBody::NONE,
   RequestBody::CreateRouter,
   RequestBody::CreateWebRtcServer,
@@ -942,6 +1034,12 @@ pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 34] = [
   RequestBody::SetTrace,
   RequestBody::KeepDecisions,
   RequestBody::GetDecisions,
+  RequestBody::CreatePlainTransport,
+  RequestBody::ConnectPlainTransport,
+  RequestBody::CreatePipeTransport,
+  RequestBody::ConnectPipeTransport,
+  RequestBody::CreateDirectTransport,
+  RequestBody::Drain,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -983,9 +1081,15 @@ impl RequestBody {
   pub const SetTrace: Self = Self(31);
   pub const KeepDecisions: Self = Self(32);
   pub const GetDecisions: Self = Self(33);
+  pub const CreatePlainTransport: Self = Self(34);
+  pub const ConnectPlainTransport: Self = Self(35);
+  pub const CreatePipeTransport: Self = Self(36);
+  pub const ConnectPipeTransport: Self = Self(37);
+  pub const CreateDirectTransport: Self = Self(38);
+  pub const Drain: Self = Self(39);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 33;
+  pub const ENUM_MAX: u8 = 39;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::CreateRouter,
@@ -1021,6 +1125,12 @@ impl RequestBody {
     Self::SetTrace,
     Self::KeepDecisions,
     Self::GetDecisions,
+    Self::CreatePlainTransport,
+    Self::ConnectPlainTransport,
+    Self::CreatePipeTransport,
+    Self::ConnectPipeTransport,
+    Self::CreateDirectTransport,
+    Self::Drain,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -1059,6 +1169,12 @@ impl RequestBody {
       Self::SetTrace => Some("SetTrace"),
       Self::KeepDecisions => Some("KeepDecisions"),
       Self::GetDecisions => Some("GetDecisions"),
+      Self::CreatePlainTransport => Some("CreatePlainTransport"),
+      Self::ConnectPlainTransport => Some("ConnectPlainTransport"),
+      Self::CreatePipeTransport => Some("CreatePipeTransport"),
+      Self::ConnectPipeTransport => Some("ConnectPipeTransport"),
+      Self::CreateDirectTransport => Some("CreateDirectTransport"),
+      Self::Drain => Some("Drain"),
       _ => None,
     }
   }
@@ -1153,6 +1269,12 @@ pub enum RequestBodyT {
   SetTrace(alloc::boxed::Box<SetTraceT>),
   KeepDecisions(alloc::boxed::Box<KeepDecisionsT>),
   GetDecisions(alloc::boxed::Box<GetDecisionsT>),
+  CreatePlainTransport(alloc::boxed::Box<CreatePlainTransportT>),
+  ConnectPlainTransport(alloc::boxed::Box<ConnectPlainTransportT>),
+  CreatePipeTransport(alloc::boxed::Box<CreatePipeTransportT>),
+  ConnectPipeTransport(alloc::boxed::Box<ConnectPipeTransportT>),
+  CreateDirectTransport(alloc::boxed::Box<CreateDirectTransportT>),
+  Drain(alloc::boxed::Box<DrainT>),
 }
 impl Default for RequestBodyT {
   fn default() -> Self {
@@ -1196,6 +1318,12 @@ impl RequestBodyT {
       Self::SetTrace(_) => RequestBody::SetTrace,
       Self::KeepDecisions(_) => RequestBody::KeepDecisions,
       Self::GetDecisions(_) => RequestBody::GetDecisions,
+      Self::CreatePlainTransport(_) => RequestBody::CreatePlainTransport,
+      Self::ConnectPlainTransport(_) => RequestBody::ConnectPlainTransport,
+      Self::CreatePipeTransport(_) => RequestBody::CreatePipeTransport,
+      Self::ConnectPipeTransport(_) => RequestBody::ConnectPipeTransport,
+      Self::CreateDirectTransport(_) => RequestBody::CreateDirectTransport,
+      Self::Drain(_) => RequestBody::Drain,
     }
   }
   pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(&self, fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>) -> Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>> {
@@ -1234,6 +1362,12 @@ impl RequestBodyT {
       Self::SetTrace(v) => Some(v.pack(fbb).as_union_value()),
       Self::KeepDecisions(v) => Some(v.pack(fbb).as_union_value()),
       Self::GetDecisions(v) => Some(v.pack(fbb).as_union_value()),
+      Self::CreatePlainTransport(v) => Some(v.pack(fbb).as_union_value()),
+      Self::ConnectPlainTransport(v) => Some(v.pack(fbb).as_union_value()),
+      Self::CreatePipeTransport(v) => Some(v.pack(fbb).as_union_value()),
+      Self::ConnectPipeTransport(v) => Some(v.pack(fbb).as_union_value()),
+      Self::CreateDirectTransport(v) => Some(v.pack(fbb).as_union_value()),
+      Self::Drain(v) => Some(v.pack(fbb).as_union_value()),
     }
   }
   /// If the union variant matches, return the owned CreateRouterT, setting the union to NONE.
@@ -1929,6 +2063,132 @@ impl RequestBodyT {
   pub fn as_get_decisions_mut(&mut self) -> Option<&mut GetDecisionsT> {
     if let Self::GetDecisions(v) = self { Some(v.as_mut()) } else { None }
   }
+  /// If the union variant matches, return the owned CreatePlainTransportT, setting the union to NONE.
+  pub fn take_create_plain_transport(&mut self) -> Option<alloc::boxed::Box<CreatePlainTransportT>> {
+    if let Self::CreatePlainTransport(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::CreatePlainTransport(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the CreatePlainTransportT.
+  pub fn as_create_plain_transport(&self) -> Option<&CreatePlainTransportT> {
+    if let Self::CreatePlainTransport(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the CreatePlainTransportT.
+  pub fn as_create_plain_transport_mut(&mut self) -> Option<&mut CreatePlainTransportT> {
+    if let Self::CreatePlainTransport(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned ConnectPlainTransportT, setting the union to NONE.
+  pub fn take_connect_plain_transport(&mut self) -> Option<alloc::boxed::Box<ConnectPlainTransportT>> {
+    if let Self::ConnectPlainTransport(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::ConnectPlainTransport(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the ConnectPlainTransportT.
+  pub fn as_connect_plain_transport(&self) -> Option<&ConnectPlainTransportT> {
+    if let Self::ConnectPlainTransport(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the ConnectPlainTransportT.
+  pub fn as_connect_plain_transport_mut(&mut self) -> Option<&mut ConnectPlainTransportT> {
+    if let Self::ConnectPlainTransport(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned CreatePipeTransportT, setting the union to NONE.
+  pub fn take_create_pipe_transport(&mut self) -> Option<alloc::boxed::Box<CreatePipeTransportT>> {
+    if let Self::CreatePipeTransport(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::CreatePipeTransport(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the CreatePipeTransportT.
+  pub fn as_create_pipe_transport(&self) -> Option<&CreatePipeTransportT> {
+    if let Self::CreatePipeTransport(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the CreatePipeTransportT.
+  pub fn as_create_pipe_transport_mut(&mut self) -> Option<&mut CreatePipeTransportT> {
+    if let Self::CreatePipeTransport(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned ConnectPipeTransportT, setting the union to NONE.
+  pub fn take_connect_pipe_transport(&mut self) -> Option<alloc::boxed::Box<ConnectPipeTransportT>> {
+    if let Self::ConnectPipeTransport(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::ConnectPipeTransport(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the ConnectPipeTransportT.
+  pub fn as_connect_pipe_transport(&self) -> Option<&ConnectPipeTransportT> {
+    if let Self::ConnectPipeTransport(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the ConnectPipeTransportT.
+  pub fn as_connect_pipe_transport_mut(&mut self) -> Option<&mut ConnectPipeTransportT> {
+    if let Self::ConnectPipeTransport(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned CreateDirectTransportT, setting the union to NONE.
+  pub fn take_create_direct_transport(&mut self) -> Option<alloc::boxed::Box<CreateDirectTransportT>> {
+    if let Self::CreateDirectTransport(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::CreateDirectTransport(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the CreateDirectTransportT.
+  pub fn as_create_direct_transport(&self) -> Option<&CreateDirectTransportT> {
+    if let Self::CreateDirectTransport(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the CreateDirectTransportT.
+  pub fn as_create_direct_transport_mut(&mut self) -> Option<&mut CreateDirectTransportT> {
+    if let Self::CreateDirectTransport(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned DrainT, setting the union to NONE.
+  pub fn take_drain(&mut self) -> Option<alloc::boxed::Box<DrainT>> {
+    if let Self::Drain(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::Drain(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the DrainT.
+  pub fn as_drain(&self) -> Option<&DrainT> {
+    if let Self::Drain(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the DrainT.
+  pub fn as_drain_mut(&mut self) -> Option<&mut DrainT> {
+    if let Self::Drain(v) = self { Some(v.as_mut()) } else { None }
+  }
 }
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_CODE: u16 = 0;
@@ -2325,10 +2585,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for MediaDirection {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_REPLY_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REPLY_BODY: u8 = 23;
+pub const ENUM_MAX_REPLY_BODY: u8 = 29;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 24] = [
+pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 30] = [
   ReplyBody::NONE,
   ReplyBody::Done,
   ReplyBody::Created,
@@ -2353,6 +2613,12 @@ pub const ENUM_VALUES_REPLY_BODY: [ReplyBody; 24] = [
   ReplyBody::SdpFragmentParsed,
   ReplyBody::ObserverDump,
   ReplyBody::Decisions,
+  ReplyBody::PlainTransportCreated,
+  ReplyBody::PipeTransportCreated,
+  ReplyBody::PlainTransportDump,
+  ReplyBody::PipeTransportDump,
+  ReplyBody::DirectTransportDump,
+  ReplyBody::Draining,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -2384,9 +2650,15 @@ impl ReplyBody {
   pub const SdpFragmentParsed: Self = Self(21);
   pub const ObserverDump: Self = Self(22);
   pub const Decisions: Self = Self(23);
+  pub const PlainTransportCreated: Self = Self(24);
+  pub const PipeTransportCreated: Self = Self(25);
+  pub const PlainTransportDump: Self = Self(26);
+  pub const PipeTransportDump: Self = Self(27);
+  pub const DirectTransportDump: Self = Self(28);
+  pub const Draining: Self = Self(29);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 23;
+  pub const ENUM_MAX: u8 = 29;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::Done,
@@ -2412,6 +2684,12 @@ impl ReplyBody {
     Self::SdpFragmentParsed,
     Self::ObserverDump,
     Self::Decisions,
+    Self::PlainTransportCreated,
+    Self::PipeTransportCreated,
+    Self::PlainTransportDump,
+    Self::PipeTransportDump,
+    Self::DirectTransportDump,
+    Self::Draining,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -2440,6 +2718,12 @@ impl ReplyBody {
       Self::SdpFragmentParsed => Some("SdpFragmentParsed"),
       Self::ObserverDump => Some("ObserverDump"),
       Self::Decisions => Some("Decisions"),
+      Self::PlainTransportCreated => Some("PlainTransportCreated"),
+      Self::PipeTransportCreated => Some("PipeTransportCreated"),
+      Self::PlainTransportDump => Some("PlainTransportDump"),
+      Self::PipeTransportDump => Some("PipeTransportDump"),
+      Self::DirectTransportDump => Some("DirectTransportDump"),
+      Self::Draining => Some("Draining"),
       _ => None,
     }
   }
@@ -2524,6 +2808,12 @@ pub enum ReplyBodyT {
   SdpFragmentParsed(alloc::boxed::Box<SdpFragmentParsedT>),
   ObserverDump(alloc::boxed::Box<ObserverDumpT>),
   Decisions(alloc::boxed::Box<DecisionsT>),
+  PlainTransportCreated(alloc::boxed::Box<PlainTransportCreatedT>),
+  PipeTransportCreated(alloc::boxed::Box<PipeTransportCreatedT>),
+  PlainTransportDump(alloc::boxed::Box<PlainTransportDumpT>),
+  PipeTransportDump(alloc::boxed::Box<PipeTransportDumpT>),
+  DirectTransportDump(alloc::boxed::Box<DirectTransportDumpT>),
+  Draining(alloc::boxed::Box<DrainingT>),
 }
 impl Default for ReplyBodyT {
   fn default() -> Self {
@@ -2557,6 +2847,12 @@ impl ReplyBodyT {
       Self::SdpFragmentParsed(_) => ReplyBody::SdpFragmentParsed,
       Self::ObserverDump(_) => ReplyBody::ObserverDump,
       Self::Decisions(_) => ReplyBody::Decisions,
+      Self::PlainTransportCreated(_) => ReplyBody::PlainTransportCreated,
+      Self::PipeTransportCreated(_) => ReplyBody::PipeTransportCreated,
+      Self::PlainTransportDump(_) => ReplyBody::PlainTransportDump,
+      Self::PipeTransportDump(_) => ReplyBody::PipeTransportDump,
+      Self::DirectTransportDump(_) => ReplyBody::DirectTransportDump,
+      Self::Draining(_) => ReplyBody::Draining,
     }
   }
   pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(&self, fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>) -> Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>> {
@@ -2585,6 +2881,12 @@ impl ReplyBodyT {
       Self::SdpFragmentParsed(v) => Some(v.pack(fbb).as_union_value()),
       Self::ObserverDump(v) => Some(v.pack(fbb).as_union_value()),
       Self::Decisions(v) => Some(v.pack(fbb).as_union_value()),
+      Self::PlainTransportCreated(v) => Some(v.pack(fbb).as_union_value()),
+      Self::PipeTransportCreated(v) => Some(v.pack(fbb).as_union_value()),
+      Self::PlainTransportDump(v) => Some(v.pack(fbb).as_union_value()),
+      Self::PipeTransportDump(v) => Some(v.pack(fbb).as_union_value()),
+      Self::DirectTransportDump(v) => Some(v.pack(fbb).as_union_value()),
+      Self::Draining(v) => Some(v.pack(fbb).as_union_value()),
     }
   }
   /// If the union variant matches, return the owned DoneT, setting the union to NONE.
@@ -3070,6 +3372,132 @@ impl ReplyBodyT {
   pub fn as_decisions_mut(&mut self) -> Option<&mut DecisionsT> {
     if let Self::Decisions(v) = self { Some(v.as_mut()) } else { None }
   }
+  /// If the union variant matches, return the owned PlainTransportCreatedT, setting the union to NONE.
+  pub fn take_plain_transport_created(&mut self) -> Option<alloc::boxed::Box<PlainTransportCreatedT>> {
+    if let Self::PlainTransportCreated(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::PlainTransportCreated(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the PlainTransportCreatedT.
+  pub fn as_plain_transport_created(&self) -> Option<&PlainTransportCreatedT> {
+    if let Self::PlainTransportCreated(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the PlainTransportCreatedT.
+  pub fn as_plain_transport_created_mut(&mut self) -> Option<&mut PlainTransportCreatedT> {
+    if let Self::PlainTransportCreated(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned PipeTransportCreatedT, setting the union to NONE.
+  pub fn take_pipe_transport_created(&mut self) -> Option<alloc::boxed::Box<PipeTransportCreatedT>> {
+    if let Self::PipeTransportCreated(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::PipeTransportCreated(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the PipeTransportCreatedT.
+  pub fn as_pipe_transport_created(&self) -> Option<&PipeTransportCreatedT> {
+    if let Self::PipeTransportCreated(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the PipeTransportCreatedT.
+  pub fn as_pipe_transport_created_mut(&mut self) -> Option<&mut PipeTransportCreatedT> {
+    if let Self::PipeTransportCreated(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned PlainTransportDumpT, setting the union to NONE.
+  pub fn take_plain_transport_dump(&mut self) -> Option<alloc::boxed::Box<PlainTransportDumpT>> {
+    if let Self::PlainTransportDump(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::PlainTransportDump(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the PlainTransportDumpT.
+  pub fn as_plain_transport_dump(&self) -> Option<&PlainTransportDumpT> {
+    if let Self::PlainTransportDump(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the PlainTransportDumpT.
+  pub fn as_plain_transport_dump_mut(&mut self) -> Option<&mut PlainTransportDumpT> {
+    if let Self::PlainTransportDump(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned PipeTransportDumpT, setting the union to NONE.
+  pub fn take_pipe_transport_dump(&mut self) -> Option<alloc::boxed::Box<PipeTransportDumpT>> {
+    if let Self::PipeTransportDump(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::PipeTransportDump(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the PipeTransportDumpT.
+  pub fn as_pipe_transport_dump(&self) -> Option<&PipeTransportDumpT> {
+    if let Self::PipeTransportDump(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the PipeTransportDumpT.
+  pub fn as_pipe_transport_dump_mut(&mut self) -> Option<&mut PipeTransportDumpT> {
+    if let Self::PipeTransportDump(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned DirectTransportDumpT, setting the union to NONE.
+  pub fn take_direct_transport_dump(&mut self) -> Option<alloc::boxed::Box<DirectTransportDumpT>> {
+    if let Self::DirectTransportDump(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::DirectTransportDump(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the DirectTransportDumpT.
+  pub fn as_direct_transport_dump(&self) -> Option<&DirectTransportDumpT> {
+    if let Self::DirectTransportDump(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the DirectTransportDumpT.
+  pub fn as_direct_transport_dump_mut(&mut self) -> Option<&mut DirectTransportDumpT> {
+    if let Self::DirectTransportDump(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned DrainingT, setting the union to NONE.
+  pub fn take_draining(&mut self) -> Option<alloc::boxed::Box<DrainingT>> {
+    if let Self::Draining(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::Draining(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the DrainingT.
+  pub fn as_draining(&self) -> Option<&DrainingT> {
+    if let Self::Draining(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the DrainingT.
+  pub fn as_draining_mut(&mut self) -> Option<&mut DrainingT> {
+    if let Self::Draining(v) = self { Some(v.as_mut()) } else { None }
+  }
 }
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_CLOSE_REASON: u8 = 0;
@@ -3258,10 +3686,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for TraceDirection {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_EVENT_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_EVENT_BODY: u8 = 16;
+pub const ENUM_MAX_EVENT_BODY: u8 = 19;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_EVENT_BODY: [EventBody; 17] = [
+pub const ENUM_VALUES_EVENT_BODY: [EventBody; 20] = [
   EventBody::NONE,
   EventBody::ObjectClosed,
   EventBody::IceStateChanged,
@@ -3279,6 +3707,9 @@ pub const ENUM_VALUES_EVENT_BODY: [EventBody; 17] = [
   EventBody::AudioSilence,
   EventBody::DominantSpeakerChanged,
   EventBody::TraceEvent,
+  EventBody::TransportTupleChanged,
+  EventBody::PipeSilenceChanged,
+  EventBody::EngineDrained,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -3303,9 +3734,12 @@ impl EventBody {
   pub const AudioSilence: Self = Self(14);
   pub const DominantSpeakerChanged: Self = Self(15);
   pub const TraceEvent: Self = Self(16);
+  pub const TransportTupleChanged: Self = Self(17);
+  pub const PipeSilenceChanged: Self = Self(18);
+  pub const EngineDrained: Self = Self(19);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 16;
+  pub const ENUM_MAX: u8 = 19;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::ObjectClosed,
@@ -3324,6 +3758,9 @@ impl EventBody {
     Self::AudioSilence,
     Self::DominantSpeakerChanged,
     Self::TraceEvent,
+    Self::TransportTupleChanged,
+    Self::PipeSilenceChanged,
+    Self::EngineDrained,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -3345,6 +3782,9 @@ impl EventBody {
       Self::AudioSilence => Some("AudioSilence"),
       Self::DominantSpeakerChanged => Some("DominantSpeakerChanged"),
       Self::TraceEvent => Some("TraceEvent"),
+      Self::TransportTupleChanged => Some("TransportTupleChanged"),
+      Self::PipeSilenceChanged => Some("PipeSilenceChanged"),
+      Self::EngineDrained => Some("EngineDrained"),
       _ => None,
     }
   }
@@ -3422,6 +3862,9 @@ pub enum EventBodyT {
   AudioSilence(alloc::boxed::Box<AudioSilenceT>),
   DominantSpeakerChanged(alloc::boxed::Box<DominantSpeakerChangedT>),
   TraceEvent(alloc::boxed::Box<TraceEventT>),
+  TransportTupleChanged(alloc::boxed::Box<TransportTupleChangedT>),
+  PipeSilenceChanged(alloc::boxed::Box<PipeSilenceChangedT>),
+  EngineDrained(alloc::boxed::Box<EngineDrainedT>),
 }
 impl Default for EventBodyT {
   fn default() -> Self {
@@ -3448,6 +3891,9 @@ impl EventBodyT {
       Self::AudioSilence(_) => EventBody::AudioSilence,
       Self::DominantSpeakerChanged(_) => EventBody::DominantSpeakerChanged,
       Self::TraceEvent(_) => EventBody::TraceEvent,
+      Self::TransportTupleChanged(_) => EventBody::TransportTupleChanged,
+      Self::PipeSilenceChanged(_) => EventBody::PipeSilenceChanged,
+      Self::EngineDrained(_) => EventBody::EngineDrained,
     }
   }
   pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(&self, fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>) -> Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>> {
@@ -3469,6 +3915,9 @@ impl EventBodyT {
       Self::AudioSilence(v) => Some(v.pack(fbb).as_union_value()),
       Self::DominantSpeakerChanged(v) => Some(v.pack(fbb).as_union_value()),
       Self::TraceEvent(v) => Some(v.pack(fbb).as_union_value()),
+      Self::TransportTupleChanged(v) => Some(v.pack(fbb).as_union_value()),
+      Self::PipeSilenceChanged(v) => Some(v.pack(fbb).as_union_value()),
+      Self::EngineDrained(v) => Some(v.pack(fbb).as_union_value()),
     }
   }
   /// If the union variant matches, return the owned ObjectClosedT, setting the union to NONE.
@@ -3807,6 +4256,69 @@ impl EventBodyT {
   pub fn as_trace_event_mut(&mut self) -> Option<&mut TraceEventT> {
     if let Self::TraceEvent(v) = self { Some(v.as_mut()) } else { None }
   }
+  /// If the union variant matches, return the owned TransportTupleChangedT, setting the union to NONE.
+  pub fn take_transport_tuple_changed(&mut self) -> Option<alloc::boxed::Box<TransportTupleChangedT>> {
+    if let Self::TransportTupleChanged(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::TransportTupleChanged(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the TransportTupleChangedT.
+  pub fn as_transport_tuple_changed(&self) -> Option<&TransportTupleChangedT> {
+    if let Self::TransportTupleChanged(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the TransportTupleChangedT.
+  pub fn as_transport_tuple_changed_mut(&mut self) -> Option<&mut TransportTupleChangedT> {
+    if let Self::TransportTupleChanged(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned PipeSilenceChangedT, setting the union to NONE.
+  pub fn take_pipe_silence_changed(&mut self) -> Option<alloc::boxed::Box<PipeSilenceChangedT>> {
+    if let Self::PipeSilenceChanged(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::PipeSilenceChanged(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the PipeSilenceChangedT.
+  pub fn as_pipe_silence_changed(&self) -> Option<&PipeSilenceChangedT> {
+    if let Self::PipeSilenceChanged(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the PipeSilenceChangedT.
+  pub fn as_pipe_silence_changed_mut(&mut self) -> Option<&mut PipeSilenceChangedT> {
+    if let Self::PipeSilenceChanged(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned EngineDrainedT, setting the union to NONE.
+  pub fn take_engine_drained(&mut self) -> Option<alloc::boxed::Box<EngineDrainedT>> {
+    if let Self::EngineDrained(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::EngineDrained(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the EngineDrainedT.
+  pub fn as_engine_drained(&self) -> Option<&EngineDrainedT> {
+    if let Self::EngineDrained(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the EngineDrainedT.
+  pub fn as_engine_drained_mut(&mut self) -> Option<&mut EngineDrainedT> {
+    if let Self::EngineDrained(v) = self { Some(v.as_mut()) } else { None }
+  }
 }
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_IO_BACKEND: u8 = 0;
@@ -3896,98 +4408,6 @@ impl<'a> ::flatbuffers::Verifiable for IoBackend {
 }
 
 impl ::flatbuffers::SimpleToVerifyInSlice for IoBackend {}
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_SRTP_PROFILE: u8 = 0;
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_SRTP_PROFILE: u8 = 3;
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-#[allow(non_camel_case_types)]
-pub const ENUM_VALUES_SRTP_PROFILE: [SrtpProfile; 4] = [
-  SrtpProfile::aead_aes_256_gcm,
-  SrtpProfile::aead_aes_128_gcm,
-  SrtpProfile::aes128_cm_hmac_sha1_80,
-  SrtpProfile::aes128_cm_hmac_sha1_32,
-];
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(transparent)]
-pub struct SrtpProfile(pub u8);
-#[allow(non_upper_case_globals)]
-impl SrtpProfile {
-  pub const aead_aes_256_gcm: Self = Self(0);
-  pub const aead_aes_128_gcm: Self = Self(1);
-  pub const aes128_cm_hmac_sha1_80: Self = Self(2);
-  pub const aes128_cm_hmac_sha1_32: Self = Self(3);
-
-  pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 3;
-  pub const ENUM_VALUES: &'static [Self] = &[
-    Self::aead_aes_256_gcm,
-    Self::aead_aes_128_gcm,
-    Self::aes128_cm_hmac_sha1_80,
-    Self::aes128_cm_hmac_sha1_32,
-  ];
-  /// Returns the variant's name or "" if unknown.
-  pub fn variant_name(self) -> Option<&'static str> {
-    match self {
-      Self::aead_aes_256_gcm => Some("aead_aes_256_gcm"),
-      Self::aead_aes_128_gcm => Some("aead_aes_128_gcm"),
-      Self::aes128_cm_hmac_sha1_80 => Some("aes128_cm_hmac_sha1_80"),
-      Self::aes128_cm_hmac_sha1_32 => Some("aes128_cm_hmac_sha1_32"),
-      _ => None,
-    }
-  }
-}
-impl ::core::fmt::Debug for SrtpProfile {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    if let Some(name) = self.variant_name() {
-      f.write_str(name)
-    } else {
-      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
-    }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for SrtpProfile {
-  type Inner = Self;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
-    Self(b)
-  }
-}
-
-impl ::flatbuffers::Push for SrtpProfile {
-    type Output = SrtpProfile;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
-    }
-}
-
-impl ::flatbuffers::EndianScalar for SrtpProfile {
-  type Scalar = u8;
-  #[inline]
-  fn to_little_endian(self) -> u8 {
-    self.0.to_le()
-  }
-  #[inline]
-  #[allow(clippy::wrong_self_convention)]
-  fn from_little_endian(v: u8) -> Self {
-    let b = u8::from_le(v);
-    Self(b)
-  }
-}
-
-impl<'a> ::flatbuffers::Verifiable for SrtpProfile {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    u8::run_verifier(v, pos)
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for SrtpProfile {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_CONTENT: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
@@ -7931,6 +8351,162 @@ impl TransportTupleT {
       local_port,
       remote_address,
       remote_port,
+    })
+  }
+}
+pub enum SrtpParametersOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// A key for SRTP without DTLS (RFC 4568): key and salt in base64, as `inline:` has them in SDP.
+pub struct SrtpParameters<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SrtpParameters<'a> {
+  type Inner = SrtpParameters<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> SrtpParameters<'a> {
+  pub const VT_CRYPTO_SUITE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_KEY_BASE64: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    SrtpParameters { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SrtpParametersArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<SrtpParameters<'bldr>> {
+    let mut builder = SrtpParametersBuilder::new(_fbb);
+    if let Some(x) = args.key_base64 { builder.add_key_base64(x); }
+    builder.add_crypto_suite(args.crypto_suite);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> SrtpParametersT {
+    let crypto_suite = self.crypto_suite();
+    let key_base64 = {
+      let x = self.key_base64();
+      alloc::string::ToString::to_string(x)
+    };
+    SrtpParametersT {
+      crypto_suite,
+      key_base64,
+    }
+  }
+
+  #[inline]
+  pub fn crypto_suite(&self) -> SrtpProfile {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<SrtpProfile>(SrtpParameters::VT_CRYPTO_SUITE, Some(SrtpProfile::aead_aes_256_gcm)).unwrap()}
+  }
+  #[inline]
+  pub fn key_base64(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(SrtpParameters::VT_KEY_BASE64, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for SrtpParameters<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<SrtpProfile>("crypto_suite", Self::VT_CRYPTO_SUITE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("key_base64", Self::VT_KEY_BASE64, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SrtpParametersArgs<'a> {
+    pub crypto_suite: SrtpProfile,
+    pub key_base64: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for SrtpParametersArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    SrtpParametersArgs {
+      crypto_suite: SrtpProfile::aead_aes_256_gcm,
+      key_base64: None, // required field
+    }
+  }
+}
+
+pub struct SrtpParametersBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SrtpParametersBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_crypto_suite(&mut self, crypto_suite: SrtpProfile) {
+    self.fbb_.push_slot::<SrtpProfile>(SrtpParameters::VT_CRYPTO_SUITE, crypto_suite, SrtpProfile::aead_aes_256_gcm);
+  }
+  #[inline]
+  pub fn add_key_base64(&mut self, key_base64: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(SrtpParameters::VT_KEY_BASE64, key_base64);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SrtpParametersBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SrtpParametersBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<SrtpParameters<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, SrtpParameters::VT_KEY_BASE64,"key_base64");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for SrtpParameters<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("SrtpParameters");
+      ds.field("crypto_suite", &self.crypto_suite());
+      ds.field("key_base64", &self.key_base64());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct SrtpParametersT {
+  pub crypto_suite: SrtpProfile,
+  pub key_base64: alloc::string::String,
+}
+impl Default for SrtpParametersT {
+  fn default() -> Self {
+    Self {
+      crypto_suite: SrtpProfile::aead_aes_256_gcm,
+      key_base64: alloc::string::ToString::to_string(""),
+    }
+  }
+}
+impl SrtpParametersT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<SrtpParameters<'b>> {
+    let crypto_suite = self.crypto_suite;
+    let key_base64 = Some({
+      let x = &self.key_base64;
+      _fbb.create_string(x)
+    });
+    SrtpParameters::create(_fbb, &SrtpParametersArgs{
+      crypto_suite,
+      key_base64,
     })
   }
 }
@@ -12892,6 +13468,1071 @@ impl GetDecisionsT {
     })
   }
 }
+pub enum CreatePlainTransportOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: router. RTP and RTCP without ICE and DTLS. Reply: PlainTransportCreated.
+pub struct CreatePlainTransport<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for CreatePlainTransport<'a> {
+  type Inner = CreatePlainTransport<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> CreatePlainTransport<'a> {
+  pub const VT_LISTEN_INFO: ::flatbuffers::VOffsetT = 4;
+  pub const VT_RTCP_LISTEN_INFO: ::flatbuffers::VOffsetT = 6;
+  pub const VT_RTCP_MUX: ::flatbuffers::VOffsetT = 8;
+  pub const VT_COMEDIA: ::flatbuffers::VOffsetT = 10;
+  pub const VT_ENABLE_SRTP: ::flatbuffers::VOffsetT = 12;
+  pub const VT_SRTP_CRYPTO_SUITE: ::flatbuffers::VOffsetT = 14;
+  pub const VT_MAX_INCOMING_BITRATE: ::flatbuffers::VOffsetT = 16;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    CreatePlainTransport { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args CreatePlainTransportArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<CreatePlainTransport<'bldr>> {
+    let mut builder = CreatePlainTransportBuilder::new(_fbb);
+    builder.add_max_incoming_bitrate(args.max_incoming_bitrate);
+    if let Some(x) = args.rtcp_listen_info { builder.add_rtcp_listen_info(x); }
+    if let Some(x) = args.listen_info { builder.add_listen_info(x); }
+    builder.add_srtp_crypto_suite(args.srtp_crypto_suite);
+    builder.add_enable_srtp(args.enable_srtp);
+    builder.add_comedia(args.comedia);
+    builder.add_rtcp_mux(args.rtcp_mux);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> CreatePlainTransportT {
+    let listen_info = self.listen_info().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let rtcp_listen_info = self.rtcp_listen_info().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let rtcp_mux = self.rtcp_mux();
+    let comedia = self.comedia();
+    let enable_srtp = self.enable_srtp();
+    let srtp_crypto_suite = self.srtp_crypto_suite();
+    let max_incoming_bitrate = self.max_incoming_bitrate();
+    CreatePlainTransportT {
+      listen_info,
+      rtcp_listen_info,
+      rtcp_mux,
+      comedia,
+      enable_srtp,
+      srtp_crypto_suite,
+      max_incoming_bitrate,
+    }
+  }
+
+  #[inline]
+  pub fn listen_info(&self) -> Option<ListenInfo<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<ListenInfo>>(CreatePlainTransport::VT_LISTEN_INFO, None)}
+  }
+  /// Without rtcp_mux: where RTCP listens; absent: any free port at the address of listen_info.
+  #[inline]
+  pub fn rtcp_listen_info(&self) -> Option<ListenInfo<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<ListenInfo>>(CreatePlainTransport::VT_RTCP_LISTEN_INFO, None)}
+  }
+  #[inline]
+  pub fn rtcp_mux(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(CreatePlainTransport::VT_RTCP_MUX, Some(true)).unwrap()}
+  }
+  /// The peer's first packet tells where it is, once; connect then gives no address.
+  #[inline]
+  pub fn comedia(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(CreatePlainTransport::VT_COMEDIA, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn enable_srtp(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(CreatePlainTransport::VT_ENABLE_SRTP, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn srtp_crypto_suite(&self) -> SrtpProfile {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<SrtpProfile>(CreatePlainTransport::VT_SRTP_CRYPTO_SUITE, Some(SrtpProfile::aes128_cm_hmac_sha1_80)).unwrap()}
+  }
+  /// Bit/s; 0 is no bound.
+  #[inline]
+  pub fn max_incoming_bitrate(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(CreatePlainTransport::VT_MAX_INCOMING_BITRATE, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for CreatePlainTransport<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<ListenInfo>>("listen_info", Self::VT_LISTEN_INFO, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<ListenInfo>>("rtcp_listen_info", Self::VT_RTCP_LISTEN_INFO, false)?
+     .visit_field::<bool>("rtcp_mux", Self::VT_RTCP_MUX, false)?
+     .visit_field::<bool>("comedia", Self::VT_COMEDIA, false)?
+     .visit_field::<bool>("enable_srtp", Self::VT_ENABLE_SRTP, false)?
+     .visit_field::<SrtpProfile>("srtp_crypto_suite", Self::VT_SRTP_CRYPTO_SUITE, false)?
+     .visit_field::<u32>("max_incoming_bitrate", Self::VT_MAX_INCOMING_BITRATE, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct CreatePlainTransportArgs<'a> {
+    pub listen_info: Option<::flatbuffers::WIPOffset<ListenInfo<'a>>>,
+    pub rtcp_listen_info: Option<::flatbuffers::WIPOffset<ListenInfo<'a>>>,
+    pub rtcp_mux: bool,
+    pub comedia: bool,
+    pub enable_srtp: bool,
+    pub srtp_crypto_suite: SrtpProfile,
+    pub max_incoming_bitrate: u32,
+}
+impl<'a> Default for CreatePlainTransportArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    CreatePlainTransportArgs {
+      listen_info: None,
+      rtcp_listen_info: None,
+      rtcp_mux: true,
+      comedia: false,
+      enable_srtp: false,
+      srtp_crypto_suite: SrtpProfile::aes128_cm_hmac_sha1_80,
+      max_incoming_bitrate: 0,
+    }
+  }
+}
+
+pub struct CreatePlainTransportBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreatePlainTransportBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_listen_info(&mut self, listen_info: ::flatbuffers::WIPOffset<ListenInfo<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<ListenInfo>>(CreatePlainTransport::VT_LISTEN_INFO, listen_info);
+  }
+  #[inline]
+  pub fn add_rtcp_listen_info(&mut self, rtcp_listen_info: ::flatbuffers::WIPOffset<ListenInfo<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<ListenInfo>>(CreatePlainTransport::VT_RTCP_LISTEN_INFO, rtcp_listen_info);
+  }
+  #[inline]
+  pub fn add_rtcp_mux(&mut self, rtcp_mux: bool) {
+    self.fbb_.push_slot::<bool>(CreatePlainTransport::VT_RTCP_MUX, rtcp_mux, true);
+  }
+  #[inline]
+  pub fn add_comedia(&mut self, comedia: bool) {
+    self.fbb_.push_slot::<bool>(CreatePlainTransport::VT_COMEDIA, comedia, false);
+  }
+  #[inline]
+  pub fn add_enable_srtp(&mut self, enable_srtp: bool) {
+    self.fbb_.push_slot::<bool>(CreatePlainTransport::VT_ENABLE_SRTP, enable_srtp, false);
+  }
+  #[inline]
+  pub fn add_srtp_crypto_suite(&mut self, srtp_crypto_suite: SrtpProfile) {
+    self.fbb_.push_slot::<SrtpProfile>(CreatePlainTransport::VT_SRTP_CRYPTO_SUITE, srtp_crypto_suite, SrtpProfile::aes128_cm_hmac_sha1_80);
+  }
+  #[inline]
+  pub fn add_max_incoming_bitrate(&mut self, max_incoming_bitrate: u32) {
+    self.fbb_.push_slot::<u32>(CreatePlainTransport::VT_MAX_INCOMING_BITRATE, max_incoming_bitrate, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreatePlainTransportBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    CreatePlainTransportBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<CreatePlainTransport<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for CreatePlainTransport<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("CreatePlainTransport");
+      ds.field("listen_info", &self.listen_info());
+      ds.field("rtcp_listen_info", &self.rtcp_listen_info());
+      ds.field("rtcp_mux", &self.rtcp_mux());
+      ds.field("comedia", &self.comedia());
+      ds.field("enable_srtp", &self.enable_srtp());
+      ds.field("srtp_crypto_suite", &self.srtp_crypto_suite());
+      ds.field("max_incoming_bitrate", &self.max_incoming_bitrate());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreatePlainTransportT {
+  pub listen_info: Option<alloc::boxed::Box<ListenInfoT>>,
+  pub rtcp_listen_info: Option<alloc::boxed::Box<ListenInfoT>>,
+  pub rtcp_mux: bool,
+  pub comedia: bool,
+  pub enable_srtp: bool,
+  pub srtp_crypto_suite: SrtpProfile,
+  pub max_incoming_bitrate: u32,
+}
+impl Default for CreatePlainTransportT {
+  fn default() -> Self {
+    Self {
+      listen_info: None,
+      rtcp_listen_info: None,
+      rtcp_mux: true,
+      comedia: false,
+      enable_srtp: false,
+      srtp_crypto_suite: SrtpProfile::aes128_cm_hmac_sha1_80,
+      max_incoming_bitrate: 0,
+    }
+  }
+}
+impl CreatePlainTransportT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<CreatePlainTransport<'b>> {
+    let listen_info = self.listen_info.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let rtcp_listen_info = self.rtcp_listen_info.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let rtcp_mux = self.rtcp_mux;
+    let comedia = self.comedia;
+    let enable_srtp = self.enable_srtp;
+    let srtp_crypto_suite = self.srtp_crypto_suite;
+    let max_incoming_bitrate = self.max_incoming_bitrate;
+    CreatePlainTransport::create(_fbb, &CreatePlainTransportArgs{
+      listen_info,
+      rtcp_listen_info,
+      rtcp_mux,
+      comedia,
+      enable_srtp,
+      srtp_crypto_suite,
+      max_incoming_bitrate,
+    })
+  }
+}
+pub enum ConnectPlainTransportOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: plain transport. Reply: Done.
+pub struct ConnectPlainTransport<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ConnectPlainTransport<'a> {
+  type Inner = ConnectPlainTransport<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ConnectPlainTransport<'a> {
+  pub const VT_IP: ::flatbuffers::VOffsetT = 4;
+  pub const VT_PORT: ::flatbuffers::VOffsetT = 6;
+  pub const VT_RTCP_PORT: ::flatbuffers::VOffsetT = 8;
+  pub const VT_SRTP_PARAMETERS: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ConnectPlainTransport { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ConnectPlainTransportArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ConnectPlainTransport<'bldr>> {
+    let mut builder = ConnectPlainTransportBuilder::new(_fbb);
+    if let Some(x) = args.srtp_parameters { builder.add_srtp_parameters(x); }
+    if let Some(x) = args.ip { builder.add_ip(x); }
+    if let Some(x) = args.rtcp_port { builder.add_rtcp_port(x); }
+    if let Some(x) = args.port { builder.add_port(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> ConnectPlainTransportT {
+    let ip = self.ip().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
+    let port = self.port();
+    let rtcp_port = self.rtcp_port();
+    let srtp_parameters = self.srtp_parameters().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    ConnectPlainTransportT {
+      ip,
+      port,
+      rtcp_port,
+      srtp_parameters,
+    }
+  }
+
+  #[inline]
+  pub fn ip(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(ConnectPlainTransport::VT_IP, None)}
+  }
+  #[inline]
+  pub fn port(&self) -> Option<u16> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(ConnectPlainTransport::VT_PORT, None)}
+  }
+  #[inline]
+  pub fn rtcp_port(&self) -> Option<u16> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(ConnectPlainTransport::VT_RTCP_PORT, None)}
+  }
+  /// The peer's key, if and only if the transport was made with enable_srtp.
+  #[inline]
+  pub fn srtp_parameters(&self) -> Option<SrtpParameters<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<SrtpParameters>>(ConnectPlainTransport::VT_SRTP_PARAMETERS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ConnectPlainTransport<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("ip", Self::VT_IP, false)?
+     .visit_field::<u16>("port", Self::VT_PORT, false)?
+     .visit_field::<u16>("rtcp_port", Self::VT_RTCP_PORT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<SrtpParameters>>("srtp_parameters", Self::VT_SRTP_PARAMETERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ConnectPlainTransportArgs<'a> {
+    pub ip: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub port: Option<u16>,
+    pub rtcp_port: Option<u16>,
+    pub srtp_parameters: Option<::flatbuffers::WIPOffset<SrtpParameters<'a>>>,
+}
+impl<'a> Default for ConnectPlainTransportArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ConnectPlainTransportArgs {
+      ip: None,
+      port: None,
+      rtcp_port: None,
+      srtp_parameters: None,
+    }
+  }
+}
+
+pub struct ConnectPlainTransportBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConnectPlainTransportBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_ip(&mut self, ip: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ConnectPlainTransport::VT_IP, ip);
+  }
+  #[inline]
+  pub fn add_port(&mut self, port: u16) {
+    self.fbb_.push_slot_always::<u16>(ConnectPlainTransport::VT_PORT, port);
+  }
+  #[inline]
+  pub fn add_rtcp_port(&mut self, rtcp_port: u16) {
+    self.fbb_.push_slot_always::<u16>(ConnectPlainTransport::VT_RTCP_PORT, rtcp_port);
+  }
+  #[inline]
+  pub fn add_srtp_parameters(&mut self, srtp_parameters: ::flatbuffers::WIPOffset<SrtpParameters<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<SrtpParameters>>(ConnectPlainTransport::VT_SRTP_PARAMETERS, srtp_parameters);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConnectPlainTransportBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ConnectPlainTransportBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ConnectPlainTransport<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ConnectPlainTransport<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ConnectPlainTransport");
+      ds.field("ip", &self.ip());
+      ds.field("port", &self.port());
+      ds.field("rtcp_port", &self.rtcp_port());
+      ds.field("srtp_parameters", &self.srtp_parameters());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectPlainTransportT {
+  pub ip: Option<alloc::string::String>,
+  pub port: Option<u16>,
+  pub rtcp_port: Option<u16>,
+  pub srtp_parameters: Option<alloc::boxed::Box<SrtpParametersT>>,
+}
+impl Default for ConnectPlainTransportT {
+  fn default() -> Self {
+    Self {
+      ip: None,
+      port: None,
+      rtcp_port: None,
+      srtp_parameters: None,
+    }
+  }
+}
+impl ConnectPlainTransportT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<ConnectPlainTransport<'b>> {
+    let ip = self.ip.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
+    let port = self.port;
+    let rtcp_port = self.rtcp_port;
+    let srtp_parameters = self.srtp_parameters.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    ConnectPlainTransport::create(_fbb, &ConnectPlainTransportArgs{
+      ip,
+      port,
+      rtcp_port,
+      srtp_parameters,
+    })
+  }
+}
+pub enum CreatePipeTransportOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: router. Towards a pipe transport of another router, in this engine or elsewhere. Reply:
+/// PipeTransportCreated.
+pub struct CreatePipeTransport<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for CreatePipeTransport<'a> {
+  type Inner = CreatePipeTransport<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> CreatePipeTransport<'a> {
+  pub const VT_LISTEN_INFO: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ENABLE_RTX: ::flatbuffers::VOffsetT = 6;
+  pub const VT_ENABLE_SRTP: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    CreatePipeTransport { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args CreatePipeTransportArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<CreatePipeTransport<'bldr>> {
+    let mut builder = CreatePipeTransportBuilder::new(_fbb);
+    if let Some(x) = args.listen_info { builder.add_listen_info(x); }
+    builder.add_enable_srtp(args.enable_srtp);
+    builder.add_enable_rtx(args.enable_rtx);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> CreatePipeTransportT {
+    let listen_info = self.listen_info().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let enable_rtx = self.enable_rtx();
+    let enable_srtp = self.enable_srtp();
+    CreatePipeTransportT {
+      listen_info,
+      enable_rtx,
+      enable_srtp,
+    }
+  }
+
+  #[inline]
+  pub fn listen_info(&self) -> Option<ListenInfo<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<ListenInfo>>(CreatePipeTransport::VT_LISTEN_INFO, None)}
+  }
+  #[inline]
+  pub fn enable_rtx(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(CreatePipeTransport::VT_ENABLE_RTX, Some(false)).unwrap()}
+  }
+  /// AEAD_AES_256_GCM.
+  #[inline]
+  pub fn enable_srtp(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(CreatePipeTransport::VT_ENABLE_SRTP, Some(false)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for CreatePipeTransport<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<ListenInfo>>("listen_info", Self::VT_LISTEN_INFO, false)?
+     .visit_field::<bool>("enable_rtx", Self::VT_ENABLE_RTX, false)?
+     .visit_field::<bool>("enable_srtp", Self::VT_ENABLE_SRTP, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct CreatePipeTransportArgs<'a> {
+    pub listen_info: Option<::flatbuffers::WIPOffset<ListenInfo<'a>>>,
+    pub enable_rtx: bool,
+    pub enable_srtp: bool,
+}
+impl<'a> Default for CreatePipeTransportArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    CreatePipeTransportArgs {
+      listen_info: None,
+      enable_rtx: false,
+      enable_srtp: false,
+    }
+  }
+}
+
+pub struct CreatePipeTransportBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreatePipeTransportBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_listen_info(&mut self, listen_info: ::flatbuffers::WIPOffset<ListenInfo<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<ListenInfo>>(CreatePipeTransport::VT_LISTEN_INFO, listen_info);
+  }
+  #[inline]
+  pub fn add_enable_rtx(&mut self, enable_rtx: bool) {
+    self.fbb_.push_slot::<bool>(CreatePipeTransport::VT_ENABLE_RTX, enable_rtx, false);
+  }
+  #[inline]
+  pub fn add_enable_srtp(&mut self, enable_srtp: bool) {
+    self.fbb_.push_slot::<bool>(CreatePipeTransport::VT_ENABLE_SRTP, enable_srtp, false);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreatePipeTransportBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    CreatePipeTransportBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<CreatePipeTransport<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for CreatePipeTransport<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("CreatePipeTransport");
+      ds.field("listen_info", &self.listen_info());
+      ds.field("enable_rtx", &self.enable_rtx());
+      ds.field("enable_srtp", &self.enable_srtp());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreatePipeTransportT {
+  pub listen_info: Option<alloc::boxed::Box<ListenInfoT>>,
+  pub enable_rtx: bool,
+  pub enable_srtp: bool,
+}
+impl Default for CreatePipeTransportT {
+  fn default() -> Self {
+    Self {
+      listen_info: None,
+      enable_rtx: false,
+      enable_srtp: false,
+    }
+  }
+}
+impl CreatePipeTransportT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<CreatePipeTransport<'b>> {
+    let listen_info = self.listen_info.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let enable_rtx = self.enable_rtx;
+    let enable_srtp = self.enable_srtp;
+    CreatePipeTransport::create(_fbb, &CreatePipeTransportArgs{
+      listen_info,
+      enable_rtx,
+      enable_srtp,
+    })
+  }
+}
+pub enum ConnectPipeTransportOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: pipe transport. Reply: Done.
+pub struct ConnectPipeTransport<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ConnectPipeTransport<'a> {
+  type Inner = ConnectPipeTransport<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ConnectPipeTransport<'a> {
+  pub const VT_IP: ::flatbuffers::VOffsetT = 4;
+  pub const VT_PORT: ::flatbuffers::VOffsetT = 6;
+  pub const VT_SRTP_PARAMETERS: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ConnectPipeTransport { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ConnectPipeTransportArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ConnectPipeTransport<'bldr>> {
+    let mut builder = ConnectPipeTransportBuilder::new(_fbb);
+    if let Some(x) = args.srtp_parameters { builder.add_srtp_parameters(x); }
+    if let Some(x) = args.ip { builder.add_ip(x); }
+    builder.add_port(args.port);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> ConnectPipeTransportT {
+    let ip = self.ip().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
+    let port = self.port();
+    let srtp_parameters = self.srtp_parameters().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    ConnectPipeTransportT {
+      ip,
+      port,
+      srtp_parameters,
+    }
+  }
+
+  #[inline]
+  pub fn ip(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(ConnectPipeTransport::VT_IP, None)}
+  }
+  #[inline]
+  pub fn port(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(ConnectPipeTransport::VT_PORT, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn srtp_parameters(&self) -> Option<SrtpParameters<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<SrtpParameters>>(ConnectPipeTransport::VT_SRTP_PARAMETERS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ConnectPipeTransport<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("ip", Self::VT_IP, false)?
+     .visit_field::<u16>("port", Self::VT_PORT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<SrtpParameters>>("srtp_parameters", Self::VT_SRTP_PARAMETERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ConnectPipeTransportArgs<'a> {
+    pub ip: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub port: u16,
+    pub srtp_parameters: Option<::flatbuffers::WIPOffset<SrtpParameters<'a>>>,
+}
+impl<'a> Default for ConnectPipeTransportArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ConnectPipeTransportArgs {
+      ip: None,
+      port: 0,
+      srtp_parameters: None,
+    }
+  }
+}
+
+pub struct ConnectPipeTransportBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConnectPipeTransportBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_ip(&mut self, ip: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ConnectPipeTransport::VT_IP, ip);
+  }
+  #[inline]
+  pub fn add_port(&mut self, port: u16) {
+    self.fbb_.push_slot::<u16>(ConnectPipeTransport::VT_PORT, port, 0);
+  }
+  #[inline]
+  pub fn add_srtp_parameters(&mut self, srtp_parameters: ::flatbuffers::WIPOffset<SrtpParameters<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<SrtpParameters>>(ConnectPipeTransport::VT_SRTP_PARAMETERS, srtp_parameters);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConnectPipeTransportBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ConnectPipeTransportBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ConnectPipeTransport<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ConnectPipeTransport<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ConnectPipeTransport");
+      ds.field("ip", &self.ip());
+      ds.field("port", &self.port());
+      ds.field("srtp_parameters", &self.srtp_parameters());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectPipeTransportT {
+  pub ip: Option<alloc::string::String>,
+  pub port: u16,
+  pub srtp_parameters: Option<alloc::boxed::Box<SrtpParametersT>>,
+}
+impl Default for ConnectPipeTransportT {
+  fn default() -> Self {
+    Self {
+      ip: None,
+      port: 0,
+      srtp_parameters: None,
+    }
+  }
+}
+impl ConnectPipeTransportT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<ConnectPipeTransport<'b>> {
+    let ip = self.ip.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
+    let port = self.port;
+    let srtp_parameters = self.srtp_parameters.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    ConnectPipeTransport::create(_fbb, &ConnectPipeTransportArgs{
+      ip,
+      port,
+      srtp_parameters,
+    })
+  }
+}
+pub enum CreateDirectTransportOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: router. Its packets go through sfu_engine_send_media and sfu_engine_poll_media. Reply: Created.
+pub struct CreateDirectTransport<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for CreateDirectTransport<'a> {
+  type Inner = CreateDirectTransport<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> CreateDirectTransport<'a> {
+  pub const VT_MAX_INCOMING_BITRATE: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    CreateDirectTransport { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args CreateDirectTransportArgs
+  ) -> ::flatbuffers::WIPOffset<CreateDirectTransport<'bldr>> {
+    let mut builder = CreateDirectTransportBuilder::new(_fbb);
+    builder.add_max_incoming_bitrate(args.max_incoming_bitrate);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> CreateDirectTransportT {
+    let max_incoming_bitrate = self.max_incoming_bitrate();
+    CreateDirectTransportT {
+      max_incoming_bitrate,
+    }
+  }
+
+  #[inline]
+  pub fn max_incoming_bitrate(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(CreateDirectTransport::VT_MAX_INCOMING_BITRATE, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for CreateDirectTransport<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("max_incoming_bitrate", Self::VT_MAX_INCOMING_BITRATE, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct CreateDirectTransportArgs {
+    pub max_incoming_bitrate: u32,
+}
+impl<'a> Default for CreateDirectTransportArgs {
+  #[inline]
+  fn default() -> Self {
+    CreateDirectTransportArgs {
+      max_incoming_bitrate: 0,
+    }
+  }
+}
+
+pub struct CreateDirectTransportBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreateDirectTransportBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_max_incoming_bitrate(&mut self, max_incoming_bitrate: u32) {
+    self.fbb_.push_slot::<u32>(CreateDirectTransport::VT_MAX_INCOMING_BITRATE, max_incoming_bitrate, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreateDirectTransportBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    CreateDirectTransportBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<CreateDirectTransport<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for CreateDirectTransport<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("CreateDirectTransport");
+      ds.field("max_incoming_bitrate", &self.max_incoming_bitrate());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateDirectTransportT {
+  pub max_incoming_bitrate: u32,
+}
+impl Default for CreateDirectTransportT {
+  fn default() -> Self {
+    Self {
+      max_incoming_bitrate: 0,
+    }
+  }
+}
+impl CreateDirectTransportT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<CreateDirectTransport<'b>> {
+    let max_incoming_bitrate = self.max_incoming_bitrate;
+    CreateDirectTransport::create(_fbb, &CreateDirectTransportArgs{
+      max_incoming_bitrate,
+    })
+  }
+}
+pub enum DrainOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target 0. The engine takes no new router; an EngineDrained event tells when the last one is gone. Reply: Draining.
+pub struct Drain<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Drain<'a> {
+  type Inner = Drain<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Drain<'a> {
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Drain { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    _args: &'args DrainArgs
+  ) -> ::flatbuffers::WIPOffset<Drain<'bldr>> {
+    let mut builder = DrainBuilder::new(_fbb);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> DrainT {
+    DrainT {
+    }
+  }
+}
+
+impl ::flatbuffers::Verifiable for Drain<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct DrainArgs {
+}
+impl<'a> Default for DrainArgs {
+  #[inline]
+  fn default() -> Self {
+    DrainArgs {
+    }
+  }
+}
+
+pub struct DrainBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DrainBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DrainBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    DrainBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Drain<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Drain<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Drain");
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct DrainT {
+}
+impl Default for DrainT {
+  fn default() -> Self {
+    Self {
+    }
+  }
+}
+impl DrainT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<Drain<'b>> {
+    Drain::create(_fbb, &DrainArgs{
+    })
+  }
+}
 pub enum RequestOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -13099,6 +14740,36 @@ impl<'a> Request<'a> {
       RequestBody::GetDecisions => RequestBodyT::GetDecisions(alloc::boxed::Box::new(
         self.body_as_get_decisions()
             .expect("Invalid union table, expected `RequestBody::GetDecisions`.")
+            .unpack()
+      )),
+      RequestBody::CreatePlainTransport => RequestBodyT::CreatePlainTransport(alloc::boxed::Box::new(
+        self.body_as_create_plain_transport()
+            .expect("Invalid union table, expected `RequestBody::CreatePlainTransport`.")
+            .unpack()
+      )),
+      RequestBody::ConnectPlainTransport => RequestBodyT::ConnectPlainTransport(alloc::boxed::Box::new(
+        self.body_as_connect_plain_transport()
+            .expect("Invalid union table, expected `RequestBody::ConnectPlainTransport`.")
+            .unpack()
+      )),
+      RequestBody::CreatePipeTransport => RequestBodyT::CreatePipeTransport(alloc::boxed::Box::new(
+        self.body_as_create_pipe_transport()
+            .expect("Invalid union table, expected `RequestBody::CreatePipeTransport`.")
+            .unpack()
+      )),
+      RequestBody::ConnectPipeTransport => RequestBodyT::ConnectPipeTransport(alloc::boxed::Box::new(
+        self.body_as_connect_pipe_transport()
+            .expect("Invalid union table, expected `RequestBody::ConnectPipeTransport`.")
+            .unpack()
+      )),
+      RequestBody::CreateDirectTransport => RequestBodyT::CreateDirectTransport(alloc::boxed::Box::new(
+        self.body_as_create_direct_transport()
+            .expect("Invalid union table, expected `RequestBody::CreateDirectTransport`.")
+            .unpack()
+      )),
+      RequestBody::Drain => RequestBodyT::Drain(alloc::boxed::Box::new(
+        self.body_as_drain()
+            .expect("Invalid union table, expected `RequestBody::Drain`.")
             .unpack()
       )),
       _ => RequestBodyT::NONE,
@@ -13600,6 +15271,90 @@ impl<'a> Request<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_create_plain_transport(&self) -> Option<CreatePlainTransport<'a>> {
+    if self.body_type() == RequestBody::CreatePlainTransport {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { CreatePlainTransport::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_connect_plain_transport(&self) -> Option<ConnectPlainTransport<'a>> {
+    if self.body_type() == RequestBody::ConnectPlainTransport {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { ConnectPlainTransport::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_create_pipe_transport(&self) -> Option<CreatePipeTransport<'a>> {
+    if self.body_type() == RequestBody::CreatePipeTransport {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { CreatePipeTransport::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_connect_pipe_transport(&self) -> Option<ConnectPipeTransport<'a>> {
+    if self.body_type() == RequestBody::ConnectPipeTransport {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { ConnectPipeTransport::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_create_direct_transport(&self) -> Option<CreateDirectTransport<'a>> {
+    if self.body_type() == RequestBody::CreateDirectTransport {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { CreateDirectTransport::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_drain(&self) -> Option<Drain<'a>> {
+    if self.body_type() == RequestBody::Drain {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { Drain::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Request<'_> {
@@ -13645,6 +15400,12 @@ impl ::flatbuffers::Verifiable for Request<'_> {
           RequestBody::SetTrace => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SetTrace>>("RequestBody::SetTrace", pos),
           RequestBody::KeepDecisions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<KeepDecisions>>("RequestBody::KeepDecisions", pos),
           RequestBody::GetDecisions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GetDecisions>>("RequestBody::GetDecisions", pos),
+          RequestBody::CreatePlainTransport => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CreatePlainTransport>>("RequestBody::CreatePlainTransport", pos),
+          RequestBody::ConnectPlainTransport => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ConnectPlainTransport>>("RequestBody::ConnectPlainTransport", pos),
+          RequestBody::CreatePipeTransport => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CreatePipeTransport>>("RequestBody::CreatePipeTransport", pos),
+          RequestBody::ConnectPipeTransport => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ConnectPipeTransport>>("RequestBody::ConnectPipeTransport", pos),
+          RequestBody::CreateDirectTransport => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CreateDirectTransport>>("RequestBody::CreateDirectTransport", pos),
+          RequestBody::Drain => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Drain>>("RequestBody::Drain", pos),
           _ => Ok(()),
         }
      })?
@@ -13940,6 +15701,48 @@ impl ::core::fmt::Debug for Request<'_> {
         },
         RequestBody::GetDecisions => {
           if let Some(x) = self.body_as_get_decisions() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::CreatePlainTransport => {
+          if let Some(x) = self.body_as_create_plain_transport() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::ConnectPlainTransport => {
+          if let Some(x) = self.body_as_connect_plain_transport() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::CreatePipeTransport => {
+          if let Some(x) = self.body_as_create_pipe_transport() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::ConnectPipeTransport => {
+          if let Some(x) = self.body_as_connect_pipe_transport() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::CreateDirectTransport => {
+          if let Some(x) = self.body_as_create_direct_transport() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::Drain => {
+          if let Some(x) = self.body_as_drain() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
@@ -21262,6 +23065,1546 @@ impl DecisionsT {
     })
   }
 }
+pub enum PlainTransportCreatedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct PlainTransportCreated<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for PlainTransportCreated<'a> {
+  type Inner = PlainTransportCreated<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> PlainTransportCreated<'a> {
+  pub const VT_ID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ADDRESS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_PORT: ::flatbuffers::VOffsetT = 8;
+  pub const VT_RTCP_ADDRESS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_RTCP_PORT: ::flatbuffers::VOffsetT = 12;
+  pub const VT_SRTP_PARAMETERS: ::flatbuffers::VOffsetT = 14;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    PlainTransportCreated { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args PlainTransportCreatedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<PlainTransportCreated<'bldr>> {
+    let mut builder = PlainTransportCreatedBuilder::new(_fbb);
+    builder.add_id(args.id);
+    if let Some(x) = args.srtp_parameters { builder.add_srtp_parameters(x); }
+    if let Some(x) = args.rtcp_address { builder.add_rtcp_address(x); }
+    if let Some(x) = args.address { builder.add_address(x); }
+    if let Some(x) = args.rtcp_port { builder.add_rtcp_port(x); }
+    builder.add_port(args.port);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> PlainTransportCreatedT {
+    let id = self.id();
+    let address = {
+      let x = self.address();
+      alloc::string::ToString::to_string(x)
+    };
+    let port = self.port();
+    let rtcp_address = self.rtcp_address().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
+    let rtcp_port = self.rtcp_port();
+    let srtp_parameters = self.srtp_parameters().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    PlainTransportCreatedT {
+      id,
+      address,
+      port,
+      rtcp_address,
+      rtcp_port,
+      srtp_parameters,
+    }
+  }
+
+  #[inline]
+  pub fn id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(PlainTransportCreated::VT_ID, Some(0)).unwrap()}
+  }
+  /// Where RTP is taken, and RTCP too unless it has its own port.
+  #[inline]
+  pub fn address(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(PlainTransportCreated::VT_ADDRESS, None).unwrap()}
+  }
+  #[inline]
+  pub fn port(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(PlainTransportCreated::VT_PORT, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn rtcp_address(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(PlainTransportCreated::VT_RTCP_ADDRESS, None)}
+  }
+  #[inline]
+  pub fn rtcp_port(&self) -> Option<u16> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(PlainTransportCreated::VT_RTCP_PORT, None)}
+  }
+  /// Our key, with enable_srtp.
+  #[inline]
+  pub fn srtp_parameters(&self) -> Option<SrtpParameters<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<SrtpParameters>>(PlainTransportCreated::VT_SRTP_PARAMETERS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for PlainTransportCreated<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("id", Self::VT_ID, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("address", Self::VT_ADDRESS, true)?
+     .visit_field::<u16>("port", Self::VT_PORT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("rtcp_address", Self::VT_RTCP_ADDRESS, false)?
+     .visit_field::<u16>("rtcp_port", Self::VT_RTCP_PORT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<SrtpParameters>>("srtp_parameters", Self::VT_SRTP_PARAMETERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct PlainTransportCreatedArgs<'a> {
+    pub id: u64,
+    pub address: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub port: u16,
+    pub rtcp_address: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub rtcp_port: Option<u16>,
+    pub srtp_parameters: Option<::flatbuffers::WIPOffset<SrtpParameters<'a>>>,
+}
+impl<'a> Default for PlainTransportCreatedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    PlainTransportCreatedArgs {
+      id: 0,
+      address: None, // required field
+      port: 0,
+      rtcp_address: None,
+      rtcp_port: None,
+      srtp_parameters: None,
+    }
+  }
+}
+
+pub struct PlainTransportCreatedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PlainTransportCreatedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_id(&mut self, id: u64) {
+    self.fbb_.push_slot::<u64>(PlainTransportCreated::VT_ID, id, 0);
+  }
+  #[inline]
+  pub fn add_address(&mut self, address: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PlainTransportCreated::VT_ADDRESS, address);
+  }
+  #[inline]
+  pub fn add_port(&mut self, port: u16) {
+    self.fbb_.push_slot::<u16>(PlainTransportCreated::VT_PORT, port, 0);
+  }
+  #[inline]
+  pub fn add_rtcp_address(&mut self, rtcp_address: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PlainTransportCreated::VT_RTCP_ADDRESS, rtcp_address);
+  }
+  #[inline]
+  pub fn add_rtcp_port(&mut self, rtcp_port: u16) {
+    self.fbb_.push_slot_always::<u16>(PlainTransportCreated::VT_RTCP_PORT, rtcp_port);
+  }
+  #[inline]
+  pub fn add_srtp_parameters(&mut self, srtp_parameters: ::flatbuffers::WIPOffset<SrtpParameters<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<SrtpParameters>>(PlainTransportCreated::VT_SRTP_PARAMETERS, srtp_parameters);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PlainTransportCreatedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    PlainTransportCreatedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<PlainTransportCreated<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, PlainTransportCreated::VT_ADDRESS,"address");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for PlainTransportCreated<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("PlainTransportCreated");
+      ds.field("id", &self.id());
+      ds.field("address", &self.address());
+      ds.field("port", &self.port());
+      ds.field("rtcp_address", &self.rtcp_address());
+      ds.field("rtcp_port", &self.rtcp_port());
+      ds.field("srtp_parameters", &self.srtp_parameters());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlainTransportCreatedT {
+  pub id: u64,
+  pub address: alloc::string::String,
+  pub port: u16,
+  pub rtcp_address: Option<alloc::string::String>,
+  pub rtcp_port: Option<u16>,
+  pub srtp_parameters: Option<alloc::boxed::Box<SrtpParametersT>>,
+}
+impl Default for PlainTransportCreatedT {
+  fn default() -> Self {
+    Self {
+      id: 0,
+      address: alloc::string::ToString::to_string(""),
+      port: 0,
+      rtcp_address: None,
+      rtcp_port: None,
+      srtp_parameters: None,
+    }
+  }
+}
+impl PlainTransportCreatedT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<PlainTransportCreated<'b>> {
+    let id = self.id;
+    let address = Some({
+      let x = &self.address;
+      _fbb.create_string(x)
+    });
+    let port = self.port;
+    let rtcp_address = self.rtcp_address.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
+    let rtcp_port = self.rtcp_port;
+    let srtp_parameters = self.srtp_parameters.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    PlainTransportCreated::create(_fbb, &PlainTransportCreatedArgs{
+      id,
+      address,
+      port,
+      rtcp_address,
+      rtcp_port,
+      srtp_parameters,
+    })
+  }
+}
+pub enum PipeTransportCreatedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct PipeTransportCreated<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for PipeTransportCreated<'a> {
+  type Inner = PipeTransportCreated<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> PipeTransportCreated<'a> {
+  pub const VT_ID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ADDRESS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_PORT: ::flatbuffers::VOffsetT = 8;
+  pub const VT_SRTP_PARAMETERS: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    PipeTransportCreated { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args PipeTransportCreatedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<PipeTransportCreated<'bldr>> {
+    let mut builder = PipeTransportCreatedBuilder::new(_fbb);
+    builder.add_id(args.id);
+    if let Some(x) = args.srtp_parameters { builder.add_srtp_parameters(x); }
+    if let Some(x) = args.address { builder.add_address(x); }
+    builder.add_port(args.port);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> PipeTransportCreatedT {
+    let id = self.id();
+    let address = {
+      let x = self.address();
+      alloc::string::ToString::to_string(x)
+    };
+    let port = self.port();
+    let srtp_parameters = self.srtp_parameters().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    PipeTransportCreatedT {
+      id,
+      address,
+      port,
+      srtp_parameters,
+    }
+  }
+
+  #[inline]
+  pub fn id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(PipeTransportCreated::VT_ID, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn address(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(PipeTransportCreated::VT_ADDRESS, None).unwrap()}
+  }
+  #[inline]
+  pub fn port(&self) -> u16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u16>(PipeTransportCreated::VT_PORT, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn srtp_parameters(&self) -> Option<SrtpParameters<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<SrtpParameters>>(PipeTransportCreated::VT_SRTP_PARAMETERS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for PipeTransportCreated<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("id", Self::VT_ID, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("address", Self::VT_ADDRESS, true)?
+     .visit_field::<u16>("port", Self::VT_PORT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<SrtpParameters>>("srtp_parameters", Self::VT_SRTP_PARAMETERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct PipeTransportCreatedArgs<'a> {
+    pub id: u64,
+    pub address: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub port: u16,
+    pub srtp_parameters: Option<::flatbuffers::WIPOffset<SrtpParameters<'a>>>,
+}
+impl<'a> Default for PipeTransportCreatedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    PipeTransportCreatedArgs {
+      id: 0,
+      address: None, // required field
+      port: 0,
+      srtp_parameters: None,
+    }
+  }
+}
+
+pub struct PipeTransportCreatedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PipeTransportCreatedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_id(&mut self, id: u64) {
+    self.fbb_.push_slot::<u64>(PipeTransportCreated::VT_ID, id, 0);
+  }
+  #[inline]
+  pub fn add_address(&mut self, address: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PipeTransportCreated::VT_ADDRESS, address);
+  }
+  #[inline]
+  pub fn add_port(&mut self, port: u16) {
+    self.fbb_.push_slot::<u16>(PipeTransportCreated::VT_PORT, port, 0);
+  }
+  #[inline]
+  pub fn add_srtp_parameters(&mut self, srtp_parameters: ::flatbuffers::WIPOffset<SrtpParameters<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<SrtpParameters>>(PipeTransportCreated::VT_SRTP_PARAMETERS, srtp_parameters);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PipeTransportCreatedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    PipeTransportCreatedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<PipeTransportCreated<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, PipeTransportCreated::VT_ADDRESS,"address");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for PipeTransportCreated<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("PipeTransportCreated");
+      ds.field("id", &self.id());
+      ds.field("address", &self.address());
+      ds.field("port", &self.port());
+      ds.field("srtp_parameters", &self.srtp_parameters());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct PipeTransportCreatedT {
+  pub id: u64,
+  pub address: alloc::string::String,
+  pub port: u16,
+  pub srtp_parameters: Option<alloc::boxed::Box<SrtpParametersT>>,
+}
+impl Default for PipeTransportCreatedT {
+  fn default() -> Self {
+    Self {
+      id: 0,
+      address: alloc::string::ToString::to_string(""),
+      port: 0,
+      srtp_parameters: None,
+    }
+  }
+}
+impl PipeTransportCreatedT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<PipeTransportCreated<'b>> {
+    let id = self.id;
+    let address = Some({
+      let x = &self.address;
+      _fbb.create_string(x)
+    });
+    let port = self.port;
+    let srtp_parameters = self.srtp_parameters.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    PipeTransportCreated::create(_fbb, &PipeTransportCreatedArgs{
+      id,
+      address,
+      port,
+      srtp_parameters,
+    })
+  }
+}
+pub enum PlainTransportDumpOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct PlainTransportDump<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for PlainTransportDump<'a> {
+  type Inner = PlainTransportDump<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> PlainTransportDump<'a> {
+  pub const VT_ID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ROUTER: ::flatbuffers::VOffsetT = 6;
+  pub const VT_RTCP_MUX: ::flatbuffers::VOffsetT = 8;
+  pub const VT_COMEDIA: ::flatbuffers::VOffsetT = 10;
+  pub const VT_LOCAL_ADDRESSES: ::flatbuffers::VOffsetT = 12;
+  pub const VT_TUPLE: ::flatbuffers::VOffsetT = 14;
+  pub const VT_RTCP_TUPLE: ::flatbuffers::VOffsetT = 16;
+  pub const VT_SRTP_PROFILE: ::flatbuffers::VOffsetT = 18;
+  pub const VT_PRODUCERS: ::flatbuffers::VOffsetT = 20;
+  pub const VT_CONSUMERS: ::flatbuffers::VOffsetT = 22;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    PlainTransportDump { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args PlainTransportDumpArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<PlainTransportDump<'bldr>> {
+    let mut builder = PlainTransportDumpBuilder::new(_fbb);
+    builder.add_router(args.router);
+    builder.add_id(args.id);
+    if let Some(x) = args.consumers { builder.add_consumers(x); }
+    if let Some(x) = args.producers { builder.add_producers(x); }
+    if let Some(x) = args.srtp_profile { builder.add_srtp_profile(x); }
+    if let Some(x) = args.rtcp_tuple { builder.add_rtcp_tuple(x); }
+    if let Some(x) = args.tuple { builder.add_tuple(x); }
+    if let Some(x) = args.local_addresses { builder.add_local_addresses(x); }
+    builder.add_comedia(args.comedia);
+    builder.add_rtcp_mux(args.rtcp_mux);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> PlainTransportDumpT {
+    let id = self.id();
+    let router = self.router();
+    let rtcp_mux = self.rtcp_mux();
+    let comedia = self.comedia();
+    let local_addresses = self.local_addresses().map(|x| {
+      x.iter().map(|s| alloc::string::ToString::to_string(s)).collect()
+    });
+    let tuple = self.tuple().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let rtcp_tuple = self.rtcp_tuple().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let srtp_profile = self.srtp_profile().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
+    let producers = self.producers().map(|x| {
+      x.into_iter().collect()
+    });
+    let consumers = self.consumers().map(|x| {
+      x.into_iter().collect()
+    });
+    PlainTransportDumpT {
+      id,
+      router,
+      rtcp_mux,
+      comedia,
+      local_addresses,
+      tuple,
+      rtcp_tuple,
+      srtp_profile,
+      producers,
+      consumers,
+    }
+  }
+
+  #[inline]
+  pub fn id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(PlainTransportDump::VT_ID, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn router(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(PlainTransportDump::VT_ROUTER, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn rtcp_mux(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(PlainTransportDump::VT_RTCP_MUX, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn comedia(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(PlainTransportDump::VT_COMEDIA, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn local_addresses(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>(PlainTransportDump::VT_LOCAL_ADDRESSES, None)}
+  }
+  #[inline]
+  pub fn tuple(&self) -> Option<TransportTuple<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TransportTuple>>(PlainTransportDump::VT_TUPLE, None)}
+  }
+  #[inline]
+  pub fn rtcp_tuple(&self) -> Option<TransportTuple<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TransportTuple>>(PlainTransportDump::VT_RTCP_TUPLE, None)}
+  }
+  #[inline]
+  pub fn srtp_profile(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(PlainTransportDump::VT_SRTP_PROFILE, None)}
+  }
+  #[inline]
+  pub fn producers(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(PlainTransportDump::VT_PRODUCERS, None)}
+  }
+  #[inline]
+  pub fn consumers(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(PlainTransportDump::VT_CONSUMERS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for PlainTransportDump<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("id", Self::VT_ID, false)?
+     .visit_field::<u64>("router", Self::VT_ROUTER, false)?
+     .visit_field::<bool>("rtcp_mux", Self::VT_RTCP_MUX, false)?
+     .visit_field::<bool>("comedia", Self::VT_COMEDIA, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("local_addresses", Self::VT_LOCAL_ADDRESSES, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TransportTuple>>("tuple", Self::VT_TUPLE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TransportTuple>>("rtcp_tuple", Self::VT_RTCP_TUPLE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("srtp_profile", Self::VT_SRTP_PROFILE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("producers", Self::VT_PRODUCERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("consumers", Self::VT_CONSUMERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct PlainTransportDumpArgs<'a> {
+    pub id: u64,
+    pub router: u64,
+    pub rtcp_mux: bool,
+    pub comedia: bool,
+    pub local_addresses: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
+    pub tuple: Option<::flatbuffers::WIPOffset<TransportTuple<'a>>>,
+    pub rtcp_tuple: Option<::flatbuffers::WIPOffset<TransportTuple<'a>>>,
+    pub srtp_profile: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub producers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub consumers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+}
+impl<'a> Default for PlainTransportDumpArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    PlainTransportDumpArgs {
+      id: 0,
+      router: 0,
+      rtcp_mux: false,
+      comedia: false,
+      local_addresses: None,
+      tuple: None,
+      rtcp_tuple: None,
+      srtp_profile: None,
+      producers: None,
+      consumers: None,
+    }
+  }
+}
+
+pub struct PlainTransportDumpBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PlainTransportDumpBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_id(&mut self, id: u64) {
+    self.fbb_.push_slot::<u64>(PlainTransportDump::VT_ID, id, 0);
+  }
+  #[inline]
+  pub fn add_router(&mut self, router: u64) {
+    self.fbb_.push_slot::<u64>(PlainTransportDump::VT_ROUTER, router, 0);
+  }
+  #[inline]
+  pub fn add_rtcp_mux(&mut self, rtcp_mux: bool) {
+    self.fbb_.push_slot::<bool>(PlainTransportDump::VT_RTCP_MUX, rtcp_mux, false);
+  }
+  #[inline]
+  pub fn add_comedia(&mut self, comedia: bool) {
+    self.fbb_.push_slot::<bool>(PlainTransportDump::VT_COMEDIA, comedia, false);
+  }
+  #[inline]
+  pub fn add_local_addresses(&mut self, local_addresses: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<&'b  str>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PlainTransportDump::VT_LOCAL_ADDRESSES, local_addresses);
+  }
+  #[inline]
+  pub fn add_tuple(&mut self, tuple: ::flatbuffers::WIPOffset<TransportTuple<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TransportTuple>>(PlainTransportDump::VT_TUPLE, tuple);
+  }
+  #[inline]
+  pub fn add_rtcp_tuple(&mut self, rtcp_tuple: ::flatbuffers::WIPOffset<TransportTuple<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TransportTuple>>(PlainTransportDump::VT_RTCP_TUPLE, rtcp_tuple);
+  }
+  #[inline]
+  pub fn add_srtp_profile(&mut self, srtp_profile: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PlainTransportDump::VT_SRTP_PROFILE, srtp_profile);
+  }
+  #[inline]
+  pub fn add_producers(&mut self, producers: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PlainTransportDump::VT_PRODUCERS, producers);
+  }
+  #[inline]
+  pub fn add_consumers(&mut self, consumers: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PlainTransportDump::VT_CONSUMERS, consumers);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PlainTransportDumpBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    PlainTransportDumpBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<PlainTransportDump<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for PlainTransportDump<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("PlainTransportDump");
+      ds.field("id", &self.id());
+      ds.field("router", &self.router());
+      ds.field("rtcp_mux", &self.rtcp_mux());
+      ds.field("comedia", &self.comedia());
+      ds.field("local_addresses", &self.local_addresses());
+      ds.field("tuple", &self.tuple());
+      ds.field("rtcp_tuple", &self.rtcp_tuple());
+      ds.field("srtp_profile", &self.srtp_profile());
+      ds.field("producers", &self.producers());
+      ds.field("consumers", &self.consumers());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlainTransportDumpT {
+  pub id: u64,
+  pub router: u64,
+  pub rtcp_mux: bool,
+  pub comedia: bool,
+  pub local_addresses: Option<alloc::vec::Vec<alloc::string::String>>,
+  pub tuple: Option<alloc::boxed::Box<TransportTupleT>>,
+  pub rtcp_tuple: Option<alloc::boxed::Box<TransportTupleT>>,
+  pub srtp_profile: Option<alloc::string::String>,
+  pub producers: Option<alloc::vec::Vec<u64>>,
+  pub consumers: Option<alloc::vec::Vec<u64>>,
+}
+impl Default for PlainTransportDumpT {
+  fn default() -> Self {
+    Self {
+      id: 0,
+      router: 0,
+      rtcp_mux: false,
+      comedia: false,
+      local_addresses: None,
+      tuple: None,
+      rtcp_tuple: None,
+      srtp_profile: None,
+      producers: None,
+      consumers: None,
+    }
+  }
+}
+impl PlainTransportDumpT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<PlainTransportDump<'b>> {
+    let id = self.id;
+    let router = self.router;
+    let rtcp_mux = self.rtcp_mux;
+    let comedia = self.comedia;
+    let local_addresses = self.local_addresses.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|s| _fbb.create_string(s)).collect();_fbb.create_vector(&w)
+    });
+    let tuple = self.tuple.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let rtcp_tuple = self.rtcp_tuple.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let srtp_profile = self.srtp_profile.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
+    let producers = self.producers.as_ref().map(|x|{
+      _fbb.create_vector(x)
+    });
+    let consumers = self.consumers.as_ref().map(|x|{
+      _fbb.create_vector(x)
+    });
+    PlainTransportDump::create(_fbb, &PlainTransportDumpArgs{
+      id,
+      router,
+      rtcp_mux,
+      comedia,
+      local_addresses,
+      tuple,
+      rtcp_tuple,
+      srtp_profile,
+      producers,
+      consumers,
+    })
+  }
+}
+pub enum PipeTransportDumpOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct PipeTransportDump<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for PipeTransportDump<'a> {
+  type Inner = PipeTransportDump<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> PipeTransportDump<'a> {
+  pub const VT_ID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ROUTER: ::flatbuffers::VOffsetT = 6;
+  pub const VT_LOCAL_ADDRESS: ::flatbuffers::VOffsetT = 8;
+  pub const VT_TUPLE: ::flatbuffers::VOffsetT = 10;
+  pub const VT_RTX: ::flatbuffers::VOffsetT = 12;
+  pub const VT_SRTP: ::flatbuffers::VOffsetT = 14;
+  pub const VT_SILENT: ::flatbuffers::VOffsetT = 16;
+  pub const VT_PRODUCERS: ::flatbuffers::VOffsetT = 18;
+  pub const VT_CONSUMERS: ::flatbuffers::VOffsetT = 20;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    PipeTransportDump { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args PipeTransportDumpArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<PipeTransportDump<'bldr>> {
+    let mut builder = PipeTransportDumpBuilder::new(_fbb);
+    builder.add_router(args.router);
+    builder.add_id(args.id);
+    if let Some(x) = args.consumers { builder.add_consumers(x); }
+    if let Some(x) = args.producers { builder.add_producers(x); }
+    if let Some(x) = args.tuple { builder.add_tuple(x); }
+    if let Some(x) = args.local_address { builder.add_local_address(x); }
+    builder.add_silent(args.silent);
+    builder.add_srtp(args.srtp);
+    builder.add_rtx(args.rtx);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> PipeTransportDumpT {
+    let id = self.id();
+    let router = self.router();
+    let local_address = self.local_address().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
+    let tuple = self.tuple().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let rtx = self.rtx();
+    let srtp = self.srtp();
+    let silent = self.silent();
+    let producers = self.producers().map(|x| {
+      x.into_iter().collect()
+    });
+    let consumers = self.consumers().map(|x| {
+      x.into_iter().collect()
+    });
+    PipeTransportDumpT {
+      id,
+      router,
+      local_address,
+      tuple,
+      rtx,
+      srtp,
+      silent,
+      producers,
+      consumers,
+    }
+  }
+
+  #[inline]
+  pub fn id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(PipeTransportDump::VT_ID, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn router(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(PipeTransportDump::VT_ROUTER, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn local_address(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(PipeTransportDump::VT_LOCAL_ADDRESS, None)}
+  }
+  #[inline]
+  pub fn tuple(&self) -> Option<TransportTuple<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TransportTuple>>(PipeTransportDump::VT_TUPLE, None)}
+  }
+  #[inline]
+  pub fn rtx(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(PipeTransportDump::VT_RTX, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn srtp(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(PipeTransportDump::VT_SRTP, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn silent(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(PipeTransportDump::VT_SILENT, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn producers(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(PipeTransportDump::VT_PRODUCERS, None)}
+  }
+  #[inline]
+  pub fn consumers(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(PipeTransportDump::VT_CONSUMERS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for PipeTransportDump<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("id", Self::VT_ID, false)?
+     .visit_field::<u64>("router", Self::VT_ROUTER, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("local_address", Self::VT_LOCAL_ADDRESS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TransportTuple>>("tuple", Self::VT_TUPLE, false)?
+     .visit_field::<bool>("rtx", Self::VT_RTX, false)?
+     .visit_field::<bool>("srtp", Self::VT_SRTP, false)?
+     .visit_field::<bool>("silent", Self::VT_SILENT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("producers", Self::VT_PRODUCERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("consumers", Self::VT_CONSUMERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct PipeTransportDumpArgs<'a> {
+    pub id: u64,
+    pub router: u64,
+    pub local_address: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub tuple: Option<::flatbuffers::WIPOffset<TransportTuple<'a>>>,
+    pub rtx: bool,
+    pub srtp: bool,
+    pub silent: bool,
+    pub producers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub consumers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+}
+impl<'a> Default for PipeTransportDumpArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    PipeTransportDumpArgs {
+      id: 0,
+      router: 0,
+      local_address: None,
+      tuple: None,
+      rtx: false,
+      srtp: false,
+      silent: false,
+      producers: None,
+      consumers: None,
+    }
+  }
+}
+
+pub struct PipeTransportDumpBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PipeTransportDumpBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_id(&mut self, id: u64) {
+    self.fbb_.push_slot::<u64>(PipeTransportDump::VT_ID, id, 0);
+  }
+  #[inline]
+  pub fn add_router(&mut self, router: u64) {
+    self.fbb_.push_slot::<u64>(PipeTransportDump::VT_ROUTER, router, 0);
+  }
+  #[inline]
+  pub fn add_local_address(&mut self, local_address: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PipeTransportDump::VT_LOCAL_ADDRESS, local_address);
+  }
+  #[inline]
+  pub fn add_tuple(&mut self, tuple: ::flatbuffers::WIPOffset<TransportTuple<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TransportTuple>>(PipeTransportDump::VT_TUPLE, tuple);
+  }
+  #[inline]
+  pub fn add_rtx(&mut self, rtx: bool) {
+    self.fbb_.push_slot::<bool>(PipeTransportDump::VT_RTX, rtx, false);
+  }
+  #[inline]
+  pub fn add_srtp(&mut self, srtp: bool) {
+    self.fbb_.push_slot::<bool>(PipeTransportDump::VT_SRTP, srtp, false);
+  }
+  #[inline]
+  pub fn add_silent(&mut self, silent: bool) {
+    self.fbb_.push_slot::<bool>(PipeTransportDump::VT_SILENT, silent, false);
+  }
+  #[inline]
+  pub fn add_producers(&mut self, producers: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PipeTransportDump::VT_PRODUCERS, producers);
+  }
+  #[inline]
+  pub fn add_consumers(&mut self, consumers: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PipeTransportDump::VT_CONSUMERS, consumers);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PipeTransportDumpBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    PipeTransportDumpBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<PipeTransportDump<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for PipeTransportDump<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("PipeTransportDump");
+      ds.field("id", &self.id());
+      ds.field("router", &self.router());
+      ds.field("local_address", &self.local_address());
+      ds.field("tuple", &self.tuple());
+      ds.field("rtx", &self.rtx());
+      ds.field("srtp", &self.srtp());
+      ds.field("silent", &self.silent());
+      ds.field("producers", &self.producers());
+      ds.field("consumers", &self.consumers());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct PipeTransportDumpT {
+  pub id: u64,
+  pub router: u64,
+  pub local_address: Option<alloc::string::String>,
+  pub tuple: Option<alloc::boxed::Box<TransportTupleT>>,
+  pub rtx: bool,
+  pub srtp: bool,
+  pub silent: bool,
+  pub producers: Option<alloc::vec::Vec<u64>>,
+  pub consumers: Option<alloc::vec::Vec<u64>>,
+}
+impl Default for PipeTransportDumpT {
+  fn default() -> Self {
+    Self {
+      id: 0,
+      router: 0,
+      local_address: None,
+      tuple: None,
+      rtx: false,
+      srtp: false,
+      silent: false,
+      producers: None,
+      consumers: None,
+    }
+  }
+}
+impl PipeTransportDumpT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<PipeTransportDump<'b>> {
+    let id = self.id;
+    let router = self.router;
+    let local_address = self.local_address.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
+    let tuple = self.tuple.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let rtx = self.rtx;
+    let srtp = self.srtp;
+    let silent = self.silent;
+    let producers = self.producers.as_ref().map(|x|{
+      _fbb.create_vector(x)
+    });
+    let consumers = self.consumers.as_ref().map(|x|{
+      _fbb.create_vector(x)
+    });
+    PipeTransportDump::create(_fbb, &PipeTransportDumpArgs{
+      id,
+      router,
+      local_address,
+      tuple,
+      rtx,
+      srtp,
+      silent,
+      producers,
+      consumers,
+    })
+  }
+}
+pub enum DirectTransportDumpOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct DirectTransportDump<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for DirectTransportDump<'a> {
+  type Inner = DirectTransportDump<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> DirectTransportDump<'a> {
+  pub const VT_ID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ROUTER: ::flatbuffers::VOffsetT = 6;
+  pub const VT_PRODUCERS: ::flatbuffers::VOffsetT = 8;
+  pub const VT_CONSUMERS: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    DirectTransportDump { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args DirectTransportDumpArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<DirectTransportDump<'bldr>> {
+    let mut builder = DirectTransportDumpBuilder::new(_fbb);
+    builder.add_router(args.router);
+    builder.add_id(args.id);
+    if let Some(x) = args.consumers { builder.add_consumers(x); }
+    if let Some(x) = args.producers { builder.add_producers(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> DirectTransportDumpT {
+    let id = self.id();
+    let router = self.router();
+    let producers = self.producers().map(|x| {
+      x.into_iter().collect()
+    });
+    let consumers = self.consumers().map(|x| {
+      x.into_iter().collect()
+    });
+    DirectTransportDumpT {
+      id,
+      router,
+      producers,
+      consumers,
+    }
+  }
+
+  #[inline]
+  pub fn id(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(DirectTransportDump::VT_ID, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn router(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(DirectTransportDump::VT_ROUTER, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn producers(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(DirectTransportDump::VT_PRODUCERS, None)}
+  }
+  #[inline]
+  pub fn consumers(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(DirectTransportDump::VT_CONSUMERS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for DirectTransportDump<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("id", Self::VT_ID, false)?
+     .visit_field::<u64>("router", Self::VT_ROUTER, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("producers", Self::VT_PRODUCERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("consumers", Self::VT_CONSUMERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct DirectTransportDumpArgs<'a> {
+    pub id: u64,
+    pub router: u64,
+    pub producers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub consumers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+}
+impl<'a> Default for DirectTransportDumpArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    DirectTransportDumpArgs {
+      id: 0,
+      router: 0,
+      producers: None,
+      consumers: None,
+    }
+  }
+}
+
+pub struct DirectTransportDumpBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DirectTransportDumpBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_id(&mut self, id: u64) {
+    self.fbb_.push_slot::<u64>(DirectTransportDump::VT_ID, id, 0);
+  }
+  #[inline]
+  pub fn add_router(&mut self, router: u64) {
+    self.fbb_.push_slot::<u64>(DirectTransportDump::VT_ROUTER, router, 0);
+  }
+  #[inline]
+  pub fn add_producers(&mut self, producers: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(DirectTransportDump::VT_PRODUCERS, producers);
+  }
+  #[inline]
+  pub fn add_consumers(&mut self, consumers: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(DirectTransportDump::VT_CONSUMERS, consumers);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DirectTransportDumpBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    DirectTransportDumpBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<DirectTransportDump<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for DirectTransportDump<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("DirectTransportDump");
+      ds.field("id", &self.id());
+      ds.field("router", &self.router());
+      ds.field("producers", &self.producers());
+      ds.field("consumers", &self.consumers());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct DirectTransportDumpT {
+  pub id: u64,
+  pub router: u64,
+  pub producers: Option<alloc::vec::Vec<u64>>,
+  pub consumers: Option<alloc::vec::Vec<u64>>,
+}
+impl Default for DirectTransportDumpT {
+  fn default() -> Self {
+    Self {
+      id: 0,
+      router: 0,
+      producers: None,
+      consumers: None,
+    }
+  }
+}
+impl DirectTransportDumpT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<DirectTransportDump<'b>> {
+    let id = self.id;
+    let router = self.router;
+    let producers = self.producers.as_ref().map(|x|{
+      _fbb.create_vector(x)
+    });
+    let consumers = self.consumers.as_ref().map(|x|{
+      _fbb.create_vector(x)
+    });
+    DirectTransportDump::create(_fbb, &DirectTransportDumpArgs{
+      id,
+      router,
+      producers,
+      consumers,
+    })
+  }
+}
+pub enum DrainingOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// What is left of an engine that drains.
+pub struct Draining<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Draining<'a> {
+  type Inner = Draining<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Draining<'a> {
+  pub const VT_ROUTERS: ::flatbuffers::VOffsetT = 4;
+  pub const VT_TRANSPORTS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_PRODUCERS: ::flatbuffers::VOffsetT = 8;
+  pub const VT_CONSUMERS: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Draining { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args DrainingArgs
+  ) -> ::flatbuffers::WIPOffset<Draining<'bldr>> {
+    let mut builder = DrainingBuilder::new(_fbb);
+    builder.add_consumers(args.consumers);
+    builder.add_producers(args.producers);
+    builder.add_transports(args.transports);
+    builder.add_routers(args.routers);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> DrainingT {
+    let routers = self.routers();
+    let transports = self.transports();
+    let producers = self.producers();
+    let consumers = self.consumers();
+    DrainingT {
+      routers,
+      transports,
+      producers,
+      consumers,
+    }
+  }
+
+  #[inline]
+  pub fn routers(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Draining::VT_ROUTERS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn transports(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Draining::VT_TRANSPORTS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn producers(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Draining::VT_PRODUCERS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn consumers(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Draining::VT_CONSUMERS, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Draining<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("routers", Self::VT_ROUTERS, false)?
+     .visit_field::<u32>("transports", Self::VT_TRANSPORTS, false)?
+     .visit_field::<u32>("producers", Self::VT_PRODUCERS, false)?
+     .visit_field::<u32>("consumers", Self::VT_CONSUMERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct DrainingArgs {
+    pub routers: u32,
+    pub transports: u32,
+    pub producers: u32,
+    pub consumers: u32,
+}
+impl<'a> Default for DrainingArgs {
+  #[inline]
+  fn default() -> Self {
+    DrainingArgs {
+      routers: 0,
+      transports: 0,
+      producers: 0,
+      consumers: 0,
+    }
+  }
+}
+
+pub struct DrainingBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DrainingBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_routers(&mut self, routers: u32) {
+    self.fbb_.push_slot::<u32>(Draining::VT_ROUTERS, routers, 0);
+  }
+  #[inline]
+  pub fn add_transports(&mut self, transports: u32) {
+    self.fbb_.push_slot::<u32>(Draining::VT_TRANSPORTS, transports, 0);
+  }
+  #[inline]
+  pub fn add_producers(&mut self, producers: u32) {
+    self.fbb_.push_slot::<u32>(Draining::VT_PRODUCERS, producers, 0);
+  }
+  #[inline]
+  pub fn add_consumers(&mut self, consumers: u32) {
+    self.fbb_.push_slot::<u32>(Draining::VT_CONSUMERS, consumers, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DrainingBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    DrainingBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Draining<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Draining<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Draining");
+      ds.field("routers", &self.routers());
+      ds.field("transports", &self.transports());
+      ds.field("producers", &self.producers());
+      ds.field("consumers", &self.consumers());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct DrainingT {
+  pub routers: u32,
+  pub transports: u32,
+  pub producers: u32,
+  pub consumers: u32,
+}
+impl Default for DrainingT {
+  fn default() -> Self {
+    Self {
+      routers: 0,
+      transports: 0,
+      producers: 0,
+      consumers: 0,
+    }
+  }
+}
+impl DrainingT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<Draining<'b>> {
+    let routers = self.routers;
+    let transports = self.transports;
+    let producers = self.producers;
+    let consumers = self.consumers;
+    Draining::create(_fbb, &DrainingArgs{
+      routers,
+      transports,
+      producers,
+      consumers,
+    })
+  }
+}
 pub enum ReplyOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -21430,6 +24773,36 @@ impl<'a> Reply<'a> {
       ReplyBody::Decisions => ReplyBodyT::Decisions(alloc::boxed::Box::new(
         self.body_as_decisions()
             .expect("Invalid union table, expected `ReplyBody::Decisions`.")
+            .unpack()
+      )),
+      ReplyBody::PlainTransportCreated => ReplyBodyT::PlainTransportCreated(alloc::boxed::Box::new(
+        self.body_as_plain_transport_created()
+            .expect("Invalid union table, expected `ReplyBody::PlainTransportCreated`.")
+            .unpack()
+      )),
+      ReplyBody::PipeTransportCreated => ReplyBodyT::PipeTransportCreated(alloc::boxed::Box::new(
+        self.body_as_pipe_transport_created()
+            .expect("Invalid union table, expected `ReplyBody::PipeTransportCreated`.")
+            .unpack()
+      )),
+      ReplyBody::PlainTransportDump => ReplyBodyT::PlainTransportDump(alloc::boxed::Box::new(
+        self.body_as_plain_transport_dump()
+            .expect("Invalid union table, expected `ReplyBody::PlainTransportDump`.")
+            .unpack()
+      )),
+      ReplyBody::PipeTransportDump => ReplyBodyT::PipeTransportDump(alloc::boxed::Box::new(
+        self.body_as_pipe_transport_dump()
+            .expect("Invalid union table, expected `ReplyBody::PipeTransportDump`.")
+            .unpack()
+      )),
+      ReplyBody::DirectTransportDump => ReplyBodyT::DirectTransportDump(alloc::boxed::Box::new(
+        self.body_as_direct_transport_dump()
+            .expect("Invalid union table, expected `ReplyBody::DirectTransportDump`.")
+            .unpack()
+      )),
+      ReplyBody::Draining => ReplyBodyT::Draining(alloc::boxed::Box::new(
+        self.body_as_draining()
+            .expect("Invalid union table, expected `ReplyBody::Draining`.")
             .unpack()
       )),
       _ => ReplyBodyT::NONE,
@@ -21830,6 +25203,96 @@ impl<'a> Reply<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_plain_transport_created(&self) -> Option<PlainTransportCreated<'a>> {
+    if self.body_type() == ReplyBody::PlainTransportCreated {
+      self.body().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { PlainTransportCreated::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_pipe_transport_created(&self) -> Option<PipeTransportCreated<'a>> {
+    if self.body_type() == ReplyBody::PipeTransportCreated {
+      self.body().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { PipeTransportCreated::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_plain_transport_dump(&self) -> Option<PlainTransportDump<'a>> {
+    if self.body_type() == ReplyBody::PlainTransportDump {
+      self.body().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { PlainTransportDump::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_pipe_transport_dump(&self) -> Option<PipeTransportDump<'a>> {
+    if self.body_type() == ReplyBody::PipeTransportDump {
+      self.body().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { PipeTransportDump::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_direct_transport_dump(&self) -> Option<DirectTransportDump<'a>> {
+    if self.body_type() == ReplyBody::DirectTransportDump {
+      self.body().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { DirectTransportDump::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_draining(&self) -> Option<Draining<'a>> {
+    if self.body_type() == ReplyBody::Draining {
+      self.body().map(|t| {
+       // Safety:
+       // Created from a valid Table for this object
+       // Which contains a valid union in this slot
+       unsafe { Draining::init_from_table(t) }
+     })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Reply<'_> {
@@ -21867,6 +25330,12 @@ impl ::flatbuffers::Verifiable for Reply<'_> {
           ReplyBody::SdpFragmentParsed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SdpFragmentParsed>>("ReplyBody::SdpFragmentParsed", pos),
           ReplyBody::ObserverDump => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ObserverDump>>("ReplyBody::ObserverDump", pos),
           ReplyBody::Decisions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Decisions>>("ReplyBody::Decisions", pos),
+          ReplyBody::PlainTransportCreated => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<PlainTransportCreated>>("ReplyBody::PlainTransportCreated", pos),
+          ReplyBody::PipeTransportCreated => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<PipeTransportCreated>>("ReplyBody::PipeTransportCreated", pos),
+          ReplyBody::PlainTransportDump => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<PlainTransportDump>>("ReplyBody::PlainTransportDump", pos),
+          ReplyBody::PipeTransportDump => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<PipeTransportDump>>("ReplyBody::PipeTransportDump", pos),
+          ReplyBody::DirectTransportDump => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DirectTransportDump>>("ReplyBody::DirectTransportDump", pos),
+          ReplyBody::Draining => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Draining>>("ReplyBody::Draining", pos),
           _ => Ok(()),
         }
      })?
@@ -22105,6 +25574,48 @@ impl ::core::fmt::Debug for Reply<'_> {
         },
         ReplyBody::Decisions => {
           if let Some(x) = self.body_as_decisions() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::PlainTransportCreated => {
+          if let Some(x) = self.body_as_plain_transport_created() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::PipeTransportCreated => {
+          if let Some(x) = self.body_as_pipe_transport_created() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::PlainTransportDump => {
+          if let Some(x) = self.body_as_plain_transport_dump() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::PipeTransportDump => {
+          if let Some(x) = self.body_as_pipe_transport_dump() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::DirectTransportDump => {
+          if let Some(x) = self.body_as_direct_transport_dump() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        ReplyBody::Draining => {
+          if let Some(x) = self.body_as_draining() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
@@ -25007,6 +28518,387 @@ impl VideoOrientationChangedT {
     })
   }
 }
+pub enum TransportTupleChangedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Source: a plain transport, which learned its peer's address (comedia); `rtcp`: that of RTCP alone.
+pub struct TransportTupleChanged<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for TransportTupleChanged<'a> {
+  type Inner = TransportTupleChanged<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> TransportTupleChanged<'a> {
+  pub const VT_TUPLE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_RTCP: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    TransportTupleChanged { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args TransportTupleChangedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<TransportTupleChanged<'bldr>> {
+    let mut builder = TransportTupleChangedBuilder::new(_fbb);
+    if let Some(x) = args.tuple { builder.add_tuple(x); }
+    builder.add_rtcp(args.rtcp);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> TransportTupleChangedT {
+    let tuple = self.tuple().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    let rtcp = self.rtcp();
+    TransportTupleChangedT {
+      tuple,
+      rtcp,
+    }
+  }
+
+  #[inline]
+  pub fn tuple(&self) -> Option<TransportTuple<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TransportTuple>>(TransportTupleChanged::VT_TUPLE, None)}
+  }
+  #[inline]
+  pub fn rtcp(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(TransportTupleChanged::VT_RTCP, Some(false)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for TransportTupleChanged<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TransportTuple>>("tuple", Self::VT_TUPLE, false)?
+     .visit_field::<bool>("rtcp", Self::VT_RTCP, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct TransportTupleChangedArgs<'a> {
+    pub tuple: Option<::flatbuffers::WIPOffset<TransportTuple<'a>>>,
+    pub rtcp: bool,
+}
+impl<'a> Default for TransportTupleChangedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    TransportTupleChangedArgs {
+      tuple: None,
+      rtcp: false,
+    }
+  }
+}
+
+pub struct TransportTupleChangedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TransportTupleChangedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_tuple(&mut self, tuple: ::flatbuffers::WIPOffset<TransportTuple<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TransportTuple>>(TransportTupleChanged::VT_TUPLE, tuple);
+  }
+  #[inline]
+  pub fn add_rtcp(&mut self, rtcp: bool) {
+    self.fbb_.push_slot::<bool>(TransportTupleChanged::VT_RTCP, rtcp, false);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TransportTupleChangedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    TransportTupleChangedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<TransportTupleChanged<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for TransportTupleChanged<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("TransportTupleChanged");
+      ds.field("tuple", &self.tuple());
+      ds.field("rtcp", &self.rtcp());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct TransportTupleChangedT {
+  pub tuple: Option<alloc::boxed::Box<TransportTupleT>>,
+  pub rtcp: bool,
+}
+impl Default for TransportTupleChangedT {
+  fn default() -> Self {
+    Self {
+      tuple: None,
+      rtcp: false,
+    }
+  }
+}
+impl TransportTupleChangedT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<TransportTupleChanged<'b>> {
+    let tuple = self.tuple.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    let rtcp = self.rtcp;
+    TransportTupleChanged::create(_fbb, &TransportTupleChangedArgs{
+      tuple,
+      rtcp,
+    })
+  }
+}
+pub enum PipeSilenceChangedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Source: a pipe transport, whose other end has been silent for ten seconds, or is heard again.
+pub struct PipeSilenceChanged<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for PipeSilenceChanged<'a> {
+  type Inner = PipeSilenceChanged<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> PipeSilenceChanged<'a> {
+  pub const VT_SILENT: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    PipeSilenceChanged { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args PipeSilenceChangedArgs
+  ) -> ::flatbuffers::WIPOffset<PipeSilenceChanged<'bldr>> {
+    let mut builder = PipeSilenceChangedBuilder::new(_fbb);
+    builder.add_silent(args.silent);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> PipeSilenceChangedT {
+    let silent = self.silent();
+    PipeSilenceChangedT {
+      silent,
+    }
+  }
+
+  #[inline]
+  pub fn silent(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(PipeSilenceChanged::VT_SILENT, Some(false)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for PipeSilenceChanged<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<bool>("silent", Self::VT_SILENT, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct PipeSilenceChangedArgs {
+    pub silent: bool,
+}
+impl<'a> Default for PipeSilenceChangedArgs {
+  #[inline]
+  fn default() -> Self {
+    PipeSilenceChangedArgs {
+      silent: false,
+    }
+  }
+}
+
+pub struct PipeSilenceChangedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PipeSilenceChangedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_silent(&mut self, silent: bool) {
+    self.fbb_.push_slot::<bool>(PipeSilenceChanged::VT_SILENT, silent, false);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PipeSilenceChangedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    PipeSilenceChangedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<PipeSilenceChanged<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for PipeSilenceChanged<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("PipeSilenceChanged");
+      ds.field("silent", &self.silent());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct PipeSilenceChangedT {
+  pub silent: bool,
+}
+impl Default for PipeSilenceChangedT {
+  fn default() -> Self {
+    Self {
+      silent: false,
+    }
+  }
+}
+impl PipeSilenceChangedT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<PipeSilenceChanged<'b>> {
+    let silent = self.silent;
+    PipeSilenceChanged::create(_fbb, &PipeSilenceChangedArgs{
+      silent,
+    })
+  }
+}
+pub enum EngineDrainedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Source 0. The engine drains and its last router is gone.
+pub struct EngineDrained<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for EngineDrained<'a> {
+  type Inner = EngineDrained<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> EngineDrained<'a> {
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    EngineDrained { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    _args: &'args EngineDrainedArgs
+  ) -> ::flatbuffers::WIPOffset<EngineDrained<'bldr>> {
+    let mut builder = EngineDrainedBuilder::new(_fbb);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> EngineDrainedT {
+    EngineDrainedT {
+    }
+  }
+}
+
+impl ::flatbuffers::Verifiable for EngineDrained<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct EngineDrainedArgs {
+}
+impl<'a> Default for EngineDrainedArgs {
+  #[inline]
+  fn default() -> Self {
+    EngineDrainedArgs {
+    }
+  }
+}
+
+pub struct EngineDrainedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> EngineDrainedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> EngineDrainedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    EngineDrainedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<EngineDrained<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for EngineDrained<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("EngineDrained");
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineDrainedT {
+}
+impl Default for EngineDrainedT {
+  fn default() -> Self {
+    Self {
+    }
+  }
+}
+impl EngineDrainedT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<EngineDrained<'b>> {
+    EngineDrained::create(_fbb, &EngineDrainedArgs{
+    })
+  }
+}
 pub enum EventOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -25125,6 +29017,21 @@ impl<'a> Event<'a> {
       EventBody::TraceEvent => EventBodyT::TraceEvent(alloc::boxed::Box::new(
         self.body_as_trace_event()
             .expect("Invalid union table, expected `EventBody::TraceEvent`.")
+            .unpack()
+      )),
+      EventBody::TransportTupleChanged => EventBodyT::TransportTupleChanged(alloc::boxed::Box::new(
+        self.body_as_transport_tuple_changed()
+            .expect("Invalid union table, expected `EventBody::TransportTupleChanged`.")
+            .unpack()
+      )),
+      EventBody::PipeSilenceChanged => EventBodyT::PipeSilenceChanged(alloc::boxed::Box::new(
+        self.body_as_pipe_silence_changed()
+            .expect("Invalid union table, expected `EventBody::PipeSilenceChanged`.")
+            .unpack()
+      )),
+      EventBody::EngineDrained => EventBodyT::EngineDrained(alloc::boxed::Box::new(
+        self.body_as_engine_drained()
+            .expect("Invalid union table, expected `EventBody::EngineDrained`.")
             .unpack()
       )),
       _ => EventBodyT::NONE,
@@ -25380,6 +29287,48 @@ impl<'a> Event<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_transport_tuple_changed(&self) -> Option<TransportTupleChanged<'a>> {
+    if self.body_type() == EventBody::TransportTupleChanged {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { TransportTupleChanged::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_pipe_silence_changed(&self) -> Option<PipeSilenceChanged<'a>> {
+    if self.body_type() == EventBody::PipeSilenceChanged {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { PipeSilenceChanged::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_engine_drained(&self) -> Option<EngineDrained<'a>> {
+    if self.body_type() == EventBody::EngineDrained {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { EngineDrained::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Event<'_> {
@@ -25407,6 +29356,9 @@ impl ::flatbuffers::Verifiable for Event<'_> {
           EventBody::AudioSilence => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AudioSilence>>("EventBody::AudioSilence", pos),
           EventBody::DominantSpeakerChanged => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DominantSpeakerChanged>>("EventBody::DominantSpeakerChanged", pos),
           EventBody::TraceEvent => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TraceEvent>>("EventBody::TraceEvent", pos),
+          EventBody::TransportTupleChanged => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TransportTupleChanged>>("EventBody::TransportTupleChanged", pos),
+          EventBody::PipeSilenceChanged => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<PipeSilenceChanged>>("EventBody::PipeSilenceChanged", pos),
+          EventBody::EngineDrained => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<EngineDrained>>("EventBody::EngineDrained", pos),
           _ => Ok(()),
         }
      })?
@@ -25576,6 +29528,27 @@ impl ::core::fmt::Debug for Event<'_> {
         },
         EventBody::TraceEvent => {
           if let Some(x) = self.body_as_trace_event() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        EventBody::TransportTupleChanged => {
+          if let Some(x) = self.body_as_transport_tuple_changed() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        EventBody::PipeSilenceChanged => {
+          if let Some(x) = self.body_as_pipe_silence_changed() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        EventBody::EngineDrained => {
+          if let Some(x) = self.body_as_engine_drained() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

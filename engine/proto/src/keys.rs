@@ -39,6 +39,21 @@ impl SrtpProfile {
         }
     }
 
+    /// The name of the crypto suite in SDP (RFC 4568, section 6.2; RFC 7714, section 14.2).
+    pub const fn sdes_name(self) -> &'static str {
+        match self {
+            SrtpProfile::AeadAes256Gcm => "AEAD_AES_256_GCM",
+            SrtpProfile::AeadAes128Gcm => "AEAD_AES_128_GCM",
+            SrtpProfile::Aes128CmSha1_80 => "AES_CM_128_HMAC_SHA1_80",
+            SrtpProfile::Aes128CmSha1_32 => "AES_CM_128_HMAC_SHA1_32",
+        }
+    }
+
+    /// The profile of an SDP name.
+    pub fn from_sdes_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|profile| profile.sdes_name() == name)
+    }
+
     /// The profile of an OpenSSL name.
     pub fn from_openssl_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|profile| profile.openssl_name() == name)
@@ -162,6 +177,7 @@ mod tests {
     fn names_go_both_ways() {
         for profile in SrtpProfile::ALL {
             assert_eq!(SrtpProfile::from_openssl_name(profile.openssl_name()), Some(profile));
+            assert_eq!(SrtpProfile::from_sdes_name(profile.sdes_name()), Some(profile));
             assert!(profile.key_len() + profile.salt_len() <= KeyMaterial::MAX_LEN);
         }
         assert_eq!(SrtpProfile::from_openssl_name("SRTP_NULL"), None);

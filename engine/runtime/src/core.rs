@@ -4,6 +4,7 @@ use sfu_core::command::{BoundSocket, Command, CommandError, Event, ReleaseSocket
 use sfu_core::outbox::Outbox;
 use sfu_core::shard::{Shard, ShardConfig};
 use sfu_wire::drop_reason::DropReason;
+use sfu_wire::id::ObjectId;
 use sfu_wire::net::SocketId;
 use sfu_wire::time::Time;
 use std::net::SocketAddr;
@@ -38,6 +39,14 @@ pub struct Counts {
 pub trait ShardCore {
     /// A datagram came in; it may be changed in place.
     fn handle_datagram(&mut self, now: Time, arrival: Time, socket: SocketId, from: SocketAddr, datagram: &mut [u8]);
+    /// The application gives a packet to one of its direct transports.
+    fn handle_media(&mut self, _now: Time, _target: ObjectId, _packet: &[u8]) {}
+    /// Direct transports have packets for the application.
+    fn has_media(&self) -> bool {
+        false
+    }
+    /// Hands those packets over, in order, and forgets them.
+    fn take_media(&mut self, _take: &mut dyn FnMut(ObjectId, &[u8])) {}
     /// A command, with the sockets bound for it.
     fn handle_command(&mut self, now: Time, sockets: &[BoundSocket], command: Command) -> Result<Reply, CommandError>;
     /// Time has passed.
@@ -81,6 +90,19 @@ pub(crate) fn make_shard(
 impl ShardCore for Shard {
     fn handle_datagram(&mut self, now: Time, arrival: Time, socket: SocketId, from: SocketAddr, datagram: &mut [u8]) {
         Shard::handle_datagram(self, now, arrival, socket, from, datagram);
+    }
+
+    fn handle_media(&mut self, now: Time, target: ObjectId, packet: &[u8]) {
+        Shard::handle_media(self, now, target, packet);
+    }
+
+    fn has_media(&self) -> bool {
+        Shard::has_media(self)
+    }
+
+    fn take_media(&mut self, take: &mut dyn FnMut(ObjectId, &[u8])) {
+        self.media().for_each(|packet| take(packet.source, packet.bytes));
+        self.clear_media();
     }
 
     fn handle_command(&mut self, now: Time, sockets: &[BoundSocket], command: Command) -> Result<Reply, CommandError> {

@@ -75,6 +75,15 @@ impl std::fmt::Display for SubmitError {
 
 impl std::error::Error for SubmitError {}
 
+/// Why a batch of packets was not taken whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MediaError {
+    /// A record is cut off or its packet is longer than a datagram.
+    Malformed,
+    /// The engine or the shard is gone, or the caller is a forked child.
+    Closed,
+}
+
 /// Shards that had not ended within the time given to shutdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShutdownError {

@@ -18,6 +18,7 @@ mod listen;
 mod load;
 mod mailbox;
 mod media_io;
+mod media_queue;
 mod options;
 pub mod preflight;
 mod runtime;
@@ -25,8 +26,9 @@ mod shard_loop;
 mod sys;
 
 pub use crate::core::{Counts, ShardCore, ShardSeed};
-pub use crate::error::{ShutdownError, StartCode, StartError, SubmitError};
+pub use crate::error::{MediaError, ShutdownError, StartCode, StartError, SubmitError};
 pub use crate::host::Host;
 pub use crate::load::ShardLoad;
+pub use crate::media_queue::{MAX_PACKET, records};
 pub use crate::options::{IoBackend, ListenInfo, Protocol, RuntimeOptions, ShardPlacement};
 pub use crate::runtime::{Output, Runtime, ShardRequest};

@@ -20,8 +20,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sfu_wire::id::ObjectId;
+
 use crate::error::SubmitError;
 use crate::event_fd::EventFd;
+use crate::media_queue::{MAX_BYTES, MediaQueue};
 
 /// A poisoned lock only says that a holder panicked between two moves of whole values: the queue is
 /// still a queue.
@@ -45,6 +48,9 @@ pub(crate) struct Inbox<T> {
     sleep: AtomicU8,
     wake: EventFd,
     stopping: AtomicBool,
+    /// Packets for direct transports.
+    media: Mutex<MediaQueue>,
+    has_media: AtomicBool,
     /// Eventfd writes, for tests and statistics.
     wakes: AtomicU64,
 }
@@ -66,6 +72,8 @@ impl<T> Inbox<T> {
             sleep: AtomicU8::new(RUNNING),
             wake: EventFd::new()?,
             stopping: AtomicBool::new(false),
+            media: Mutex::new(MediaQueue::new(MAX_BYTES)),
+            has_media: AtomicBool::new(false),
             wakes: AtomicU64::new(0),
         })
     }
@@ -116,9 +124,41 @@ impl<T> Inbox<T> {
         request
     }
 
+    /// Gives packets to the shard's direct transports.
+    pub(crate) fn push_media<'a>(
+        &self,
+        packets: impl Iterator<Item = (ObjectId, &'a [u8])>,
+    ) -> Result<(), SubmitError> {
+        {
+            // Decided as for requests, so that nothing is queued for a shard that has ended.
+            let state = lock(&self.state);
+            if state.closed || self.stopping.load(SeqCst) {
+                return Err(SubmitError::Closed);
+            }
+            let mut media = lock(&self.media);
+            packets.for_each(|(object, packet)| media.push(object, packet));
+            self.has_media.store(true, SeqCst);
+        }
+        self.notify();
+        Ok(())
+    }
+
+    /// Packets for direct transports wait.
+    pub(crate) fn has_media(&self) -> bool {
+        self.has_media.load(SeqCst)
+    }
+
+    /// Takes packets for direct transports into `buffer` (shard's side): bytes, and how many were given up.
+    pub(crate) fn take_media(&self, buffer: &mut [u8]) -> (usize, u64) {
+        let mut media = lock(&self.media);
+        let (written, _) = media.take(buffer);
+        self.has_media.store(!media.is_empty(), SeqCst);
+        (written, media.take_lost())
+    }
+
     /// Something waits for the shard.
     pub(crate) fn has_work(&self) -> bool {
-        self.queued.load(SeqCst) > 0 || self.is_stopping()
+        self.queued.load(SeqCst) > 0 || self.has_media.load(SeqCst) || self.is_stopping()
     }
 
     /// The shard is about to sleep; false when it must not, since something came in.

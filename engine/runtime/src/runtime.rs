@@ -18,12 +18,13 @@ use sfu_core::command::{Command, CommandError, ErrorCode, Event, Reply};
 
 use crate::clock::{Epoch, ThreadCpuClock};
 use crate::core::{ShardCore, ShardSeed, make_shard};
-use crate::error::{ShutdownError, StartCode, StartError, SubmitError};
+use crate::error::{MediaError, ShutdownError, StartCode, StartError, SubmitError};
 use crate::host::{Host, make_executor};
 use crate::listen::MAX_SOCKETS;
 use crate::load::{LoadCell, ShardLoad};
 use crate::mailbox::{Inbox, Item, Outlet, Retention};
 use crate::media_io;
+use crate::media_queue::{MediaOutlet, records};
 use crate::options::{IoBackend, ListenInfo, RuntimeOptions, ShardPlacement};
 use crate::preflight::{self, PreflightOptions, Status};
 use crate::shard_loop::ShardLoop;
@@ -85,6 +86,9 @@ impl Item for Output {
                 Event::IceState { transport, .. } => (transport.to_u64(), 3),
                 Event::IceSelectedTuple { transport, .. } => (transport.to_u64(), 4),
                 Event::DtlsState { transport, .. } => (transport.to_u64(), 5),
+                Event::TransportTuple { transport, rtcp: false, .. } => (transport.to_u64(), 20),
+                Event::TransportTuple { transport, rtcp: true, .. } => (transport.to_u64(), 21),
+                Event::PipeSilent { transport, .. } => (transport.to_u64(), 22),
                 // Paused and resumed are two values of one state.
                 Event::ProducerPaused { consumer } | Event::ProducerResumed { consumer } => (consumer.to_u64(), 6),
                 Event::LayersChanged { consumer, .. } => (consumer.to_u64(), 7),
@@ -109,6 +113,7 @@ pub(crate) struct Shared {
     pub(crate) inboxes: Vec<Inbox<ShardRequest>>,
     pub(crate) outlet: Outlet<Output>,
     pub(crate) loads: Vec<LoadCell>,
+    pub(crate) media: MediaOutlet,
     running: Mutex<Vec<u8>>,
     ended: Condvar,
 }
@@ -161,6 +166,7 @@ impl Runtime {
             inboxes,
             outlet: Outlet::new(count, options.event_queue).map_err(resource)?,
             loads: (0..count).map(|_| LoadCell::default()).collect(),
+            media: MediaOutlet::new().map_err(resource)?,
             running: Mutex::new(Vec::new()),
             ended: Condvar::new(),
         });
@@ -235,6 +241,47 @@ impl Runtime {
         }
     }
 
+    /// Gives a batch of packets to direct transports, each record whole (see [`records`]). Tells how many packets were
+    /// taken; the first that is no record, or whose shard is gone, ends the batch.
+    pub fn send_media(&self, batch: &[u8]) -> (usize, Result<(), MediaError>) {
+        let mut taken = 0;
+        if self.is_forked() {
+            return (taken, Err(MediaError::Closed));
+        }
+        let mut rest = records(batch).peekable();
+        while let Some(record) = rest.peek() {
+            let Some((object, _)) = record else { return (taken, Err(MediaError::Malformed)) };
+            let shard = object.shard();
+            let Some(inbox) = self.shared.inboxes.get(usize::from(shard)) else {
+                return (taken, Err(MediaError::Closed));
+            };
+            // Neighbours of one shard go under one lock.
+            let mut run = 0;
+            let same = std::iter::from_fn(|| rest.next_if(|r| r.is_some_and(|(o, _)| o.shard() == shard)).flatten());
+            if inbox.push_media(same.inspect(|_| run += 1)).is_err() {
+                return (taken, Err(MediaError::Closed));
+            }
+            taken += run;
+        }
+        (taken, Ok(()))
+    }
+
+    /// Moves packets of direct transports into `buffer` as whole records: bytes written, and the size of the next record
+    /// that did not fit, or 0.
+    pub fn poll_media(&self, buffer: &mut [u8]) -> (usize, usize) {
+        self.shared.media.take(buffer)
+    }
+
+    /// Readable while there is media to poll. It may be readable once with nothing there.
+    pub fn media_fd(&self) -> BorrowedFd<'_> {
+        self.shared.media.ready_fd()
+    }
+
+    /// Waits until there is media to poll, at most for `timeout`.
+    pub fn wait_media(&self, timeout: Option<Duration>) -> bool {
+        self.shared.media.wait(timeout)
+    }
+
     /// Readable while there is something to poll. It may be readable once with nothing there.
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.shared.outlet.ready_fd()
@@ -243,6 +290,7 @@ impl Runtime {
     /// Makes [`event_fd`](Self::event_fd) readable and wakes waiters: for answers that the floor above gives itself.
     pub fn notify(&self) {
         self.shared.outlet.raise();
+        self.shared.media.raise();
     }
 
     /// Waits until there is something to poll, at most for `timeout`.

@@ -22,12 +22,15 @@ use crate::listen::Binder;
 use crate::load::Traffic;
 use crate::media_io::MediaIo;
 use crate::media_io::runs::Runs;
+use crate::media_queue::records;
 use crate::runtime::{Output, ShardRequest, Shared};
 
 /// Most datagrams between two looks at the mailbox.
 const DATAGRAMS_PER_TURN: usize = 512;
 /// Most commands between two looks at the sockets.
 const COMMANDS_PER_TURN: usize = 32;
+/// Room for packets of the application between two looks at the sockets; each packet fits.
+const MEDIA_PER_TURN: usize = 256 << 10;
 /// Most outputs gathered before they are published.
 const OUTPUTS_PER_TURN: usize = 256;
 /// Longest time that a stopping shard spends on telling its peers.
@@ -43,6 +46,8 @@ pub(crate) struct ShardLoop<S> {
     binder: Binder,
     runs: Runs,
     outputs: Vec<Output>,
+    /// Packets of the application; made when the first ones come.
+    media: Vec<u8>,
     traffic: Traffic,
     yielding: Yielding,
     /// The request at work, so that a panic on its way still answers it.
@@ -77,6 +82,7 @@ impl<S: ShardCore> ShardLoop<S> {
             binder: Binder::new(random),
             runs: Runs::default(),
             outputs: Vec::with_capacity(OUTPUTS_PER_TURN),
+            media: Vec::new(),
             traffic: Traffic::default(),
             yielding: Yielding::new(host),
             executing: None,
@@ -122,12 +128,14 @@ impl<S: ShardCore> ShardLoop<S> {
         let now = self.clock.now();
         let more_datagrams = self.receive(now);
         let commands = self.take_commands(now);
+        self.take_media(now);
         let due = self.core.next_timeout().is_some_and(|at| at <= now);
         if due {
             self.core.handle_timeout(now);
         }
         self.drain();
         self.flush();
+        self.hand_media();
         self.publish();
         if commands > 0 || due {
             self.shared.loads[usize::from(self.index)].publish_counts(self.core.counts());
@@ -160,6 +168,27 @@ impl<S: ShardCore> ShardLoop<S> {
         }
         self.traffic.datagrams_in += taken as u64;
         taken >= DATAGRAMS_PER_TURN
+    }
+
+    /// Gives packets of the application to the core.
+    fn take_media(&mut self, now: Time) {
+        let inbox = &self.shared.inboxes[usize::from(self.index)];
+        if !inbox.has_media() {
+            return;
+        }
+        if self.media.is_empty() {
+            self.media.resize(MEDIA_PER_TURN, 0);
+        }
+        let (written, lost) = inbox.take_media(&mut self.media);
+        if lost > 0 {
+            self.core.count_drop(DropReason::MediaQueueFull, lost);
+        }
+        for (target, packet) in records(&self.media[..written]).flatten() {
+            self.core.handle_media(now, target, packet);
+            if self.core.outbox().is_nearly_full() {
+                flush(&mut self.core, &mut *self.io, &mut self.runs, &mut self.traffic);
+            }
+        }
     }
 
     fn take_commands(&mut self, now: Time) -> usize {
@@ -219,18 +248,18 @@ impl<S: ShardCore> ShardLoop<S> {
 
     /// Hands the outbox to the kernel.
     fn flush(&mut self) {
-        let outbox = self.core.outbox();
-        if outbox.transmits().is_empty() {
+        flush(&mut self.core, &mut *self.io, &mut self.runs, &mut self.traffic);
+    }
+
+    /// Hands packets for the application over.
+    fn hand_media(&mut self) {
+        if !self.core.has_media() {
             return;
         }
-        self.runs.group(outbox, self.io.routes());
-        let sent = self.io.send_runs(outbox, &self.runs);
-        outbox.clear();
-        self.traffic.datagrams_out += sent.datagrams;
-        self.traffic.messages_out += sent.messages;
-        if sent.failed > 0 {
-            self.traffic.send_failures += sent.failed;
-            self.core.count_drop(DropReason::SendFailed, sent.failed);
+        let core = &mut self.core;
+        let lost = self.shared.media.publish(|queue| core.take_media(&mut |source, packet| queue.push(source, packet)));
+        if lost > 0 {
+            self.core.count_drop(DropReason::MediaQueueFull, lost);
         }
     }
 
@@ -270,5 +299,22 @@ impl<S: ShardCore> ShardLoop<S> {
         let woken = self.io.park(timeout);
         self.inbox().unparked(woken.by_mailbox);
         woken.by_ring
+    }
+}
+
+/// Hands the outbox to the kernel.
+fn flush(core: &mut impl ShardCore, io: &mut dyn MediaIo, runs: &mut Runs, traffic: &mut Traffic) {
+    let outbox = core.outbox();
+    if outbox.transmits().is_empty() {
+        return;
+    }
+    runs.group(outbox, io.routes());
+    let sent = io.send_runs(outbox, runs);
+    outbox.clear();
+    traffic.datagrams_out += sent.datagrams;
+    traffic.messages_out += sent.messages;
+    if sent.failed > 0 {
+        traffic.send_failures += sent.failed;
+        core.count_drop(DropReason::SendFailed, sent.failed);
     }
 }

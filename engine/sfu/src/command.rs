@@ -13,6 +13,10 @@ use sfu_wire::scalability::Layers;
 use crate::config::{ConsumerConfig, ProducerConfig};
 use crate::decision::Decision;
 use crate::observer::{ObserverOptions, ProducerVolume};
+pub use crate::signalled::{
+    LocalAddress, PipeRemote, PipeTransportCreated, PipeTransportOptions, PlainRemote, PlainTransportCreated,
+    PlainTransportOptions, SrtpParameters,
+};
 use crate::stats::{Dump, Stats};
 use crate::trace::{Trace, TraceMask};
 
@@ -100,6 +104,43 @@ pub enum Command {
         transport: ObjectId,
         /// Bit/s; 0 is no bound.
         bitrate: u32,
+    },
+    /// Makes a plain transport in a router, on the sockets bound for this command. Reply:
+    /// [`Reply::PlainTransport`].
+    CreatePlainTransport {
+        /// The router.
+        router: ObjectId,
+        /// How.
+        options: PlainTransportOptions,
+    },
+    /// Tells a plain transport where its peer is and its key, once. Reply: [`Reply::Done`].
+    ConnectPlainTransport {
+        /// The transport.
+        transport: ObjectId,
+        /// The peer.
+        remote: Box<PlainRemote>,
+    },
+    /// Makes a pipe transport in a router, on the socket bound for this command. Reply:
+    /// [`Reply::PipeTransport`].
+    CreatePipeTransport {
+        /// The router.
+        router: ObjectId,
+        /// How.
+        options: PipeTransportOptions,
+    },
+    /// Tells a pipe transport where its other end is and its key, once. Reply: [`Reply::Done`].
+    ConnectPipeTransport {
+        /// The transport.
+        transport: ObjectId,
+        /// The other end.
+        remote: Box<PipeRemote>,
+    },
+    /// Makes a direct transport in a router. Reply: [`Reply::Created`].
+    CreateDirectTransport {
+        /// The router.
+        router: ObjectId,
+        /// Upper bound of what the application is told to send, bit/s; 0 is no bound.
+        max_incoming_bitrate: u32,
     },
     /// Makes a producer on a transport. Reply: [`Reply::Created`].
     Produce {
@@ -277,6 +318,10 @@ pub enum Reply {
     Created(ObjectId),
     /// A WebRTC transport.
     WebRtcTransport(WebRtcTransportCreated),
+    /// A plain transport.
+    PlainTransport(PlainTransportCreated),
+    /// A pipe transport.
+    PipeTransport(PipeTransportCreated),
     /// The DTLS role that our side took.
     Connected(DtlsRole),
     /// New ICE credentials.
@@ -436,6 +481,24 @@ pub enum Event {
         state: DtlsState,
         /// Why it failed; empty otherwise.
         reason: String,
+    },
+    /// A plain transport learned its peer's address (comedia).
+    TransportTuple {
+        /// The transport.
+        transport: ObjectId,
+        /// Our address of the tuple.
+        local: SocketAddr,
+        /// The tuple.
+        tuple: Tuple,
+        /// RTCP's own address, where it has one.
+        rtcp: bool,
+    },
+    /// The other end of a pipe has been silent for ten seconds, or is heard again.
+    PipeSilent {
+        /// The transport.
+        transport: ObjectId,
+        /// It is silent.
+        silent: bool,
     },
     /// The producer of a consumer was paused.
     ProducerPaused {

@@ -63,22 +63,14 @@ impl Shard {
             }
         };
         let (credentials, ufrag) = self.draw_credentials();
-        let hash_seed = self.rng.next_u64();
         let candidates = candidates(&sockets);
         let config = IceConfig { consent_timeout: options.ice_consent_timeout };
-        let feedback = Feedback::new(now, self.draw_ssrc(), options.max_incoming_bitrate);
-        let max_learned_ssrcs = self.limits.learned_ssrcs_per_transport;
-        let id = self.transports.insert_with(|id| {
+        let id = self.add_transport(now, router, options.max_incoming_bitrate, |id| {
             let ice = IceAgent::new(now, credentials, config);
             let parts = WebRtcParts { id, server, sockets, candidates: candidates.clone(), ice, ufrag };
-            let kind = Kind::WebRtc(Box::new(WebRtcTransport::new(now, parts)));
-            Transport::new(TransportParts { id, router, hash_seed, max_learned_ssrcs, feedback }, kind)
-        });
-        let id = id.ok_or_else(|| exhausted("", "transports", self.limits.transports))?;
+            Kind::WebRtc(Box::new(WebRtcTransport::new(now, parts)))
+        })?;
         self.lookup.claim_ufrag(ufrag, id);
-        if let Some(entry) = self.routers.get_mut(router) {
-            entry.transports.push(id);
-        }
         if let Some(entry) = server.and_then(|s| self.servers.get_mut(s)) {
             entry.transports.push(id);
         }
@@ -86,6 +78,30 @@ impl Shard {
         let ice = self.webrtc(id)?.ice_parameters();
         let fingerprints = self.fingerprints.clone();
         Ok(Reply::WebRtcTransport(WebRtcTransportCreated { id, ice, candidates, fingerprints }))
+    }
+
+    /// A new transport of a router.
+    pub(crate) fn add_transport(
+        &mut self,
+        now: Time,
+        router: ObjectId,
+        max_incoming_bitrate: u32,
+        make: impl FnOnce(ObjectId) -> Kind,
+    ) -> Result<ObjectId, CommandError> {
+        if self.routers.get(router).is_none() {
+            return Err(CommandError::not_found("target", router));
+        }
+        let hash_seed = self.rng.next_u64();
+        let feedback = Feedback::new(now, self.draw_ssrc(), max_incoming_bitrate);
+        let max_learned_ssrcs = self.limits.learned_ssrcs_per_transport;
+        let id = self.transports.insert_with(|id| {
+            Transport::new(TransportParts { id, router, hash_seed, max_learned_ssrcs, feedback }, make(id))
+        });
+        let id = id.ok_or_else(|| exhausted("", "transports", self.limits.transports))?;
+        if let Some(entry) = self.routers.get_mut(router) {
+            entry.transports.push(id);
+        }
+        Ok(id)
     }
 
     pub(crate) fn connect_webrtc_transport(
@@ -322,7 +338,7 @@ impl Shard {
         self.transport(id)?.webrtc().ok_or_else(|| wrong_kind(id, "a WebRTC transport"))
     }
 
-    fn check_sockets(&self, sockets: &[BoundSocket]) -> Result<(), CommandError> {
+    pub(crate) fn check_sockets(&self, sockets: &[BoundSocket]) -> Result<(), CommandError> {
         let limit = self.limits.sockets_per_command;
         if sockets.is_empty() || sockets.len() > limit {
             let text = format!("there must be 1 to {limit} listen infos");

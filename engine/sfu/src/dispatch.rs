@@ -19,6 +19,15 @@ pub(crate) fn dispatch(
             shard.create_webrtc_transport(now, sockets, router, options)
         }
         Command::ConnectWebRtcTransport { transport, dtls } => shard.connect_webrtc_transport(now, transport, dtls),
+        Command::CreatePlainTransport { router, options } => {
+            shard.create_plain_transport(now, sockets, router, &options)
+        }
+        Command::ConnectPlainTransport { transport, remote } => shard.connect_plain_transport(now, transport, &remote),
+        Command::CreatePipeTransport { router, options } => shard.create_pipe_transport(now, sockets, router, options),
+        Command::ConnectPipeTransport { transport, remote } => shard.connect_pipe_transport(now, transport, &remote),
+        Command::CreateDirectTransport { router, max_incoming_bitrate } => {
+            shard.create_direct_transport(now, router, max_incoming_bitrate)
+        }
         Command::RestartIce { transport } => shard.restart_ice(now, transport),
         Command::SetMaxIncomingBitrate { transport, bitrate } => {
             shard.set_max_incoming_bitrate(now, transport, bitrate)

@@ -71,7 +71,7 @@ impl Shard {
         if kind == DatagramKind::Stun {
             return self.handle_stun(now, known, tuple, datagram);
         }
-        let id = known.ok_or((None, DropReason::UnknownTuple))?;
+        let Some(id) = known else { return self.take_newcomer(now, arrival, tuple, kind, datagram) };
         let transport = self.transports.get_mut(id).ok_or((None, DropReason::UnknownTuple))?;
         if !transport.accepts(&tuple) {
             return Err((Some(id), DropReason::UnknownTuple));
@@ -142,6 +142,19 @@ impl Shard {
         let Some(transport) = self.transports.get_mut(id) else { return Err(DropReason::UnknownTuple) };
         let len = transport.link.unprotect_rtp(datagram)?;
         let bytes = datagram.get(..len).ok_or(DropReason::SrtpOther)?;
+        self.take_rtp(now, arrival, id, bytes, datagram.len())
+    }
+
+    /// Takes an RTP packet whose sender is proven; `wire_len` bytes it had on the wire.
+    pub(crate) fn take_rtp(
+        &mut self,
+        now: Time,
+        arrival: Time,
+        id: ObjectId,
+        bytes: &[u8],
+        wire_len: usize,
+    ) -> Result<(), DropReason> {
+        let Some(transport) = self.transports.get_mut(id) else { return Err(DropReason::UnknownTuple) };
         let view = RtpView::parse(bytes).map_err(|_| DropReason::RtpMalformed)?;
         if transport.feedback.on_packet(arrival, &view, transport.listener.extensions()) {
             transport.arm_feedback(&mut self.timers, now);
@@ -149,8 +162,8 @@ impl Shard {
         let routed = transport.listener.route(&view)?;
         let counters = &mut transport.link.counters;
         match routed.route.is_rtx {
-            true => counters.rtx_bytes_received += datagram.len() as u64,
-            false => counters.rtp_bytes_received += datagram.len() as u64,
+            true => counters.rtx_bytes_received += wire_len as u64,
+            false => counters.rtp_bytes_received += wire_len as u64,
         }
         if routed.evicted {
             self.refuse(Some(id), DropReason::RtpStreamLimit);
@@ -225,4 +238,4 @@ fn transport_streams(shard: &Shard, id: ObjectId) -> (Vec<ObjectId>, Vec<ObjectI
 }
 
 /// Refused, by whom (if it got that far) and why.
-type Verdict = Result<(), (Option<ObjectId>, DropReason)>;
+pub(crate) type Verdict = Result<(), (Option<ObjectId>, DropReason)>;

@@ -7,9 +7,10 @@ use crate::command::{CommandError, Reply};
 use crate::producer::Producer;
 use crate::shard::Shard;
 use crate::stats::{
-    ConsumerDump, Dump, ObserverDump, ProducerDump, RouterDump, ShardDump, Stats, WebRtcServerDump, WebRtcTransportDump,
+    ConsumerDump, DirectTransportDump, Dump, ObserverDump, PipeTransportDump, PlainTransportDump, ProducerDump,
+    RouterDump, ShardDump, Stats, WebRtcServerDump, WebRtcTransportDump,
 };
-use crate::transport::Transport;
+use crate::transport::{Kind, Transport};
 
 impl Shard {
     pub(crate) fn dump(&self, id: ObjectId) -> Result<Reply, CommandError> {
@@ -68,7 +69,40 @@ impl Shard {
 
     fn dump_transport(&self, id: ObjectId) -> Option<Dump> {
         let t = self.transports.get(id)?;
-        let webrtc = t.webrtc()?;
+        let (router, producers, consumers) = (t.router, t.producers.clone(), t.consumers.clone());
+        let webrtc = match &t.kind {
+            Kind::WebRtc(webrtc) => webrtc,
+            Kind::Plain(plain) => {
+                return Some(Dump::PlainTransport(PlainTransportDump {
+                    id,
+                    router,
+                    rtcp_mux: plain.is_muxed(),
+                    comedia: plain.comedia,
+                    local_addresses: plain.sockets.iter().map(|s| s.local).collect(),
+                    tuple: plain.addrs(false),
+                    rtcp_tuple: plain.addrs(true).filter(|_| !plain.is_muxed()),
+                    srtp_profile: plain.local_key.as_ref().map(|key| key.profile.sdes_name()),
+                    producers,
+                    consumers,
+                }));
+            }
+            Kind::Pipe(pipe) => {
+                return Some(Dump::PipeTransport(PipeTransportDump {
+                    id,
+                    router,
+                    local_address: pipe.socket.local,
+                    tuple: pipe.addrs(),
+                    rtx: pipe.rtx,
+                    srtp: pipe.local_key.is_some(),
+                    silent: pipe.is_silent(),
+                    producers,
+                    consumers,
+                }));
+            }
+            Kind::Direct => {
+                return Some(Dump::DirectTransport(DirectTransportDump { id, router, producers, consumers }));
+            }
+        };
         Some(Dump::WebRtcTransport(WebRtcTransportDump {
             id,
             router: t.router,

@@ -51,6 +51,10 @@ pub struct Limits {
     pub outbox_bytes: usize,
     /// Datagrams of the transmit arena.
     pub outbox_datagrams: usize,
+    /// Bytes that direct transports may hand to the application in one turn.
+    pub media_bytes: usize,
+    /// Packets that direct transports may hand to the application in one turn.
+    pub media_packets: usize,
     /// Idle packet buffers that the pool keeps: a receive batch of 64 and its retransmission
     /// histories come back through it.
     pub idle_packets: usize,
@@ -86,6 +90,8 @@ impl Default for Limits {
             key_frame_requests_per_datagram: 16,
             outbox_bytes: 4 << 20,
             outbox_datagrams: 8_192,
+            media_bytes: 4 << 20,
+            media_packets: 8_192,
             idle_packets: 4_096,
             decisions: 1_024,
             datagram_bytes: 1_432,

@@ -7,12 +7,14 @@
 //! Limits: streams by the SRTP sender and receiver. RFC 3711, RFC 7714.
 //! Left out: how path and keys come about, which is the kinds' affair.
 
-use sfu_proto::srtp::{Plain, SrtpError, SrtpKeys, SrtpProfile, SrtpReceiver, SrtpSender};
+use sfu_proto::srtp::{Plain, SrtpError, SrtpProfile, SrtpReceiver, SrtpSender};
 use sfu_wire::drop_reason::DropReason;
+use sfu_wire::id::ObjectId;
 use sfu_wire::net::Tuple;
 use sfu_wire::rate::RateMeter;
 use sfu_wire::time::Time;
 
+use crate::command::SrtpParameters;
 use crate::shard::Out;
 
 /// Counters of a transport.
@@ -47,11 +49,16 @@ pub(crate) enum Guard {
     Closed,
     /// By SRTP.
     Srtp(Box<Srtp>),
+    /// Not at all, as the controller wants it.
+    Clear,
+    /// They go to the application, by this direct transport.
+    Direct(ObjectId),
 }
 
 /// Both directions of one SRTP session.
 #[derive(Debug)]
 pub(crate) struct Srtp {
+    /// Of what we send.
     pub(crate) profile: SrtpProfile,
     pub(crate) receiver: SrtpReceiver,
     pub(crate) sender: SrtpSender,
@@ -62,6 +69,8 @@ pub(crate) struct Srtp {
 pub(crate) struct Link {
     /// Where media goes; `None`: nowhere.
     path: Option<Tuple>,
+    /// Where RTCP goes: mostly the same.
+    rtcp_path: Option<Tuple>,
     guard: Guard,
     /// Keys that the streams have not been registered with.
     fresh_keys: bool,
@@ -70,22 +79,33 @@ pub(crate) struct Link {
 
 impl Link {
     /// Media goes there from now on.
-    pub(crate) fn set_path(&mut self, path: Option<Tuple>) {
+    pub(crate) fn set_path(&mut self, path: Option<Tuple>, rtcp_path: Option<Tuple>) {
         self.path = path;
+        self.rtcp_path = rtcp_path;
+    }
+
+    /// Packets pass as they are.
+    pub(crate) fn set_clear(&mut self) {
+        self.guard = Guard::Clear;
+    }
+
+    /// Packets go to the application.
+    pub(crate) fn set_direct(&mut self, transport: ObjectId) {
+        self.guard = Guard::Direct(transport);
     }
 
     /// New keys: what follows is SRTP.
-    pub(crate) fn set_keys(&mut self, keys: &SrtpKeys) -> Result<(), SrtpError> {
-        let receiver = SrtpReceiver::new(&keys.profile, &keys.remote)?;
-        let sender = SrtpSender::new(&keys.profile, &keys.local)?;
-        self.guard = Guard::Srtp(Box::new(Srtp { profile: keys.profile, receiver, sender }));
+    pub(crate) fn set_sessions(&mut self, theirs: &SrtpParameters, ours: &SrtpParameters) -> Result<(), SrtpError> {
+        let receiver = SrtpReceiver::new(&theirs.profile, &theirs.key)?;
+        let sender = SrtpSender::new(&ours.profile, &ours.key)?;
+        self.guard = Guard::Srtp(Box::new(Srtp { profile: ours.profile, receiver, sender }));
         self.fresh_keys = true;
         Ok(())
     }
 
     /// Forgets path and keys.
     pub(crate) fn disconnect(&mut self) {
-        self.path = None;
+        self.set_path(None, None);
         self.guard = Guard::Closed;
     }
 
@@ -96,14 +116,18 @@ impl Link {
 
     /// Media can be sent.
     pub(crate) fn is_connected(&self) -> bool {
-        self.path.is_some()
+        match self.guard {
+            Guard::Closed => false,
+            Guard::Srtp(_) | Guard::Clear => self.path.is_some(),
+            Guard::Direct(_) => true,
+        }
     }
 
     /// The SRTP session, if any.
     pub(crate) fn srtp(&self) -> Option<&Srtp> {
         match &self.guard {
             Guard::Srtp(srtp) => Some(srtp),
-            Guard::Closed => None,
+            Guard::Closed | Guard::Clear | Guard::Direct(_) => None,
         }
     }
 
@@ -111,7 +135,7 @@ impl Link {
     pub(crate) fn srtp_mut(&mut self) -> Option<&mut Srtp> {
         match &mut self.guard {
             Guard::Srtp(srtp) => Some(srtp),
-            Guard::Closed => None,
+            Guard::Closed | Guard::Clear | Guard::Direct(_) => None,
         }
     }
 
@@ -122,6 +146,7 @@ impl Link {
         match &mut self.guard {
             Guard::Srtp(srtp) => srtp.receiver.unprotect_rtp(datagram),
             Guard::Closed => Err(DropReason::SrtpNotReady),
+            Guard::Clear | Guard::Direct(_) => Ok(datagram.len()),
         }
     }
 
@@ -130,6 +155,7 @@ impl Link {
         match &mut self.guard {
             Guard::Srtp(srtp) => srtp.receiver.unprotect_rtcp(datagram),
             Guard::Closed => Err(DropReason::SrtpNotReady),
+            Guard::Clear | Guard::Direct(_) => Ok(datagram.len()),
         }
     }
 
@@ -142,14 +168,20 @@ impl Link {
         out: &mut Out,
         write: impl FnOnce(&mut [u8]) -> Result<Plain<'p>, DropReason>,
     ) -> Result<(), DropReason> {
-        let (Some(path), Guard::Srtp(srtp)) = (self.path, &mut self.guard) else {
-            return Err(DropReason::NotConnected);
+        let len = match (self.path, &mut self.guard) {
+            (Some(path), Guard::Srtp(srtp)) => out.outbox.try_push_with(path.socket, path.remote, max_len, |slot| {
+                let room = slot.len().saturating_sub(srtp.profile.rtp_overhead());
+                let plain = write(slot.get_mut(..room).unwrap_or_default())?;
+                if plain.is_empty() { Ok(0) } else { srtp.sender.protect_rtp_from(slot, plain) }
+            })?,
+            (Some(path), Guard::Clear) => out.outbox.try_push_with(path.socket, path.remote, max_len, |slot| {
+                write(slot)?.complete(slot).ok_or(DropReason::TooLarge)
+            })?,
+            (_, Guard::Direct(transport)) => out.media.try_push_with(*transport, false, max_len, |slot| {
+                write(slot)?.complete(slot).ok_or(DropReason::TooLarge)
+            })?,
+            _ => return Err(DropReason::NotConnected),
         };
-        let len = out.outbox.try_push_with(path.socket, path.remote, max_len, |slot| {
-            let room = slot.len().saturating_sub(srtp.profile.rtp_overhead());
-            let plain = write(slot.get_mut(..room).unwrap_or_default())?;
-            if plain.is_empty() { Ok(0) } else { srtp.sender.protect_rtp_from(slot, plain) }
-        })?;
         if len == 0 {
             return Ok(());
         }
@@ -163,14 +195,22 @@ impl Link {
 
     /// Sends one RTCP compound.
     pub(crate) fn send_rtcp(&mut self, now: Time, out: &mut Out, plain: &[u8]) -> Result<(), DropReason> {
-        let (Some(path), Guard::Srtp(srtp)) = (self.path, &mut self.guard) else {
-            return Err(DropReason::NotConnected);
+        let copy = |slot: &mut [u8]| {
+            slot.get_mut(..plain.len()).ok_or(DropReason::TooLarge)?.copy_from_slice(plain);
+            Ok(plain.len())
         };
-        let room = plain.len() + srtp.profile.rtcp_overhead();
-        let len = out.outbox.try_push_with(path.socket, path.remote, room, |slot| {
-            slot[..plain.len()].copy_from_slice(plain);
-            srtp.sender.protect_rtcp(slot, plain.len())
-        })?;
+        let len = match (self.rtcp_path, &mut self.guard) {
+            (Some(path), Guard::Srtp(srtp)) => {
+                let room = plain.len() + srtp.profile.rtcp_overhead();
+                out.outbox.try_push_with(path.socket, path.remote, room, |slot| {
+                    let len = copy(slot)?;
+                    srtp.sender.protect_rtcp(slot, len)
+                })?
+            }
+            (Some(path), Guard::Clear) => out.outbox.try_push_with(path.socket, path.remote, plain.len(), copy)?,
+            (_, Guard::Direct(transport)) => out.media.try_push_with(*transport, true, plain.len(), copy)?,
+            _ => return Err(DropReason::NotConnected),
+        };
         self.counters.sent(now, len);
         Ok(())
     }

@@ -1,15 +1,16 @@
 //! Which transport a datagram is for.
 //!
-//! Told: verified 5-tuples and the username fragments of transports. Tells: a transport's id. Keys of
+//! Told: verified 5-tuples, the username fragments of WebRTC transports, the sockets of plain and pipe
+//! transports. Tells: a transport's id. Keys of
 //! the tuple table come from the network, but only after ICE has verified them, and each transport
-//! keeps at most eight; usernames are our own. So both tables are bounded by the number of transports.
+//! keeps at most eight; usernames and sockets are our own. So all tables are bounded by the number of transports.
 //! The hash is seeded from the shard's generator: a peer chooses its port, not its bucket.
 
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 use sfu_wire::id::ObjectId;
-use sfu_wire::net::Tuple;
+use sfu_wire::net::{SocketId, Tuple};
 
 /// Length of our username fragments, ice-chars.
 pub const UFRAG_LEN: usize = 16;
@@ -20,18 +21,23 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// A username fragment of ours.
 pub type Ufrag = [u8; UFRAG_LEN];
 
-/// The two tables.
+/// The tables.
 #[derive(Debug)]
 pub struct Lookup {
     tuples: HashMap<Tuple, ObjectId, FixedState>,
     ufrags: HashMap<Ufrag, ObjectId, FixedState>,
+    sockets: HashMap<SocketId, ObjectId, FixedState>,
 }
 
 impl Lookup {
     /// Makes empty tables whose hash depends on `seed`.
     pub fn new(seed: u64) -> Self {
         let state = FixedState::with_seed(seed);
-        Self { tuples: HashMap::with_hasher(state.clone()), ufrags: HashMap::with_hasher(state) }
+        Self {
+            tuples: HashMap::with_hasher(state.clone()),
+            ufrags: HashMap::with_hasher(state.clone()),
+            sockets: HashMap::with_hasher(state),
+        }
     }
 
     /// A tuple was verified for a transport. The first transport to verify a tuple keeps it while it
@@ -88,7 +94,22 @@ impl Lookup {
         u64::from_le_bytes(first).wrapping_mul(SPREAD) >> 32
     }
 
-    /// Sizes of the two tables: tuples, fragments.
+    /// A socket is one transport's own, so that strangers on it are that transport's affair.
+    pub fn claim_socket(&mut self, socket: SocketId, transport: ObjectId) {
+        self.sockets.insert(socket, transport);
+    }
+
+    /// A socket goes.
+    pub fn release_socket(&mut self, socket: SocketId) {
+        self.sockets.remove(&socket);
+    }
+
+    /// The transport whose own socket this is.
+    pub fn by_socket(&self, socket: SocketId) -> Option<ObjectId> {
+        self.sockets.get(&socket).copied()
+    }
+
+    /// Sizes of the first two tables: tuples, fragments.
     pub fn sizes(&self) -> (usize, usize) {
         (self.tuples.len(), self.ufrags.len())
     }

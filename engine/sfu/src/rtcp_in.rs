@@ -24,6 +24,12 @@ impl Shard {
         let Some(transport) = self.transports.get_mut(id) else { return Err(DropReason::UnknownTuple) };
         let len = transport.link.unprotect_rtcp(datagram)?;
         let bytes = datagram.get(..len).ok_or(DropReason::SrtpOther)?;
+        self.take_rtcp_compound(now, id, bytes)
+    }
+
+    /// Takes an RTCP compound whose sender is proven.
+    pub(crate) fn take_rtcp_compound(&mut self, now: Time, id: ObjectId, bytes: &[u8]) -> Result<(), DropReason> {
+        let Some(transport) = self.transports.get(id) else { return Err(DropReason::UnknownTuple) };
         let packets = Packets::new(bytes, transport.reduced_size_rtcp).map_err(|_| DropReason::RtcpMalformed)?;
         let limits = self.limits;
         let mut budget =

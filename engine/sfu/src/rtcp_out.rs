@@ -72,6 +72,11 @@ impl Shard {
                 let Some((webrtc, link)) = transport.webrtc_mut() else { return };
                 webrtc.handle_dtls_timeout(now, link, &mut self.out);
             }
+            TimerKind::KeepAlive => {
+                let ssrc = transport.feedback.ssrc();
+                let Some((pipe, link)) = transport.pipe_mut() else { return };
+                pipe.handle_timeout(now, ssrc, link, &mut self.out);
+            }
             TimerKind::Feedback | TimerKind::Stream | TimerKind::Observer => {
                 let ssrcs: ArrayVec<u32, MAX_BOUND_SSRCS> = transport.listener.ssrcs().take(MAX_BOUND_SSRCS).collect();
                 for _ in 0..MAX_COMPOUNDS {

@@ -22,6 +22,7 @@ use crate::consumer::Consumer;
 use crate::dispatch;
 use crate::limits::Limits;
 use crate::lookup::{Lookup, Ufrag};
+use crate::media_outbox::MediaOutbox;
 use crate::observer::Observer;
 use crate::outbox::Outbox;
 use crate::producer::Producer;
@@ -55,9 +56,9 @@ pub struct ShardConfig {
 /// All state of one core.
 ///
 /// There are four kinds of methods:
-/// 1. **Input**: [`Shard::handle_datagram`], [`Shard::handle_command`], [`Shard::handle_timeout`],
+/// 1. **Input**: [`Shard::handle_datagram`], [`Shard::handle_media`], [`Shard::handle_command`], [`Shard::handle_timeout`],
 ///    [`Shard::handle_shutdown`], [`Shard::count_drop`]. They change state and fill the outputs; none of them blocks or fails half-way.
-/// 2. **Output**: [`Shard::outbox`], [`Shard::poll_event`], [`Shard::poll_release`]. They hand out what
+/// 2. **Output**: [`Shard::outbox`], [`Shard::media`], [`Shard::poll_event`], [`Shard::poll_release`]. They hand out what
 ///    input has produced.
 /// 3. **Deadline**: [`Shard::next_timeout`].
 /// 4. **Inspection**: commands again (`Dump`, `Stats`), so that looking costs the same queue as acting.
@@ -123,6 +124,8 @@ impl<T> Held<T> {
 #[derive(Debug)]
 pub(crate) struct Out {
     pub(crate) outbox: Outbox,
+    /// What direct transports send.
+    pub(crate) media: MediaOutbox,
     pub(crate) events: VecDeque<Event>,
     pub(crate) drops: DropCounters,
     pub(crate) traces: Traces,
@@ -155,6 +158,7 @@ impl Shard {
             pool: PacketPool::new(limits.idle_packets),
             out: Out {
                 outbox: Outbox::new(limits.outbox_bytes, limits.outbox_datagrams),
+                media: MediaOutbox::new(limits.media_bytes, limits.media_packets),
                 events: VecDeque::new(),
                 drops: DropCounters::default(),
                 traces: Traces::new(limits.traces, config.epoch_unix_nanos),

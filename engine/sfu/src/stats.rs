@@ -36,6 +36,12 @@ pub enum Dump {
     Router(RouterDump),
     /// A WebRTC transport.
     WebRtcTransport(WebRtcTransportDump),
+    /// A plain transport.
+    PlainTransport(PlainTransportDump),
+    /// A pipe transport.
+    PipeTransport(PipeTransportDump),
+    /// A direct transport.
+    DirectTransport(DirectTransportDump),
     /// A producer.
     Producer(ProducerDump),
     /// A consumer.
@@ -139,6 +145,67 @@ pub struct WebRtcTransportDump {
     pub consumers: Vec<ObjectId>,
     /// SSRCs learned from packets.
     pub learned_ssrcs: usize,
+}
+
+/// State of a plain transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlainTransportDump {
+    /// Its id.
+    pub id: ObjectId,
+    /// Its router.
+    pub router: ObjectId,
+    /// RTP and RTCP share a port.
+    pub rtcp_mux: bool,
+    /// The peer's first packet tells where it is.
+    pub comedia: bool,
+    /// Where it listens: RTP's address, and RTCP's if that is another.
+    pub local_addresses: Vec<SocketAddr>,
+    /// Where RTP goes.
+    pub tuple: Option<TupleAddrs>,
+    /// Where RTCP goes, if elsewhere.
+    pub rtcp_tuple: Option<TupleAddrs>,
+    /// The SRTP profile of what is sent.
+    pub srtp_profile: Option<&'static str>,
+    /// Producers on it.
+    pub producers: Vec<ObjectId>,
+    /// Consumers on it.
+    pub consumers: Vec<ObjectId>,
+}
+
+/// State of a pipe transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PipeTransportDump {
+    /// Its id.
+    pub id: ObjectId,
+    /// Its router.
+    pub router: ObjectId,
+    /// Where it listens.
+    pub local_address: SocketAddr,
+    /// Where it sends.
+    pub tuple: Option<TupleAddrs>,
+    /// Consumers have RTX streams.
+    pub rtx: bool,
+    /// It uses SRTP.
+    pub srtp: bool,
+    /// Nothing has come for long.
+    pub silent: bool,
+    /// Producers on it.
+    pub producers: Vec<ObjectId>,
+    /// Consumers on it.
+    pub consumers: Vec<ObjectId>,
+}
+
+/// State of a direct transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectTransportDump {
+    /// Its id.
+    pub id: ObjectId,
+    /// Its router.
+    pub router: ObjectId,
+    /// Producers on it.
+    pub producers: Vec<ObjectId>,
+    /// Consumers on it.
+    pub consumers: Vec<ObjectId>,
 }
 
 /// State of a producer.

@@ -22,6 +22,8 @@ pub enum TimerKind {
     Dtls,
     /// Transport-wide feedback and the bitrate bound go to the peer.
     Feedback,
+    /// A pipe shows that it lives, and looks whether the other end does.
+    KeepAlive,
     /// A producer or consumer has RTCP to send: reports, NACKs, key-frame requests.
     Stream,
     /// An observer's interval is over.

@@ -20,9 +20,11 @@ use crate::decision::DecisionLog;
 use crate::feedback::Feedback;
 use crate::link::{Link, RtpKind};
 use crate::lookup::Lookup;
+use crate::pipe_transport::PipeTransport;
+use crate::plain_transport::PlainTransport;
 use crate::rtp_listener::RtpListener;
 use crate::shard::Out;
-use crate::stats::TransportStats;
+use crate::stats::{TransportStats, TupleAddrs};
 use crate::timers::{Slot, TimerKind, Timers};
 use crate::webrtc_transport::WebRtcTransport;
 
@@ -31,6 +33,12 @@ use crate::webrtc_transport::WebRtcTransport;
 pub(crate) enum Kind {
     /// ICE, DTLS and SRTP.
     WebRtc(Box<WebRtcTransport>),
+    /// RTP and RTCP as they are, or SRTP with signalled keys.
+    Plain(Box<PlainTransport>),
+    /// Another router.
+    Pipe(Box<PipeTransport>),
+    /// The application.
+    Direct,
 }
 
 /// What every transport is made of, besides its kind.
@@ -89,6 +97,7 @@ impl Transport {
     pub(crate) fn webrtc_mut(&mut self) -> Option<(&mut WebRtcTransport, &mut Link)> {
         match &mut self.kind {
             Kind::WebRtc(webrtc) => Some((webrtc, &mut self.link)),
+            _ => None,
         }
     }
 
@@ -96,6 +105,7 @@ impl Transport {
     pub(crate) fn webrtc(&self) -> Option<&WebRtcTransport> {
         match &self.kind {
             Kind::WebRtc(webrtc) => Some(webrtc),
+            _ => None,
         }
     }
 
@@ -120,6 +130,7 @@ impl Transport {
     pub(crate) fn close(&mut self, now: Time, out: &mut Out) {
         match &mut self.kind {
             Kind::WebRtc(webrtc) => webrtc.close(now, &mut self.link, out),
+            Kind::Plain(_) | Kind::Pipe(_) | Kind::Direct => self.link.disconnect(),
         }
     }
 
@@ -127,6 +138,9 @@ impl Transport {
     pub(crate) fn release(&self, lookup: &mut Lookup) {
         match &self.kind {
             Kind::WebRtc(webrtc) => webrtc.release(lookup),
+            Kind::Plain(plain) => plain.release(lookup),
+            Kind::Pipe(pipe) => pipe.release(lookup),
+            Kind::Direct => {}
         }
     }
 
@@ -135,6 +149,8 @@ impl Transport {
     pub(crate) fn arm(&mut self, timers: &mut Timers, not_before: Time) {
         match &mut self.kind {
             Kind::WebRtc(webrtc) => webrtc.arm(timers, not_before),
+            Kind::Pipe(pipe) => pipe.arm(timers, not_before),
+            Kind::Plain(_) | Kind::Direct => {}
         }
         self.arm_feedback(timers, not_before);
     }
@@ -150,8 +166,9 @@ impl Transport {
         match (kind, &mut self.kind) {
             (TimerKind::Ice, Kind::WebRtc(webrtc)) => Some(&mut webrtc.ice_timer),
             (TimerKind::Dtls, Kind::WebRtc(webrtc)) => Some(&mut webrtc.dtls_timer),
+            (TimerKind::KeepAlive, Kind::Pipe(pipe)) => Some(&mut pipe.timer),
             (TimerKind::Feedback, _) => Some(&mut self.feedback_timer),
-            (TimerKind::Stream | TimerKind::Observer, _) => None,
+            _ => None,
         }
     }
 
@@ -169,6 +186,9 @@ impl Transport {
     pub(crate) fn accepts(&self, tuple: &Tuple) -> bool {
         match &self.kind {
             Kind::WebRtc(webrtc) => webrtc.ice.is_valid(tuple),
+            Kind::Plain(plain) => plain.accepts(tuple),
+            Kind::Pipe(pipe) => pipe.tuple().as_ref() == Some(tuple),
+            Kind::Direct => false,
         }
     }
 
@@ -181,6 +201,9 @@ impl Transport {
     pub(crate) fn sockets(&self) -> &[BoundSocket] {
         match &self.kind {
             Kind::WebRtc(webrtc) => &webrtc.sockets,
+            Kind::Plain(plain) => &plain.sockets,
+            Kind::Pipe(pipe) => std::slice::from_ref(&pipe.socket),
+            Kind::Direct => &[],
         }
     }
 
@@ -188,6 +211,17 @@ impl Transport {
     pub(crate) fn server(&self) -> Option<ObjectId> {
         match &self.kind {
             Kind::WebRtc(webrtc) => webrtc.server,
+            Kind::Plain(_) | Kind::Pipe(_) | Kind::Direct => None,
+        }
+    }
+
+    /// Where media goes, with our address.
+    pub(crate) fn selected(&self) -> Option<TupleAddrs> {
+        match &self.kind {
+            Kind::WebRtc(webrtc) => webrtc.ice.selected().and_then(|tuple| webrtc.addrs(&tuple)),
+            Kind::Plain(plain) => plain.addrs(false),
+            Kind::Pipe(pipe) => pipe.addrs(),
+            Kind::Direct => None,
         }
     }
 
@@ -209,7 +243,7 @@ impl Transport {
             rtx_bytes_sent: c.rtx_bytes_sent,
             ice_state: webrtc.map_or(IceState::New, WebRtcTransport::ice_state),
             dtls_state: webrtc.map_or(DtlsState::New, |w| w.dtls_state),
-            selected_tuple: webrtc.and_then(|w| w.ice.selected().and_then(|t| w.addrs(&t))),
+            selected_tuple: self.selected(),
         }
     }
 }

@@ -17,7 +17,7 @@
 //! components; media, which is [`crate::transport`]'s.
 
 use arrayvec::ArrayVec;
-use sfu_proto::crypto::{DtlsContext, DtlsEvent, DtlsRole, DtlsSession, DtlsState as SessionState};
+use sfu_proto::crypto::{DtlsContext, DtlsEvent, DtlsRole, DtlsSession, DtlsState as SessionState, SrtpKeys};
 use sfu_proto::ice::{IceAgent, IceEvent, MAX_REPLY, Signer};
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::ObjectId;
@@ -25,7 +25,9 @@ use sfu_wire::net::Tuple;
 use sfu_wire::stun::StunMessage;
 use sfu_wire::time::Time;
 
-use crate::command::{BoundSocket, DtlsState, Event, IceCandidate, IceParameters, IceState, RemoteDtls};
+use crate::command::{
+    BoundSocket, DtlsState, Event, IceCandidate, IceParameters, IceState, RemoteDtls, SrtpParameters,
+};
 use crate::ice_events::{IceEvents, IceNews};
 use crate::link::Link;
 use crate::lookup::{Lookup, Ufrag};
@@ -311,7 +313,7 @@ impl WebRtcTransport {
         self.transmit_dtls(now, link, out);
         while let Some(event) = self.dtls.as_mut().and_then(DtlsSession::poll_event) {
             match event {
-                DtlsEvent::Connected(keys) => match link.set_keys(&keys) {
+                DtlsEvent::Connected(keys) => match link.set_sessions(&theirs(&keys), &ours(&keys)) {
                     Ok(()) => self.set_dtls_state(DtlsState::Connected, String::new(), out),
                     Err(error) => self.set_dtls_state(DtlsState::Failed, error.to_string(), out),
                 },
@@ -363,7 +365,8 @@ impl WebRtcTransport {
 
     fn refresh_path(&self, link: &mut Link) {
         let ready = self.dtls_state == DtlsState::Connected && self.has_consent();
-        link.set_path(if ready { self.ice.selected() } else { None });
+        let path = self.ice.selected().filter(|_| ready);
+        link.set_path(path, path);
     }
 
     fn has_consent(&self) -> bool {
@@ -375,6 +378,14 @@ impl WebRtcTransport {
 /// 4.2.2: content type 22; message type 1 after the 13 bytes of the record header).
 fn is_client_hello(datagram: &[u8]) -> bool {
     datagram.first() == Some(&22) && datagram.get(13) == Some(&1)
+}
+
+fn theirs(keys: &SrtpKeys) -> SrtpParameters {
+    SrtpParameters { profile: keys.profile, key: keys.remote.clone() }
+}
+
+fn ours(keys: &SrtpKeys) -> SrtpParameters {
+    SrtpParameters { profile: keys.profile, key: keys.local.clone() }
 }
 
 fn state_of(ice: &IceAgent) -> IceState {

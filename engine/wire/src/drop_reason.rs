@@ -101,6 +101,8 @@ drop_reasons! {
     SendFailed = "send_failed",
     /// Data channel traffic while SCTP is off.
     SctpDisabled = "sctp_disabled",
+    /// A packet between the application and a direct transport made room for younger ones.
+    MediaQueueFull = "media_queue_full",
 }
 
 /// One counter per [`DropReason`].

@@ -6,6 +6,7 @@
 
 mod call;
 mod descriptions;
+mod transports;
 mod types;
 mod watching;
 
@@ -27,6 +28,7 @@ use crate::schema as fb;
 
 pub use call::Call;
 use call::{Answer, Slot, lock};
+pub use transports::{Left, PipeTransport, PlainRemote, PlainTransport, PlainTransportOptions, SrtpParameters};
 pub use types::*;
 
 fn unexpected(text: &str) -> ClientError {
@@ -504,6 +506,11 @@ fn typed_event(event: fb::EventT) -> Option<Event> {
         fb::EventBodyT::DominantSpeakerChanged(e) => Event::DominantSpeaker { observer: source, producer: e.producer },
         fb::EventBodyT::TraceEvent(trace) => Event::Trace { object: source, trace },
         fb::EventBodyT::EventsLost(e) => Event::EventsLost { count: e.count },
+        fb::EventBodyT::TransportTupleChanged(e) => {
+            Event::TransportTuple { transport: source, tuple: *e.tuple?, rtcp: e.rtcp }
+        }
+        fb::EventBodyT::PipeSilenceChanged(e) => Event::PipeSilence { transport: source, silent: e.silent },
+        fb::EventBodyT::EngineDrained(_) => Event::EngineDrained,
         fb::EventBodyT::NONE => return None,
     })
 }

@@ -155,6 +155,24 @@ pub enum Event {
         /// What.
         trace: Box<fb::TraceEventT>,
     },
+    /// A plain transport learned its peer's address.
+    TransportTuple {
+        /// The transport.
+        transport: Id,
+        /// The tuple.
+        tuple: fb::TransportTupleT,
+        /// That of RTCP alone.
+        rtcp: bool,
+    },
+    /// The other end of a pipe fell silent, or is heard again.
+    PipeSilence {
+        /// The transport.
+        transport: Id,
+        /// It is silent.
+        silent: bool,
+    },
+    /// The engine drains, and its last router is gone.
+    EngineDrained,
     /// Telemetry events were dropped.
     EventsLost {
         /// How many.

@@ -43,12 +43,7 @@ impl Controller {
                 }
                 Ok(fb::ReplyBodyT::Created(Box::new(fb::CreatedT { id: id.to_u64(), rtp_capabilities: None })))
             }
-            (Pending::Transport { router, server }, Reply::WebRtcTransport(created)) => {
-                if self.registry.add_transport(created.id, router, server) {
-                    self.placement.add(shard);
-                }
-                self.transport_created(created)
-            }
+            (Pending::Transport { router, server }, reply) => self.finish_transport(shard, router, server, reply),
             (Pending::Produce { transport, parameters, consumable }, Reply::Created(id)) => {
                 let type_ = type_name(consumable.stream_type);
                 if self.registry.add_producer(id, transport, parameters, consumable) {
@@ -121,6 +116,32 @@ impl Controller {
         fb::ReplyBodyT::IceRestarted(Box::new(fb::IceRestartedT { ice_parameters: Some(Box::new(ice)) }))
     }
 
+    fn finish_transport(&mut self, shard: u8, router: ObjectId, server: Option<ObjectId>, reply: Reply) -> Answered {
+        let (id, body) = match reply {
+            Reply::WebRtcTransport(created) => {
+                if self.registry.add_transport(created.id, router, server) {
+                    self.placement.add(shard);
+                }
+                return self.transport_created(created);
+            }
+            Reply::PlainTransport(created) => {
+                (created.id, fb::ReplyBodyT::PlainTransportCreated(Box::new(encode::plain_created(&created))))
+            }
+            Reply::PipeTransport(created) => {
+                (created.id, fb::ReplyBodyT::PipeTransportCreated(Box::new(encode::pipe_created(&created))))
+            }
+            Reply::Created(id) => {
+                let body = fb::CreatedT { id: id.to_u64(), rtp_capabilities: None };
+                (id, fb::ReplyBodyT::Created(Box::new(body)))
+            }
+            _ => return Err(mismatch()),
+        };
+        if self.registry.add_transport(id, router, server) {
+            self.placement.add(shard);
+        }
+        Ok(body)
+    }
+
     fn plain(&self, target: u64, reply: Reply) -> Answered {
         Ok(match reply {
             Reply::Done => fb::ReplyBodyT::Done(Box::default()),
@@ -130,9 +151,12 @@ impl Controller {
             Reply::Dump(dump) => self.dump(*dump),
             Reply::Stats(stats) => fb::ReplyBodyT::StatsReport(Box::new(encode::stats_report(target, &stats))),
             Reply::Decisions { capacity, rows } => encode::decisions(capacity, &rows),
-            Reply::Created(_) | Reply::WebRtcTransport(_) | Reply::Consumer(_) | Reply::IceParameters(_) => {
-                return Err(mismatch());
-            }
+            Reply::Created(_)
+            | Reply::WebRtcTransport(_)
+            | Reply::PlainTransport(_)
+            | Reply::PipeTransport(_)
+            | Reply::Consumer(_)
+            | Reply::IceParameters(_) => return Err(mismatch()),
         })
     }
 
@@ -145,6 +169,9 @@ impl Controller {
                 fb::ReplyBodyT::RouterDump(Box::new(encode::router_dump(&d, capabilities)))
             }
             Dump::WebRtcTransport(d) => fb::ReplyBodyT::WebRtcTransportDump(Box::new(encode::transport_dump(d))),
+            Dump::PlainTransport(d) => fb::ReplyBodyT::PlainTransportDump(Box::new(encode::plain_dump(&d))),
+            Dump::PipeTransport(d) => fb::ReplyBodyT::PipeTransportDump(Box::new(encode::pipe_dump(&d))),
+            Dump::DirectTransport(d) => fb::ReplyBodyT::DirectTransportDump(Box::new(encode::direct_dump(&d))),
             Dump::Producer(d) => {
                 let mut out = encode::producer_dump(&d);
                 if let Some(known) = self.registry.producer(d.id) {

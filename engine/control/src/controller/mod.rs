@@ -9,6 +9,7 @@ mod descriptions;
 mod plan;
 mod plan_layers;
 mod request_values;
+mod transports;
 mod watching;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -131,6 +132,8 @@ pub(crate) struct Controller {
     /// Callers' ids in flight.
     requests: HashSet<u64>,
     next_token: u64,
+    /// No new routers; `Some(true)`: and the last one's end was told.
+    draining: Option<bool>,
 }
 
 impl Controller {
@@ -144,6 +147,7 @@ impl Controller {
             gatherings: HashMap::new(),
             requests: HashSet::new(),
             next_token: 1,
+            draining: None,
         }
     }
 
@@ -244,6 +248,16 @@ impl Controller {
             }
         };
         Some(encode::reply(flight.request, body))
+    }
+
+    /// The message that the engine drains and its last router is gone, once.
+    pub(crate) fn poll_drained(&mut self) -> Option<Vec<u8>> {
+        let coming = self.in_flight.values().any(|f| matches!(f.pending, Pending::Router { .. }));
+        if self.draining != Some(false) || coming || self.registry.counts()[0] > 0 {
+            return None;
+        }
+        self.draining = Some(true);
+        Some(encode::drained())
     }
 
     fn forget(&mut self, object: ObjectId) {

@@ -26,7 +26,7 @@ const MAX_CONSENT_TIMEOUT_MS: u32 = 60_000;
 const PAUSABLE: [ObjectKind; 3] = [ObjectKind::Producer, ObjectKind::Consumer, ObjectKind::Observer];
 const MAX_KEY_FRAME_DELAY_MS: u32 = 60_000;
 
-fn missing(field: &str) -> CommandError {
+pub(super) fn missing(field: &str) -> CommandError {
     invalid(field, "is missing; give it")
 }
 
@@ -39,6 +39,12 @@ impl Controller {
             Body::CreateWebRtcServer(body) => self.create_server(target, *body),
             Body::CreateWebRtcTransport(body) => self.create_transport(target, *body),
             Body::ConnectWebRtcTransport(body) => self.connect(target, *body),
+            Body::CreatePlainTransport(body) => self.create_plain_transport(target, *body),
+            Body::ConnectPlainTransport(body) => self.connect_plain_transport(target, *body),
+            Body::CreatePipeTransport(body) => self.create_pipe_transport(target, *body),
+            Body::ConnectPipeTransport(body) => self.connect_pipe_transport(target, *body),
+            Body::CreateDirectTransport(body) => self.create_direct_transport(target, &body),
+            Body::Drain(_) => self.drain(target),
             Body::RestartIce(_) => {
                 let transport = self.object(target, &[ObjectKind::Transport])?;
                 Ok(plain(transport, Command::RestartIce { transport }))
@@ -139,12 +145,25 @@ impl Controller {
 
     fn create_router(&mut self, target: u64, body: fb::CreateRouterT) -> Planned {
         engine(target)?;
+        if self.draining.is_some() {
+            let text = "the engine drains and takes no new router; use another engine";
+            return Err(CommandError::new(ErrorCode::Closed, "", text));
+        }
         let codecs = convert::codec_capabilities_from(body.media_codecs, "media_codecs")?;
         let capabilities = capabilities::router(&codecs)?;
         let shard = self.place(body.shard)?;
         self.placement.add(shard);
         let pending = Pending::Router { capabilities };
         Ok(Plan::One { shard, listen: Vec::new(), command: Command::CreateRouter, pending })
+    }
+
+    fn drain(&mut self, target: u64) -> Planned {
+        engine(target)?;
+        self.draining.get_or_insert(false);
+        let left = self.registry.counts().map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        let [routers, transports, producers, consumers] = left;
+        let body = fb::DrainingT { routers, transports, producers, consumers };
+        Ok(Plan::Answer(fb::ReplyBodyT::Draining(Box::new(body))))
     }
 
     fn create_server(&mut self, target: u64, body: fb::CreateWebRtcServerT) -> Planned {

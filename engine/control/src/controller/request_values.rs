@@ -37,7 +37,8 @@ pub(super) fn listen_infos(infos: Vec<fb::ListenInfoT>) -> Result<Vec<ListenInfo
     Ok(out)
 }
 
-fn listen_info(info: fb::ListenInfoT, field: &str) -> Result<ListenInfo, CommandError> {
+/// Where one socket is wanted.
+pub(super) fn listen_info(info: fb::ListenInfoT, field: &str) -> Result<ListenInfo, CommandError> {
     match info.protocol {
         fb::Protocol::udp => {}
         fb::Protocol::tcp => {

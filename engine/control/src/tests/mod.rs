@@ -9,4 +9,5 @@ mod malformed;
 mod options;
 mod room;
 mod schema_text;
+mod transports;
 mod watching;

@@ -325,6 +325,21 @@ impl World {
         self.settle();
     }
 
+    /// One datagram from anywhere to any socket.
+    pub fn inject_at(&mut self, socket: SocketId, from: SocketAddr, datagram: &[u8]) {
+        let mut datagram = datagram.to_vec();
+        self.shard.handle_datagram(self.now, self.now, socket, from, &mut datagram);
+        self.settle();
+    }
+
+    /// What has been sent from one socket to an address that no peer has, since the last call.
+    pub fn strays_from(&mut self, socket: SocketId) -> Vec<(SocketAddr, Vec<u8>)> {
+        let (own, others) = std::mem::take(&mut self.strays).into_iter().partition(|(s, ..)| *s == socket);
+        self.strays = others;
+        let own: Vec<_> = own;
+        own.into_iter().map(|(_, to, bytes)| (to, bytes)).collect()
+    }
+
     /// One datagram from anywhere to a member's socket.
     pub fn inject(&mut self, member: usize, from: SocketAddr, datagram: &[u8]) {
         let socket = self.members[member].socket;
@@ -409,7 +424,11 @@ impl World {
         for (socket, to, mut bytes) in all {
             match self.members.iter_mut().find(|m| m.peer.addr() == to && m.socket == socket) {
                 Some(member) => member.peer.handle_datagram(self.now, &mut bytes),
-                None => self.strays.push((socket, to, bytes)),
+                None => match self.sockets.iter().find(|(_, addr)| **addr == to).map(|(own, _)| *own) {
+                    // From one transport of the shard to another.
+                    Some(own) => self.shard.handle_datagram(self.now, self.now, own, self.sockets[&socket], &mut bytes),
+                    None => self.strays.push((socket, to, bytes)),
+                },
             }
         }
         moved
