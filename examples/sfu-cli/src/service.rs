@@ -245,7 +245,10 @@ impl Service {
             Event::VideoOrientation { .. }
             | Event::IceState { .. }
             | Event::DtlsState { .. }
-            | Event::IceSelectedTuple { .. } => {}
+            | Event::IceSelectedTuple { .. }
+            | Event::TransportTuple { .. }
+            | Event::PipeSilence { .. }
+            | Event::EngineDrained => {}
         }
     }
 
