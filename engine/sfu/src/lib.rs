@@ -6,6 +6,7 @@
 
 pub mod candidates;
 pub mod command;
+pub mod command_error;
 pub mod config;
 pub mod consumer;
 pub mod decision;
