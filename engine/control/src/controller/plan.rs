@@ -85,15 +85,9 @@ impl Controller {
                 Ok(one(object, Command::Close { object }, Pending::Close { object }))
             }
             Body::GetDump(_) if target == 0 => Ok(Plan::All { command: Command::DumpShard }),
-            Body::GetDump(_) => {
-                let object = self.object(target, &ObjectKind::ALL)?;
-                Ok(plain(object, Command::Dump { object }))
-            }
+            Body::GetDump(_) => self.on_any(target, |object| Command::Dump { object }),
             Body::GetStats(_) if target == 0 => Ok(Plan::All { command: Command::ShardStats }),
-            Body::GetStats(_) => {
-                let object = self.object(target, &ObjectKind::ALL)?;
-                Ok(plain(object, Command::Stats { object }))
-            }
+            Body::GetStats(_) => self.on_any(target, |object| Command::Stats { object }),
             Body::UpdateMediaCodecs(body) => self.update_media_codecs(target, *body),
             Body::SetPreferredLayers(body) => self.set_preferred_layers(target, *body),
             Body::SetPriority(body) => self.set_priority(target, *body),
@@ -105,6 +99,11 @@ impl Controller {
             Body::CreateSdpFragment(body) => self.create_sdp_fragment(target, &body),
             Body::NONE => Err(CommandError::new(ErrorCode::Malformed, "body", "the request has no body")),
         }
+    }
+
+    fn on_any(&self, target: u64, command: fn(ObjectId) -> Command) -> Planned {
+        let object = self.object(target, &ObjectKind::ALL)?;
+        Ok(plain(object, command(object)))
     }
 
     /// A living object of one of these kinds.
