@@ -42,6 +42,8 @@ pub mod stun;
 pub mod time;
 
 #[cfg(test)]
+mod oracle_payload_tests;
+#[cfg(test)]
 mod oracle_tests;
 #[cfg(test)]
 mod testing;
