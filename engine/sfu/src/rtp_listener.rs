@@ -10,6 +10,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
+use sfu_wire::codec::CodecKind;
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::extension::{ExtensionIds, ExtensionKind};
 use sfu_wire::id::ObjectId;
@@ -121,7 +122,13 @@ impl RtpListener {
             producer,
             mid: config.mid,
             rids: config.encodings.iter().map(|e| e.rid).collect(),
-            payload_types: config.codecs.iter().map(|c| (c.payload_type, c.rtx_payload_type)).collect(),
+            // A FlexFEC stream has an SSRC of its own, which is no other SSRC of the media.
+            payload_types: config
+                .codecs
+                .iter()
+                .filter(|c| c.kind != CodecKind::FlexFec)
+                .map(|c| (c.payload_type, c.rtx_payload_type))
+                .collect(),
             extensions: config.extensions,
         });
         self.merge_extensions();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sfu_core::command::{Command, Reply};
 use sfu_core::config::CodecConfig;
-use sfu_core::testing::world::{OPUS, World, consumer_config, opus, producer_config, rtp};
+use sfu_core::testing::world::{OPUS, VP8, World, consumer_config, opus, producer_config, rtp, vp8, vp8_frame};
 use sfu_wire::codec::CodecKind;
 use sfu_wire::codec::red::{self, RedBlock};
 use sfu_wire::drop_reason::DropReason;
@@ -189,8 +189,8 @@ fn row_032_broken_red_is_left_out_and_the_rest_goes_on_without_a_gap() {
     assert_eq!(carol.iter().map(|heard| heard.3.clone()).collect::<Vec<_>>(), [frame(0), frame(7)]);
     assert_eq!(carol[1].1, carol[0].1.wrapping_add(1));
     assert_eq!(bob.len(), 3, "what is inside is the peer's to judge");
-    assert_eq!(call.world.drops(DropReason::RtpPayload), 5);
-    assert_eq!(call.world.drops(DropReason::ConsumerCodec), 6, "nothing in them that the other peer speaks");
+    assert_eq!(call.world.drops(DropReason::RtpPayload), 10, "each for two consumers");
+    assert_eq!(call.world.drops(DropReason::ConsumerCodec), 1, "nothing in it that the other peer speaks");
 }
 
 #[test]
@@ -243,4 +243,53 @@ fn row_061_extensions_that_cannot_be_are_not_passed_on() {
     let packets = call.world.rtp(call.carol);
     let view = RtpView::parse(&packets[0]).expect("sound");
     assert_eq!(view.extension(3).and_then(AudioLevel::parse), Some(level));
+}
+
+#[test]
+fn row_033_video_comes_out_of_its_red_and_repair_packets_end_here() {
+    const ULPFEC: u8 = 117;
+    const FLEXFEC: u8 = 35;
+    let mut world = World::new(97);
+    let router = world.router();
+    let (alice, bob) = (world.join(router), world.join(router));
+    let protection =
+        |slot, kind, payload_type| CodecConfig { slot, kind, payload_type, rtx_payload_type: None, ..vp8() };
+    let codecs = vec![
+        vp8(),
+        protection(11, CodecKind::Red, RED),
+        protection(12, CodecKind::UlpFec, ULPFEC),
+        protection(13, CodecKind::FlexFec, FLEXFEC),
+    ];
+    let config = producer_config(MediaKind::Video, Mid::new(b"v").expect("legal"), codecs, Some(7), Some(8));
+    let producer = world.produce(alice, config);
+    world.consume(bob, producer);
+    let wrapped = |payload_type: u8, payload: &[u8]| [&[payload_type], payload].concat();
+    let fec = [&[0x40, 96, 0, 2, 0, 0, 0, 9, 0, 40, 0, 20, 0x80, 1, 0x80, 0, 0, 1][..], &[0x55; 40]].concat();
+    let recursive = wrapped(RED, &wrapped(ULPFEC, &fec));
+    let packets: [(u8, Vec<u8>, bool); 8] = [
+        (RED, wrapped(VP8, &vp8_frame(true, 0)), true),
+        (RED, wrapped(ULPFEC, &fec), false),
+        (RED, wrapped(VP8, &vp8_frame(false, 1)), true),
+        (ULPFEC, fec.clone(), false),
+        (RED, recursive, false),
+        (RED, wrapped(ULPFEC, &[]), false),
+        (RED, vec![], false),
+        (VP8, vp8_frame(false, 2), true),
+    ];
+    for (n, (payload_type, payload, _)) in (0..).zip(&packets) {
+        world.send_rtp(alice, &rtp(*payload_type, 7, n, 3_000 * u32::from(n), &[], payload));
+        // FlexFEC has an SSRC of its own: it neither is media nor takes the place of it.
+        let flex = [&[0, 96, 0, 40, 0, 0, 0, 9, 1, 0, 0, 0, 0, 0, 0, 7, 0, 1, 0xc0, 3][..], &[7; 30]].concat();
+        world.send_rtp(alice, &rtp(FLEXFEC, 99, 500 + n, 0, &[], &flex));
+    }
+    let heard = world.rtp(bob);
+    let views: Vec<_> = heard.iter().map(|bytes| RtpView::parse(bytes).expect("sound")).collect();
+    assert_eq!(views.len(), 3, "{views:?}");
+    for (k, view) in (0..).zip(&views) {
+        assert_eq!((view.payload_type, view.sequence), (VP8, views[0].sequence.wrapping_add(k)), "without a gap");
+        let payload = vp8_frame(k == 0, 0);
+        assert_eq!((view.payload().len(), &view.payload()[4..]), (payload.len(), &payload[4..]));
+    }
+    assert_eq!(world.drops(DropReason::RtpFec), 3);
+    assert_eq!((world.drops(DropReason::RtpPayload), world.drops(DropReason::RtpPaddingOnly)), (1, 1));
 }

@@ -71,6 +71,8 @@ drop_reasons! {
     RtpTooOld = "rtp_too_old",
     /// Payload descriptor malformed for the codec.
     RtpPayload = "rtp_payload",
+    /// Forward error correction: it is about packets of the sender's hop, and ends with it.
+    RtpFec = "rtp_fec",
     /// RTX without original sequence number, for an unknown stream or payload type.
     RtxMalformed = "rtx_malformed",
     /// Padding only: nothing to forward.

@@ -60,13 +60,13 @@ impl Consumer {
         if !flows || self.starting || self.epoch != ingress.epoch {
             self.begin(now, producer, ingress, flows)?;
         }
+        if let Some(reason) = ingress.blank {
+            return self.leave_out(ingress, slot, reason);
+        }
         let Some((codec, start)) = self.form(ingress) else {
             return self.leave_out(ingress, slot, DropReason::ConsumerCodec);
         };
         let payload_type = codec.payload_type;
-        if let Some(reason) = ingress.blank {
-            return self.leave_out(ingress, slot, reason);
-        }
         if self.ignore_dtx && ingress.is_dtx {
             return Ok(self.leave_out(ingress, slot, DropReason::ConsumerPaused).unwrap_or_default());
         }

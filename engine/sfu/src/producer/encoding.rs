@@ -24,7 +24,7 @@ use sfu_wire::scalability::Layers;
 use sfu_wire::time::{NtpTime, Time};
 
 use super::cache::KeyFrameRun;
-use super::redundancy::Recovered;
+use super::redundancy::{self, Recovered};
 use super::{ExtensionSpan, FORWARDED, Ingress};
 use crate::config::{CodecConfig, EncodingConfig, ProducerConfig};
 use crate::stats::RtpStreamStats;
@@ -236,7 +236,10 @@ impl Encoding {
             extensions: spans(config, view),
         };
         let begins_picture = placed.newest && (placed.restarted || timestamp != self.newest_timestamp);
-        self.look(&mut ingress, config.opaque_payload, begins_picture, bytes, view);
+        redundancy::unwrap_video(config, bytes, &mut ingress);
+        if ingress.blank.is_none() {
+            self.look(&mut ingress, config.opaque_payload, begins_picture, bytes, view);
+        }
         if ingress.codec == CodecKind::Red && ingress.blank.is_none() && !config.opaque_payload {
             self.open_red(config, arrival, bytes, view.timestamp, &mut ingress);
         }

@@ -1,5 +1,6 @@
-//! Redundant audio (RFC 2198) as it is received: the primary block, for consumers that do not speak
-//! RED, and packets that were lost but are redundant blocks of a later one.
+//! Redundancy (RFC 2198) as it is received: of audio the primary block, for consumers that do not speak
+//! RED, and packets that were lost but are redundant blocks of a later one; of video what browsers put
+//! into RED to send it beside ULPFEC, which ends here.
 //!
 //! A block has no sequence number. The block before the primary one is taken for the packet before
 //! it, and so on, as long as each begins where, by its own length, the next one does: a sender that
@@ -10,6 +11,7 @@ use arrayvec::ArrayVec;
 use sfu_wire::codec::red::{RedBlock, RedPayload};
 use sfu_wire::codec::{CodecKind, opus};
 use sfu_wire::drop_reason::DropReason;
+use sfu_wire::media::MediaKind;
 use sfu_wire::time::Time;
 
 use super::encoding::Encoding;
@@ -43,6 +45,7 @@ impl Encoding {
         if let Some(codec) = plain_codec(config, red.payload_type) {
             ingress.primary =
                 Some(PrimaryBlock { slot: codec.slot, start: (start + red.primary_range().start) as u16 });
+            ingress.is_dtx = codec.kind == CodecKind::Opus && opus::is_dtx(red.primary);
         }
         let mut block_end = start + red.primary_range().start;
         let mut next_offset = 0;
@@ -72,10 +75,38 @@ impl Encoding {
                     codec: codec.kind,
                     primary: None,
                     recovered: true,
+                    is_dtx: codec.kind == CodecKind::Opus && opus::is_dtx(block.data),
                     extensions: ArrayVec::new(),
                     ..ingress.clone()
                 },
             );
+        }
+    }
+}
+
+/// Takes video out of its RED, and leaves out what repairs packets of this hop: a repair packet is about
+/// the publisher's bytes, with its numbers and header extensions, and what it would bring back is not
+/// what a consumer's peer has lost.
+pub(super) fn unwrap_video(config: &ProducerConfig, bytes: &[u8], ingress: &mut Ingress) {
+    if config.kind != MediaKind::Video {
+        return;
+    }
+    if matches!(ingress.codec, CodecKind::UlpFec | CodecKind::FlexFec) {
+        ingress.blank = Some(DropReason::RtpFec);
+    } else if ingress.codec == CodecKind::Red && !config.opaque_payload {
+        let (start, end) = (usize::from(ingress.payload_start), usize::from(ingress.payload_end));
+        let Ok(red) = RedPayload::parse(bytes.get(start..end).unwrap_or_default()) else {
+            // A probe is nothing but padding; anything else is broken.
+            ingress.blank = Some(if start == end { DropReason::RtpPaddingOnly } else { DropReason::RtpPayload });
+            return;
+        };
+        match plain_codec(config, red.payload_type) {
+            Some(codec) if codec.kind.is_video() => {
+                (ingress.slot, ingress.codec) = (codec.slot, codec.kind);
+                ingress.payload_start = (start + red.primary_range().start) as u16;
+            }
+            Some(codec) if codec.kind.is_repair() => ingress.blank = Some(DropReason::RtpFec),
+            _ => ingress.blank = Some(DropReason::RtpPayload),
         }
     }
 }
