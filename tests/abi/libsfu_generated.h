@@ -268,6 +268,9 @@ struct RtpStreamStatsBuilder;
 struct TransportStats;
 struct TransportStatsBuilder;
 
+struct ShardStats;
+struct ShardStatsBuilder;
+
 struct StatsReport;
 struct StatsReportBuilder;
 
@@ -4671,9 +4674,17 @@ struct GetDump::Traits {
 struct GetStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef GetStatsBuilder Builder;
   struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_SUMMARY = 4
+  };
+  /// Leave the streams out: cheap for routers with very many.
+  bool summary() const {
+    return GetField<uint8_t>(VT_SUMMARY, 0) != 0;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_SUMMARY, 1) &&
            verifier.EndTable();
   }
 };
@@ -4682,6 +4693,9 @@ struct GetStatsBuilder {
   typedef GetStats Table;
   ::flatbuffers::FlatBufferBuilder &fbb_;
   ::flatbuffers::uoffset_t start_;
+  void add_summary(bool summary) {
+    fbb_.AddElement<uint8_t>(GetStats::VT_SUMMARY, static_cast<uint8_t>(summary), 0);
+  }
   explicit GetStatsBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -4694,8 +4708,10 @@ struct GetStatsBuilder {
 };
 
 inline ::flatbuffers::Offset<GetStats> CreateGetStats(
-    ::flatbuffers::FlatBufferBuilder &_fbb) {
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    bool summary = false) {
   GetStatsBuilder builder_(_fbb);
+  builder_.add_summary(summary);
   return builder_.Finish();
 }
 
@@ -8872,7 +8888,14 @@ struct TransportStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_RTX_BYTES_SENT = 22,
     VT_ICE_STATE = 24,
     VT_DTLS_STATE = 26,
-    VT_SELECTED_TUPLE = 28
+    VT_SELECTED_TUPLE = 28,
+    VT_RTP_RECEIVE_BITRATE = 30,
+    VT_RTP_SEND_BITRATE = 32,
+    VT_RTX_RECEIVE_BITRATE = 34,
+    VT_RTX_SEND_BITRATE = 36,
+    VT_RTP_LOSS_RECEIVED = 38,
+    VT_RTP_LOSS_SENT = 40,
+    VT_MAX_INCOMING_BITRATE = 42
   };
   uint64_t bytes_received() const {
     return GetField<uint64_t>(VT_BYTES_RECEIVED, 0);
@@ -8913,6 +8936,31 @@ struct TransportStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const libsfu::fbs::TransportTuple *selected_tuple() const {
     return GetPointer<const libsfu::fbs::TransportTuple *>(VT_SELECTED_TUPLE);
   }
+  /// Of the RTP streams without RTX, not counting encryption.
+  uint32_t rtp_receive_bitrate() const {
+    return GetField<uint32_t>(VT_RTP_RECEIVE_BITRATE, 0);
+  }
+  uint32_t rtp_send_bitrate() const {
+    return GetField<uint32_t>(VT_RTP_SEND_BITRATE, 0);
+  }
+  uint32_t rtx_receive_bitrate() const {
+    return GetField<uint32_t>(VT_RTX_RECEIVE_BITRATE, 0);
+  }
+  uint32_t rtx_send_bitrate() const {
+    return GetField<uint32_t>(VT_RTX_SEND_BITRATE, 0);
+  }
+  /// Lost lately, 0 to 1: the fractions of the streams, weighed by bitrate; absent if nothing flows.
+  ::flatbuffers::Optional<float> rtp_loss_received() const {
+    return GetOptional<float, float>(VT_RTP_LOSS_RECEIVED);
+  }
+  /// As the peer reports it.
+  ::flatbuffers::Optional<float> rtp_loss_sent() const {
+    return GetOptional<float, float>(VT_RTP_LOSS_SENT);
+  }
+  /// What the peer is told to stay below; 0 is no bound.
+  uint32_t max_incoming_bitrate() const {
+    return GetField<uint32_t>(VT_MAX_INCOMING_BITRATE, 0);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -8930,6 +8978,13 @@ struct TransportStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_DTLS_STATE, 1) &&
            VerifyOffset(verifier, VT_SELECTED_TUPLE) &&
            verifier.VerifyTable(selected_tuple()) &&
+           VerifyField<uint32_t>(verifier, VT_RTP_RECEIVE_BITRATE, 4) &&
+           VerifyField<uint32_t>(verifier, VT_RTP_SEND_BITRATE, 4) &&
+           VerifyField<uint32_t>(verifier, VT_RTX_RECEIVE_BITRATE, 4) &&
+           VerifyField<uint32_t>(verifier, VT_RTX_SEND_BITRATE, 4) &&
+           VerifyField<float>(verifier, VT_RTP_LOSS_RECEIVED, 4) &&
+           VerifyField<float>(verifier, VT_RTP_LOSS_SENT, 4) &&
+           VerifyField<uint32_t>(verifier, VT_MAX_INCOMING_BITRATE, 4) &&
            verifier.EndTable();
   }
 };
@@ -8977,6 +9032,27 @@ struct TransportStatsBuilder {
   void add_selected_tuple(::flatbuffers::Offset<libsfu::fbs::TransportTuple> selected_tuple) {
     fbb_.AddOffset(TransportStats::VT_SELECTED_TUPLE, selected_tuple);
   }
+  void add_rtp_receive_bitrate(uint32_t rtp_receive_bitrate) {
+    fbb_.AddElement<uint32_t>(TransportStats::VT_RTP_RECEIVE_BITRATE, rtp_receive_bitrate, 0);
+  }
+  void add_rtp_send_bitrate(uint32_t rtp_send_bitrate) {
+    fbb_.AddElement<uint32_t>(TransportStats::VT_RTP_SEND_BITRATE, rtp_send_bitrate, 0);
+  }
+  void add_rtx_receive_bitrate(uint32_t rtx_receive_bitrate) {
+    fbb_.AddElement<uint32_t>(TransportStats::VT_RTX_RECEIVE_BITRATE, rtx_receive_bitrate, 0);
+  }
+  void add_rtx_send_bitrate(uint32_t rtx_send_bitrate) {
+    fbb_.AddElement<uint32_t>(TransportStats::VT_RTX_SEND_BITRATE, rtx_send_bitrate, 0);
+  }
+  void add_rtp_loss_received(float rtp_loss_received) {
+    fbb_.AddElement<float>(TransportStats::VT_RTP_LOSS_RECEIVED, rtp_loss_received);
+  }
+  void add_rtp_loss_sent(float rtp_loss_sent) {
+    fbb_.AddElement<float>(TransportStats::VT_RTP_LOSS_SENT, rtp_loss_sent);
+  }
+  void add_max_incoming_bitrate(uint32_t max_incoming_bitrate) {
+    fbb_.AddElement<uint32_t>(TransportStats::VT_MAX_INCOMING_BITRATE, max_incoming_bitrate, 0);
+  }
   explicit TransportStatsBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -9002,7 +9078,14 @@ inline ::flatbuffers::Offset<TransportStats> CreateTransportStats(
     uint64_t rtx_bytes_sent = 0,
     libsfu::fbs::IceState ice_state = libsfu::fbs::IceState::new_,
     libsfu::fbs::DtlsState dtls_state = libsfu::fbs::DtlsState::new_,
-    ::flatbuffers::Offset<libsfu::fbs::TransportTuple> selected_tuple = 0) {
+    ::flatbuffers::Offset<libsfu::fbs::TransportTuple> selected_tuple = 0,
+    uint32_t rtp_receive_bitrate = 0,
+    uint32_t rtp_send_bitrate = 0,
+    uint32_t rtx_receive_bitrate = 0,
+    uint32_t rtx_send_bitrate = 0,
+    ::flatbuffers::Optional<float> rtp_loss_received = ::flatbuffers::nullopt,
+    ::flatbuffers::Optional<float> rtp_loss_sent = ::flatbuffers::nullopt,
+    uint32_t max_incoming_bitrate = 0) {
   TransportStatsBuilder builder_(_fbb);
   builder_.add_rtx_bytes_sent(rtx_bytes_sent);
   builder_.add_rtx_bytes_received(rtx_bytes_received);
@@ -9012,6 +9095,13 @@ inline ::flatbuffers::Offset<TransportStats> CreateTransportStats(
   builder_.add_packets_received(packets_received);
   builder_.add_bytes_sent(bytes_sent);
   builder_.add_bytes_received(bytes_received);
+  builder_.add_max_incoming_bitrate(max_incoming_bitrate);
+  if(rtp_loss_sent) { builder_.add_rtp_loss_sent(*rtp_loss_sent); }
+  if(rtp_loss_received) { builder_.add_rtp_loss_received(*rtp_loss_received); }
+  builder_.add_rtx_send_bitrate(rtx_send_bitrate);
+  builder_.add_rtx_receive_bitrate(rtx_receive_bitrate);
+  builder_.add_rtp_send_bitrate(rtp_send_bitrate);
+  builder_.add_rtp_receive_bitrate(rtp_receive_bitrate);
   builder_.add_selected_tuple(selected_tuple);
   builder_.add_send_bitrate(send_bitrate);
   builder_.add_receive_bitrate(receive_bitrate);
@@ -9025,6 +9115,94 @@ struct TransportStats::Traits {
   static auto constexpr Create = CreateTransportStats;
 };
 
+/// A shard's part in the counters of the engine. Counters of its thread (getrusage) begin with thread_ and are only
+/// here; peak memory is that of the whole process.
+struct ShardStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ShardStatsBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_INDEX = 4,
+    VT_DROPS = 6,
+    VT_COUNTERS = 8
+  };
+  uint8_t index() const {
+    return GetField<uint8_t>(VT_INDEX, 0);
+  }
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Counter>> *drops() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Counter>> *>(VT_DROPS);
+  }
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Counter>> *counters() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Counter>> *>(VT_COUNTERS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_INDEX, 1) &&
+           VerifyOffset(verifier, VT_DROPS) &&
+           verifier.VerifyVector(drops()) &&
+           verifier.VerifyVectorOfTables(drops()) &&
+           VerifyOffset(verifier, VT_COUNTERS) &&
+           verifier.VerifyVector(counters()) &&
+           verifier.VerifyVectorOfTables(counters()) &&
+           verifier.EndTable();
+  }
+};
+
+struct ShardStatsBuilder {
+  typedef ShardStats Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_index(uint8_t index) {
+    fbb_.AddElement<uint8_t>(ShardStats::VT_INDEX, index, 0);
+  }
+  void add_drops(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Counter>>> drops) {
+    fbb_.AddOffset(ShardStats::VT_DROPS, drops);
+  }
+  void add_counters(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Counter>>> counters) {
+    fbb_.AddOffset(ShardStats::VT_COUNTERS, counters);
+  }
+  explicit ShardStatsBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<ShardStats> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<ShardStats>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<ShardStats> CreateShardStats(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint8_t index = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Counter>>> drops = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Counter>>> counters = 0) {
+  ShardStatsBuilder builder_(_fbb);
+  builder_.add_counters(counters);
+  builder_.add_drops(drops);
+  builder_.add_index(index);
+  return builder_.Finish();
+}
+
+struct ShardStats::Traits {
+  using type = ShardStats;
+  static auto constexpr Create = CreateShardStats;
+};
+
+inline ::flatbuffers::Offset<ShardStats> CreateShardStatsDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint8_t index = 0,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::Counter>> *drops = nullptr,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::Counter>> *counters = nullptr) {
+  auto drops__ = drops ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::Counter>>(*drops) : 0;
+  auto counters__ = counters ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::Counter>>(*counters) : 0;
+  return libsfu::fbs::CreateShardStats(
+      _fbb,
+      index,
+      drops__,
+      counters__);
+}
+
 /// What was asked for and what is below it. `timestamp_ms` is Unix time.
 struct StatsReport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef StatsReportBuilder Builder;
@@ -9035,7 +9213,8 @@ struct StatsReport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_TRANSPORT = 8,
     VT_STREAMS = 10,
     VT_DROPS = 12,
-    VT_COUNTERS = 14
+    VT_COUNTERS = 14,
+    VT_SHARDS = 16
   };
   uint64_t target() const {
     return GetField<uint64_t>(VT_TARGET, 0);
@@ -9057,6 +9236,10 @@ struct StatsReport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Counter>> *counters() const {
     return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Counter>> *>(VT_COUNTERS);
   }
+  /// Of the engine: each shard.
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ShardStats>> *shards() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ShardStats>> *>(VT_SHARDS);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -9073,6 +9256,9 @@ struct StatsReport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyOffset(verifier, VT_COUNTERS) &&
            verifier.VerifyVector(counters()) &&
            verifier.VerifyVectorOfTables(counters()) &&
+           VerifyOffset(verifier, VT_SHARDS) &&
+           verifier.VerifyVector(shards()) &&
+           verifier.VerifyVectorOfTables(shards()) &&
            verifier.EndTable();
   }
 };
@@ -9099,6 +9285,9 @@ struct StatsReportBuilder {
   void add_counters(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Counter>>> counters) {
     fbb_.AddOffset(StatsReport::VT_COUNTERS, counters);
   }
+  void add_shards(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ShardStats>>> shards) {
+    fbb_.AddOffset(StatsReport::VT_SHARDS, shards);
+  }
   explicit StatsReportBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -9117,10 +9306,12 @@ inline ::flatbuffers::Offset<StatsReport> CreateStatsReport(
     ::flatbuffers::Offset<libsfu::fbs::TransportStats> transport = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::RtpStreamStats>>> streams = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Counter>>> drops = 0,
-    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Counter>>> counters = 0) {
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::Counter>>> counters = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ShardStats>>> shards = 0) {
   StatsReportBuilder builder_(_fbb);
   builder_.add_timestamp_ms(timestamp_ms);
   builder_.add_target(target);
+  builder_.add_shards(shards);
   builder_.add_counters(counters);
   builder_.add_drops(drops);
   builder_.add_streams(streams);
@@ -9140,10 +9331,12 @@ inline ::flatbuffers::Offset<StatsReport> CreateStatsReportDirect(
     ::flatbuffers::Offset<libsfu::fbs::TransportStats> transport = 0,
     const std::vector<::flatbuffers::Offset<libsfu::fbs::RtpStreamStats>> *streams = nullptr,
     const std::vector<::flatbuffers::Offset<libsfu::fbs::Counter>> *drops = nullptr,
-    const std::vector<::flatbuffers::Offset<libsfu::fbs::Counter>> *counters = nullptr) {
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::Counter>> *counters = nullptr,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::ShardStats>> *shards = nullptr) {
   auto streams__ = streams ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::RtpStreamStats>>(*streams) : 0;
   auto drops__ = drops ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::Counter>>(*drops) : 0;
   auto counters__ = counters ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::Counter>>(*counters) : 0;
+  auto shards__ = shards ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ShardStats>>(*shards) : 0;
   return libsfu::fbs::CreateStatsReport(
       _fbb,
       target,
@@ -9151,7 +9344,8 @@ inline ::flatbuffers::Offset<StatsReport> CreateStatsReportDirect(
       transport,
       streams__,
       drops__,
-      counters__);
+      counters__,
+      shards__);
 }
 
 struct SdpSection FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {

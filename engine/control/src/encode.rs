@@ -419,6 +419,13 @@ fn transport_stats(t: &stats::TransportStats) -> fb::TransportStatsT {
         ice_state: ice_state(t.ice_state),
         dtls_state: dtls_state(t.dtls_state),
         selected_tuple: t.selected_tuple.as_ref().map(|t| Box::new(tuple(t))),
+        rtp_receive_bitrate: t.rtp_receive_bitrate,
+        rtp_send_bitrate: t.rtp_send_bitrate,
+        rtx_receive_bitrate: t.rtx_receive_bitrate,
+        rtx_send_bitrate: t.rtx_send_bitrate,
+        rtp_loss_received: t.rtp_loss_received,
+        rtp_loss_sent: t.rtp_loss_sent,
+        max_incoming_bitrate: t.max_incoming_bitrate,
     }
 }
 
@@ -435,12 +442,23 @@ pub(crate) fn stats_report(target: u64, stats: &stats::Stats) -> fb::StatsReport
         streams: Some(stats.streams.iter().map(stream_stats).collect()),
         drops: Some(stats.drops.nonzero().map(|(reason, n)| counter(reason.name(), n)).collect()),
         counters: Some(stats.counters.iter().map(|(name, n)| counter(name, *n)).collect()),
+        shards: None,
     }
+}
+
+/// A shard's own part. What only makes sense there is taken out of `report`, which will be summed.
+pub(crate) fn shard_stats(index: u8, report: &mut fb::StatsReportT) -> fb::ShardStatsT {
+    let part = fb::ShardStatsT { index, drops: report.drops.clone(), counters: report.counters.clone() };
+    if let Some(counters) = &mut report.counters {
+        counters.retain(|c| !c.name.starts_with("thread_"));
+    }
+    part
 }
 
 /// Adds the counters of `more` to those of the same name in `report`; the youngest timestamp counts.
 pub(crate) fn add_stats(report: &mut fb::StatsReportT, more: fb::StatsReportT) {
     report.timestamp_ms = report.timestamp_ms.max(more.timestamp_ms);
+    report.shards.get_or_insert_default().extend(more.shards.unwrap_or_default());
     let lists = [(&mut report.drops, more.drops), (&mut report.counters, more.counters)];
     for (into, from) in lists {
         let into = into.get_or_insert_default();

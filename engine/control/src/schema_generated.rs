@@ -10985,6 +10985,7 @@ impl<'a> ::flatbuffers::Follow<'a> for GetStats<'a> {
 }
 
 impl<'a> GetStats<'a> {
+  pub const VT_SUMMARY: ::flatbuffers::VOffsetT = 4;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -10993,15 +10994,27 @@ impl<'a> GetStats<'a> {
   #[allow(unused_mut)]
   pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
     _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    _args: &'args GetStatsArgs
+    args: &'args GetStatsArgs
   ) -> ::flatbuffers::WIPOffset<GetStats<'bldr>> {
     let mut builder = GetStatsBuilder::new(_fbb);
+    builder.add_summary(args.summary);
     builder.finish()
   }
 
   pub fn unpack(&self) -> GetStatsT {
+    let summary = self.summary();
     GetStatsT {
+      summary,
     }
+  }
+
+  /// Leave the streams out: cheap for routers with very many.
+  #[inline]
+  pub fn summary(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(GetStats::VT_SUMMARY, Some(false)).unwrap()}
   }
 }
 
@@ -11011,16 +11024,19 @@ impl ::flatbuffers::Verifiable for GetStats<'_> {
     v: &mut ::flatbuffers::Verifier, pos: usize
   ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
     v.visit_table(pos)?
+     .visit_field::<bool>("summary", Self::VT_SUMMARY, false)?
      .finish();
     Ok(())
   }
 }
 pub struct GetStatsArgs {
+    pub summary: bool,
 }
 impl<'a> Default for GetStatsArgs {
   #[inline]
   fn default() -> Self {
     GetStatsArgs {
+      summary: false,
     }
   }
 }
@@ -11030,6 +11046,10 @@ pub struct GetStatsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
   start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
 }
 impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetStatsBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_summary(&mut self, summary: bool) {
+    self.fbb_.push_slot::<bool>(GetStats::VT_SUMMARY, summary, false);
+  }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetStatsBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
@@ -11048,16 +11068,19 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetStatsBuilder<'a, 'b, A> {
 impl ::core::fmt::Debug for GetStats<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("GetStats");
+      ds.field("summary", &self.summary());
       ds.finish()
   }
 }
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub struct GetStatsT {
+  pub summary: bool,
 }
 impl Default for GetStatsT {
   fn default() -> Self {
     Self {
+      summary: false,
     }
   }
 }
@@ -11066,7 +11089,9 @@ impl GetStatsT {
     &self,
     _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
   ) -> ::flatbuffers::WIPOffset<GetStats<'b>> {
+    let summary = self.summary;
     GetStats::create(_fbb, &GetStatsArgs{
+      summary,
     })
   }
 }
@@ -20876,6 +20901,13 @@ impl<'a> TransportStats<'a> {
   pub const VT_ICE_STATE: ::flatbuffers::VOffsetT = 24;
   pub const VT_DTLS_STATE: ::flatbuffers::VOffsetT = 26;
   pub const VT_SELECTED_TUPLE: ::flatbuffers::VOffsetT = 28;
+  pub const VT_RTP_RECEIVE_BITRATE: ::flatbuffers::VOffsetT = 30;
+  pub const VT_RTP_SEND_BITRATE: ::flatbuffers::VOffsetT = 32;
+  pub const VT_RTX_RECEIVE_BITRATE: ::flatbuffers::VOffsetT = 34;
+  pub const VT_RTX_SEND_BITRATE: ::flatbuffers::VOffsetT = 36;
+  pub const VT_RTP_LOSS_RECEIVED: ::flatbuffers::VOffsetT = 38;
+  pub const VT_RTP_LOSS_SENT: ::flatbuffers::VOffsetT = 40;
+  pub const VT_MAX_INCOMING_BITRATE: ::flatbuffers::VOffsetT = 42;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -20895,6 +20927,13 @@ impl<'a> TransportStats<'a> {
     builder.add_packets_received(args.packets_received);
     builder.add_bytes_sent(args.bytes_sent);
     builder.add_bytes_received(args.bytes_received);
+    builder.add_max_incoming_bitrate(args.max_incoming_bitrate);
+    if let Some(x) = args.rtp_loss_sent { builder.add_rtp_loss_sent(x); }
+    if let Some(x) = args.rtp_loss_received { builder.add_rtp_loss_received(x); }
+    builder.add_rtx_send_bitrate(args.rtx_send_bitrate);
+    builder.add_rtx_receive_bitrate(args.rtx_receive_bitrate);
+    builder.add_rtp_send_bitrate(args.rtp_send_bitrate);
+    builder.add_rtp_receive_bitrate(args.rtp_receive_bitrate);
     if let Some(x) = args.selected_tuple { builder.add_selected_tuple(x); }
     builder.add_send_bitrate(args.send_bitrate);
     builder.add_receive_bitrate(args.receive_bitrate);
@@ -20919,6 +20958,13 @@ impl<'a> TransportStats<'a> {
     let selected_tuple = self.selected_tuple().map(|x| {
       alloc::boxed::Box::new(x.unpack())
     });
+    let rtp_receive_bitrate = self.rtp_receive_bitrate();
+    let rtp_send_bitrate = self.rtp_send_bitrate();
+    let rtx_receive_bitrate = self.rtx_receive_bitrate();
+    let rtx_send_bitrate = self.rtx_send_bitrate();
+    let rtp_loss_received = self.rtp_loss_received();
+    let rtp_loss_sent = self.rtp_loss_sent();
+    let max_incoming_bitrate = self.max_incoming_bitrate();
     TransportStatsT {
       bytes_received,
       bytes_sent,
@@ -20933,6 +20979,13 @@ impl<'a> TransportStats<'a> {
       ice_state,
       dtls_state,
       selected_tuple,
+      rtp_receive_bitrate,
+      rtp_send_bitrate,
+      rtx_receive_bitrate,
+      rtx_send_bitrate,
+      rtp_loss_received,
+      rtp_loss_sent,
+      max_incoming_bitrate,
     }
   }
 
@@ -21027,6 +21080,59 @@ impl<'a> TransportStats<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TransportTuple>>(TransportStats::VT_SELECTED_TUPLE, None)}
   }
+  /// Of the RTP streams without RTX, not counting encryption.
+  #[inline]
+  pub fn rtp_receive_bitrate(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TransportStats::VT_RTP_RECEIVE_BITRATE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn rtp_send_bitrate(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TransportStats::VT_RTP_SEND_BITRATE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn rtx_receive_bitrate(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TransportStats::VT_RTX_RECEIVE_BITRATE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn rtx_send_bitrate(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TransportStats::VT_RTX_SEND_BITRATE, Some(0)).unwrap()}
+  }
+  /// Lost lately, 0 to 1: the fractions of the streams, weighed by bitrate; absent if nothing flows.
+  #[inline]
+  pub fn rtp_loss_received(&self) -> Option<f32> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<f32>(TransportStats::VT_RTP_LOSS_RECEIVED, None)}
+  }
+  /// As the peer reports it.
+  #[inline]
+  pub fn rtp_loss_sent(&self) -> Option<f32> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<f32>(TransportStats::VT_RTP_LOSS_SENT, None)}
+  }
+  /// What the peer is told to stay below; 0 is no bound.
+  #[inline]
+  pub fn max_incoming_bitrate(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TransportStats::VT_MAX_INCOMING_BITRATE, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for TransportStats<'_> {
@@ -21048,6 +21154,13 @@ impl ::flatbuffers::Verifiable for TransportStats<'_> {
      .visit_field::<IceState>("ice_state", Self::VT_ICE_STATE, false)?
      .visit_field::<DtlsState>("dtls_state", Self::VT_DTLS_STATE, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<TransportTuple>>("selected_tuple", Self::VT_SELECTED_TUPLE, false)?
+     .visit_field::<u32>("rtp_receive_bitrate", Self::VT_RTP_RECEIVE_BITRATE, false)?
+     .visit_field::<u32>("rtp_send_bitrate", Self::VT_RTP_SEND_BITRATE, false)?
+     .visit_field::<u32>("rtx_receive_bitrate", Self::VT_RTX_RECEIVE_BITRATE, false)?
+     .visit_field::<u32>("rtx_send_bitrate", Self::VT_RTX_SEND_BITRATE, false)?
+     .visit_field::<f32>("rtp_loss_received", Self::VT_RTP_LOSS_RECEIVED, false)?
+     .visit_field::<f32>("rtp_loss_sent", Self::VT_RTP_LOSS_SENT, false)?
+     .visit_field::<u32>("max_incoming_bitrate", Self::VT_MAX_INCOMING_BITRATE, false)?
      .finish();
     Ok(())
   }
@@ -21066,6 +21179,13 @@ pub struct TransportStatsArgs<'a> {
     pub ice_state: IceState,
     pub dtls_state: DtlsState,
     pub selected_tuple: Option<::flatbuffers::WIPOffset<TransportTuple<'a>>>,
+    pub rtp_receive_bitrate: u32,
+    pub rtp_send_bitrate: u32,
+    pub rtx_receive_bitrate: u32,
+    pub rtx_send_bitrate: u32,
+    pub rtp_loss_received: Option<f32>,
+    pub rtp_loss_sent: Option<f32>,
+    pub max_incoming_bitrate: u32,
 }
 impl<'a> Default for TransportStatsArgs<'a> {
   #[inline]
@@ -21084,6 +21204,13 @@ impl<'a> Default for TransportStatsArgs<'a> {
       ice_state: IceState::new_,
       dtls_state: DtlsState::new_,
       selected_tuple: None,
+      rtp_receive_bitrate: 0,
+      rtp_send_bitrate: 0,
+      rtx_receive_bitrate: 0,
+      rtx_send_bitrate: 0,
+      rtp_loss_received: None,
+      rtp_loss_sent: None,
+      max_incoming_bitrate: 0,
     }
   }
 }
@@ -21146,6 +21273,34 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TransportStatsBuilder<'a, 'b,
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TransportTuple>>(TransportStats::VT_SELECTED_TUPLE, selected_tuple);
   }
   #[inline]
+  pub fn add_rtp_receive_bitrate(&mut self, rtp_receive_bitrate: u32) {
+    self.fbb_.push_slot::<u32>(TransportStats::VT_RTP_RECEIVE_BITRATE, rtp_receive_bitrate, 0);
+  }
+  #[inline]
+  pub fn add_rtp_send_bitrate(&mut self, rtp_send_bitrate: u32) {
+    self.fbb_.push_slot::<u32>(TransportStats::VT_RTP_SEND_BITRATE, rtp_send_bitrate, 0);
+  }
+  #[inline]
+  pub fn add_rtx_receive_bitrate(&mut self, rtx_receive_bitrate: u32) {
+    self.fbb_.push_slot::<u32>(TransportStats::VT_RTX_RECEIVE_BITRATE, rtx_receive_bitrate, 0);
+  }
+  #[inline]
+  pub fn add_rtx_send_bitrate(&mut self, rtx_send_bitrate: u32) {
+    self.fbb_.push_slot::<u32>(TransportStats::VT_RTX_SEND_BITRATE, rtx_send_bitrate, 0);
+  }
+  #[inline]
+  pub fn add_rtp_loss_received(&mut self, rtp_loss_received: f32) {
+    self.fbb_.push_slot_always::<f32>(TransportStats::VT_RTP_LOSS_RECEIVED, rtp_loss_received);
+  }
+  #[inline]
+  pub fn add_rtp_loss_sent(&mut self, rtp_loss_sent: f32) {
+    self.fbb_.push_slot_always::<f32>(TransportStats::VT_RTP_LOSS_SENT, rtp_loss_sent);
+  }
+  #[inline]
+  pub fn add_max_incoming_bitrate(&mut self, max_incoming_bitrate: u32) {
+    self.fbb_.push_slot::<u32>(TransportStats::VT_MAX_INCOMING_BITRATE, max_incoming_bitrate, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TransportStatsBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     TransportStatsBuilder {
@@ -21176,6 +21331,13 @@ impl ::core::fmt::Debug for TransportStats<'_> {
       ds.field("ice_state", &self.ice_state());
       ds.field("dtls_state", &self.dtls_state());
       ds.field("selected_tuple", &self.selected_tuple());
+      ds.field("rtp_receive_bitrate", &self.rtp_receive_bitrate());
+      ds.field("rtp_send_bitrate", &self.rtp_send_bitrate());
+      ds.field("rtx_receive_bitrate", &self.rtx_receive_bitrate());
+      ds.field("rtx_send_bitrate", &self.rtx_send_bitrate());
+      ds.field("rtp_loss_received", &self.rtp_loss_received());
+      ds.field("rtp_loss_sent", &self.rtp_loss_sent());
+      ds.field("max_incoming_bitrate", &self.max_incoming_bitrate());
       ds.finish()
   }
 }
@@ -21195,6 +21357,13 @@ pub struct TransportStatsT {
   pub ice_state: IceState,
   pub dtls_state: DtlsState,
   pub selected_tuple: Option<alloc::boxed::Box<TransportTupleT>>,
+  pub rtp_receive_bitrate: u32,
+  pub rtp_send_bitrate: u32,
+  pub rtx_receive_bitrate: u32,
+  pub rtx_send_bitrate: u32,
+  pub rtp_loss_received: Option<f32>,
+  pub rtp_loss_sent: Option<f32>,
+  pub max_incoming_bitrate: u32,
 }
 impl Default for TransportStatsT {
   fn default() -> Self {
@@ -21212,6 +21381,13 @@ impl Default for TransportStatsT {
       ice_state: IceState::new_,
       dtls_state: DtlsState::new_,
       selected_tuple: None,
+      rtp_receive_bitrate: 0,
+      rtp_send_bitrate: 0,
+      rtx_receive_bitrate: 0,
+      rtx_send_bitrate: 0,
+      rtp_loss_received: None,
+      rtp_loss_sent: None,
+      max_incoming_bitrate: 0,
     }
   }
 }
@@ -21235,6 +21411,13 @@ impl TransportStatsT {
     let selected_tuple = self.selected_tuple.as_ref().map(|x|{
       x.pack(_fbb)
     });
+    let rtp_receive_bitrate = self.rtp_receive_bitrate;
+    let rtp_send_bitrate = self.rtp_send_bitrate;
+    let rtx_receive_bitrate = self.rtx_receive_bitrate;
+    let rtx_send_bitrate = self.rtx_send_bitrate;
+    let rtp_loss_received = self.rtp_loss_received;
+    let rtp_loss_sent = self.rtp_loss_sent;
+    let max_incoming_bitrate = self.max_incoming_bitrate;
     TransportStats::create(_fbb, &TransportStatsArgs{
       bytes_received,
       bytes_sent,
@@ -21249,6 +21432,194 @@ impl TransportStatsT {
       ice_state,
       dtls_state,
       selected_tuple,
+      rtp_receive_bitrate,
+      rtp_send_bitrate,
+      rtx_receive_bitrate,
+      rtx_send_bitrate,
+      rtp_loss_received,
+      rtp_loss_sent,
+      max_incoming_bitrate,
+    })
+  }
+}
+pub enum ShardStatsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// A shard's part in the counters of the engine. Counters of its thread (getrusage) begin with thread_ and are only
+/// here; peak memory is that of the whole process.
+pub struct ShardStats<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ShardStats<'a> {
+  type Inner = ShardStats<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ShardStats<'a> {
+  pub const VT_INDEX: ::flatbuffers::VOffsetT = 4;
+  pub const VT_DROPS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_COUNTERS: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ShardStats { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ShardStatsArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ShardStats<'bldr>> {
+    let mut builder = ShardStatsBuilder::new(_fbb);
+    if let Some(x) = args.counters { builder.add_counters(x); }
+    if let Some(x) = args.drops { builder.add_drops(x); }
+    builder.add_index(args.index);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> ShardStatsT {
+    let index = self.index();
+    let drops = self.drops().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    let counters = self.counters().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    ShardStatsT {
+      index,
+      drops,
+      counters,
+    }
+  }
+
+  #[inline]
+  pub fn index(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(ShardStats::VT_INDEX, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn drops(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Counter<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Counter>>>>(ShardStats::VT_DROPS, None)}
+  }
+  #[inline]
+  pub fn counters(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Counter<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Counter>>>>(ShardStats::VT_COUNTERS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ShardStats<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u8>("index", Self::VT_INDEX, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Counter>>>>("drops", Self::VT_DROPS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Counter>>>>("counters", Self::VT_COUNTERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ShardStatsArgs<'a> {
+    pub index: u8,
+    pub drops: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Counter<'a>>>>>,
+    pub counters: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Counter<'a>>>>>,
+}
+impl<'a> Default for ShardStatsArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ShardStatsArgs {
+      index: 0,
+      drops: None,
+      counters: None,
+    }
+  }
+}
+
+pub struct ShardStatsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ShardStatsBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_index(&mut self, index: u8) {
+    self.fbb_.push_slot::<u8>(ShardStats::VT_INDEX, index, 0);
+  }
+  #[inline]
+  pub fn add_drops(&mut self, drops: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Counter<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ShardStats::VT_DROPS, drops);
+  }
+  #[inline]
+  pub fn add_counters(&mut self, counters: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Counter<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ShardStats::VT_COUNTERS, counters);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ShardStatsBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ShardStatsBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ShardStats<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ShardStats<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ShardStats");
+      ds.field("index", &self.index());
+      ds.field("drops", &self.drops());
+      ds.field("counters", &self.counters());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShardStatsT {
+  pub index: u8,
+  pub drops: Option<alloc::vec::Vec<CounterT>>,
+  pub counters: Option<alloc::vec::Vec<CounterT>>,
+}
+impl Default for ShardStatsT {
+  fn default() -> Self {
+    Self {
+      index: 0,
+      drops: None,
+      counters: None,
+    }
+  }
+}
+impl ShardStatsT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<ShardStats<'b>> {
+    let index = self.index;
+    let drops = self.drops.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    let counters = self.counters.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    ShardStats::create(_fbb, &ShardStatsArgs{
+      index,
+      drops,
+      counters,
     })
   }
 }
@@ -21275,6 +21646,7 @@ impl<'a> StatsReport<'a> {
   pub const VT_STREAMS: ::flatbuffers::VOffsetT = 10;
   pub const VT_DROPS: ::flatbuffers::VOffsetT = 12;
   pub const VT_COUNTERS: ::flatbuffers::VOffsetT = 14;
+  pub const VT_SHARDS: ::flatbuffers::VOffsetT = 16;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -21288,6 +21660,7 @@ impl<'a> StatsReport<'a> {
     let mut builder = StatsReportBuilder::new(_fbb);
     builder.add_timestamp_ms(args.timestamp_ms);
     builder.add_target(args.target);
+    if let Some(x) = args.shards { builder.add_shards(x); }
     if let Some(x) = args.counters { builder.add_counters(x); }
     if let Some(x) = args.drops { builder.add_drops(x); }
     if let Some(x) = args.streams { builder.add_streams(x); }
@@ -21310,6 +21683,9 @@ impl<'a> StatsReport<'a> {
     let counters = self.counters().map(|x| {
       x.iter().map(|t| t.unpack()).collect()
     });
+    let shards = self.shards().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
     StatsReportT {
       target,
       timestamp_ms,
@@ -21317,6 +21693,7 @@ impl<'a> StatsReport<'a> {
       streams,
       drops,
       counters,
+      shards,
     }
   }
 
@@ -21364,6 +21741,14 @@ impl<'a> StatsReport<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Counter>>>>(StatsReport::VT_COUNTERS, None)}
   }
+  /// Of the engine: each shard.
+  #[inline]
+  pub fn shards(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ShardStats<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ShardStats>>>>(StatsReport::VT_SHARDS, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for StatsReport<'_> {
@@ -21378,6 +21763,7 @@ impl ::flatbuffers::Verifiable for StatsReport<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<RtpStreamStats>>>>("streams", Self::VT_STREAMS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Counter>>>>("drops", Self::VT_DROPS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Counter>>>>("counters", Self::VT_COUNTERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<ShardStats>>>>("shards", Self::VT_SHARDS, false)?
      .finish();
     Ok(())
   }
@@ -21389,6 +21775,7 @@ pub struct StatsReportArgs<'a> {
     pub streams: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<RtpStreamStats<'a>>>>>,
     pub drops: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Counter<'a>>>>>,
     pub counters: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Counter<'a>>>>>,
+    pub shards: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ShardStats<'a>>>>>,
 }
 impl<'a> Default for StatsReportArgs<'a> {
   #[inline]
@@ -21400,6 +21787,7 @@ impl<'a> Default for StatsReportArgs<'a> {
       streams: None,
       drops: None,
       counters: None,
+      shards: None,
     }
   }
 }
@@ -21434,6 +21822,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> StatsReportBuilder<'a, 'b, A>
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(StatsReport::VT_COUNTERS, counters);
   }
   #[inline]
+  pub fn add_shards(&mut self, shards: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<ShardStats<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(StatsReport::VT_SHARDS, shards);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> StatsReportBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     StatsReportBuilder {
@@ -21457,6 +21849,7 @@ impl ::core::fmt::Debug for StatsReport<'_> {
       ds.field("streams", &self.streams());
       ds.field("drops", &self.drops());
       ds.field("counters", &self.counters());
+      ds.field("shards", &self.shards());
       ds.finish()
   }
 }
@@ -21469,6 +21862,7 @@ pub struct StatsReportT {
   pub streams: Option<alloc::vec::Vec<RtpStreamStatsT>>,
   pub drops: Option<alloc::vec::Vec<CounterT>>,
   pub counters: Option<alloc::vec::Vec<CounterT>>,
+  pub shards: Option<alloc::vec::Vec<ShardStatsT>>,
 }
 impl Default for StatsReportT {
   fn default() -> Self {
@@ -21479,6 +21873,7 @@ impl Default for StatsReportT {
       streams: None,
       drops: None,
       counters: None,
+      shards: None,
     }
   }
 }
@@ -21501,6 +21896,9 @@ impl StatsReportT {
     let counters = self.counters.as_ref().map(|x|{
       let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
     });
+    let shards = self.shards.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
     StatsReport::create(_fbb, &StatsReportArgs{
       target,
       timestamp_ms,
@@ -21508,6 +21906,7 @@ impl StatsReportT {
       streams,
       drops,
       counters,
+      shards,
     })
   }
 }

@@ -24,6 +24,7 @@ pub mod preflight;
 mod runtime;
 mod shard_loop;
 mod sys;
+mod usage;
 
 pub use crate::core::{Counts, ShardCore, ShardSeed};
 pub use crate::error::{MediaError, ShutdownError, StartCode, StartError, SubmitError};

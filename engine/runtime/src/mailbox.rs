@@ -198,6 +198,11 @@ impl<T> Inbox<T> {
         std::mem::take(&mut state.queue)
     }
 
+    /// Requests in the queue, requests whose reply nobody has polled, and the most of the latter.
+    pub(crate) fn depth(&self) -> (usize, usize, usize) {
+        (self.queued.load(SeqCst), self.in_flight.load(SeqCst), self.capacity)
+    }
+
     /// What the shard sleeps on.
     pub(crate) fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
@@ -376,6 +381,11 @@ impl<T: Item> Outlet<T> {
             self.raise();
         }
         polled
+    }
+
+    /// Outputs of a lane that wait to be polled.
+    pub(crate) fn depth(&self, lane: usize) -> usize {
+        self.lanes.get(lane).map_or(0, |lane_of| lock(lane_of).queue.len())
     }
 
     /// Readable while there is something to poll.

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sfu_core::command::{BoundSocket, CommandError, ErrorCode};
+use sfu_core::command::{BoundSocket, Command, CommandError, ErrorCode, Reply};
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::time::Time;
 
@@ -24,6 +24,7 @@ use crate::media_io::MediaIo;
 use crate::media_io::runs::Runs;
 use crate::media_queue::records;
 use crate::runtime::{Output, ShardRequest, Shared};
+use crate::usage;
 
 /// Most datagrams between two looks at the mailbox.
 const DATAGRAMS_PER_TURN: usize = 512;
@@ -220,7 +221,11 @@ impl<S: ShardCore> ShardLoop<S> {
                 result = Err(CommandError::new(ErrorCode::ResourceExhausted, "", text));
             }
         }
-        let result = result.and_then(|()| self.core.handle_command(now, &sockets, request.command));
+        let about_itself = matches!(request.command, Command::ShardStats);
+        let mut result = result.and_then(|()| self.core.handle_command(now, &sockets, request.command));
+        if let (true, Ok(Reply::Stats(stats))) = (about_itself, &mut result) {
+            stats.counters.extend(usage::counters(&self.shared, usize::from(self.index), &self.traffic));
+        }
         if result.is_err() {
             for socket in &sockets {
                 self.io.remove_socket(socket.socket);

@@ -100,6 +100,28 @@ pub(crate) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     name.addr().ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
 }
 
+/// What the calling thread has used so far. The fields of rusage that Linux always leaves 0 are left out.
+pub(crate) fn thread_usage() -> Option<[(&'static str, u64); 9]> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the place is a whole rusage, which the kernel fills.
+    check(unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) }).ok()?;
+    // SAFETY: all bytes were zero, which is a valid rusage, and the kernel has written over them.
+    let usage = unsafe { usage.assume_init() };
+    let number = |n: libc::c_long| u64::try_from(n).unwrap_or(0);
+    let micros = |t: libc::timeval| number(t.tv_sec) * 1_000_000 + u64::try_from(t.tv_usec).unwrap_or(0);
+    Some([
+        ("thread_cpu_user_us", micros(usage.ru_utime)),
+        ("thread_cpu_system_us", micros(usage.ru_stime)),
+        ("thread_max_rss_kib", number(usage.ru_maxrss)),
+        ("thread_minor_faults", number(usage.ru_minflt)),
+        ("thread_major_faults", number(usage.ru_majflt)),
+        ("thread_blocks_in", number(usage.ru_inblock)),
+        ("thread_blocks_out", number(usage.ru_oublock)),
+        ("thread_voluntary_switches", number(usage.ru_nvcsw)),
+        ("thread_involuntary_switches", number(usage.ru_nivcsw)),
+    ])
+}
+
 /// The CPU-time clock of the calling thread.
 pub(crate) fn cpu_clock() -> Option<libc::clockid_t> {
     let mut id: libc::clockid_t = 0;

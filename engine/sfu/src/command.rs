@@ -256,6 +256,12 @@ pub enum Command {
         /// The object.
         object: ObjectId,
     },
+    /// The counters of an object without those of its streams: cheap, however many there are. Reply:
+    /// [`Reply::Stats`].
+    Summary {
+        /// The object.
+        object: ObjectId,
+    },
     /// State of the shard itself. Reply: [`Reply::Dump`].
     DumpShard,
     /// Counters of the shard itself. Reply: [`Reply::Stats`].

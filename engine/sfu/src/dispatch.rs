@@ -49,6 +49,7 @@ pub(crate) fn dispatch(
         Command::Close { object } => shard.close(now, object),
         Command::Dump { object } => shard.dump(object),
         Command::Stats { object } => shard.stats(now, object),
+        Command::Summary { object } => shard.summary(now, object),
         Command::DumpShard => Ok(shard.dump_shard()),
         Command::ShardStats => Ok(shard.shard_stats(now)),
     }

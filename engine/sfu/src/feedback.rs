@@ -77,6 +77,11 @@ impl Feedback {
         self.limit.set(now, bitrate);
     }
 
+    /// The bound; 0 is none.
+    pub(crate) fn max_bitrate(&self) -> u32 {
+        self.limit.bitrate()
+    }
+
     /// A packet arrived, whoever it is for. `true`: there is a new deadline.
     pub(crate) fn on_packet(&mut self, arrival: Time, view: &RtpView<'_>, ids: &ExtensionIds) -> bool {
         let Some(receiver) = &mut self.transport_cc else { return false };

@@ -162,7 +162,10 @@ impl Shard {
         let routed = transport.listener.route(&view)?;
         let counters = &mut transport.link.counters;
         match routed.route.is_rtx {
-            true => counters.rtx_bytes_received += wire_len as u64,
+            true => {
+                counters.rtx_bytes_received += wire_len as u64;
+                counters.rtx_receive_rate.add(now, wire_len);
+            }
             false => counters.rtp_bytes_received += wire_len as u64,
         }
         if routed.evicted {

@@ -8,7 +8,7 @@ use crate::producer::Producer;
 use crate::shard::Shard;
 use crate::stats::{
     ConsumerDump, DirectTransportDump, Dump, ObserverDump, PipeTransportDump, PlainTransportDump, ProducerDump,
-    RouterDump, ShardDump, Stats, WebRtcServerDump, WebRtcTransportDump,
+    RouterDump, RtpStreamStats, ShardDump, Stats, WebRtcServerDump, WebRtcTransportDump,
 };
 use crate::transport::{Kind, Transport};
 
@@ -188,6 +188,35 @@ impl Shard {
         found.map(|()| Reply::Stats(Box::new(stats))).ok_or_else(|| CommandError::not_found("target", id))
     }
 
+    pub(crate) fn summary(&self, now: Time, id: ObjectId) -> Result<Reply, CommandError> {
+        let Some(router) = self.routers.get(id) else {
+            return self.stats(now, id).map(|reply| match reply {
+                Reply::Stats(mut stats) => {
+                    stats.streams.clear();
+                    Reply::Stats(stats)
+                }
+                other => other,
+            });
+        };
+        let mut stats = self.blank_stats(now);
+        let mut sums = [0_u64; 6];
+        for transport in router.transports.iter().filter_map(|t| self.transports.get(*t)) {
+            let one = transport.stats(now);
+            let counts = [transport.producers.len(), transport.consumers.len()].map(|n| n as u64);
+            let rates = [one.receive_bitrate, one.send_bitrate].map(u64::from);
+            let all = [counts[0], counts[1], rates[0], rates[1], one.bytes_received, one.bytes_sent];
+            sums.iter_mut().zip(all).for_each(|(sum, one)| *sum = sum.saturating_add(one));
+            for (reason, n) in transport.drops.nonzero() {
+                stats.drops.add_many(reason, n);
+            }
+        }
+        let names = ["producers", "consumers", "receive_bitrate", "send_bitrate", "bytes_received", "bytes_sent"];
+        stats.counters =
+            vec![("transports", router.transports.len() as u64), ("observers", router.observers.len() as u64)];
+        stats.counters.extend(names.into_iter().zip(sums));
+        Ok(Reply::Stats(Box::new(stats)))
+    }
+
     pub(crate) fn shard_stats(&self, now: Time) -> Reply {
         let mut stats = self.blank_stats(now);
         stats.drops = self.out.drops.clone();
@@ -236,7 +265,11 @@ impl Shard {
         stats.counters.push(("learned_ssrcs", transport.listener.learned() as u64));
         let outbound = transport.link.srtp().map_or(0, |srtp| srtp.sender.stream_count());
         stats.counters.push(("outbound_ssrcs", outbound as u64));
-        self.add_streams(now, id, stats)
+        self.add_streams(now, id, stats)?;
+        let (streams, transport) = (&stats.streams, stats.transport.as_mut()?);
+        (transport.rtp_receive_bitrate, transport.rtp_loss_received) = flow(streams, true);
+        (transport.rtp_send_bitrate, transport.rtp_loss_sent) = flow(streams, false);
+        Some(())
     }
 
     fn add_streams(&self, now: Time, transport: ObjectId, stats: &mut Stats) -> Option<()> {
@@ -258,4 +291,12 @@ impl Shard {
         stats.streams.extend(self.producers.get(consumer.producer()).map(|p| inbound(&p.it)).unwrap_or_default());
         Some(())
     }
+}
+
+/// Bitrate of the streams of one direction, and the share of it that is lost.
+fn flow(streams: &[RtpStreamStats], inbound: bool) -> (u32, Option<f32>) {
+    let of = || streams.iter().filter(|s| s.inbound == inbound);
+    let bitrate = of().fold(0_u32, |sum, s| sum.saturating_add(s.bitrate));
+    let lost: f32 = of().map(|s| s.bitrate as f32 * f32::from(s.fraction_lost) / 256.0).sum();
+    (bitrate, (bitrate > 0).then(|| lost / bitrate as f32))
 }

@@ -30,6 +30,8 @@ pub(crate) struct Counters {
     pub(crate) rtx_bytes_sent: u64,
     pub(crate) receive_rate: RateMeter,
     pub(crate) send_rate: RateMeter,
+    pub(crate) rtx_receive_rate: RateMeter,
+    pub(crate) rtx_send_rate: RateMeter,
 }
 
 /// What kind of RTP is sent, for the counters.
@@ -188,7 +190,10 @@ impl Link {
         self.counters.sent(now, len);
         match kind {
             RtpKind::Media => self.counters.rtp_bytes_sent += len as u64,
-            RtpKind::Rtx => self.counters.rtx_bytes_sent += len as u64,
+            RtpKind::Rtx => {
+                self.counters.rtx_bytes_sent += len as u64;
+                self.counters.rtx_send_rate.add(now, len);
+            }
         }
         Ok(())
     }

@@ -278,7 +278,7 @@ pub struct Stats {
 }
 
 /// Counters of a transport. Bitrates in bit/s over the last second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TransportStats {
     /// All datagrams, as they came.
     pub bytes_received: u64,
@@ -300,6 +300,21 @@ pub struct TransportStats {
     pub rtx_bytes_received: u64,
     /// RTX, protected.
     pub rtx_bytes_sent: u64,
+    /// Of the RTP streams without RTX, as decrypted.
+    pub rtp_receive_bitrate: u32,
+    /// Of the RTP streams without RTX, before encryption.
+    pub rtp_send_bitrate: u32,
+    /// Of RTX.
+    pub rtx_receive_bitrate: u32,
+    /// Of RTX.
+    pub rtx_send_bitrate: u32,
+    /// Lost of what the peer sent us lately: the fractions of its streams, weighed by bitrate, 0 to 1.
+    /// `None` if nothing flows.
+    pub rtp_loss_received: Option<f32>,
+    /// Lost of what we sent lately, as the peer reports it; likewise.
+    pub rtp_loss_sent: Option<f32>,
+    /// What the peer is told to stay below; 0 is no bound.
+    pub max_incoming_bitrate: u32,
     /// ICE state.
     pub ice_state: IceState,
     /// DTLS state.

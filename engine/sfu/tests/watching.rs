@@ -315,3 +315,36 @@ fn why_a_packet_was_dropped_can_be_asked() {
     let wrong = Command::DumpDecisions { object: router };
     assert_eq!(world.command(wrong).expect_err("none there").code, ErrorCode::NotFound);
 }
+
+#[test]
+fn a_transport_tells_rtp_from_rtx_and_a_router_sums_without_its_streams() {
+    let mut world = World::new(77);
+    let router = world.router();
+    let (alice, bob) = (world.join(router), world.join(router));
+    let producer = world.produce_video(alice, 7);
+    let consumer = world.consume(bob, producer);
+    let (from, to) = (world.members[alice].transport.id, world.members[bob].transport.id);
+    world.command(Command::SetMaxIncomingBitrate { transport: from, bitrate: 700_000 }).expect("it can be bounded");
+    for n in 0..250_u16 {
+        world.send_rtp(alice, &rtp(VP8, 7, n, u32::from(n) * 900, &[], &vp8_frame(n == 0, n)));
+        world.run(Duration::from_millis(10));
+    }
+    let last = world.rtp(bob).last().map(|p| u16::from_be_bytes([p[2], p[3]])).expect("bob received");
+    let mut buf = [0; 100];
+    let len = Nack::write(&mut buf, 1, consumer.ssrc, &[last, last.wrapping_sub(1)]).expect("a NACK");
+    world.send_rtcp(bob, &buf[..len]);
+    let of = |world: &mut World, id| world.stats(id).and_then(|s| s.transport).expect("a transport has counters");
+    let (sender, receiver) = (of(&mut world, from), of(&mut world, to));
+    assert!(sender.rtp_receive_bitrate > 30_000 && sender.rtp_receive_bitrate < sender.receive_bitrate, "{sender:?}");
+    assert_eq!((sender.rtp_send_bitrate, sender.rtx_receive_bitrate, sender.max_incoming_bitrate), (0, 0, 700_000));
+    assert_eq!((sender.rtp_loss_received, sender.rtp_loss_sent), (Some(0.0), None));
+    assert!(receiver.rtp_send_bitrate > 30_000 && receiver.rtx_send_bitrate > 0, "{receiver:?}");
+    assert!(receiver.rtx_send_bitrate < receiver.rtp_send_bitrate);
+    let Ok(Reply::Stats(summary)) = world.command(Command::Summary { object: router }) else { panic!("no summary") };
+    let named = |name: &str| summary.counters.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+    assert!(summary.streams.is_empty());
+    assert_eq!([named("transports"), named("producers"), named("consumers")], [Some(2), Some(1), Some(1)]);
+    assert_eq!(named("bytes_sent"), Some(sender.bytes_sent + receiver.bytes_sent));
+    let Ok(Reply::Stats(summary)) = world.command(Command::Summary { object: to }) else { panic!("no summary") };
+    assert!(summary.streams.is_empty() && summary.transport.is_some());
+}

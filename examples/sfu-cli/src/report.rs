@@ -67,6 +67,13 @@ fn transport_row(object: Id, report: &fb::StatsReportT, transport: &fb::Transpor
         "rtpBytesSent": transport.rtp_bytes_sent,
         "rtxBytesReceived": transport.rtx_bytes_received,
         "rtxBytesSent": transport.rtx_bytes_sent,
+        "rtpRecvBitrate": transport.rtp_receive_bitrate,
+        "rtpSendBitrate": transport.rtp_send_bitrate,
+        "rtxRecvBitrate": transport.rtx_receive_bitrate,
+        "rtxSendBitrate": transport.rtx_send_bitrate,
+        "rtpPacketLossReceived": transport.rtp_loss_received,
+        "rtpPacketLossSent": transport.rtp_loss_sent,
+        "maxIncomingBitrate": transport.max_incoming_bitrate,
         "drops": drops,
     })
 }

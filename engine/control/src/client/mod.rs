@@ -369,10 +369,19 @@ impl Client {
 
     /// Counters of an object, or of the engine (0), as the schema has them.
     pub fn stats(&self, object: Id) -> Call<fb::StatsReportT> {
-        self.call(object, fb::RequestBodyT::GetStats(Box::default()), |reply| match reply {
-            fb::ReplyBodyT::StatsReport(report) => Ok(*report),
-            _ => Err(unexpected("another reply than StatsReport")),
-        })
+        self.call(object, fb::RequestBodyT::GetStats(Box::default()), stats_report)
+    }
+
+    /// Counters of an object without those of its streams: cheap, however many there are.
+    pub fn summary(&self, object: Id) -> Call<fb::StatsReportT> {
+        self.call(object, fb::RequestBodyT::GetStats(Box::new(fb::GetStatsT { summary: true })), stats_report)
+    }
+}
+
+fn stats_report(reply: fb::ReplyBodyT) -> Result<fb::StatsReportT, ClientError> {
+    match reply {
+        fb::ReplyBodyT::StatsReport(report) => Ok(*report),
+        _ => Err(unexpected("another reply than StatsReport")),
     }
 }
 

@@ -206,7 +206,8 @@ impl Controller {
         match (result, dump) {
             (Ok(Reply::Dump(_)), Some(dump)) => gathering.shards.push(dump),
             (Ok(Reply::Stats(stats)), _) => {
-                let report = encode::stats_report(0, &stats);
+                let mut report = encode::stats_report(0, &stats);
+                report.shards = Some(vec![encode::shard_stats(shard, &mut report)]);
                 match &mut gathering.stats {
                     Some(sum) => encode::add_stats(sum, report),
                     None => gathering.stats = Some(report),

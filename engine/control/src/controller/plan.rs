@@ -87,6 +87,7 @@ impl Controller {
             Body::GetDump(_) if target == 0 => Ok(Plan::All { command: Command::DumpShard }),
             Body::GetDump(_) => self.on_any(target, |object| Command::Dump { object }),
             Body::GetStats(_) if target == 0 => Ok(Plan::All { command: Command::ShardStats }),
+            Body::GetStats(body) if body.summary => self.on_any(target, |object| Command::Summary { object }),
             Body::GetStats(_) => self.on_any(target, |object| Command::Stats { object }),
             Body::UpdateMediaCodecs(body) => self.update_media_codecs(target, *body),
             Body::SetPreferredLayers(body) => self.set_preferred_layers(target, *body),

@@ -158,3 +158,21 @@ fn after_shutdown_the_last_answers_can_be_polled_and_then_all_is_closed() {
     let error = engine.submit(&encode::request(1, 0, fb::RequestBodyT::GetStats(Box::default())));
     assert_eq!(error.expect_err("it is over").code, ErrorCode::Closed);
 }
+
+#[test]
+fn the_engine_tells_of_each_shards_thread_and_doors() {
+    let options = EngineOptions { shards: 2, unpinned: true, command_queue: 64, ..EngineOptions::default() };
+    let (client, _events) = Client::start(Engine::with_options(&options).expect("an engine starts here"));
+    let report = client.stats(0).wait().expect("statistics");
+    let mut shards = report.shards.expect("each shard");
+    shards.sort_by_key(|s| s.index);
+    assert_eq!(shards.iter().map(|s| s.index).collect::<Vec<_>>(), [0, 1]);
+    for shard in &shards {
+        let named = |name: &str| shard.counters.iter().flatten().find(|c| c.name == name).map(|c| c.value);
+        assert_eq!((named("mailbox_capacity"), named("mailbox_in_flight")), (Some(64), Some(1)));
+        assert!(named("thread_max_rss_kib") > Some(0) && named("turns") > Some(0), "{shard:?}");
+    }
+    let summed = report.counters.expect("counters");
+    assert!(summed.iter().all(|c| !c.name.starts_with("thread_")), "they do not add up");
+    assert!(summed.iter().any(|c| c.name == "mailbox_capacity" && c.value == 128));
+}
