@@ -1,8 +1,9 @@
 //! What the control floor remembers of living objects: capabilities, parameters, MIDs in use, and who is below whom.
 //!
 //! Told: replies and closings as they pass on their way to the caller. Tells: lookups for negotiation and dumps. An
-//! object is in here from its reply to its closing, so nothing a caller may know is missing. Limits: those of the
-//! shards, which refuse before this grows.
+//! object is in here from its reply to its closing, so nothing a caller may know is missing. A consumer goes with its
+//! transport, or when its own closing is told: only the shard knows which producer it follows at the moment when one of
+//! two closes. Limits: those of the shards, which refuse before this grows.
 
 use std::collections::{HashMap, HashSet};
 
@@ -39,7 +40,6 @@ pub(crate) struct Producer {
     pub(crate) transport: ObjectId,
     pub(crate) parameters: RtpParameters,
     pub(crate) consumable: Consumable,
-    consumers: HashSet<ObjectId>,
 }
 
 #[derive(Debug)]
@@ -153,22 +153,21 @@ impl Registry {
     ) -> bool {
         let Some(parent) = self.transports.get_mut(&transport) else { return false };
         parent.producers.insert(id);
-        self.producers.insert(id, Producer { transport, parameters, consumable, consumers: HashSet::new() });
+        self.producers.insert(id, Producer { transport, parameters, consumable });
         true
     }
 
     /// The MID in `parameters` must have been reserved.
     pub(crate) fn add_consumer(&mut self, id: ObjectId, consumer: Consumer) -> bool {
         let Some(transport) = self.transports.get_mut(&consumer.transport) else { return false };
-        let Some(producer) = self.producers.get_mut(&consumer.producer) else {
+        if !self.producers.contains_key(&consumer.producer) {
             // The consumer went with its producer.
             if let Some(mid) = &consumer.parameters.mid {
                 transport.mids.remove(mid);
             }
             return false;
-        };
+        }
         transport.consumers.insert(id);
-        producer.consumers.insert(id);
         self.consumers.insert(id, consumer);
         true
     }
@@ -180,19 +179,11 @@ impl Registry {
         }
     }
 
-    /// A consumer follows another producer. Nothing happens if either is gone meanwhile: then so is the consumer, and
-    /// its closing is on the way.
+    /// A consumer follows another producer, or is about to.
     pub(crate) fn switch(&mut self, id: ObjectId, producer: ObjectId, parameters: RtpParameters) {
-        let (Some(consumer), true) = (self.consumers.get_mut(&id), self.producers.contains_key(&producer)) else {
-            return;
-        };
-        let old = std::mem::replace(&mut consumer.producer, producer);
-        consumer.parameters = parameters;
-        if let Some(old) = self.producers.get_mut(&old) {
-            old.consumers.remove(&id);
-        }
-        if let Some(new) = self.producers.get_mut(&producer) {
-            new.consumers.insert(id);
+        if let Some(consumer) = self.consumers.get_mut(&id) {
+            consumer.producer = producer;
+            consumer.parameters = parameters;
         }
     }
 
@@ -236,7 +227,7 @@ impl Registry {
         removed
     }
 
-    // The tree is four levels deep: router, transport, producer, consumer.
+    // The tree is three levels deep: router, transport, producer or consumer.
     fn remove_into(&mut self, id: ObjectId, removed: &mut Vec<ObjectId>) {
         if let Some(router) = self.routers.remove(&id) {
             removed.push(id);
@@ -259,12 +250,8 @@ impl Registry {
             if let Some(transport) = self.transports.get_mut(&producer.transport) {
                 transport.producers.remove(&id);
             }
-            producer.consumers.into_iter().for_each(|c| self.remove_into(c, removed));
         } else if let Some(consumer) = self.consumers.remove(&id) {
             removed.push(id);
-            if let Some(producer) = self.producers.get_mut(&consumer.producer) {
-                producer.consumers.remove(&id);
-            }
             if let Some(transport) = self.transports.get_mut(&consumer.transport) {
                 transport.consumers.remove(&id);
                 if let Some(mid) = &consumer.parameters.mid {
@@ -293,7 +280,7 @@ impl Registry {
         let routers = self.routers.values().map(|r| 1 + r.transports.len() + r.observers.len()).sum::<usize>();
         let links = |t: &Transport| 1 + t.producers.len() + t.consumers.len() + t.mids.len();
         let transports = self.transports.values().map(links).sum::<usize>();
-        let producers = self.producers.values().map(|p| 1 + p.consumers.len()).sum::<usize>();
-        routers + self.servers.len() + transports + producers + self.consumers.len() + self.observers.len()
+        let leaves = self.producers.len() + self.consumers.len() + self.observers.len();
+        routers + self.servers.len() + transports + leaves
     }
 }
