@@ -61,6 +61,9 @@ pub(crate) struct ServeArgs {
     /// Most peers in a room.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) max_peers: usize,
+    /// What the browser of each publisher is told to send at most, bit/s; 0 is no bound.
+    #[arg(long, value_name = "BITRATE", default_value_t = 1_500_000)]
+    pub(crate) max_incoming_bitrate: u32,
     /// What to log: error, warn, info, debug, trace, or a tracing filter.
     #[arg(long, value_name = "FILTER", default_value = "info", env = "SFU_LOG")]
     pub(crate) log: String,

@@ -26,8 +26,6 @@ const MAX_TRANSPORTS: usize = 8;
 const MAX_PRODUCERS: usize = 32;
 /// Without a valid ICE check for this long a peer is dropped.
 const CONSENT: Duration = Duration::from_secs(20);
-/// What a publisher is told to stay below, bit/s.
-const MAX_INCOMING: u32 = 1_500_000;
 
 /// `None`: answered already.
 type Handled = Result<Option<Value>, Refusal>;
@@ -132,7 +130,7 @@ async fn create_transport(service: &Arc<Service>, room: &Arc<Room>, peer: &Arc<P
     }
     let mut options = WebRtcTransportOptions::new(Listen::Server(service.server_for(room.router)?));
     options.ice_consent_timeout = Some(CONSENT);
-    options.max_incoming_bitrate = MAX_INCOMING;
+    options.max_incoming_bitrate = service.limits.incoming_bitrate;
     let made = service.client.create_webrtc_transport(room.router, &options).await.map_err(refusal)?;
     service.own(made.id, Owner::Transport(Arc::downgrade(peer)));
     let offers = room.add_transport(peer, made.id, consuming);

@@ -77,7 +77,11 @@ async fn serve(args: &ServeArgs) -> Result<(), String> {
             return Err(text);
         }
     };
-    let limits = Limits { rooms: args.max_rooms.max(1), peers: args.max_peers.max(1) };
+    let limits = Limits {
+        rooms: args.max_rooms.max(1),
+        peers: args.max_peers.max(1),
+        incoming_bitrate: args.max_incoming_bitrate,
+    };
     let service = Service::new(client.clone(), servers, codecs::of_a_room(), limits);
     let pump = tokio::spawn(pump(Arc::clone(&service), events));
     banner(args, &listeners, shards, &service).await;

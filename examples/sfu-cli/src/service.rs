@@ -64,6 +64,8 @@ pub(crate) enum Owner {
 pub(crate) struct Limits {
     pub(crate) rooms: usize,
     pub(crate) peers: usize,
+    /// What a publisher is told to stay below, bit/s; 0 is no bound.
+    pub(crate) incoming_bitrate: u32,
 }
 
 /// See the module.
@@ -72,7 +74,7 @@ pub(crate) struct Service {
     /// The WebRTC server of each shard.
     servers: Vec<Id>,
     codecs: Vec<RtpCodecCapability>,
-    limits: Limits,
+    pub(crate) limits: Limits,
     /// An async lock: rooms are made under it, so that two who open the same room get the same router.
     rooms: tokio::sync::Mutex<BTreeMap<String, Arc<Room>>>,
     owners: Mutex<HashMap<Id, Owner>>,

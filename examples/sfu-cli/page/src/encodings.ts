@@ -1,10 +1,19 @@
 // How a picture is published: in which encodings and layers.
 
 import type { types } from 'mediasoup-client';
-import type { Params } from './params';
+import type { Params, Resolution } from './params';
 
-/// Bit/s of the largest, the middle and the smallest encoding.
-const CAPS = [5_000_000, 1_000_000, 500_000] as const;
+/// Bit/s of the largest, the middle and the smallest encoding, by the size of the picture. A small one needs less, and
+/// browsers send a large encoding only once there is room for it above the caps of the smaller ones.
+const CAPS: Readonly<Record<Resolution, readonly [number, number, number]>> = {
+	hd: [5_000_000, 1_000_000, 500_000],
+	qhd: [2_000_000, 500_000, 150_000],
+	vga: [1_500_000, 400_000, 150_000],
+	qvga: [400_000, 150_000, 80_000],
+};
+
+/// The most sizes that browsers make of a picture: of a smaller one they leave out the largest.
+const MOST: Readonly<Record<Resolution, number>> = { hd: 3, qhd: 3, vga: 2, qvga: 1 };
 
 /// A scalability mode of W3C webrtc-svc.
 export interface Mode {
@@ -36,17 +45,22 @@ function usualMode(codec: string): string {
 export function encodingsFor(
 	source: 'webcam' | 'screen',
 	params: Params,
+	resolution: Resolution,
 	codec: types.RtpCodecCapability | undefined,
 ): types.RtpEncodingParameters[] | undefined {
 	const layered = source === 'webcam' ? params.enableWebcamLayers : params.enableSharingLayers;
 	if (!layered || !codec) return undefined;
 	const wanted = source === 'webcam' ? params.webcamScalabilityMode : params.sharingScalabilityMode;
-	const scalabilityMode = wanted ?? usualMode(codec.mimeType.toLowerCase());
-	if (parseMode(scalabilityMode).spatial > 1) return [{ scalabilityMode, maxBitrate: CAPS[0] }];
-	const count = params.numSimulcastStreams;
+	const size = source === 'webcam' ? resolution : 'hd';
+	const mode = parseMode(wanted ?? usualMode(codec.mimeType.toLowerCase()));
+	const scalabilityMode = formatMode({ ...mode, spatial: Math.min(mode.spatial, MOST[size]) });
+	// Screens are as large as they are.
+	const caps = CAPS[size];
+	if (mode.spatial > 1) return [{ scalabilityMode, maxBitrate: caps[0] }];
+	const count = Math.min(params.numSimulcastStreams, MOST[size]);
 	// The smallest first.
 	return Array.from({ length: count }, (_, index) => {
 		const step = count - 1 - index;
-		return { scaleResolutionDownBy: 2 ** step, maxBitrate: CAPS[step] ?? CAPS[2], scalabilityMode };
+		return { scaleResolutionDownBy: 2 ** step, maxBitrate: caps[step] ?? caps[2], scalabilityMode };
 	});
 }

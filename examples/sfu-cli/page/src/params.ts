@@ -1,11 +1,12 @@
 // What the page's address says: who, where, and how to publish.
 
 export type ForcedCodec = 'video/VP8' | 'video/VP9' | 'video/H264' | 'video/H265' | 'video/AV1';
-export type Resolution = 'qvga' | 'vga' | 'hd';
+export type Resolution = 'qvga' | 'vga' | 'qhd' | 'hd';
 
 export const RESOLUTIONS: Readonly<Record<Resolution, { width: number; height: number; label: string }>> = {
 	qvga: { width: 320, height: 240, label: 'Low (320 × 240)' },
 	vga: { width: 640, height: 480, label: 'Standard (640 × 480)' },
+	qhd: { width: 960, height: 540, label: 'Medium (960 × 540)' },
 	hd: { width: 1280, height: 720, label: 'High (1280 × 720)' },
 };
 
@@ -85,7 +86,7 @@ export function readParams(search: string): Params {
 		forceTcp: flag(query, 'forceTcp', false),
 		forcedCodec: forced(query),
 		consumerReplicas: Number.isInteger(replicas) && replicas > 0 ? replicas : 0,
-		resolution: resolution === 'qvga' || resolution === 'vga' ? resolution : 'hd',
+		resolution: resolution === 'qvga' || resolution === 'vga' || resolution === 'qhd' ? resolution : 'hd',
 		enableWebcamLayers: flag(query, 'enableWebcamLayers', false),
 		enableSharingLayers: flag(query, 'enableSharingLayers', false),
 		webcamScalabilityMode: query.get('webcamScalabilityMode') ?? undefined,

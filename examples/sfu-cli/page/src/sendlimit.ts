@@ -18,6 +18,8 @@ export interface EncodingScore {
 	score: number;
 }
 
+type LayeredEncoding = RTCRtpEncodingParameters & { scalabilityMode?: string };
+
 export class SendLimit {
 	readonly #producer: types.Producer;
 	readonly #mode;
@@ -80,8 +82,10 @@ export class SendLimit {
 		parameters.encodings.forEach((encoding, index) => {
 			encoding.active = sent !== null && (this.#encodings === 1 || index <= sent);
 			if (this.#encodings === 1 && this.#mode.spatial > 1 && sent !== null) {
-				const mode = formatMode({ ...this.#mode, spatial: sent + 1 });
-				(encoding as RTCRtpEncodingParameters & { scalabilityMode?: string }).scalabilityMode = mode;
+				const spatial = sent + 1;
+				// Without its upper layers the picture is smaller; the lower ones stay as large as they were.
+				encoding.scaleResolutionDownBy = 2 ** (this.#mode.spatial - spatial);
+				(encoding as LayeredEncoding).scalabilityMode = formatMode({ ...this.#mode, spatial });
 			}
 		});
 		await sender.setParameters(parameters);

@@ -121,15 +121,23 @@ export class Session extends Emitter<SessionEvents> {
 		this.#changed();
 	}
 
-	/// Another camera, or another picture size, without a new negotiation.
+	/// Another camera, or another picture size; without a new negotiation where the layers stay.
 	async changeCamera(deviceId: string | undefined, resolution: Resolution): Promise<void> {
+		const resized = resolution !== this.resolution;
 		this.resolution = resolution;
 		if (!this.isOn('webcam')) return;
 		try {
 			const track = await openCamera(deviceId, resolution);
-			this.tracks.get('webcam')?.stop();
-			this.#adopt('webcam', track);
-			await this.producers.get('webcam')?.replaceTrack({ track });
+			if (resized && this.params.enableWebcamLayers) {
+				// Another size may have another number of layers, which is negotiated.
+				await this.#unpublish('webcam');
+				this.#adopt('webcam', track);
+				await this.#publish('webcam', track);
+			} else {
+				this.tracks.get('webcam')?.stop();
+				this.#adopt('webcam', track);
+				await this.producers.get('webcam')?.replaceTrack({ track });
+			}
 		} catch (error) {
 			this.#notice('error', deviceProblem('Camera', error));
 		}
@@ -324,7 +332,7 @@ export class Session extends Emitter<SessionEvents> {
 		const transport = this.sendTransport;
 		if (!transport || transport.closed || this.phase !== 'joined') return;
 		const codec = source === 'mic' ? undefined : this.#forcedCodec();
-		const encodings = source === 'mic' ? undefined : encodingsFor(source, this.params, codec ?? this.#firstVideoCodec());
+		const encodings = source === 'mic' ? undefined : encodingsFor(source, this.params, this.resolution, codec ?? this.#firstVideoCodec());
 		const producer = await transport.produce({
 			track,
 			stopTracks: false,
