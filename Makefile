@@ -11,6 +11,7 @@ TARGET := $(CARGO_TARGET_DIR)
 VENV := $(TARGET)/tools/venv
 export FLATC := $(VENV)/bin/flatc
 export VENV
+export PATH := $(VENV)/node:$(PATH)
 
 PAGE := examples/sfu-cli/page
 BROWSER := tests/browser
@@ -70,7 +71,7 @@ unit: setup-build ## Unit, property and simulator tests.
 generated: setup-build tools ## Generated files are fresh, and the schema conforms to released ones.
 	CI=true cargo run --locked -q -p sfu-generate
 
-page-fresh: setup-test ## The page's checked-in bundle is what its sources make.
+page-fresh: setup-test tools ## The page's checked-in bundle is what its sources make.
 	tests/setup/page.sh check
 
 abi: setup-test tools ## C99 and C++17 programs against the shared library, under ASan and valgrind.
@@ -105,7 +106,7 @@ check: fmt tidy clippy ## The quick stages.
 generate: setup-build tools ## Write the generated files anew: the C header, and what flatc makes of the schema.
 	CI=false cargo run --locked -q -p sfu-generate
 
-page: setup-test ## Build the page's bundle anew.
+page: setup-test tools ## Build the page's bundle anew.
 	tests/setup/page.sh build
 
 fuzz: setup-test tools ## Each fuzz target for FUZZ_LONG seconds.
