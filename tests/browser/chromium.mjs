@@ -138,13 +138,18 @@ export class Person {
 
 	/// Hears the other: decoded samples have energy, and the page's own meter moves.
 	async hears(peerId) {
-		await until(`${this.name} hears ${peerId}: energy`, async () => {
-			const stream = (await this.stats()).consumers.find((one) => one.peerId === peerId && one.kind === 'audio');
-			return stream !== undefined && stream.totalAudioEnergy > 0.0001;
-		});
+		await this.hearsEnergy(peerId);
 		await until(`${this.name} hears ${peerId}: the page's meter`, async () => {
 			const tile = (await this.state()).tiles.find((one) => one.id === peerId);
 			return tile !== undefined && tile.level > 0.008;
+		});
+	}
+
+	/// Decoded samples of the other have energy.
+	async hearsEnergy(peerId) {
+		await until(`${this.name} hears ${peerId}: energy`, async () => {
+			const stream = (await this.stats()).consumers.find((one) => one.peerId === peerId && one.kind === 'audio');
+			return stream !== undefined && stream.totalAudioEnergy > 0.0001;
 		});
 	}
 

@@ -2,11 +2,12 @@
 # Installs the Debian packages that a group of work needs, and only those that are missing.
 #   tests/setup/system.sh build        to compile the engine and the example service
 #   tests/setup/system.sh test         to run every test as well
+#   tests/setup/system.sh firefox      for the test with Firefox
 # What is there already is found by command or file, so that a clang from elsewhere counts. Node.js is not among them:
 # distributions have it too old for the browser's driver, so it comes with the Python tools.
 set -euo pipefail
 
-group="${1:?give a group: build or test}"
+group="${1:?give a group: build, test or firefox}"
 
 # commands-or-path|Debian packages. One of several commands is enough; a path may hold a pattern.
 build=(
@@ -27,6 +28,11 @@ test=(
   "ip|iproute2"
   "nm|binutils"
   "/usr/lib/*/libseccomp.so.2|libseccomp2"
+)
+firefox=(
+  "firefox-esr firefox|firefox-esr"
+  "ip|iproute2"
+  "unshare|util-linux"
 )
 
 present() {
