@@ -19,8 +19,8 @@ BROWSER := tests/browser
 FUZZ_SMOKE ?= 10
 FUZZ_LONG ?= 600
 
-.PHONY: help run build test check fmt tidy clippy doc unit generate generated page page-fresh abi seccomp browser \
-	fuzz fuzz-smoke attack bench bench-quick deny audit setup-build setup-test tools clean
+.PHONY: help run build test check fmt tidy clippy doc unit generate generated page page-fresh abi seccomp browser firefox \
+	fuzz fuzz-smoke attack bench bench-quick bench-join deny audit setup-build setup-test tools clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -48,6 +48,12 @@ bench: setup-test tools ## Measure all: packets end to end beside a peer's loop,
 	cargo bench --locked -p sfu-bench --benches
 	cargo build --release --locked -p libsfu
 	tests/abi/measure.sh
+
+bench-join: setup-test tools ## Measure: from the join button to the first remote frame, in Chromium.
+	cargo build --release --locked -p sfu-cli
+	tests/setup/npm.sh $(BROWSER)
+	cd $(BROWSER) && CHROMIUM="$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
+		SFU_BIN=$(TARGET)/release/sfu node join.bench.mjs
 
 # ---- stages of `make test`, in its order; each can be run alone ----
 
@@ -87,6 +93,13 @@ browser: setup-test tools ## Chromium pages and aiortc in real rooms.
 	tests/setup/npm.sh $(BROWSER)
 	cd $(BROWSER) && CHROMIUM="$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
 		SFU_BIN=$(TARGET)/debug/sfu PYTHON=$(VENV)/bin/python npm test
+
+firefox: setup-test tools ## Firefox and Chromium in a call.
+	@tests/setup/system.sh firefox
+	cargo build --locked -p sfu-cli
+	tests/setup/npm.sh $(BROWSER)
+	CHROMIUM="$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
+		FIREFOX="$$(command -v firefox-esr || command -v firefox)" SFU_BIN=$(TARGET)/debug/sfu $(BROWSER)/firefox.sh
 
 # The same luck each time: a verdict is about the change. `make fuzz` draws anew.
 fuzz-smoke: setup-test tools ## Each fuzz target for FUZZ_SMOKE seconds.
