@@ -90,6 +90,7 @@ struct Codec {
 /// wide fan-out stays in the cache.
 #[derive(Debug)]
 pub struct Consumer {
+    transport: ObjectId,
     sequence: SequenceMap,
     stretch: Stretch,
     selector: Box<Selector>,
@@ -125,7 +126,6 @@ pub struct Consumer {
 #[derive(Debug)]
 struct Cold {
     id: ObjectId,
-    transport: ObjectId,
     config: ConsumerConfig,
     rtx_ssrc: Option<u32>,
     rtx_sequence: u16,
@@ -184,6 +184,7 @@ impl Consumer {
         let video = config.kind == MediaKind::Video;
         let numbers = if video { VIDEO_NUMBERS } else { AUDIO_NUMBERS };
         Self {
+            transport,
             sequence: SequenceMap::new(seed as u16 & MAX_FIRST, numbers),
             stretch: Stretch::new(config.producer, 0),
             selector: Box::default(),
@@ -207,7 +208,6 @@ impl Consumer {
             codecs: codecs_of(&config),
             cold: Box::new(Cold {
                 id,
-                transport,
                 rtx_ssrc,
                 rtx_sequence: (seed >> 16) as u16 & MAX_FIRST,
                 resends: VecDeque::new(),
@@ -254,7 +254,7 @@ impl Consumer {
 
     /// The transport that it sends on.
     pub fn transport(&self) -> ObjectId {
-        self.cold.transport
+        self.transport
     }
 
     /// What it consumes.

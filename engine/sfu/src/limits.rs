@@ -47,7 +47,8 @@ pub struct Limits {
     pub nacks_per_datagram: usize,
     /// Key-frame requests (PLI and FIR) that one RTCP datagram may carry.
     pub key_frame_requests_per_datagram: usize,
-    /// Bytes of the transmit arena.
+    /// Bytes of the transmit arena. It is sent when a quarter is used, and that has to hold a frame of four
+    /// packets for some hundreds of consumers, or what could be one message to each is torn into several.
     pub outbox_bytes: usize,
     /// Datagrams of the transmit arena.
     pub outbox_datagrams: usize,
@@ -88,8 +89,8 @@ impl Default for Limits {
             fingerprints_per_transport: 16,
             nacks_per_datagram: 512,
             key_frame_requests_per_datagram: 16,
-            outbox_bytes: 4 << 20,
-            outbox_datagrams: 8_192,
+            outbox_bytes: 16 << 20,
+            outbox_datagrams: 16_384,
             media_bytes: 4 << 20,
             media_packets: 8_192,
             idle_packets: 4_096,

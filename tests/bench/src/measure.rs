@@ -12,9 +12,11 @@ const MAX_LATENCIES: usize = 1 << 18;
 const NAP: Duration = Duration::from_micros(200);
 /// Viewers that have heard nothing for so long, while the forwarder sent nothing either, will hear nothing more. Long,
 /// since on a busy machine the forwarder may wait for its core.
-const QUIET: Duration = Duration::from_millis(300);
+const QUIET: Duration = Duration::from_secs(1);
+/// What may still be under way before a round has come by then.
+const PAUSE: Duration = Duration::from_millis(20);
 /// The end of a round waits no longer than that.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A shape of traffic.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -116,7 +118,7 @@ pub fn round(clock: Clock, subject: &mut dyn Subject, source: &mut Source, load:
     let bursts = source.bursts(subject, load, duration);
     let offered = bursts.iter().map(|burst| burst.packets.len()).sum::<usize>() * load.viewers;
     // Whatever the pause before left behind.
-    settle(clock, subject, &mut Vec::new(), Duration::ZERO, 0);
+    settle(clock, subject, &mut Vec::new(), Duration::ZERO, None);
     let before = subject.totals();
     let heard = subject.viewers().heard;
     let start = clock.now() + Duration::from_millis(2);
@@ -137,7 +139,8 @@ pub fn round(clock: Clock, subject: &mut dyn Subject, source: &mut Source, load:
         }
     }
     let elapsed = clock.now() - start;
-    settle(clock, subject, &mut latencies, start, before.datagrams_out + offered as u64);
+    let all = (before.datagrams_out + offered as u64, heard + offered as u64);
+    settle(clock, subject, &mut latencies, start, Some(all));
     let after = subject.totals();
     let cpu = after.cpu.saturating_sub(before.cpu);
     let sent = after.datagrams_out - before.datagrams_out;
@@ -170,17 +173,26 @@ fn listen(clock: Clock, subject: &mut dyn Subject, latencies: &mut Vec<u64>, sta
     subject.viewers().look(&|| clock.time(), nap, &mut on_stamp)
 }
 
-/// Takes in what is under way, until all of it has been sent and heard, or nothing has come for a while.
-fn settle(clock: Clock, subject: &mut dyn Subject, latencies: &mut Vec<u64>, start: Duration, expected: u64) {
+/// Takes in what is under way, until all of it has been sent and heard, or nothing has come for a while. `expected` are the
+/// totals that this is: sent and heard.
+fn settle(
+    clock: Clock,
+    subject: &mut dyn Subject,
+    latencies: &mut Vec<u64>,
+    start: Duration,
+    expected: Option<(u64, u64)>,
+) {
     let began = clock.now();
+    let quiet = if expected.is_some() { QUIET } else { PAUSE };
     let mut last = (began, subject.totals().datagrams_out);
-    while clock.now() - last.0 < QUIET && clock.now() - began < PATIENCE {
-        let heard = listen(clock, subject, latencies, start, Duration::from_millis(2));
+    while clock.now() - last.0 < quiet && clock.now() - began < PATIENCE {
+        let taken = listen(clock, subject, latencies, start, Duration::from_micros(100));
         let out = subject.totals().datagrams_out;
-        if heard == 0 && out >= expected {
+        let heard = subject.viewers().heard;
+        if expected.is_some_and(|(sent, all)| out >= sent && (heard >= all || !subject.viewers().count())) {
             return;
         }
-        if heard > 0 || out != last.1 {
+        if taken > 0 || out != last.1 {
             last = (clock.now(), out);
         }
     }

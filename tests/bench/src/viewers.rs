@@ -1,4 +1,7 @@
 //! The viewers of a subject: they shake hands, count what arrives, and some of them decrypt it to read its stamp.
+//!
+//! Those that decrypt are waited for. The others are emptied in passing: a receiver that sleeps is woken by the sender's
+//! thread, and over loopback the forwarder would pay for what real receivers do on their own machines.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsFd;
@@ -17,6 +20,8 @@ use crate::sys::{Batch, Poller, read, write};
 const SAMPLED: usize = 13;
 /// Datagrams taken from one socket before the others have their turn.
 const TURN: usize = 16;
+/// Sockets emptied in passing at each look.
+const SWEEP: usize = 16;
 /// The longest frame of a device: a whole run with its headers.
 const FRAME: usize = 70_000;
 
@@ -57,6 +62,8 @@ pub struct Viewers {
     batch: Batch,
     /// Where peers send to.
     server: Option<SocketAddr>,
+    /// The socket at which the next sweep begins.
+    sweep: usize,
     /// RTP packets that arrived.
     pub heard: u64,
     /// RTP packets of the viewers that decrypt.
@@ -70,7 +77,7 @@ impl Viewers {
     pub fn new(site: Site) -> Self {
         let poller = Poller::new().expect("an epoll instance");
         if let Far::Sockets(sockets) = &site.far {
-            for (token, socket) in (0..).zip(sockets) {
+            for (token, socket) in (0..).zip(sockets).step_by(SAMPLED) {
                 poller.add(socket.as_fd(), token).expect("a watched socket");
             }
         }
@@ -81,6 +88,7 @@ impl Viewers {
             poller,
             batch: Batch::default(),
             server: None,
+            sweep: 0,
             heard: 0,
             sampled: 0,
             opened: 0,
@@ -147,46 +155,66 @@ impl Viewers {
         }
     }
 
+    /// Somebody counts what arrives.
+    pub fn count(&self) -> bool {
+        matches!(self.far, Far::Sockets(_))
+    }
+
     /// Takes what has arrived, at most some datagrams of each viewer; waits for the first if `timeout` allows. Tells
-    /// the stamps of what the decrypting viewers got.
+    /// the stamps of what the decrypting viewers got, and answers how many datagrams there were.
     pub fn look(&mut self, now: &dyn Fn() -> Time, timeout: Duration, on_stamp: &mut dyn FnMut(u64)) -> usize {
         if let Far::Device(_) = self.far {
             return self.look_at_device(now());
         }
-        let ready = self.poller.wait(Some(timeout));
-        for index in 0..ready {
+        let mut taken = 0;
+        for index in 0..self.poller.wait(Some(timeout)) {
             let viewer = self.poller.token(index) as usize;
-            let Far::Sockets(sockets) = &self.far else { continue };
-            let taken = self.batch.receive(sockets[viewer].as_fd(), TURN);
-            let now = now();
-            let mut talks = false;
-            for index in 0..taken {
-                let datagram = self.batch.datagram(index);
-                match classify(datagram) {
-                    Some(DatagramKind::Rtp) => {
-                        self.heard += 1;
-                        if viewer.is_multiple_of(SAMPLED) {
-                            self.sampled += 1;
-                            if let Some(stamp) = self.ears[viewer].stamp(now, datagram) {
-                                self.opened += 1;
-                                on_stamp(stamp);
-                            }
-                        }
-                    }
-                    _ => {
-                        talks = true;
-                        if let Ear::Peer(peer) = &mut self.ears[viewer] {
-                            peer.handle_datagram(now, datagram);
-                            while peer.poll_received().is_some() {}
+            taken += self.take(viewer, now, on_stamp);
+        }
+        for _ in 0..SWEEP.min(self.addrs.len()) {
+            self.sweep = (self.sweep + 1) % self.addrs.len();
+            if !self.sweep.is_multiple_of(SAMPLED) {
+                taken += self.take(self.sweep, now, on_stamp);
+            }
+        }
+        taken
+    }
+
+    /// Takes what one viewer got.
+    fn take(&mut self, viewer: usize, now: &dyn Fn() -> Time, on_stamp: &mut dyn FnMut(u64)) -> usize {
+        let Far::Sockets(sockets) = &self.far else { return 0 };
+        let taken = self.batch.receive(sockets[viewer].as_fd(), TURN);
+        if taken == 0 {
+            return 0;
+        }
+        let now = now();
+        let mut talks = false;
+        for index in 0..taken {
+            let datagram = self.batch.datagram(index);
+            match classify(datagram) {
+                Some(DatagramKind::Rtp) => {
+                    self.heard += 1;
+                    if viewer.is_multiple_of(SAMPLED) {
+                        self.sampled += 1;
+                        if let Some(stamp) = self.ears[viewer].stamp(now, datagram) {
+                            self.opened += 1;
+                            on_stamp(stamp);
                         }
                     }
                 }
-            }
-            if talks {
-                self.flush(viewer);
+                _ => {
+                    talks = true;
+                    if let Ear::Peer(peer) = &mut self.ears[viewer] {
+                        peer.handle_datagram(now, datagram);
+                        while peer.poll_received().is_some() {}
+                    }
+                }
             }
         }
-        ready
+        if talks {
+            self.flush(viewer);
+        }
+        taken
     }
 
     /// Handshakes over a device. Media that is left in its queue is passed over.

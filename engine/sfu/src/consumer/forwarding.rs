@@ -242,7 +242,7 @@ impl Consumer {
     ) -> Result<packet::Written<'p>, DropReason> {
         let own = packet::OwnExtensions {
             ids: &self.extensions,
-            mid: self.mid.as_str().as_bytes(),
+            mid: self.mid.as_bytes(),
             transport_seq: *transport_seq,
             now,
         };

@@ -125,7 +125,7 @@ const STAGES: &[Stage] = &[
 
 /// Ratios to the peer loop that hold on a busy machine too: burst and floor, at a hundred viewers on loopback. What is
 /// promised (SPECIFICATION.md) is more.
-const FLOORS: &[(usize, f64)] = &[(1, 1.1), (4, 1.9)];
+const FLOORS: &[(usize, f64)] = &[(1, 1.0), (4, 1.3)];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
