@@ -40,7 +40,7 @@ use sfu_wire::time::{NtpTime, Time};
 use crate::command::{CommandError, EncodingScore, ErrorCode, Event};
 use crate::config::{ProducerConfig, StreamType};
 use crate::stats::RtpStreamStats;
-use encoding::Encoding;
+use encoding::{Encoding, is_start_told};
 pub(crate) use look::descriptor_of;
 pub use redundancy::Recovered;
 
@@ -133,6 +133,8 @@ pub struct Ingress {
     pub undecided: bool,
     /// Its dependency descriptor carries a structure.
     pub has_structure: bool,
+    /// The payload is encrypted from end to end.
+    pub is_opaque: bool,
     /// Discontinuous transmission: it says that nothing is said.
     pub is_dtx: bool,
     /// Header extensions to pass on.
@@ -289,7 +291,16 @@ impl Producer {
     /// if it and all that came after it is here, recent and not too much.
     pub fn cached_start(&self, now: Time, encoding: u8) -> Option<u64> {
         let encoding = self.encodings.get(usize::from(encoding))?;
-        if self.paused { None } else { encoding.run.start(now, &encoding.history) }
+        let first = encoding.run.start(now, &encoding.history)?;
+        let is_whole = encoding.history.lookup(now, first).is_some_and(|entry| !self.may_miss_start(&entry.meta));
+        (is_whole && !self.paused).then_some(first)
+    }
+
+    /// The packet is of a key frame, but perhaps not its first one, since the one before it is missing: a
+    /// resend may bring it.
+    pub(crate) fn may_miss_start(&self, ingress: &Ingress) -> bool {
+        let encoding = self.encodings.get(usize::from(ingress.encoding));
+        !is_start_told(ingress) && encoding.is_some_and(|e| e.stream.is_missing(ingress.position - 1))
     }
 
     /// The highest position kept of an encoding.

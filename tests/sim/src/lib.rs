@@ -4,6 +4,8 @@
 //! the same trace; DTLS bytes are OpenSSL's and differ, so the trace holds decrypted media, events and times.
 
 pub mod call;
+pub mod layer_call;
+pub mod layered;
 pub mod media;
 pub mod net;
 pub mod world;

@@ -309,7 +309,8 @@ fn media_ssrc(body: &[u8]) -> Option<u32> {
     body.get(4..8).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
 }
 
-fn nacked(body: &[u8]) -> Vec<u16> {
+/// Sequence numbers that a generic NACK asks for.
+pub fn nacked(body: &[u8]) -> Vec<u16> {
     let mut out = Vec::new();
     for item in body.get(8..).unwrap_or_default().chunks_exact(4) {
         let first = u16::from_be_bytes([item[0], item[1]]);

@@ -57,8 +57,9 @@ impl Consumer {
             return Err(DropReason::ConsumerPaused);
         }
         let flows = is_source && ingress.encoding == self.stretch.encoding;
-        if !flows || self.starting || self.epoch != ingress.epoch {
-            self.begin(now, producer, ingress, flows)?;
+        let begins = !flows || self.starting || self.epoch != ingress.epoch;
+        if begins && !self.begin(now, producer, ingress, flows)? {
+            return Ok(Plain::default());
         }
         if let Some(reason) = ingress.blank {
             return self.leave_out(ingress, slot, reason);
@@ -127,8 +128,9 @@ impl Consumer {
     }
 
     /// Begins a new stretch, with a key frame if it is video. `flows`: it is of the encoding that flowed.
+    /// `false`: not yet, but there is nothing to ask for.
     #[cold]
-    fn begin(&mut self, now: Time, producer: &Producer, ingress: &Ingress, flows: bool) -> Result<(), DropReason> {
+    fn begin(&mut self, now: Time, producer: &Producer, ingress: &Ingress, flows: bool) -> Result<bool, DropReason> {
         if flows {
             // Late packets of a stretch that is over do not begin it again.
             self.starting = true;
@@ -145,7 +147,16 @@ impl Consumer {
             return Err(reason);
         }
         if self.video && (!ingress.key_frame || ingress.undecided) {
-            return Err(DropReason::AwaitingKeyFrame);
+            // It may be what kept the key frame after it from being begun with.
+            let next = producer.recall(now, ingress.encoding, ingress.position + 1);
+            if next.is_none_or(|next| !next.meta.key_frame || next.meta.timestamp == ingress.timestamp) {
+                return Err(DropReason::AwaitingKeyFrame);
+            }
+            self.start_from(producer.id(), ingress.encoding, ingress.position + 1);
+            return Ok(false);
+        }
+        if self.video && self.replay.is_none() && producer.may_miss_start(ingress) {
+            return Ok(false);
         }
         if flows && self.replay.is_none() && !self.sequence.is_news(ingress.position) {
             return Err(DropReason::RtpTooOld);
@@ -154,7 +165,7 @@ impl Consumer {
             self.take_pending();
         }
         self.start(now, producer, ingress);
-        Ok(())
+        Ok(true)
     }
 
     fn start(&mut self, now: Time, producer: &Producer, ingress: &Ingress) {

@@ -233,6 +233,7 @@ impl Encoding {
             undecided: false,
             has_structure: false,
             is_dtx: false,
+            is_opaque: config.opaque_payload,
             extensions: spans(config, view),
         };
         let begins_picture = placed.newest && (placed.restarted || timestamp != self.newest_timestamp);
@@ -337,7 +338,13 @@ impl Encoding {
         self.key_timestamp = Some(ingress.timestamp);
         self.keys.handle_key_frame();
         if newest {
-            self.nack.forget_before(ingress.position);
+            // Where the first packet of a key frame cannot be told from others of it, what is missing right
+            // before may be of the key frame.
+            let mut first = ingress.position;
+            while !is_start_told(ingress) && self.stream.is_missing(first - 1) {
+                first -= 1;
+            }
+            self.nack.forget_before(first);
         }
     }
 
@@ -439,6 +446,12 @@ impl Encoding {
             score: self.score.score(),
         }
     }
+}
+
+/// The packet is the first one of its key frame, beyond doubt.
+pub(super) fn is_start_told(ingress: &Ingress) -> bool {
+    matches!(ingress.codec, CodecKind::Vp8 | CodecKind::Vp9 | CodecKind::Av1) && !ingress.is_opaque
+        || ingress.has_structure
 }
 
 fn find_codec(config: &ProducerConfig, payload_type: u8) -> Option<usize> {
