@@ -4,6 +4,8 @@
 //!
 //! Limits: [`MAX_STEPS`] operations for each input; what an operation takes from the input it consumes.
 
+mod layers;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use sfu_proto::crypto::{DtlsRole, Fingerprint, FingerprintAlgorithm};
 use sfu_wire::id::{ObjectId, ObjectKind};
 use sfu_wire::media::{MediaKind, Mid};
+use sfu_wire::scalability::Layers;
 
 use crate::command::{Command, ErrorCode, Event, Listen, RemoteDtls, Reply, WebRtcTransportOptions};
 use crate::config::{ConsumerConfig, ProducerConfig};
@@ -19,6 +22,8 @@ use crate::observer::ObserverOptions;
 use crate::stats::Dump;
 use crate::testing::world::{OPUS, VP8, World, consumer_config, opus, producer_config, rtp, vp8, vp8_frame};
 use crate::trace::TraceMask;
+
+pub use layers::layers;
 
 /// Operations for one input.
 pub const MAX_STEPS: usize = 256;
@@ -226,7 +231,7 @@ fn id_of(kind: ObjectKind, choices: &mut Choices<'_>, ids: &[ObjectId]) -> Objec
 }
 
 fn any_command(world: &mut World, choices: &mut Choices<'_>, ids: &[ObjectId]) -> Command {
-    let method = choices.byte() % 26;
+    let method = choices.byte() % 30;
     let kind = match method {
         2 | 3 | 18 => ObjectKind::Router,
         4..=11 => ObjectKind::Transport,
@@ -272,6 +277,17 @@ fn any_command(world: &mut World, choices: &mut Choices<'_>, ids: &[ObjectId]) -
         22 => Command::SetTrace { object, kinds: TraceMask::from_bits(choices.byte() & 63).unwrap_or_default() },
         23 => Command::KeepDecisions { object, rows: choices.number() & 0xfff },
         24 => Command::DumpDecisions { object },
+        25 => {
+            let layers = (choices.byte() & 3 != 0).then(|| Layers::new(choices.byte(), choices.byte()));
+            Command::SetPreferredLayers { consumer: object, layers }
+        }
+        26 => Command::SetPriority { consumer: object, priority: choices.byte() },
+        27 | 28 => {
+            let producer = id_of(ObjectKind::Producer, choices, ids);
+            let consumer = id_of(ObjectKind::Consumer, choices, ids);
+            let config = any_consumer(world, choices, producer);
+            Command::SwitchProducer { consumer, config: Box::new(config) }
+        }
         _ => Command::Close { object },
     }
 }

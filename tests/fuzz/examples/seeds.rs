@@ -233,6 +233,8 @@ fn scripts(root: &Path) {
     let targets = [
         "proto_history",
         "proto_rewrite",
+        "proto_layers",
+        "core_layers",
         "proto_nack",
         "proto_tcc",
         "proto_speakers",

@@ -127,6 +127,22 @@ impl LayeredSource {
         out
     }
 
+    /// Starts over, with all counters somewhere near their wraps, which `seed` tells.
+    pub fn jump(&mut self, seed: u32) {
+        for e in &mut self.encoders {
+            let step = seed.wrapping_mul(0x9e37_79b9) >> 20 & 15;
+            e.sequence = e.sequence.wrapping_add(20_000);
+            if seed.is_multiple_of(4) {
+                e.sequence = 0u16.wrapping_sub(step as u16);
+            }
+            e.timestamp_offset = e.timestamp_offset.wrapping_add(seed.wrapping_mul(0x6789_abcd));
+            e.picture_id = 0x7fff - step as u16;
+            e.tl0 = 0u8.wrapping_sub(step as u8);
+            e.number = 65_536 * (1 + seed) - step;
+            e.key_wanted = true;
+        }
+    }
+
     fn frame(&mut self, encoding: u8, (spatial, temporal): (u8, u8), picture: u32, key: bool) -> Frame {
         let mode = self.mode;
         let e = &mut self.encoders[usize::from(encoding)];

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use sfu_wire::buf::PacketPool;
+use sfu_wire::dependency_descriptor::{DependencyDescriptor, TemplateStructure};
 use sfu_wire::rtcp::{Nack, TransportCc};
+use sfu_wire::scalability::{Layers, ScalabilityMode};
 use sfu_wire::time::Time;
 
 use crate::history::History;
+use crate::layers::{PacketLayer, Scheme, Selector, TargetTable};
 use crate::nack::{MAX_MISSING, NackGenerator};
 use crate::receive_stream::ReceiveStream;
 use crate::resend::ResendGuard;
@@ -124,6 +127,69 @@ pub fn rewrite(data: &[u8]) {
     }
 }
 
+/// Layer selectors: a packet of a picture that was decided on gets the same verdict again, and what was not
+/// wanted when its picture began is not forwarded.
+pub fn layers(data: &[u8]) {
+    let mut script = Script(data);
+    let mut selector = Selector::new();
+    let mut structure = TemplateStructure::default();
+    let mut table = TargetTable::EMPTY;
+    let mut timestamp = 0u32;
+    for _ in 0..MAX_STEPS {
+        let (Some(op), Some(bits), Some(by)) = (script.byte(), script.word(), script.byte()) else {
+            return;
+        };
+        match op & 15 {
+            0 => selector.set_target(Layers::new(by >> 4, by & 15)),
+            1 => selector.start(ScalabilityMode {
+                spatial: (by & 7) + 1,
+                key: by & 8 != 0,
+                simulcast: if by & 16 == 0 { 1 } else { (by & 7) + 1 },
+                ..ScalabilityMode::default()
+            }),
+            2 => table.set_active(u32::from(bits)),
+            3..=5 => {
+                let at = usize::from(bits) % script.0.len().max(1);
+                let value = script.0.get(at..(at + usize::from(by)).min(script.0.len())).unwrap_or_default();
+                let Ok(descriptor) = DependencyDescriptor::parse(value, &mut structure) else { continue };
+                if descriptor.has_structure {
+                    table = TargetTable::new(&structure, table.generation.wrapping_add(1));
+                }
+                let layer = PacketLayer::of_descriptor(&descriptor, table.generation);
+                select_twice(&mut selector, &layer, timestamp, &table);
+                let (active, _) = selector.active_targets(&table, layer.frame);
+                assert_eq!(active & !table.active(), 0, "a target that is not produced");
+            }
+            _ => {
+                timestamp =
+                    timestamp.wrapping_add(if op & 64 == 0 { u32::from(by) } else { 0u32.wrapping_sub(by.into()) });
+                let flag = |bit: u16| bits >> bit & 1 == 1;
+                let layer = PacketLayer {
+                    scheme: [Scheme::Vp8, Scheme::H265, Scheme::Vp9][usize::from(op >> 4 & 3) % 3],
+                    spatial: (bits & 7) as u8,
+                    temporal: (bits >> 3 & 7) as u8,
+                    key: flag(6) && flag(7),
+                    inter: flag(8),
+                    inter_layer: flag(9),
+                    switch_up: flag(10),
+                    ends_frame: flag(11),
+                    ..PacketLayer::default()
+                };
+                select_twice(&mut selector, &layer, timestamp, &table);
+            }
+        }
+        let (target, current) = (selector.target(), selector.current());
+        assert!(target.spatial < 8 && target.temporal < 8 && current.spatial < 8 && current.temporal < 8);
+    }
+}
+
+fn select_twice(selector: &mut Selector, layer: &PacketLayer, timestamp: u32, table: &TargetTable) {
+    let first = selector.select(layer, timestamp, table);
+    let again = selector.select(layer, timestamp, table);
+    assert_eq!((first.forward, first.dropped), (again.forward, again.dropped), "{layer:?}");
+    assert!(first.forward || !first.marker);
+}
+
 /// The NACK register: bounded, and all that it asks for can be written.
 pub fn nack(data: &[u8]) {
     let mut script = Script(data);
@@ -197,6 +263,7 @@ mod tests {
             let script: Vec<u8> = (0..2000u64).map(|k| scatter(seed << 32 | k) as u8).collect();
             super::history(&script);
             super::rewrite(&script);
+            super::layers(&script);
             super::nack(&script);
             super::tcc(&script);
         }

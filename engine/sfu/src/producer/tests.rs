@@ -61,6 +61,23 @@ fn what_is_given_up_needs_a_key_frame() {
 }
 
 #[test]
+fn the_first_packet_of_a_key_frame_is_asked_for_though_another_of_it_says_key_frame_too() {
+    let mut rig = Rig::new(CodecKind::H264);
+    rig.key(10).unwrap();
+    rig.media(11).unwrap();
+    // 12 and 13 begin a key frame, and are lost.
+    rig.key(14).unwrap();
+    rig.advance(20);
+    assert_eq!(only(&rig.told(), "NACK"), ["NACK [12, 13]"]);
+    // What VP8 begins a key frame with is known to be its first packet.
+    let mut rig = Rig::new(CodecKind::Vp8);
+    rig.key(10).unwrap();
+    rig.key(14).unwrap();
+    rig.advance(20);
+    assert!(only(&rig.told(), "NACK").is_empty());
+}
+
+#[test]
 fn feedback_that_was_not_negotiated_is_not_sent() {
     let mut config = producer_config(CodecKind::Vp8);
     config.codecs[0].feedback = crate::config::Feedback { fir: true, ..Default::default() };
