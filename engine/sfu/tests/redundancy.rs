@@ -7,7 +7,7 @@ use sfu_core::command::{Command, Reply};
 use sfu_core::config::CodecConfig;
 use sfu_core::testing::world::{OPUS, VP8, World, consumer_config, opus, producer_config, rtp, vp8, vp8_frame};
 use sfu_wire::codec::CodecKind;
-use sfu_wire::codec::red::{self, RedBlock};
+use sfu_wire::codec::red::{self, RedBlock, RedPayload};
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::extension::{AbsCaptureTime, AudioLevel, ExtensionIds, ExtensionKind};
 use sfu_wire::id::ObjectId;
@@ -48,6 +48,7 @@ fn consume(world: &mut World, member: usize, producer: ObjectId, codecs: &[Codec
 /// A publisher of Opus in RED; a subscriber that speaks RED, and one that does not.
 struct Call {
     world: World,
+    router: ObjectId,
     alice: usize,
     bob: usize,
     carol: usize,
@@ -70,7 +71,7 @@ impl Call {
         let producer = world.produce(alice, config);
         consume(&mut world, bob, producer, &[red_codec(), opus()]);
         consume(&mut world, carol, producer, &[opus()]);
-        Self { world, alice, bob, carol, producer }
+        Self { world, router, alice, bob, carol, producer }
     }
 
     /// Packet `n` of 20 ms with the `redundancy` packets before it.
@@ -119,6 +120,32 @@ fn red_is_passed_on_or_opened_as_each_peer_negotiated() {
     for (n, (pt, sequence, timestamp, payload)) in (0..).zip(&carol) {
         assert_eq!((*pt, *timestamp, payload), (OPUS, 960 * u32::from(n), &frame(n)));
         assert_eq!(*sequence, carol[0].1.wrapping_add(n));
+    }
+}
+
+#[test]
+fn blocks_carry_the_payload_types_that_each_peer_negotiated() {
+    let mut call = Call::new(96);
+    let dora = call.world.join(call.router);
+    let own = CodecConfig { payload_type: 96, ..opus() };
+    consume(&mut call.world, dora, call.producer, &[red_codec(), own]);
+    for n in 0..10 {
+        call.send(n, n % 3);
+    }
+    let (bob, dora) = (call.heard(call.bob), call.heard(dora));
+    assert_eq!((bob.len(), dora.len()), (10, 10));
+    for (n, (theirs, hers)) in (0..).zip(bob.iter().zip(&dora)) {
+        let read = |payload: &[u8]| {
+            let red = RedPayload::parse(payload).expect("sound");
+            let blocks: Vec<_> =
+                red.redundant().map(|b| (b.payload_type, b.timestamp_offset, b.data.to_vec())).collect();
+            (red.payload_type, red.primary.to_vec(), blocks)
+        };
+        assert_eq!(theirs.3, red_payload(n, n % 3), "as it came");
+        let (payload_type, primary, blocks) = read(&hers.3);
+        assert_eq!((payload_type, primary), (96, frame(n)));
+        let expected = read(&theirs.3).2.into_iter().map(|(_, offset, data)| (96, offset, data));
+        assert_eq!(blocks, expected.collect::<Vec<_>>());
     }
 }
 

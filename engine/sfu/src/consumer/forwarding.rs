@@ -88,8 +88,9 @@ impl Consumer {
         let mut buf = [0; MAX_DESCRIPTOR];
         let stretch = self.stretch;
         let descriptor = self.rewrite_descriptor(&stretch, producer, ingress, shared, &mut buf);
-        let parts =
-            packet::Parts { fields, ingress, source: shared, payload, original: None, shift: chosen.shift, descriptor };
+        let repeated = self.repeated(codec, ingress);
+        let (original, shift) = (None, chosen.shift);
+        let parts = packet::Parts { fields, ingress, source: shared, payload, original, shift, repeated, descriptor };
         let written = self.write(now, &parts, slot, transport_seq)?;
         self.pictures.written(written.picture);
         self.note_sent(now, timestamp, payload.len());

@@ -1,5 +1,5 @@
 //! Writes one packet for one consumer: its own header, the extensions that its peer knows, and what of the
-//! payload is its own (picture ids, an RTX packet's original number). The rest stays in the shared packet,
+//! payload is its own (picture ids, payload types within RED, an RTX packet's original number). The rest stays in the shared packet,
 //! from where it is encrypted straight into the consumer's slot.
 //!
 //! Room is what the slot has. The bare packet comes first; extensions are added as long as they fit,
@@ -9,6 +9,7 @@
 use arrayvec::ArrayVec;
 use sfu_proto::rewrite::{PictureId, PictureShift};
 use sfu_proto::srtp::Plain;
+use sfu_wire::codec::red;
 use sfu_wire::extension::{AbsCaptureTime, ExtensionIds, ExtensionKind, abs_send_time_from_nanos};
 use sfu_wire::rtp::{FIXED_HEADER_LEN, RtpHeaderFields, write_header};
 use sfu_wire::time::Time;
@@ -31,6 +32,8 @@ pub(super) struct Parts<'a, 'p> {
     /// For RTX: the sequence number of the original (RFC 4588, section 4).
     pub(super) original: Option<u16>,
     pub(super) shift: PictureShift,
+    /// For RED that is passed on whole: what the peer calls the codec in it.
+    pub(super) repeated: Option<u8>,
     /// The dependency descriptor, if it is to be written.
     pub(super) descriptor: Option<&'a [u8]>,
 }
@@ -92,15 +95,19 @@ pub(super) fn write<'p>(parts: &Parts<'_, 'p>, own: &OwnExtensions<'_>, slot: &m
         slot.get_mut(at..at + 2)?.copy_from_slice(&original.to_be_bytes());
         at += 2;
     }
+    let red = parts.repeated.and_then(|payload_type| Some((payload_type, red::headers_len(parts.payload)?)));
     let own = match parts.original {
         Some(original) => OWN_PAYLOAD - size_of_val(&original),
         None if changes_picture(parts) => OWN_PAYLOAD,
         None => 0,
     };
-    let own = own.min(parts.payload.len());
+    let own = own.max(red.map_or(0, |(_, headers)| headers.next_multiple_of(OWN_PAYLOAD))).min(parts.payload.len());
     let (head, tail) = parts.payload.split_at(own);
     let payload = slot.get_mut(at..at + own)?;
     payload.copy_from_slice(head);
+    if let Some((payload_type, headers)) = red {
+        red::set_payload_type(payload.get_mut(..headers)?, payload_type);
+    }
     let picture = rewrite_picture(parts, payload);
     Some(Written { plain: Plain { written: at + own, tail }, left_out: elements.left_out, numbered, picture })
 }

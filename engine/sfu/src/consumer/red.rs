@@ -13,6 +13,13 @@ impl Consumer {
         form_in(&self.codecs, ingress)
     }
 
+    /// What the peer calls the codec within a packet of RED that it gets whole.
+    #[inline]
+    pub(super) fn repeated(&self, codec: Codec, ingress: &Ingress) -> Option<u8> {
+        let block = ingress.primary.filter(|_| codec.slot == ingress.slot)?;
+        self.codecs.iter().find(|c| c.slot == block.slot).map(|c| c.payload_type)
+    }
+
     /// Its peer gets RED as it is, and repairs losses from it.
     pub fn speaks_red(&self) -> bool {
         self.cold.config.codecs.iter().any(|c| c.kind == CodecKind::Red)

@@ -98,6 +98,7 @@ impl Consumer {
                 payload: entry.packet.get(range).unwrap_or_default(),
                 original: Some(resend.sequence),
                 shift: PictureShift { picture_id, tl0_pic_idx: stretch.pictures.tl0_pic_idx },
+                repeated: self.repeated(codec, &ingress),
                 descriptor,
             };
             if let Ok(written) = self.write(now, &parts, slot, transport_seq) {

@@ -100,6 +100,31 @@ impl<'a> RedPayload<'a> {
     }
 }
 
+/// Bytes of the block headers of a payload, that of the primary block included; `None` if they do not end in it.
+#[inline]
+pub fn headers_len(payload: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while u8_at(payload, at)? & 0x80 != 0 {
+        at += BLOCK_HEADER;
+        if at > MAX_BLOCKS * BLOCK_HEADER {
+            return None;
+        }
+    }
+    Some(at + 1)
+}
+
+/// Gives the primary block another payload type, and with it each block that had the same. `headers` are as long as
+/// [`headers_len`] says.
+#[inline]
+pub fn set_payload_type(headers: &mut [u8], payload_type: u8) {
+    let Some((primary, redundant)) = headers.split_last_mut() else { return };
+    let old = *primary;
+    *primary = payload_type & 0x7f;
+    for first in redundant.iter_mut().step_by(BLOCK_HEADER).filter(|first| **first & 0x7f == old) {
+        *first = 0x80 | payload_type & 0x7f;
+    }
+}
+
 /// Writes a payload: redundant blocks, oldest first, and the primary one.
 pub fn write(
     buf: &mut [u8],
@@ -124,6 +149,26 @@ pub fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_of_the_primary_kind_get_its_other_payload_type_and_the_rest_is_untouched() {
+        let block = |payload_type, data| RedBlock { payload_type, timestamp_offset: 960, data };
+        let mut buf = [0; 64];
+        let len = write(&mut buf, &[block(111, b"ab"), block(13, b"c"), block(111, b"de")], 111, b"f").unwrap();
+        let headers = headers_len(&buf[..len]).unwrap();
+        assert_eq!(headers, 13);
+        let before = buf;
+        set_payload_type(&mut buf[..headers], 96);
+        let red = RedPayload::parse(&buf[..len]).unwrap();
+        assert_eq!(red.payload_type, 96);
+        assert_eq!(red.redundant().collect::<Vec<_>>(), [block(96, b"ab"), block(13, b"c"), block(96, b"de")]);
+        assert_eq!(buf[headers..], before[headers..]);
+        for cut in 0..headers {
+            assert_eq!(headers_len(&buf[..cut]), None, "{cut}");
+        }
+        assert_eq!(headers_len(&[0xff; 200]), None, "more blocks than are taken");
+        set_payload_type(&mut [], 96);
+    }
 
     #[test]
     fn blocks_are_read_as_they_were_written() {
