@@ -174,6 +174,10 @@ async fn produce(service: &Arc<Service>, room: &Arc<Room>, peer: &Arc<Peer>, dat
     if kind == MediaKind::Audio {
         speaker::hear(service, room, made.id).await;
     }
+    // Nobody watches yet; whoever does from now on is told of by the engine.
+    if kind == MediaKind::Video {
+        service.tell_wanted(made.id, None);
+    }
     let (offer, subscribers) = room.add_producer(peer, made.id, ProducerEntry { kind, app_data });
     for subscriber in subscribers {
         consumers::offer_all(service, &subscriber, vec![offer.clone()]);

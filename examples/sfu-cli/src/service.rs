@@ -234,7 +234,7 @@ impl Service {
                 self.tell_producer(*producer, "producerScore", &json!({ "score": score }));
             }
             Event::WantedLayers { producer, layers } => {
-                self.tell_producer(*producer, "producerWantedLayers", &layers_json(*layers));
+                self.tell_wanted(*producer, *layers);
             }
             Event::Volumes { observer, volumes } => self.on_speaker(*observer, volumes.first().copied()),
             Event::Silence { observer } => self.on_speaker(*observer, None),
@@ -327,6 +327,11 @@ impl Service {
         if let Some(data) = told {
             peer.connection.notify(method, &data);
         }
+    }
+
+    /// Tells a publisher the highest layers that anybody wants: an extension of ours to the protocol.
+    pub(crate) fn tell_wanted(&self, producer: Id, layers: Option<Layers>) {
+        self.tell_producer(producer, "producerWantedLayers", &layers_json(layers));
     }
 
     fn tell_producer(&self, producer: Id, method: &str, data: &Value) {

@@ -5,7 +5,9 @@ import type { Params, Resolution } from './params';
 
 /// Bit/s of the largest, the middle and the smallest encoding, by the size of the picture. A small one needs less, and
 /// browsers send a large encoding only once there is room for it above the caps of the smaller ones.
-const CAPS: Readonly<Record<Resolution, readonly [number, number, number]>> = {
+const CAPS: Readonly<Record<Resolution | 'screen', readonly [number, number, number]>> = {
+	// Screens move little; that they can be read matters more than that their small copies are good.
+	screen: [5_000_000, 400_000, 150_000],
 	hd: [5_000_000, 1_000_000, 500_000],
 	qhd: [2_000_000, 500_000, 150_000],
 	vga: [1_500_000, 400_000, 150_000],
@@ -54,8 +56,7 @@ export function encodingsFor(
 	const size = source === 'webcam' ? resolution : 'hd';
 	const mode = parseMode(wanted ?? usualMode(codec.mimeType.toLowerCase()));
 	const scalabilityMode = formatMode({ ...mode, spatial: Math.min(mode.spatial, MOST[size]) });
-	// Screens are as large as they are.
-	const caps = CAPS[size];
+	const caps = CAPS[source === 'screen' ? source : size];
 	if (mode.spatial > 1) return [{ scalabilityMode, maxBitrate: caps[0] }];
 	const count = Math.min(params.numSimulcastStreams, MOST[size]);
 	// The smallest first.

@@ -99,6 +99,7 @@ window.sfu = {
 				paused: stream.paused,
 				producerPaused: stream.producerPaused,
 				producerId: stream.producerId,
+				publisherId: stream.publisherId,
 				layers: stream.layers,
 				preferred: stream.preferred,
 				current: stream.current,

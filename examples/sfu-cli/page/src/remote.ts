@@ -7,14 +7,16 @@ import type { ConsumerScore, DeviceInfo, NewConsumer, Notifications, PeerInfo } 
 export type Source = 'mic' | 'webcam' | 'screen';
 export interface RemoteStream {
 	readonly consumer: types.Consumer;
-	readonly peerId: string;
+	/// In whose tile it is shown.
+	peerId: string;
 	readonly source: Source;
 	/// This page paused it.
 	paused: boolean;
 	/// Its publisher paused it.
 	producerPaused: boolean;
-	/// What it shows right now: a switch changes it.
+	/// What it shows right now, and whose: a switch changes both.
 	producerId: string;
+	publisherId: string;
 	/// How many sizes and frame rates its source has.
 	layers: Layers;
 	/// What this page asked for; undefined is everything.
@@ -53,6 +55,7 @@ export function remoteStream(consumer: types.Consumer, data: NewConsumer): Remot
 		paused: false,
 		producerPaused: data.producerPaused,
 		producerId: data.producerId,
+		publisherId: data.peerId,
 		layers: parseMode(data.rtpParameters.encodings?.[0]?.scalabilityMode),
 		preferred: undefined,
 		current: undefined,

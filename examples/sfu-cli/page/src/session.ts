@@ -252,6 +252,7 @@ export class Session extends Emitter<SessionEvents> {
 		try {
 			const switched = await signalling.request('switchConsumerProducer', { consumerId: stream.consumer.id, producerId });
 			stream.producerId = switched.producerId;
+			stream.publisherId = switched.peerId;
 			stream.layers = parseMode(switched.rtpParameters.encodings?.[0]?.scalabilityMode);
 		} catch (error) {
 			this.#notice('error', `The source was not switched: ${reason(error)}`);
@@ -529,7 +530,16 @@ export class Session extends Emitter<SessionEvents> {
 	#removePeer(peerId: string): void {
 		const peer = this.peers.get(peerId);
 		if (!peer) return;
-		for (const stream of peer.streams.values()) stream.consumer.close();
+		for (const [id, stream] of peer.streams) {
+			const publisher = stream.publisherId === peerId ? undefined : this.peers.get(stream.publisherId);
+			if (publisher) {
+				// It shows somebody else by now, and stays with them.
+				stream.peerId = publisher.id;
+				publisher.streams.set(id, stream);
+			} else {
+				stream.consumer.close();
+			}
+		}
 		this.peers.delete(peerId);
 		this.#notice('info', `${peer.displayName} left.`);
 	}
