@@ -20,7 +20,7 @@ use crate::keys::{KeyMaterial, SrtpProfile};
 use crate::srtp::{SrtpReceiver, SrtpSender};
 
 pub use speakers::speakers;
-pub use streams::{history, layers, nack, rewrite, tcc};
+pub use streams::{history, layers, nack, rewrite, score, tcc};
 
 /// Steps that a machine may take for one input; more is a loop.
 const MAX_STEPS: usize = 10_000;

@@ -236,6 +236,7 @@ fn scripts(root: &Path) {
         "proto_layers",
         "core_layers",
         "proto_nack",
+        "proto_score",
         "proto_tcc",
         "proto_speakers",
         "core_datagrams",

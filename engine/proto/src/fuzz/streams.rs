@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use sfu_wire::buf::PacketPool;
 use sfu_wire::dependency_descriptor::{DependencyDescriptor, TemplateStructure};
-use sfu_wire::rtcp::{Nack, TransportCc};
+use sfu_wire::rtcp::{DlrrBlock, Nack, TransportCc};
 use sfu_wire::scalability::{Layers, ScalabilityMode};
-use sfu_wire::time::Time;
+use sfu_wire::time::{MAX_ROUND_TRIP, NtpTime, Time};
 
 use crate::history::History;
 use crate::layers::{PacketLayer, Scheme, Selector, TargetTable};
@@ -14,6 +14,7 @@ use crate::nack::{MAX_MISSING, NackGenerator};
 use crate::receive_stream::ReceiveStream;
 use crate::resend::ResendGuard;
 use crate::rewrite::{Origin, PictureId, PictureIdMap, SequenceMap, TimestampLine};
+use crate::score::{BEST, INACTIVE, INACTIVE_DTX, Score, Totals};
 use crate::transport_cc::TransportCcReceiver;
 
 /// Operations of one script; the rest is ignored.
@@ -78,6 +79,52 @@ pub fn history(data: &[u8]) {
         let kept = history.lookup(now, placed.position);
         assert!(kept.is_none_or(|e| e.meta == placed.position && e.packet[..] == sequence.to_be_bytes()));
         assert!(kept.is_some() || !placed.newest);
+    }
+}
+
+/// Scores and round trips: whatever is told of a stream, they stay within their bounds, and silence is
+/// noticed once.
+pub fn score(data: &[u8]) {
+    let mut script = Script(data);
+    let patience = [None, Some(INACTIVE), Some(INACTIVE_DTX)];
+    let mut score = Score::new(patience[usize::from(script.byte().unwrap_or(0) % 3)]);
+    let mut stream = ReceiveStream::new(1, 48_000);
+    let mut totals = Totals::default();
+    let mut now = Time::from_millis(1);
+    for _ in 0..MAX_STEPS {
+        let (Some(op), Some(number)) = (script.byte(), script.long()) else {
+            return;
+        };
+        let before = score.score();
+        let changed = match op % 6 {
+            0 => score.handle_packet(now),
+            1 => {
+                totals.expected = totals.expected.saturating_add(u64::from(number));
+                totals.received = totals.received.saturating_add(u64::from(number >> (op >> 4)));
+                false
+            }
+            2 => {
+                totals.repaired = totals.repaired.saturating_add(u64::from(number >> 8));
+                totals.repairs = totals.repairs.saturating_add(u64::from(number >> (op >> 4)));
+                false
+            }
+            3 => score.handle_report(totals),
+            4 => {
+                let ntp = NtpTime(u64::from(number) << 16);
+                let answer = DlrrBlock { ssrc: 1, last_rr: u32::from(op), delay_since_last_rr: number >> 3 };
+                stream.handle_dlrr(ntp, &answer);
+                assert!(stream.round_trip().is_none_or(|rtt| rtt <= MAX_ROUND_TRIP));
+                false
+            }
+            _ => {
+                now += Duration::from_micros(u64::from(number >> 8));
+                let changed = score.handle_timeout(now);
+                assert!(!score.handle_timeout(now) && score.next_timeout().is_none_or(|at| at > now));
+                changed
+            }
+        };
+        assert!(score.score() <= BEST && changed == (score.score() != before));
+        assert!(score.is_active() || score.score() == 0);
     }
 }
 
@@ -266,6 +313,7 @@ mod tests {
             super::layers(&script);
             super::nack(&script);
             super::tcc(&script);
+            super::score(&script);
         }
     }
 }

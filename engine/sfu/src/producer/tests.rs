@@ -1,10 +1,12 @@
 //! What a producer receives, asks for and reports.
 
+use sfu_wire::id::ObjectKind;
 use sfu_wire::rtcp::{Packets, RtcpPacket};
 use sfu_wire::rtp::RtpView;
 use sfu_wire::time::NtpTime;
 
 use super::*;
+use crate::consumer::Consumer;
 use crate::consumer::rig::*;
 
 fn only<'a>(told: &'a [String], prefix: &str) -> Vec<&'a String> {
@@ -305,4 +307,43 @@ fn a_packet_of_nobody_is_not_taken() {
     let bytes = In { ssrc: 5, ..rig.input(1, false) }.bytes();
     let view = RtpView::parse(&bytes).unwrap();
     assert_eq!(rig.producer.handle_rtp(rig.now, rig.now, &bytes, &view).err(), Some(DropReason::RtpUnroutable));
+}
+
+#[test]
+fn five_hundred_consumers_share_one_copy_of_a_packet() {
+    let mut rig = Rig::new(CodecKind::Vp8);
+    let mut consumers: Vec<_> = (0..500u32)
+        .map(|k| {
+            let (object, transport) = (id(ObjectKind::Consumer, k), id(ObjectKind::Transport, k));
+            Consumer::new(rig.now, object, transport, consumer_config(CodecKind::Vp8), 1_000 + k, Some(9_000 + k))
+        })
+        .collect();
+    let mut slot = [0; 1_500];
+    let (mut sent, mut firsts) = (Vec::new(), Vec::new());
+    for seq in 0..50u16 {
+        let bytes = rig.input(seq, seq == 0).bytes();
+        let view = RtpView::parse(&bytes).unwrap();
+        let ingress = rig.producer.handle_rtp(rig.now, rig.now, &bytes, &view).unwrap();
+        let shared = rig.pool.take(&bytes).unwrap();
+        rig.producer.keep(rig.now, &ingress, shared.clone());
+        for consumer in &mut consumers {
+            consumer.forward(rig.now, &rig.producer, &ingress, &shared, &mut slot, &mut 0).unwrap();
+            firsts.push(u16::from_be_bytes([slot[2], slot[3]]));
+        }
+        assert_eq!(shared.owners(), 2, "the history and this test");
+        sent.push((ingress.position, shared));
+    }
+    for (consumer, first) in consumers.iter_mut().zip(firsts) {
+        // Each peer misses everything; each is answered from the one copy.
+        consumer.handle_nack(rig.now, (0..50).map(|k| first.wrapping_add(k)));
+        let mut answers = 0;
+        while consumer.has_resends() {
+            answers += usize::from(consumer.poll_resend(rig.now, |_| Some(&rig.producer), &mut slot, &mut 0).is_some());
+        }
+        assert_eq!(answers, 50);
+    }
+    for (position, shared) in &sent {
+        assert_eq!(shared.owners(), 2);
+        assert_eq!(&rig.producer.recall(rig.now, 0, *position).unwrap().packet[..], &shared[..]);
+    }
 }
