@@ -74,6 +74,59 @@ fn turn(world: &mut World, alice: usize, first: u16, packets: u16) -> (usize, u6
     (out, ALLOCATIONS.load(Ordering::Relaxed) - before)
 }
 
+/// Audio alone, packets so close that the million is sent within the life of a consent.
+fn bulk(world: &mut World, alice: usize, first: u16, packets: u16) -> (usize, u64) {
+    let (socket, from) = (world.members[alice].socket, world.members[alice].peer.addr());
+    let mut datagrams = Vec::new();
+    for n in first..first + packets {
+        let peer = &mut world.members[alice].peer;
+        peer.send_rtp(&rtp(OPUS, 5, n, u32::from(n) * 960, &[], &[1; 100]));
+        datagrams.extend(peer.poll_transmit());
+    }
+    let mut out = 0;
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    COUNTING.store(true, Ordering::Relaxed);
+    for datagram in &mut datagrams {
+        world.now += Duration::from_micros(500);
+        let now = world.now;
+        world.shard.handle_datagram(now, now, socket, from, datagram);
+        world.shard.handle_timeout(now);
+        out += world.shard.outbox().transmits().len();
+        world.shard.outbox().clear();
+    }
+    COUNTING.store(false, Ordering::Relaxed);
+    (out, ALLOCATIONS.load(Ordering::Relaxed) - before)
+}
+
+/// A million forwarded packets, reports and timers of all that time included.
+#[test]
+fn a_million_forwarded_packets_allocate_nothing() {
+    const CONSUMERS: usize = 40;
+    let _alone = alone();
+    let mut world = World::new(62);
+    let router = world.router();
+    let alice = world.join(router);
+    let audio = world.produce_audio(alice, 5);
+    for _ in 0..CONSUMERS {
+        let member = world.join(router);
+        world.consume(member, audio);
+    }
+    world.settle();
+    // Warm-up: the history is full, and every consumer has reported.
+    let mut next = 0;
+    for _ in 0..8 {
+        bulk(&mut world, alice, next, 500);
+        next += 500;
+    }
+    let (mut out, mut allocations) = (0, 0);
+    while out < 1_000_000 {
+        let (sent, asked) = bulk(&mut world, alice, next, 500);
+        assert!(sent >= 500 * CONSUMERS, "{sent} datagrams of 500 packets");
+        (out, allocations, next) = (out + sent, allocations + asked, next + 500);
+    }
+    assert_eq!(allocations, 0, "for {out} datagrams");
+}
+
 /// The count is of the whole process: one test at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
