@@ -25,6 +25,8 @@ const SUBJECT_CPU: usize = 0;
 const LOAD_CPU: usize = 1;
 /// More loss than this is not free of loss, percent.
 const LOSS_FREE: f64 = 0.1;
+/// Above this share of its core a forwarder keeps up only until its buffers are full, percent.
+const KEEPS_UP: f64 = 97.0;
 
 /// How much is run.
 struct Extent {
@@ -225,7 +227,8 @@ fn run(stage: &Stage, extent: &Extent, number: &mut usize, report: &mut Report) 
 fn loss_free(clock: Clock, subject: &mut dyn Subject, source: &mut Source, stage: &Stage, burst: usize) -> usize {
     let mut holds = |rate: usize| {
         let load = Load { streams: stage.streams, viewers: stage.viewers, burst, size: 1_200, rate, uneven: false };
-        round(clock, subject, source, &load, Duration::from_millis(500)).loss <= LOSS_FREE
+        let figures = round(clock, subject, source, &load, Duration::from_millis(500));
+        figures.loss <= LOSS_FREE && figures.utilisation <= KEEPS_UP
     };
     let (mut low, mut high) = (0, 400);
     while holds(high) && high < 100_000 {
