@@ -11150,19 +11150,26 @@ inline ::flatbuffers::Offset<Reply> CreateReplyDirect(
 }
 
 /// The object was closed as a consequence of something else; its id is gone.
+/// `text` says what a bug said, where one was the reason.
 struct ObjectClosed FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef ObjectClosedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
-    VT_REASON = 4
+    VT_REASON = 4,
+    VT_TEXT = 6
   };
   libsfu::fbs::CloseReason reason() const {
     return static_cast<libsfu::fbs::CloseReason>(GetField<uint8_t>(VT_REASON, 0));
+  }
+  const ::flatbuffers::String *text() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_TEXT);
   }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
            VerifyField<uint8_t>(verifier, VT_REASON, 1) &&
+           VerifyOffset(verifier, VT_TEXT) &&
+           verifier.VerifyString(text()) &&
            verifier.EndTable();
   }
 };
@@ -11173,6 +11180,9 @@ struct ObjectClosedBuilder {
   ::flatbuffers::uoffset_t start_;
   void add_reason(libsfu::fbs::CloseReason reason) {
     fbb_.AddElement<uint8_t>(ObjectClosed::VT_REASON, static_cast<uint8_t>(reason), 0);
+  }
+  void add_text(::flatbuffers::Offset<::flatbuffers::String> text) {
+    fbb_.AddOffset(ObjectClosed::VT_TEXT, text);
   }
   explicit ObjectClosedBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
@@ -11187,8 +11197,10 @@ struct ObjectClosedBuilder {
 
 inline ::flatbuffers::Offset<ObjectClosed> CreateObjectClosed(
     ::flatbuffers::FlatBufferBuilder &_fbb,
-    libsfu::fbs::CloseReason reason = libsfu::fbs::CloseReason::router_closed) {
+    libsfu::fbs::CloseReason reason = libsfu::fbs::CloseReason::router_closed,
+    ::flatbuffers::Offset<::flatbuffers::String> text = 0) {
   ObjectClosedBuilder builder_(_fbb);
+  builder_.add_text(text);
   builder_.add_reason(reason);
   return builder_.Finish();
 }
@@ -11197,6 +11209,17 @@ struct ObjectClosed::Traits {
   using type = ObjectClosed;
   static auto constexpr Create = CreateObjectClosed;
 };
+
+inline ::flatbuffers::Offset<ObjectClosed> CreateObjectClosedDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    libsfu::fbs::CloseReason reason = libsfu::fbs::CloseReason::router_closed,
+    const char *text = nullptr) {
+  auto text__ = text ? _fbb.CreateString(text) : 0;
+  return libsfu::fbs::CreateObjectClosed(
+      _fbb,
+      reason,
+      text__);
+}
 
 struct IceStateChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef IceStateChangedBuilder Builder;

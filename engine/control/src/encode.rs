@@ -86,7 +86,8 @@ pub fn error_code(code: fb::Code) -> Option<ErrorCode> {
 pub(crate) fn shard_event(shard_event: Event) -> Vec<u8> {
     use fb::EventBodyT as Body;
     match shard_event {
-        Event::Closed { object, reason } => closed(object, close_reason(reason)),
+        Event::Closed { object, reason } => closed(object, close_reason(reason), ""),
+        Event::RouterFailed { router, text } => closed(router, fb::CloseReason::panic, &text),
         Event::IceState { transport, state } => {
             let body = fb::IceStateChangedT { state: ice_state(state) };
             event(transport.to_u64(), Body::IceStateChanged(Box::new(body)))
@@ -150,9 +151,10 @@ fn scores(list: &[EncodingScore]) -> Option<Vec<fb::EncodingScoreT>> {
     Some(list.iter().map(make).collect())
 }
 
-/// An object was closed.
-pub(crate) fn closed(object: ObjectId, reason: fb::CloseReason) -> Vec<u8> {
-    event(object.to_u64(), fb::EventBodyT::ObjectClosed(Box::new(fb::ObjectClosedT { reason })))
+/// An object was closed; `text` says more, or nothing.
+pub(crate) fn closed(object: ObjectId, reason: fb::CloseReason, text: &str) -> Vec<u8> {
+    let text = (!text.is_empty()).then(|| text.to_owned());
+    event(object.to_u64(), fb::EventBodyT::ObjectClosed(Box::new(fb::ObjectClosedT { reason, text })))
 }
 
 /// The engine drains and has no router left.

@@ -43,6 +43,7 @@ impl Offline {
     pub(crate) fn new(shards: u8) -> Self {
         let config = |index| ShardConfig {
             index,
+            life: 0,
             seed: [index; 32],
             epoch_unix_nanos: 1_700_000_000_000_000_000,
             certificate: certificate(),
@@ -89,7 +90,7 @@ impl Offline {
     /// As if a shard had panicked.
     #[cfg(test)]
     pub(crate) fn fail_shard(&mut self, shard: u8) {
-        let output = Output::ShardFailed { shard, text: "a test".to_owned() };
+        let output = Output::ShardFailed { shard, restarts: false, text: "a test".to_owned() };
         self.controller.output(output, &mut self.ready);
     }
 

@@ -26077,6 +26077,7 @@ pub enum ObjectClosedOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
 /// The object was closed as a consequence of something else; its id is gone.
+/// `text` says what a bug said, where one was the reason.
 pub struct ObjectClosed<'a> {
   pub _tab: ::flatbuffers::Table<'a>,
 }
@@ -26091,6 +26092,7 @@ impl<'a> ::flatbuffers::Follow<'a> for ObjectClosed<'a> {
 
 impl<'a> ObjectClosed<'a> {
   pub const VT_REASON: ::flatbuffers::VOffsetT = 4;
+  pub const VT_TEXT: ::flatbuffers::VOffsetT = 6;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -26099,17 +26101,22 @@ impl<'a> ObjectClosed<'a> {
   #[allow(unused_mut)]
   pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
     _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ObjectClosedArgs
+    args: &'args ObjectClosedArgs<'args>
   ) -> ::flatbuffers::WIPOffset<ObjectClosed<'bldr>> {
     let mut builder = ObjectClosedBuilder::new(_fbb);
+    if let Some(x) = args.text { builder.add_text(x); }
     builder.add_reason(args.reason);
     builder.finish()
   }
 
   pub fn unpack(&self) -> ObjectClosedT {
     let reason = self.reason();
+    let text = self.text().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
     ObjectClosedT {
       reason,
+      text,
     }
   }
 
@@ -26120,6 +26127,13 @@ impl<'a> ObjectClosed<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<CloseReason>(ObjectClosed::VT_REASON, Some(CloseReason::router_closed)).unwrap()}
   }
+  #[inline]
+  pub fn text(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(ObjectClosed::VT_TEXT, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ObjectClosed<'_> {
@@ -26129,18 +26143,21 @@ impl ::flatbuffers::Verifiable for ObjectClosed<'_> {
   ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
     v.visit_table(pos)?
      .visit_field::<CloseReason>("reason", Self::VT_REASON, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("text", Self::VT_TEXT, false)?
      .finish();
     Ok(())
   }
 }
-pub struct ObjectClosedArgs {
+pub struct ObjectClosedArgs<'a> {
     pub reason: CloseReason,
+    pub text: Option<::flatbuffers::WIPOffset<&'a str>>,
 }
-impl<'a> Default for ObjectClosedArgs {
+impl<'a> Default for ObjectClosedArgs<'a> {
   #[inline]
   fn default() -> Self {
     ObjectClosedArgs {
       reason: CloseReason::router_closed,
+      text: None,
     }
   }
 }
@@ -26153,6 +26170,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ObjectClosedBuilder<'a, 'b, A
   #[inline]
   pub fn add_reason(&mut self, reason: CloseReason) {
     self.fbb_.push_slot::<CloseReason>(ObjectClosed::VT_REASON, reason, CloseReason::router_closed);
+  }
+  #[inline]
+  pub fn add_text(&mut self, text: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ObjectClosed::VT_TEXT, text);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ObjectClosedBuilder<'a, 'b, A> {
@@ -26173,6 +26194,7 @@ impl ::core::fmt::Debug for ObjectClosed<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("ObjectClosed");
       ds.field("reason", &self.reason());
+      ds.field("text", &self.text());
       ds.finish()
   }
 }
@@ -26180,11 +26202,13 @@ impl ::core::fmt::Debug for ObjectClosed<'_> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ObjectClosedT {
   pub reason: CloseReason,
+  pub text: Option<alloc::string::String>,
 }
 impl Default for ObjectClosedT {
   fn default() -> Self {
     Self {
       reason: CloseReason::router_closed,
+      text: None,
     }
   }
 }
@@ -26194,8 +26218,12 @@ impl ObjectClosedT {
     _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
   ) -> ::flatbuffers::WIPOffset<ObjectClosed<'b>> {
     let reason = self.reason;
+    let text = self.text.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
     ObjectClosed::create(_fbb, &ObjectClosedArgs{
       reason,
+      text,
     })
   }
 }

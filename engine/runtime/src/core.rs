@@ -16,6 +16,8 @@ use crate::host::Host;
 pub struct ShardSeed {
     /// Index of the shard.
     pub index: u8,
+    /// How often it was made anew after a panic.
+    pub life: u8,
     /// Randomness from the kernel.
     pub seed: [u8; 32],
     /// Wall clock at [`Time`] zero.
@@ -79,6 +81,7 @@ pub(crate) fn make_shard(
 ) -> Result<Shard, CommandError> {
     Shard::new(ShardConfig {
         index: seed.index,
+        life: seed.life,
         seed: seed.seed,
         epoch_unix_nanos: seed.epoch_unix_nanos,
         certificate,

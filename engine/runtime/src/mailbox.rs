@@ -190,6 +190,14 @@ impl<T> Inbox<T> {
         self.stopping.load(SeqCst)
     }
 
+    /// Gives back what was accepted but not taken, and goes on.
+    pub(crate) fn empty(&self) -> VecDeque<T> {
+        let mut state = lock(&self.state);
+        self.queued.store(0, SeqCst);
+        self.sleep.store(RUNNING, SeqCst);
+        std::mem::take(&mut state.queue)
+    }
+
     /// Refuses everything from now on, and gives back what was accepted but not taken.
     pub(crate) fn close(&self) -> VecDeque<T> {
         let mut state = lock(&self.state);

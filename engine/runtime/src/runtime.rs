@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use rand_core::TryRngCore;
 use sfu_core::command::{Command, CommandError, ErrorCode, Event, Reply};
+use sfu_core::shard::MAX_LIVES;
 
 use crate::clock::{Epoch, ThreadCpuClock};
 use crate::core::{ShardCore, ShardSeed, make_shard};
@@ -64,6 +65,8 @@ pub enum Output {
     ShardFailed {
         /// Which.
         shard: u8,
+        /// It is made anew, empty, and takes requests; what it had accepted is answered.
+        restarts: bool,
         /// What the panic said.
         text: String,
     },
@@ -83,6 +86,7 @@ impl Item for Output {
             Self::Event(Event::TelemetryLost { count }) => Retention::Lost(*count),
             Self::Event(event) => Retention::Latest(match event {
                 Event::Closed { object, .. } => (object.to_u64(), 2),
+                Event::RouterFailed { router, .. } => (router.to_u64(), 2),
                 Event::IceState { transport, .. } => (transport.to_u64(), 3),
                 Event::IceSelectedTuple { transport, .. } => (transport.to_u64(), 4),
                 Event::DtlsState { transport, .. } => (transport.to_u64(), 5),
@@ -119,6 +123,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The shard is made anew: what it had accepted is answered. `outputs` go first.
+    pub(crate) fn restart_shard(&self, shard: u8, outputs: &mut Vec<Output>) {
+        let index = usize::from(shard);
+        for request in self.inboxes[index].empty() {
+            let error = CommandError::new(ErrorCode::Closed, "", "the shard failed before it came to this request");
+            outputs.push(Output::Reply { token: request.token, result: Err(error) });
+        }
+        self.outlet.publish(index, outputs);
+    }
+
     /// The shard will take nothing any more: what it had accepted is answered. `outputs` go first.
     pub(crate) fn close_shard(&self, shard: u8, outputs: &mut Vec<Output>) {
         let index = usize::from(shard);
@@ -185,12 +199,9 @@ impl Runtime {
         let (started, starts) = sync_channel(options.shards.len());
         for (index, placement) in options.shards.iter().enumerate() {
             let mut seed = [0; 32];
-            rand_core::OsRng.try_fill_bytes(&mut seed).map_err(|error| {
-                let text = format!("the kernel gives no randomness ({error}); let getrandom through seccomp");
-                StartError::new(StartCode::NoEntropy, "entropy", text)
-            })?;
+            rand_core::OsRng.try_fill_bytes(&mut seed).map_err(no_entropy)?;
             let birth = Birth {
-                seed: ShardSeed { index: index as u8, seed, epoch_unix_nanos: epoch.unix_nanos() },
+                seed: ShardSeed { index: index as u8, life: 0, seed, epoch_unix_nanos: epoch.unix_nanos() },
                 placement: *placement,
                 io: options.io,
                 epoch,
@@ -407,6 +418,11 @@ fn start_failure(error: &std::io::Error) -> String {
     }
 }
 
+fn no_entropy(error: rand_core::OsError) -> StartError {
+    let text = format!("the kernel gives no randomness ({error}); let getrandom through seccomp");
+    StartError::new(StartCode::NoEntropy, "entropy", text)
+}
+
 /// What a shard's thread is born with.
 struct Birth {
     seed: ShardSeed,
@@ -425,35 +441,50 @@ impl Birth {
     {
         sys::block_signals();
         let (shard, shared) = (self.seed.index, Arc::clone(&self.shared));
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.run(make, started)));
         let mut outputs = Vec::new();
-        if let Err(panic) = outcome {
-            outputs.push(Output::ShardFailed { shard, text: panic_text(&*panic) });
+        for life in 0..MAX_LIVES {
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.run(life, make, started)));
+            let text = match outcome {
+                Ok(Ok(())) => break,
+                // What keeps the first life from starting is told by `started`.
+                Ok(Err(_)) if life == 0 => break,
+                Ok(Err(error)) => error.to_string(),
+                Err(panic) => panic_text(&*panic),
+            };
+            let restarts = life + 1 < MAX_LIVES && !shared.inboxes[usize::from(shard)].is_stopping();
+            outputs.push(Output::ShardFailed { shard, restarts, text });
+            if !restarts {
+                break;
+            }
+            shared.restart_shard(shard, &mut outputs);
         }
         shared.close_shard(shard, &mut outputs);
         shared.ended(shard);
     }
 
-    fn run<S, F>(self, make: &F, started: &SyncSender<Result<(), StartError>>)
+    fn run<S, F>(&self, life: u8, make: &F, started: &SyncSender<Result<(), StartError>>) -> Result<(), StartError>
     where
         S: ShardCore + 'static,
         F: Fn(ShardSeed) -> Result<S, CommandError>,
     {
         let shared = Arc::clone(&self.shared);
         let index = usize::from(self.seed.index);
-        match self.prepare(make) {
+        match self.prepare(life, make) {
             Ok((executor, body)) => {
                 shared.loads[index].started(ThreadCpuClock::of_this_thread());
+                // Only the first life is waited for.
                 let _ = started.send(Ok(()));
                 executor.run(body.run());
+                Ok(())
             }
             Err(error) => {
-                let _ = started.send(Err(error));
+                let _ = started.send(Err(error.clone()));
+                Err(error)
             }
         }
     }
 
-    fn prepare<S, F>(self, make: &F) -> Result<(glommio::LocalExecutor, ShardLoop<S>), StartError>
+    fn prepare<S, F>(&self, life: u8, make: &F) -> Result<(glommio::LocalExecutor, ShardLoop<S>), StartError>
     where
         S: ShardCore + 'static,
         F: Fn(ShardSeed) -> Result<S, CommandError>,
@@ -468,10 +499,15 @@ impl Birth {
             let text = format!("shard {index} got no media sockets: {}", start_failure(&error));
             StartError::new(StartCode::Resource, "media_io", text)
         })?;
-        let core = make(self.seed).map_err(|error| {
+        // The same randomness again would give the same secrets again.
+        let mut seed = ShardSeed { life, ..self.seed };
+        if life > 0 {
+            rand_core::OsRng.try_fill_bytes(&mut seed.seed).map_err(no_entropy)?;
+        }
+        let core = make(seed).map_err(|error| {
             StartError::new(StartCode::Certificate, "shard", format!("shard {index} could not be made: {error}"))
         })?;
-        let body = ShardLoop::new(core, io, self.epoch, self.seed, self.shared, Host::default());
+        let body = ShardLoop::new(core, io, self.epoch, seed, Arc::clone(&self.shared), Host::default());
         Ok((executor, body))
     }
 }

@@ -153,8 +153,8 @@ fn row_112_a_panic_ends_one_shard_with_an_output_and_answers_what_it_held() {
         let mut failed = false;
         while !failed {
             for output in outputs(&runtime) {
-                if let Output::ShardFailed { shard, text } = output {
-                    assert_eq!((shard, text.as_str()), (0, "planted"));
+                if let Output::ShardFailed { shard, restarts, text } = output {
+                    assert_eq!((shard, restarts, text.as_str()), (0, true, "planted"));
                     failed = true;
                 } else {
                     let Output::Reply { token: 1, result } = output else { panic!("{output:?}") };
@@ -162,14 +162,41 @@ fn row_112_a_panic_ends_one_shard_with_an_output_and_answers_what_it_held() {
                 }
             }
         }
-        assert_eq!(runtime.submit(0, request(2, Command::ShardStats)), Err(SubmitError::Closed));
+        ask(&runtime, 0, request(2, Command::ShardStats)).unwrap();
         let client = client("127.0.0.1");
         client.send_to(b"alive", places[0].1).unwrap();
         assert_eq!(client.recv(&mut [0; 10]).unwrap(), 5);
         ask(&runtime, 1, request(3, Command::ShardStats)).unwrap();
-        assert!(!runtime.loads()[0].alive && runtime.loads()[1].alive);
+        assert!(runtime.loads()[0].alive && runtime.loads()[1].alive);
         runtime.shutdown(LONG).unwrap();
     }
+}
+
+#[test]
+fn row_112_a_shard_that_fails_again_and_again_is_given_up_in_the_end() {
+    let runtime = start(2, BACKENDS[0], 1);
+    let mut lives = 0;
+    loop {
+        runtime.submit(0, request(lives, Command::DumpShard)).unwrap();
+        let mut last = None;
+        while last.is_none() {
+            last = outputs(&runtime).into_iter().find_map(|output| match output {
+                Output::ShardFailed { restarts, .. } => Some(!restarts),
+                _ => None,
+            });
+        }
+        lives += 1;
+        if last == Some(true) {
+            break;
+        }
+    }
+    assert_eq!(lives, 16);
+    while runtime.loads()[0].alive {
+        std::thread::yield_now();
+    }
+    assert_eq!(runtime.submit(0, request(99, Command::ShardStats)), Err(SubmitError::Closed));
+    ask(&runtime, 1, request(100, Command::ShardStats)).unwrap();
+    runtime.shutdown(LONG).unwrap();
 }
 
 #[test]

@@ -51,13 +51,18 @@ impl Shard {
     }
 
     fn close_router(&mut self, now: Time, id: ObjectId) -> Option<()> {
+        self.close_router_for(now, id, CloseReason::RouterClosed)
+    }
+
+    /// Closes a router and tells what goes along why.
+    pub(crate) fn close_router_for(&mut self, now: Time, id: ObjectId, reason: CloseReason) -> Option<()> {
         let router = self.routers.remove(id)?;
         for observer in router.observers {
             if self.close_observer(observer).is_some() {
-                self.tell_closed(observer, CloseReason::RouterClosed);
+                self.tell_closed(observer, reason);
             }
         }
-        self.close_transports(now, router.transports, CloseReason::RouterClosed);
+        self.close_transports(now, router.transports, reason);
         Some(())
     }
 

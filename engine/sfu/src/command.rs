@@ -401,6 +401,13 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
+    /// A bug was caught at work for a router, which is closed with all that was in it.
+    RouterFailed {
+        /// The router.
+        router: ObjectId,
+        /// What the panic said.
+        text: String,
+    },
     /// A transport's ICE state changed.
     IceState {
         /// The transport.

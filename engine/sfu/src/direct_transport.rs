@@ -44,12 +44,16 @@ impl Shard {
     /// a direct transport, or a producer on one, which then must be the one that the packet is for. What is
     /// refused is counted.
     pub fn handle_media(&mut self, now: Time, target: ObjectId, packet: &[u8]) {
-        if let Err((transport, reason)) = self.take_media(now, target, packet) {
-            self.refuse(transport, reason);
-        }
+        // What the panic of a room said is told by its event.
+        let _ = self.contained(now, |shard| {
+            if let Err((transport, reason)) = shard.take_media(now, target, packet) {
+                shard.refuse(transport, reason);
+            }
+        });
     }
 
     fn take_media(&mut self, now: Time, target: ObjectId, packet: &[u8]) -> Verdict {
+        self.work_for_object(target);
         let producer = self.producers.get(target).map(|held| held.it.transport());
         let id = producer.unwrap_or(target);
         let unknown = (None, DropReason::UnknownTuple);

@@ -12,6 +12,9 @@ pub(crate) fn dispatch(
     sockets: &[BoundSocket],
     command: Command,
 ) -> Result<Reply, CommandError> {
+    if let Some(object) = command.object() {
+        shard.work_for_object(object);
+    }
     match command {
         Command::CreateRouter => shard.create_router(),
         Command::CreateWebRtcServer => shard.create_webrtc_server(sockets),

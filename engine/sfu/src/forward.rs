@@ -38,6 +38,7 @@ impl Shard {
         if watched {
             self.watch_ingress(now, id, &ingress, view, (bytes, route.is_rtx));
         }
+        self.trip();
         let verdict = ingress.and_then(|ingress| {
             if ingress.primary.is_some() {
                 self.fan_out_recovered(now, id, ingress.encoding, bytes);

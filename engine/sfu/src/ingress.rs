@@ -73,10 +73,12 @@ impl Shard {
         }
         let Some(id) = known else { return self.take_newcomer(now, arrival, tuple, kind, datagram) };
         let transport = self.transports.get_mut(id).ok_or((None, DropReason::UnknownTuple))?;
+        let router = transport.router;
         if !transport.accepts(&tuple) {
             return Err((Some(id), DropReason::UnknownTuple));
         }
         transport.link.counters.received(now, datagram.len());
+        self.work_for(router);
         let verdict = match kind {
             DatagramKind::Dtls => self.handle_dtls(now, id, datagram),
             DatagramKind::Rtp => self.handle_rtp(now, arrival, id, datagram),
@@ -103,6 +105,7 @@ impl Shard {
         let agent = found.and_then(Transport::webrtc).map_or(&self.nobody, |webrtc| &webrtc.ice);
         let signer = agent.authenticate(&message).map_err(|reason| (known, reason))?;
         let id = named.ok_or((None, DropReason::StunUnauthenticated))?;
+        self.work_for_object(id);
         let transport = self.transports.get_mut(id).ok_or((None, DropReason::StunUnauthenticated))?;
         if !transport.listens_on(tuple.socket) {
             return Err((known, DropReason::StunUnauthenticated));

@@ -31,8 +31,10 @@ pub mod webrtc_server;
 pub mod webrtc_transport;
 
 mod close;
+mod command_object;
 mod commands;
 mod dispatch;
+mod fault;
 mod feedback;
 mod forward;
 mod ice_events;

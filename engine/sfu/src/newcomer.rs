@@ -37,6 +37,7 @@ impl Shard {
         if !may_latch {
             return Err((Some(id), DropReason::UnknownTuple));
         }
+        self.work_for_object(id);
         let verdict = match kind {
             DatagramKind::Rtcp => self.take_first_rtcp(now, id, tuple, datagram),
             _ => self.take_first_rtp(now, arrival, id, tuple, datagram),

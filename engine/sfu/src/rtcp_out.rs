@@ -51,6 +51,7 @@ impl Shard {
                 Some(ObjectKind::Observer) => {
                     let Some(observer) = self.observers.get_mut(id) else { continue };
                     if self.timers.is_due(now, &mut observer.timer, &entry) {
+                        self.work_for_object(id);
                         self.run_observer(now, id);
                     }
                 }
@@ -61,6 +62,7 @@ impl Shard {
     }
 
     fn run_transport_timer(&mut self, now: Time, id: ObjectId, kind: TimerKind) {
+        self.work_for_object(id);
         let Some(transport) = self.transports.get_mut(id) else { return };
         let was = (transport.is_handshaking(), transport.is_connected());
         match kind {
@@ -100,6 +102,7 @@ impl Shard {
         while let Some((transport, _)) = rest.first() {
             let len = rest.iter().take_while(|(t, _)| t == transport).count();
             let (group, others) = rest.split_at(len);
+            self.work_for_object(*transport);
             for (_, stream) in group {
                 if stream.kind() == Some(ObjectKind::Consumer) {
                     self.replay(now, *stream);

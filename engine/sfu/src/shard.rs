@@ -35,11 +35,17 @@ use crate::webrtc_server::WebRtcServer;
 /// Size of DTLS datagrams: what every path carries (RFC 8261, section 5: 1280 for IPv6, less headers).
 const DTLS_MTU: usize = 1_200;
 
+/// A shard can be made anew so often, the first time included: each life has its own range of ids.
+pub const MAX_LIVES: u8 = 16;
+
 /// What a shard is made of.
 #[derive(Debug, Clone)]
 pub struct ShardConfig {
     /// Its number: the first byte of the ids that it makes.
     pub index: u8,
+    /// How often this shard has been made anew after a panic, less than [`MAX_LIVES`]: its ids are none that it gave
+    /// out in an earlier life.
+    pub life: u8,
     /// Everything random comes from this: same seed and input, same output (apart from DTLS, whose
     /// randomness is OpenSSL's).
     pub seed: [u8; 32],
@@ -102,6 +108,11 @@ pub struct Shard {
     pub(crate) due: Vec<(ObjectId, ObjectId)>,
     /// Consumers for which forwarding has changed something; empty between calls.
     pub(crate) news: Vec<ObjectId>,
+    /// The router that the step at hand works for: a panic is its.
+    pub(crate) at_work: Option<ObjectId>,
+    /// The router whose steps panic, for tests.
+    #[cfg(any(test, feature = "testing"))]
+    pub planted: Option<ObjectId>,
     /// Where RTCP is put together; of no meaning between calls.
     pub(crate) rtcp: Box<[u8]>,
 }
@@ -138,18 +149,19 @@ impl Shard {
         let dtls = DtlsContext::new(&config.certificate, &config.srtp_profiles, DTLS_MTU)
             .map_err(|e| internal(format!("DTLS cannot use it: {e}")))?;
         let mut rng = ChaCha12Rng::from_seed(config.seed);
-        let (limits, index) = (config.limits, config.index);
+        let limits = config.limits;
+        let table = Tables { shard: config.index, life: config.life.min(MAX_LIVES - 1) };
         Ok(Self {
-            index,
+            index: config.index,
             epoch_unix_nanos: config.epoch_unix_nanos,
             dtls,
             fingerprints: config.certificate.fingerprints(),
-            routers: IdTable::new(index, ObjectKind::Router, limits.routers),
-            servers: IdTable::new(index, ObjectKind::WebRtcServer, limits.webrtc_servers),
-            transports: IdTable::new(index, ObjectKind::Transport, limits.transports),
-            producers: IdTable::new(index, ObjectKind::Producer, limits.producers),
-            consumers: IdTable::new(index, ObjectKind::Consumer, limits.consumers),
-            observers: IdTable::new(index, ObjectKind::Observer, limits.observers),
+            routers: table.of(ObjectKind::Router, limits.routers),
+            servers: table.of(ObjectKind::WebRtcServer, limits.webrtc_servers),
+            transports: table.of(ObjectKind::Transport, limits.transports),
+            producers: table.of(ObjectKind::Producer, limits.producers),
+            consumers: table.of(ObjectKind::Consumer, limits.consumers),
+            observers: table.of(ObjectKind::Observer, limits.observers),
             // Keys are ids of our own making.
             observed: HashMap::with_hasher(FixedState::default()),
             lookup: Lookup::new(rng.next_u64()),
@@ -167,6 +179,9 @@ impl Shard {
             handshakes: 0,
             datagrams: 0,
             due: Vec::new(),
+            at_work: None,
+            #[cfg(any(test, feature = "testing"))]
+            planted: None,
             news: Vec::new(),
             rtcp: vec![0; DTLS_MTU].into_boxed_slice(),
             rng,
@@ -184,7 +199,8 @@ impl Shard {
         datagram: &mut [u8],
     ) {
         self.datagrams = self.datagrams.saturating_add(1);
-        self.take_datagram(now, arrival, socket, from, datagram);
+        // What the panic of a room said is told by its event.
+        let _ = self.contained(now, |shard| shard.take_datagram(now, arrival, socket, from, datagram));
     }
 
     /// Carries out one command. `sockets` are those that the runtime has bound for it; they are the
@@ -195,12 +211,16 @@ impl Shard {
         sockets: &[BoundSocket],
         command: Command,
     ) -> Result<Reply, CommandError> {
-        dispatch::dispatch(self, now, sockets, command)
+        self.contained(now, |shard| dispatch::dispatch(shard, now, sockets, command)).unwrap_or_else(|text| {
+            let text = format!("a bug closed the router that this is about: {text}");
+            Err(CommandError::new(ErrorCode::Internal, "", text))
+        })
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
-        self.run_timers(now);
+        // Each round but the last closes a router, so this ends.
+        while self.contained(now, |shard| shard.run_timers(now)).is_err() {}
     }
 
     /// The end: closes transports, so that each peer is told (RTCP BYE of what it was sent, DTLS
@@ -268,5 +288,17 @@ impl Shard {
                 return (credentials, ufrag);
             }
         }
+    }
+}
+
+/// Makes the tables of one life.
+struct Tables {
+    shard: u8,
+    life: u8,
+}
+
+impl Tables {
+    fn of<T>(&self, kind: ObjectKind, cap: usize) -> IdTable<T> {
+        IdTable::in_part(self.shard, kind, cap, self.life, MAX_LIVES)
     }
 }

@@ -157,6 +157,10 @@ pub struct IdTable<T> {
     shard: u8,
     kind: ObjectKind,
     cap: usize,
+    /// The index of the first slot.
+    base: u32,
+    /// How many slots there may be.
+    room: u32,
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
     len: usize,
@@ -165,7 +169,20 @@ pub struct IdTable<T> {
 impl<T> IdTable<T> {
     /// An empty table for objects of one kind, of at most `cap` live ones.
     pub fn new(shard: u8, kind: ObjectKind, cap: usize) -> Self {
-        Self { shard, kind, cap: cap.min(1 << FIELD_BITS), slots: Vec::new(), free: Vec::new(), len: 0 }
+        Self::in_part(shard, kind, cap, 0, 1)
+    }
+
+    /// An empty table whose ids no other of the `parts` tables of that shard and kind gives out.
+    pub fn in_part(shard: u8, kind: ObjectKind, cap: usize, part: u8, parts: u8) -> Self {
+        let room = (1 << FIELD_BITS) / u32::from(parts.max(1));
+        let (base, cap) = (room * u32::from(part.min(parts.saturating_sub(1))), cap.min(room as usize));
+        Self { shard, kind, cap, base, room, slots: Vec::new(), free: Vec::new(), len: 0 }
+    }
+
+    /// The place of an id's slot.
+    #[inline]
+    fn place(&self, id: ObjectId) -> usize {
+        id.index().wrapping_sub(self.base) as usize
     }
 
     /// Adds a value; `None` if the table is full.
@@ -180,10 +197,10 @@ impl<T> IdTable<T> {
         }
         let index = match self.free.last() {
             Some(index) => *index,
-            None => u32::try_from(self.slots.len()).ok().filter(|i| *i <= FIELD_MASK)?,
+            None => u32::try_from(self.slots.len()).ok().filter(|i| *i < self.room)?,
         };
         let generation = self.slots.get(index as usize).map_or(1, |slot| slot.generation);
-        Some(ObjectId::new(self.shard, self.kind, generation, index))
+        Some(ObjectId::new(self.shard, self.kind, generation, self.base + index))
     }
 
     /// Adds a value that knows its own id; `None`, without calling `make`, if the table is full.
@@ -194,13 +211,13 @@ impl<T> IdTable<T> {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
-                let index = u32::try_from(self.slots.len()).ok().filter(|i| *i <= FIELD_MASK)?;
+                let index = u32::try_from(self.slots.len()).ok().filter(|i| *i < self.room)?;
                 self.slots.push(Slot { generation: 1, value: None });
                 index
             }
         };
         let slot = self.slots.get_mut(index as usize)?;
-        let id = ObjectId::new(self.shard, self.kind, slot.generation, index);
+        let id = ObjectId::new(self.shard, self.kind, slot.generation, self.base + index);
         slot.value = Some(make(id));
         self.len += 1;
         Some(id)
@@ -211,7 +228,8 @@ impl<T> IdTable<T> {
         if !self.is_ours(id) {
             return None;
         }
-        let slot = self.slots.get_mut(id.index() as usize)?;
+        let place = self.place(id);
+        let slot = self.slots.get_mut(place)?;
         if slot.generation != id.generation() {
             return None;
         }
@@ -220,7 +238,7 @@ impl<T> IdTable<T> {
         slot.generation += 1;
         // Past the last generation the slot is retired: it stays empty, and no id can name it.
         if slot.generation <= FIELD_MASK {
-            self.free.push(id.index());
+            self.free.push(place as u32);
         }
         Some(value)
     }
@@ -231,7 +249,8 @@ impl<T> IdTable<T> {
         if !self.is_ours(id) {
             return None;
         }
-        let slot = self.slots.get_mut(id.index() as usize)?;
+        let place = self.place(id);
+        let slot = self.slots.get_mut(place)?;
         if slot.generation == id.generation() { slot.value.as_mut() } else { None }
     }
 
@@ -241,7 +260,7 @@ impl<T> IdTable<T> {
         if !self.is_ours(id) {
             return None;
         }
-        let slot = self.slots.get(id.index() as usize)?;
+        let slot = self.slots.get(self.place(id))?;
         if slot.generation == id.generation() { slot.value.as_ref() } else { None }
     }
 
@@ -250,7 +269,8 @@ impl<T> IdTable<T> {
         if !self.is_ours(a) || !self.is_ours(b) {
             return None;
         }
-        let [x, y] = self.slots.get_disjoint_mut([a.index() as usize, b.index() as usize]).ok()?;
+        let places = [self.place(a), self.place(b)];
+        let [x, y] = self.slots.get_disjoint_mut(places).ok()?;
         if x.generation != a.generation() || y.generation != b.generation() {
             return None;
         }

@@ -78,6 +78,7 @@ fn key(profile: SrtpProfile, fill: u8) -> KeyMaterial {
 fn shard() -> (Shard, ObjectId, ObjectId) {
     let mut shard = Shard::new(ShardConfig {
         index: 0,
+        life: 0,
         seed: [7; 32],
         epoch_unix_nanos: 1_700_000_000_000_000_000,
         certificate: Certificate::generate().expect("a certificate"),

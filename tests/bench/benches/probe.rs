@@ -91,6 +91,7 @@ fn probe(ufrag: &str) -> Vec<u8> {
 fn shard(transports: usize) -> (Shard, Vec<String>) {
     let mut shard = Shard::new(ShardConfig {
         index: 0,
+        life: 0,
         seed: [3; 32],
         epoch_unix_nanos: 0,
         certificate: Certificate::generate().expect("a certificate"),

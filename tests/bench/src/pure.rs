@@ -36,6 +36,7 @@ impl PureRoom {
     pub fn new(viewers: usize) -> Self {
         let mut shard = Shard::new(ShardConfig {
             index: 0,
+            life: 0,
             seed: [1; 32],
             epoch_unix_nanos: 1_700_000_000_000_000_000,
             certificate: Certificate::generate().expect("a certificate"),

@@ -97,6 +97,7 @@ impl World {
         shard_seed[..8].copy_from_slice(&seed.to_le_bytes());
         let shard = Shard::new(ShardConfig {
             index: 0,
+            life: 0,
             seed: shard_seed,
             epoch_unix_nanos: 1_700_000_000_000_000_000,
             certificate: Certificate::generate().expect("a certificate"),

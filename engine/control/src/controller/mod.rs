@@ -222,12 +222,13 @@ impl Controller {
         match output {
             Output::Reply { token, result } => out.extend(self.reply(token, result)),
             Output::Event(event) => {
-                if let Event::Closed { object, .. } = &event {
+                if let Event::Closed { object, .. } | Event::RouterFailed { router: object, .. } = &event {
                     self.forget(*object);
                 }
                 out.push_back(encode::shard_event(event));
             }
-            Output::ShardFailed { shard, text } => self.shard_failed(shard, &text, out),
+            Output::ShardFailed { shard, restarts: true, text } => self.shard_emptied(shard, &text, out),
+            Output::ShardFailed { shard, restarts: false, text } => self.shard_failed(shard, &text, out),
             Output::EventsLost(count) => out.push_back(encode::events_lost(count)),
         }
     }
@@ -272,9 +273,15 @@ impl Controller {
         for token in tokens {
             out.extend(self.reply(token, Err(error.clone())));
         }
-        for object in self.registry.remove_shard(shard) {
-            out.push_back(encode::closed(object, fb::CloseReason::shard_failed));
-        }
+        self.shard_emptied(shard, text, out);
+    }
+
+    /// All objects of a shard are gone. What it had accepted is answered by the runtime, if the shard goes on.
+    fn shard_emptied(&mut self, shard: u8, text: &str, out: &mut VecDeque<Vec<u8>>) {
+        let gone = self.registry.remove_shard(shard);
+        self.placement.take(shard, gone.len());
+        let events = gone.into_iter().map(|object| encode::closed(object, fb::CloseReason::shard_failed, text));
+        out.extend(events);
     }
 
     /// Answers all that is in flight.

@@ -2,7 +2,11 @@
 
 use sfu_core::command::ErrorCode;
 
-use super::room::{Room, refusal};
+use sfu_core::command::Event;
+use sfu_runtime::Output;
+use sfu_wire::id::ObjectId;
+
+use super::room::{Room, create_router, refusal, usual_codecs};
 use crate::schema as fb;
 use fb::RequestBodyT as Body;
 
@@ -106,4 +110,50 @@ fn an_engine_that_drains_takes_no_new_router_tells_what_is_left_and_when_it_is_e
     assert!(room.engine.controller.poll_drained().is_some(), "told when the last router is gone");
     assert!(room.engine.controller.poll_drained().is_none(), "and once only");
     assert_eq!(drain(&mut room), (0, 0));
+}
+
+fn closings(room: &mut Room) -> Vec<(u64, fb::CloseReason, Option<String>)> {
+    let messages: Vec<Vec<u8>> = room.engine.ready.drain(..).collect();
+    let events = messages.iter().flat_map(|m| crate::decode::messages(m)).filter_map(|message| match message {
+        Ok(fb::ContentT::Event(event)) => match event.body {
+            fb::EventBodyT::ObjectClosed(closed) => Some((event.source, closed.reason, closed.text)),
+            _ => None,
+        },
+        _ => None,
+    });
+    events.collect()
+}
+
+#[test]
+fn row_112_a_shard_that_is_made_anew_is_told_object_by_object_and_serves_on() {
+    let mut room = Room::new();
+    let shard = ObjectId::from_u64(room.router).shard();
+    let failed = Output::ShardFailed { shard, restarts: true, text: "a bug".to_owned() };
+    room.engine.controller.output(failed, &mut room.engine.ready);
+    let mut told = closings(&mut room);
+    told.sort_by_key(|(id, ..)| *id);
+    let mut gone = vec![room.router, room.publishing, room.subscribing];
+    gone.sort_unstable();
+    assert_eq!(told.iter().map(|(id, ..)| *id).collect::<Vec<_>>(), gone);
+    assert!(
+        told.iter()
+            .all(|(_, reason, text)| { *reason == fb::CloseReason::shard_failed && text.as_deref() == Some("a bug") })
+    );
+    assert_eq!(room.engine.controller.footprint(), 0);
+    let body = match create_router(&usual_codecs()) {
+        Body::CreateRouter(body) => Body::CreateRouter(Box::new(fb::CreateRouterT { shard: Some(shard), ..*body })),
+        other => other,
+    };
+    room.call(0, body).expect("the shard takes new routers");
+}
+
+#[test]
+fn row_112_a_bug_in_a_room_is_told_with_what_it_said() {
+    let mut room = Room::new();
+    let router = ObjectId::from_u64(room.router);
+    let failed = Output::Event(Event::RouterFailed { router, text: "index out of bounds".to_owned() });
+    room.engine.controller.output(failed, &mut room.engine.ready);
+    let told = closings(&mut room);
+    assert_eq!(told, [(room.router, fb::CloseReason::panic, Some("index out of bounds".to_owned()))]);
+    assert_eq!(refusal(room.call(room.router, Body::GetDump(Box::default()))).0, ErrorCode::NotFound);
 }

@@ -89,6 +89,7 @@ impl World {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let config = ShardConfig {
             index: 3,
+            life: 0,
             seed: bytes,
             epoch_unix_nanos: 1_800_000_000_000_000_000,
             certificate: Certificate::generate().expect("a certificate"),

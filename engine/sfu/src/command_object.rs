@@ -1,0 +1,41 @@
+//! What a command is about.
+//!
+//! Told: a command. Tells: the object that it names first, whose router answers for a bug on the way.
+
+use sfu_wire::id::ObjectId;
+
+use crate::command::Command;
+
+impl Command {
+    /// The object that it is about; `None`: the shard itself.
+    pub fn object(&self) -> Option<ObjectId> {
+        match self {
+            Self::CreateRouter | Self::CreateWebRtcServer | Self::DumpShard | Self::ShardStats => None,
+            Self::CreateWebRtcTransport { router, .. }
+            | Self::CreatePlainTransport { router, .. }
+            | Self::CreatePipeTransport { router, .. }
+            | Self::CreateDirectTransport { router, .. }
+            | Self::CreateObserver { router, .. } => Some(*router),
+            Self::ConnectWebRtcTransport { transport, .. }
+            | Self::RestartIce { transport }
+            | Self::SetMaxIncomingBitrate { transport, .. }
+            | Self::ConnectPlainTransport { transport, .. }
+            | Self::ConnectPipeTransport { transport, .. }
+            | Self::Produce { transport, .. }
+            | Self::Consume { transport, .. } => Some(*transport),
+            Self::RequestKeyFrame { consumer }
+            | Self::SetPreferredLayers { consumer, .. }
+            | Self::SetPriority { consumer, .. }
+            | Self::SwitchProducer { consumer, .. } => Some(*consumer),
+            Self::Observe { observer, .. } | Self::Unobserve { observer, .. } => Some(*observer),
+            Self::Pause { object }
+            | Self::Resume { object }
+            | Self::SetTrace { object, .. }
+            | Self::KeepDecisions { object, .. }
+            | Self::DumpDecisions { object }
+            | Self::Close { object }
+            | Self::Dump { object }
+            | Self::Stats { object } => Some(*object),
+        }
+    }
+}
