@@ -64,6 +64,12 @@ pub(crate) struct ServeArgs {
     /// What the browser of each publisher is told to send at most, bit/s; 0 is no bound.
     #[arg(long, value_name = "BITRATE", default_value_t = 1_500_000)]
     pub(crate) max_incoming_bitrate: u32,
+    /// Bearer token that publishing by WHIP needs; may be given several times. Without one everybody may.
+    #[arg(long, value_name = "TOKEN", env = "SFU_WHIP_TOKEN", hide_env_values = true, value_delimiter = ',')]
+    pub(crate) whip_token: Vec<String>,
+    /// Bearer token that watching by WHEP needs; may be given several times. Without one everybody may.
+    #[arg(long, value_name = "TOKEN", env = "SFU_WHEP_TOKEN", hide_env_values = true, value_delimiter = ',')]
+    pub(crate) whep_token: Vec<String>,
     /// What to log: error, warn, info, debug, trace, or a tracing filter.
     #[arg(long, value_name = "FILTER", default_value = "info", env = "SFU_LOG")]
     pub(crate) log: String,

@@ -17,6 +17,10 @@ pub(crate) fn offer_all(service: &Arc<Service>, peer: &Arc<Peer>, offers: Vec<Of
     if offers.is_empty() {
         return;
     }
+    if let Some(watch) = &peer.state().watch {
+        watch.notify_one();
+        return;
+    }
     let (service, peer) = (Arc::clone(service), Arc::clone(peer));
     tokio::spawn(async move {
         for offer in offers {

@@ -16,6 +16,7 @@ mod serve;
 mod service;
 mod session;
 mod speaker;
+mod streams;
 mod tls;
 mod web;
 

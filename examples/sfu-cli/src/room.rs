@@ -12,6 +12,8 @@ use serde_json::{Map, Value, json};
 use sfu_control::client::Id;
 use sfu_control::ortc::{MediaKind, RtpCapabilities};
 
+use tokio::sync::Notify;
+
 use crate::connection::Connection;
 use crate::protoo::Refusal;
 
@@ -99,6 +101,8 @@ pub(crate) struct PeerState {
     pub(crate) producers: BTreeMap<Id, ProducerEntry>,
     pub(crate) consumers: HashMap<Id, ConsumerEntry>,
     pub(crate) left: bool,
+    /// It fills its sections by itself when this tells of a change; such a peer need not join.
+    pub(crate) watch: Option<Arc<Notify>>,
 }
 
 impl PeerState {
@@ -110,7 +114,7 @@ impl PeerState {
     fn receives(&self) -> bool {
         !self.left
             && self.consuming_transport().is_some()
-            && self.joined.as_ref().is_some_and(|joined| joined.rtp_capabilities.is_some())
+            && (self.watch.is_some() || self.joined.as_ref().is_some_and(|joined| joined.rtp_capabilities.is_some()))
     }
 }
 
@@ -253,6 +257,11 @@ impl Room {
         (offer, others.cloned().collect())
     }
 
+    /// What the others publish.
+    pub(crate) fn offers(&self, but: &Arc<Peer>) -> Vec<Offer> {
+        offers_of_others(&self.lock(), but)
+    }
+
     /// Tells all who have joined, but one.
     pub(crate) fn notify_others(&self, but: &Arc<Peer>, method: &str, data: &Value) {
         for peer in self.peers() {
@@ -267,6 +276,10 @@ fn offers_to(peers: &BTreeMap<String, Arc<Peer>>, peer: &Arc<Peer>) -> Vec<Offer
     if !peer.state().receives() {
         return Vec::new();
     }
+    offers_of_others(peers, peer)
+}
+
+fn offers_of_others(peers: &BTreeMap<String, Arc<Peer>>, peer: &Arc<Peer>) -> Vec<Offer> {
     peers.values().filter(|other| !Arc::ptr_eq(other, peer)).flat_map(Peer::offers).collect()
 }
 

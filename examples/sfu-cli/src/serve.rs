@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{Profile, ServeArgs};
 use crate::codecs;
 use crate::service::{Limits, Service};
+use crate::streams::Streams;
 use crate::tls::{Identity, TlsListener};
 use crate::web::{self, Web};
 
@@ -87,7 +88,9 @@ async fn serve(args: &ServeArgs) -> Result<(), String> {
     banner(args, &listeners, shards, &service).await;
 
     let (stop, stopping) = watch::channel(false);
-    let web = Web { service: Arc::clone(&service), origins: Arc::new(args.origin.clone()) };
+    let origins = Arc::new(args.origin.clone());
+    let streams = Streams::new(Arc::clone(&service), Arc::clone(&origins), &args.whip_token, &args.whep_token);
+    let web = Web { service: Arc::clone(&service), origins, streams };
     let serving: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::spawn(serve_one(listener, identity.clone(), web.clone(), stopping.clone())))

@@ -113,6 +113,11 @@ impl Service {
         (rooms.len(), rooms.values().map(|room| room.len()).sum())
     }
 
+    /// There is a room of this name.
+    pub(crate) async fn is_open(&self, room: &str) -> bool {
+        self.rooms.lock().await.get(room).is_some_and(|room| !room.is_dead())
+    }
+
     /// Number of shards.
     pub(crate) fn shards(&self) -> usize {
         self.servers.len()
@@ -260,7 +265,13 @@ impl Service {
         match owner {
             Some(Owner::Consumer(peer)) => {
                 let Some(peer) = peer.upgrade() else { return };
-                if peer.state().consumers.remove(&object).is_some() {
+                let mut state = peer.state();
+                let known = state.consumers.remove(&object).is_some();
+                if let Some(watch) = &state.watch {
+                    watch.notify_one();
+                }
+                drop(state);
+                if known {
                     peer.connection.notify("consumerClosed", &json!({ "consumerId": id_text(object) }));
                 }
             }

@@ -18,6 +18,7 @@ use rust_embed::RustEmbed;
 use crate::protoo::MAX_FRAME;
 use crate::service::{self, Hello, Service};
 use crate::session;
+use crate::streams::{self, Streams};
 
 /// The protocol's name in the WebSocket handshake.
 const SUBPROTOCOL: &str = "protoo";
@@ -33,11 +34,15 @@ pub(crate) struct Web {
     pub(crate) service: Arc<Service>,
     /// Origins that may signal besides the page's own.
     pub(crate) origins: Arc<Vec<String>>,
+    /// WHIP and WHEP.
+    pub(crate) streams: Arc<Streams>,
 }
 
 /// All routes.
 pub(crate) fn routes(web: Web) -> Router {
-    Router::new().route("/", get(root)).route("/health", get(health)).route("/{*path}", get(asset)).with_state(web)
+    let streams = streams::routes(Arc::clone(&web.streams));
+    let page = Router::new().route("/", get(root)).route("/health", get(health)).route("/{*path}", get(asset));
+    page.with_state(web).merge(streams)
 }
 
 async fn health(State(web): State<Web>) -> Response {
@@ -89,7 +94,7 @@ fn offers_subprotocol(headers: &HeaderMap) -> bool {
 
 /// A browser tells where the script comes from: the page's own host may signal, and whom the operator named. Clients
 /// that are no browsers send no origin; the check is not against them.
-fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+pub(crate) fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let Ok(origin) = origin.to_str() else { return false };
     let same = |name: &String| name == "*" || name.trim_end_matches('/').eq_ignore_ascii_case(origin);
