@@ -39,6 +39,8 @@ pub(crate) fn of_a_room() -> Vec<RtpCodecCapability> {
         codec(MediaKind::Video, "video/VP9", 90_000, &[("profile-id", ParameterValue::from(2))]),
         h264("4d0032"),
         h264("42e01f"),
+        // What ffmpeg and pion call theirs.
+        h264("42001f"),
         video("video/AV1"),
         video("video/H265"),
     ]

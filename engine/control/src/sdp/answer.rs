@@ -77,7 +77,7 @@ pub fn answer(
     text.session(origin.session, origin.version, &bundle, offer.extmap_allow_mixed);
     for (index, (section, mid)) in offer.sections.iter().zip(&known).enumerate() {
         match told(mid) {
-            None => reject(&mut text, section),
+            None => reject(&mut text, section, local, setup(offer, section)),
             Some((i, told)) => {
                 let field = member("", SECTIONS, i);
                 let kind = usable(offer, section, index).map_err(|why| invalid(path(&field, "mid"), why))?;
@@ -85,10 +85,7 @@ pub fn answer(
                 media.local = local;
                 media.candidates = &local.candidates;
                 media.first = accepted.first() == Some(&mid.as_str());
-                media.setup = match section.transport.setup.or(offer.transport.setup) {
-                    Some(Setup::Passive) => "active",
-                    Some(Setup::Active | Setup::Actpass) | None => "passive",
-                };
+                media.setup = setup(offer, section);
                 text.media(&media);
             }
         }
@@ -96,8 +93,17 @@ pub fn answer(
     Ok(text.finish())
 }
 
-/// RFC 3264, section 6: port 0, and some format. A BUNDLE group does not have it.
-fn reject(text: &mut Text, section: &Section) {
+/// The role that the offer leaves us: server, if there is a choice.
+fn setup(offer: &Description, section: &Section) -> &'static str {
+    match section.transport.setup.or(offer.transport.setup) {
+        Some(Setup::Passive) => "active",
+        Some(Setup::Active | Setup::Actpass) | None => "passive",
+    }
+}
+
+/// RFC 3264, section 6: port 0, and some format. A BUNDLE group does not have it. What is said of the transport has no
+/// weight there, but GStreamer 1.22 takes no description without it.
+fn reject(text: &mut Text, section: &Section, local: &Local, setup: &str) {
     let Section { media, protocol, formats, .. } = section;
     let format = formats.first().map_or("0", String::as_str);
     text.line(format_args!("m={media} 0 {protocol} {format}"));
@@ -106,6 +112,7 @@ fn reject(text: &mut Text, section: &Section) {
         text.line(format_args!("a=mid:{mid}"));
     }
     text.line(format_args!("a=inactive"));
+    text.transport(local, setup);
 }
 
 /// An accepted section without its transport.

@@ -1,0 +1,11 @@
+// All interoperability tests in one process: they share a browser, and the machine's cores.
+// Told by the environment: SFU_BIN (the service), PYTHON (an interpreter with aiortc), CHROMIUM, FFMPEG (one with a whip
+// muxer), ONLY (a part of the names of the files to run).
+
+import { after } from 'node:test';
+import { quit } from '../browser/chromium.mjs';
+
+for (const file of ['rules', 'matrix']) {
+	if (!process.env.ONLY || file.includes(process.env.ONLY)) await import(`./${file}.test.mjs`);
+}
+after(quit);
