@@ -2,7 +2,7 @@
 
 import { test } from 'node:test';
 import { until, withService } from '../browser/service.mjs';
-import { PEERS, present, reachable, receives } from './peers.mjs';
+import { common, PEERS, present, reachable, receives } from './peers.mjs';
 import { writeTable } from './table.mjs';
 
 const results = new Map();
@@ -15,6 +15,10 @@ for (const publisher of PEERS.filter((peer) => peer.publishes)) {
 			const source = await publisher.start(service, 'publish', room);
 			await until(`${publisher.name} is in the room`, async () => (await source.read()) && (await service.health()).peers > 0);
 			for (const watcher of watchers) {
+				if (!common(publisher, watcher)) {
+					results.set(`${publisher.name}>${watcher.name}`, 'no common codec');
+					continue;
+				}
 				await t.test(`${watcher.name} watches`, { skip: !present(watcher) && 'its program is not here' }, async () => {
 					const key = `${publisher.name}>${watcher.name}`;
 					results.set(key, 'no');

@@ -150,21 +150,26 @@ export class Chromium {
 const program = (name, ...command) => (service, role, room) =>
 	new Program(name, [...command, role, new URL(`${role === 'publish' ? 'whip' : 'whep'}/${room}`, service.url).toString()]);
 
-/// Name, what it can be, and how it is started. A peer whose program the set-up could not get is left out, and the table
+/// Name, what it can be, and how it is started; the video codec that it sends where that is not VP8, and those that it takes
+/// where it takes not all. A peer whose program the set-up could not get is left out, and the table
 /// says so.
 export const PEERS = [
 	{ name: 'Chromium', publishes: true, watches: true, start: (service, role, room) => Chromium.start(service, role, room) },
 	{ name: 'aiortc', publishes: true, watches: true, start: program('aiortc', process.env.PYTHON ?? 'python3', join(HERE, 'aiortc_peer.py')) },
-	{ name: 'GStreamer', publishes: true, watches: true, needs: ['GST_PYTHON'], start: program('GStreamer', process.env.GST_PYTHON, join(HERE, 'gstreamer_peer.py')) },
+	{ name: 'GStreamer', publishes: true, watches: true, watchesOnly: ['VP8'], needs: ['GST_PYTHON'], start: program('GStreamer', process.env.GST_PYTHON, join(HERE, 'gstreamer_peer.py')) },
 	{ name: 'pion', publishes: true, watches: true, needs: ['PION', 'PEER_MEDIA'], start: program('pion', process.env.PION) },
-	{ name: 'werift', publishes: true, watches: true, needs: ['PEER_MEDIA'], start: program('werift', process.execPath, join(HERE, 'werift_peer.mjs')) },
+	{ name: 'werift', publishes: true, watches: true, watchesOnly: ['VP8'], needs: ['PEER_MEDIA'], start: program('werift', process.execPath, join(HERE, 'werift_peer.mjs')) },
 	{
 		name: 'ffmpeg',
 		publishes: true,
+		codec: 'H264',
 		needs: ['FFMPEG'],
 		start: (service, _, room) => new Ffmpeg(process.env.FFMPEG, new URL(`whip/${room}`, service.url).toString()),
 	},
 ];
+
+/// The two have a video codec in common.
+export const common = (publisher, watcher) => watcher.watchesOnly?.includes(publisher.codec ?? 'VP8') ?? true;
 
 /// The environment names the programs that the set-up got.
 export const present = ({ needs = [] }) => needs.every((name) => process.env[name] && existsSync(process.env[name]));

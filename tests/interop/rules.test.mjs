@@ -190,7 +190,7 @@ test('what cannot be done is refused with a status and a reason', async () => {
 	});
 });
 
-test('a publisher that vanishes leaves when its ICE dies', async () => {
+test('a publisher that vanishes leaves when nothing is heard of it', async () => {
 	await withService({}, async (service) => {
 		const publisher = await Chromium.start(service, 'publish', 'hall');
 		await until('it is connected', async () => (await publisher.read()).state === 'connected');

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value, json};
@@ -21,8 +20,6 @@ use crate::service::{Hello, Owner, Service};
 
 /// Characters of a display name.
 const MAX_NAME: usize = 60;
-/// Without a valid ICE check for this long a peer is dropped.
-pub(super) const CONSENT: Duration = Duration::from_secs(20);
 /// Sections that are taken up; the others are rejected.
 pub(super) const MAX_SECTIONS: usize = 32;
 
@@ -70,7 +67,8 @@ pub(super) async fn transport(
     consuming: bool,
 ) -> Result<u64, Problem> {
     let mut options = WebRtcTransportOptions::new(Listen::Server(service.server_for(room.router)?));
-    options.ice_consent_timeout = Some(CONSENT);
+    // See `Resource`: silence is what ends these.
+    options.ice_consent_timeout = None;
     let made = service.client.create_webrtc_transport(room.router, &options).await?;
     service.own(made.id, Owner::Transport(Arc::downgrade(peer)));
     room.add_transport(peer, made.id, consuming);

@@ -24,6 +24,11 @@ use crate::service::Service;
 
 /// How long DTLS may take to connect.
 const CONNECT: Duration = Duration::from_secs(30);
+/// How often it is looked whether the peer is heard of.
+const LISTEN: Duration = Duration::from_secs(5);
+/// A peer that is not heard of for this long is gone. Consent by ICE checks (RFC 7675) is not asked for: GStreamer and
+/// others over libnice send none once they are connected, but keep-alives each 25 s.
+const SILENCE: Duration = Duration::from_secs(30);
 /// How long an ending may take before it is answered all the same.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -115,13 +120,31 @@ impl Resource {
             return;
         }
         let dump = service.client.dump(self.transport).await;
-        let connected =
-            matches!(&dump, Ok(fb::ReplyBodyT::WebRtcTransportDump(d)) if d.dtls_state == fb::DtlsState::connected);
+        let connected = match &dump {
+            Ok(fb::ReplyBodyT::WebRtcTransportDump(dump)) => dump.dtls_state == fb::DtlsState::connected,
+            Ok(_) | Err(_) => false,
+        };
         if !connected {
             self.peer.connection.close(close_code::RETRY, format!("not connected within {} s", CONNECT.as_secs()));
         }
-        // An ended sender means the same.
-        let _ = closing.wait_for(Option::is_some).await;
+        let mut heard = 0;
+        let mut ticks = 0;
+        // An ended sender means the end as well.
+        while tokio::time::timeout(LISTEN, closing.wait_for(Option::is_some)).await.is_err() {
+            let now = self.heard(service).await;
+            ticks = if now == heard { ticks + 1 } else { 0 };
+            heard = now;
+            if LISTEN * ticks >= SILENCE {
+                self.peer.connection.close(close_code::RETRY, format!("silent for {} s", SILENCE.as_secs()));
+            }
+        }
+    }
+
+    /// Datagrams that came from the peer's address, of whatever use.
+    async fn heard(&self, service: &Service) -> u64 {
+        let Ok(stats) = service.client.stats(self.transport).await else { return 0 };
+        let refused = stats.drops.iter().flatten().map(|drop| drop.value).sum::<u64>();
+        stats.transport.map_or(0, |transport| transport.packets_received) + refused
     }
 
     /// The client's description came.
