@@ -19,7 +19,7 @@ BROWSER := tests/browser
 FUZZ_SMOKE ?= 10
 FUZZ_LONG ?= 600
 
-.PHONY: help run build test check fmt tidy clippy doc unit generate generated page page-fresh abi seccomp browser firefox \
+.PHONY: help run build test check fmt tidy clippy doc unit generate generated page page-fresh abi seccomp browser firefox interop \
 	fuzz fuzz-smoke attack bench bench-quick bench-join deny audit setup-build setup-test tools clean
 
 help: ## Show this list.
@@ -101,6 +101,14 @@ firefox: setup-test tools ## Firefox and Chromium in a call.
 	CHROMIUM="$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
 		FIREFOX="$$(command -v firefox-esr || command -v firefox)" SFU_BIN=$(TARGET)/debug/sfu $(BROWSER)/firefox.sh
 
+interop: setup-test tools ## Peers of other makers publish by WHIP and watch by WHEP.
+	cargo build --locked -p sfu-cli
+	tests/setup/npm.sh $(BROWSER)
+	tests/setup/npm.sh tests/interop
+	tests/setup/interop.sh $(TARGET)/tools/interop $(VENV) >$(TARGET)/tools/interop.env
+	cd tests/interop && CHROMIUM="$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
+		SFU_BIN=$(TARGET)/debug/sfu PYTHON=$(VENV)/bin/python env $$(cat $(TARGET)/tools/interop.env) npm test
+
 # The same luck each time: a verdict is about the change. `make fuzz` draws anew.
 fuzz-smoke: setup-test tools ## Each fuzz target for FUZZ_SMOKE seconds.
 	FUZZ_SEED=1 tests/fuzz/run.sh $(FUZZ_SMOKE)
@@ -138,4 +146,4 @@ tools: setup-test
 	@tests/setup/python.sh $(VENV)
 
 clean: ## Remove everything that was built.
-	rm -rf $(TARGET) $(PAGE)/node_modules $(BROWSER)/node_modules tests/artifacts
+	rm -rf $(TARGET) $(PAGE)/node_modules $(BROWSER)/node_modules tests/interop/node_modules tests/artifacts

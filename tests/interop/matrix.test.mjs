@@ -37,4 +37,4 @@ for (const publisher of PEERS.filter((peer) => peer.publishes)) {
 	});
 }
 
-test('the table of the README', () => writeTable(PEERS, watchers, present, results));
+test('the table of the README', () => writeTable(PEERS, watchers, results));

@@ -21,9 +21,10 @@ test('a publisher by WHIP is a peer of the room to the page, and leaves by DELET
 		await ada.sees(id);
 		await ada.hears(id);
 		const watcher = await Chromium.start(service, 'watch', 'atrium', { sections: 2 });
-		await until('both publishers reach the watcher', async () => {
-			const { sections } = await watcher.read();
-			return sections.filter((one) => one.frames > 15).length === 4;
+		let last;
+		await until(() => `both publishers reach the watcher: ${JSON.stringify(last)}`, async () => {
+			last = await watcher.read();
+			return last.sections.filter((one) => one.frames > 15).length === 4;
 		});
 		assert.equal((await ada.state()).peers.length, 1, 'who watches is not told of');
 		await robot.end();
@@ -39,19 +40,28 @@ test('a late producer takes a free section, and the next one takes its place whe
 		const first = await Chromium.start(service, 'publish', 'hall');
 		const watcher = await Chromium.start(service, 'watch', 'hall', { sections: 2 });
 		await receives(watcher, 'the first publisher');
-		const flowing = async (count) => {
-			const before = new Map((await watcher.read()).sections.map((one) => [one.ssrc, one.frames]));
-			await new Promise((resolve) => setTimeout(resolve, 1000));
-			const { sections } = await watcher.read();
-			return sections.filter((one) => one.frames > (before.get(one.ssrc) ?? 0) + 5).length === count;
+		let last;
+		// Frames of each stream since it was looked at before.
+		const look = async () => {
+			const before = last ?? [];
+			last = (await watcher.read()).sections.map((one) => {
+				const known = before.find(({ ssrc }) => ssrc === one.ssrc);
+				return { ...one, more: one.frames - (known?.frames ?? 0) };
+			});
+			return last;
 		};
+		const flowing = (what, count) => until(() => `${what}: ${JSON.stringify(last)}`, async () => {
+			await look();
+			await new Promise((resolve) => setTimeout(resolve, 1000));
+			return (await look()).filter((one) => one.more > 5).length === count;
+		});
 		const second = await Chromium.start(service, 'publish', 'hall');
-		await until('the second publisher fills the other two sections', () => flowing(4));
+		await flowing('the second publisher fills the other two sections', 4);
 		const third = await Chromium.start(service, 'publish', 'hall');
 		await first.end();
-		await until('the third publisher takes the place of the first', () => flowing(4));
+		await flowing('the third publisher takes the place of the first', 4);
 		await second.end();
-		await until('its sections fall silent', () => flowing(2));
+		await flowing('its sections fall silent', 2);
 		await third.end();
 		await watcher.end();
 	});

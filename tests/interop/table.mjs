@@ -1,27 +1,35 @@
-// The table in README.md: written by a run, compared under CI=true.
+// The table in README.md: written by a run, compared under CI=true. Cells that a run leaves out, since a program is not on
+// its machine, stay as they were.
 
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
-const README = join(import.meta.dirname, 'README.md');
+const README = join(dirname(fileURLToPath(import.meta.url)), 'README.md');
 const [BEGIN, END] = ['<!-- made by the run: begin -->', '<!-- made by the run: end -->'];
 
-export function writeTable(peers, watchers, present, results) {
+/// Cells by "publisher>watcher".
+function read(table) {
+	const rows = table.trim().split('\n').map((line) => line.split('|').slice(1, -1).map((cell) => cell.trim()));
+	const [[, ...watchers] = [], , ...body] = rows;
+	return new Map(body.flatMap(([publisher, ...cells]) => cells.map((cell, at) => [`${publisher}>${watchers[at]}`, cell])));
+}
+
+export function writeTable(peers, watchers, results) {
+	const text = readFileSync(README, 'utf8');
+	const [before, rest] = text.split(BEGIN);
+	const [table, after] = rest.split(END);
+	const known = read(table);
 	const cell = (publisher, watcher) => {
-		if (!publisher.publishes) return '';
-		if (!present(publisher) || !present(watcher)) return 'not run';
-		return results.get(`${publisher.name}>${watcher.name}`) ?? 'no';
+		const key = `${publisher.name}>${watcher.name}`;
+		return results.get(key) ?? known.get(key) ?? 'not run';
 	};
-	const publishers = peers.filter((peer) => peer.publishes);
 	const lines = [
 		`| publishes (WHIP) \\ watches (WHEP) | ${watchers.map((one) => one.name).join(' | ')} |`,
 		`|---|${watchers.map(() => '---|').join('')}`,
-		...publishers.map((one) => `| ${one.name} | ${watchers.map((other) => cell(one, other)).join(' | ')} |`),
+		...peers.filter((one) => one.publishes).map((one) => `| ${one.name} | ${watchers.map((other) => cell(one, other)).join(' | ')} |`),
 	];
-	const text = readFileSync(README, 'utf8');
-	const [before, rest] = text.split(BEGIN);
-	const after = rest.split(END)[1];
 	const made = `${before}${BEGIN}\n${lines.join('\n')}\n${END}${after}`;
 	if (process.env.CI === 'true') assert.equal(made, text, 'the table in tests/interop/README.md is of another run');
 	else if (made !== text) writeFileSync(README, made);

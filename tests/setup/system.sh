@@ -28,6 +28,12 @@ test=(
   "ip|iproute2"
   "nm|binutils"
   "/usr/lib/*/libseccomp.so.2|libseccomp2"
+  "/usr/lib/*/gstreamer-1.0/libgstwebrtc.so|gstreamer1.0-plugins-bad"
+  "/usr/lib/*/gstreamer-1.0/libgstnice.so|gstreamer1.0-nice"
+  "/usr/lib/*/gstreamer-1.0/libgstvpx.so|gstreamer1.0-plugins-good"
+  "/usr/lib/*/gstreamer-1.0/libgstopus.so|gstreamer1.0-plugins-base"
+  "/usr/lib/*/girepository-1.0/GstWebRTC-1.0.typelib|gir1.2-gst-plugins-bad-1.0"
+  "/usr/lib/python3/dist-packages/gi/overrides/Gst.py|python3-gst-1.0"
 )
 firefox=(
   "firefox-esr firefox|firefox-esr"

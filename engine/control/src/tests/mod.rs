@@ -5,6 +5,7 @@ mod every_field;
 mod layers;
 mod life;
 mod live;
+mod live_sdp;
 mod malformed;
 mod options;
 mod room;

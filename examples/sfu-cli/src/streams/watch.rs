@@ -36,7 +36,11 @@ pub(super) fn wanted(query: &HashMap<String, String>) -> Result<Option<HashSet<I
     if ids.len() > MAX_WANTED {
         return Err(Refusal::field("producer", format_args!("more than {MAX_WANTED} ids")));
     }
-    ids.into_iter().map(|id| id_from_text("producer", id.trim())).collect::<Result<_, _>>().map(Some)
+    let read = |id: &str| {
+        let wrong = |_| Refusal::field("producer", format_args!("{id:?} is no id of 16 hexadecimal digits"));
+        id_from_text("producer", id).map_err(wrong)
+    };
+    ids.into_iter().map(|id| read(id.trim())).collect::<Result<_, _>>().map(Some)
 }
 
 /// One section of a watcher.
