@@ -10,6 +10,7 @@
 mod problem;
 mod publish;
 mod resource;
+mod secret;
 mod watch;
 
 use std::collections::HashMap;
@@ -23,14 +24,13 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{patch, post};
-use openssl::memcmp;
-use openssl::sha::sha256;
 
 use crate::protoo::check_text;
 use crate::service::Service;
 use crate::web::origin_allowed;
 use problem::{Answered, Problem};
 use resource::{Resource, Resources};
+use secret::Token;
 
 /// Bytes of a request's body. The largest offers of browsers have a quarter of it.
 const MAX_BODY: usize = 256 * 1024;
@@ -52,16 +52,6 @@ impl Kind {
             Self::Whip => "whip",
             Self::Whep => "whep",
         }
-    }
-}
-
-/// A bearer token, as its digest: comparing takes the same time for all of them.
-#[derive(Clone)]
-struct Token([u8; 32]);
-
-impl Token {
-    fn new(text: &str) -> Self {
-        Self(sha256(text.as_bytes()))
     }
 }
 
@@ -90,8 +80,7 @@ impl Streams {
         let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let bearer = value.and_then(|value| value.split_once(' ')).filter(|(s, _)| s.eq_ignore_ascii_case("bearer"));
         let Some((_, given)) = bearer else { return false };
-        let given = Token::new(given.trim());
-        tokens.iter().fold(false, |found, token| memcmp::eq(&token.0, &given.0) | found)
+        Token::new(given.trim()).is_among(tokens)
     }
 }
 

@@ -10,7 +10,8 @@ use sfu_control::ortc::MediaKind;
 use sfu_control::sdp::{Peer as Description, PeerSection};
 
 use super::problem::{Answered, Problem};
-use super::resource::{Resource, random_text};
+use super::resource::Resource;
+use super::secret::random_text;
 use super::{Kind, Streams};
 use crate::connection::Connection;
 use crate::consumers;

@@ -19,7 +19,8 @@ use tokio::sync::Notify;
 
 use super::problem::{Answered, Problem};
 use super::publish::{MAX_SECTIONS, kind_of, nothing, transport};
-use super::resource::{Resource, random_text};
+use super::resource::Resource;
+use super::secret::random_text;
 use super::{Kind, Streams};
 use crate::connection::Connection;
 use crate::protoo::Refusal;
@@ -132,7 +133,8 @@ async fn watch(
         mid: s.mid.clone(),
         producer: None,
         consumer: s.holds.map(|(_, consumer)| consumer),
-        open: s.holds.is_none(),
+        // The next producer takes the section when this one ends.
+        open: true,
     };
     let sections: Vec<SdpSection> = watcher.sections.iter().map(section).collect();
     let answer = service.client.create_sdp_answer(transport, offer, &sections, 1).await?;
