@@ -1,6 +1,7 @@
 //! Parse, protect and unprotect, and the fan-out of one packet through the pure shard.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,6 +15,9 @@ use sfu_core::testing::{Peer, PeerOptions};
 use sfu_proto::crypto::Certificate;
 use sfu_proto::keys::KeyMaterial;
 use sfu_proto::srtp::{SrtpProfile, SrtpReceiver, SrtpSender};
+use sfu_sim::layer_call::{Plan, consumer_config, producer_config};
+use sfu_sim::layered::LayeredSource;
+use sfu_wire::codec::CodecKind;
 use sfu_wire::id::ObjectId;
 use sfu_wire::net::SocketId;
 use sfu_wire::rtp::RtpView;
@@ -182,9 +186,66 @@ fn fan_out(c: &mut Criterion) {
     group.finish();
 }
 
+/// Fan-out of layers: one packet at a time as a publisher of three encodings, or of nine layers in one, sends them.
+/// Consumers get the highest encoding, or the highest spatial layer; what it costs to leave the rest out is in it.
+fn fan_out_layers(c: &mut Criterion) {
+    let mut group = c.benchmark_group("fan-out-layers");
+    let plan = Plan { codec: CodecKind::Vp8, mode: "L1T3", encodings: 3, described: false, opaque: false, cache: true };
+    let plans = [
+        ("single", Plan { encodings: 1, mode: "L1T1", ..plan }),
+        ("simulcast-vp8", plan),
+        ("svc-vp9", Plan { codec: CodecKind::Vp9, mode: "L3T3", encodings: 1, ..plan }),
+        ("k-svc-av1", Plan { codec: CodecKind::Av1, mode: "L3T3_KEY", encodings: 1, described: true, ..plan }),
+    ];
+    for (name, plan) in plans {
+        const CONSUMERS: usize = 100;
+        let mut source = LayeredSource::new(plan.codec, plan.mode, plan.encodings, 0, 96, plan.described);
+        source.fill = 1_100;
+        let mut world = shard();
+        let (publisher, peer) = transport(&mut world);
+        let mut peers = vec![peer];
+        let config = Box::new(producer_config(&plan, &source));
+        let produce = Command::Produce { transport: publisher, config };
+        let Ok(Reply::Created(producer)) = world.0.handle_command(START, &[], produce) else { panic!("no producer") };
+        for _ in 0..CONSUMERS {
+            let (id, peer) = transport(&mut world);
+            let config = Box::new(consumer_config(&plan, producer, None));
+            world.0.handle_command(START, &[], Command::Consume { transport: id, config }).expect("a consumer");
+            peers.push(peer);
+        }
+        let (mut shard, ..) = world;
+        let now = Cell::new(settle(&mut shard, &mut peers, START));
+        let from = peers[0].addr();
+        let mut waiting = VecDeque::new();
+        let mut sent = 0;
+        group.throughput(Throughput::Elements(CONSUMERS as u64));
+        group.bench_function(name, |b| {
+            b.iter_batched_ref(
+                || {
+                    if waiting.is_empty() {
+                        now.set(now.get() + Duration::from_millis(33));
+                        waiting.extend((0..plan.encodings).flat_map(|e| source.picture(e, now.get())));
+                    }
+                    peers[0].send_rtp(&waiting.pop_front().expect("a packet"));
+                    peers[0].poll_transmit().expect("a packet")
+                },
+                |bytes| {
+                    shard.handle_datagram(now.get(), now.get(), SOCKET, from, bytes);
+                    sent += shard.outbox().transmits().len();
+                    shard.outbox().clear();
+                    while shard.poll_event().is_some() {}
+                },
+                BatchSize::PerIteration,
+            );
+        });
+        assert!(sent > CONSUMERS * 10, "{name}: {sent} packets");
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(30).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
-    targets = parse, protect, fan_out
+    targets = parse, protect, fan_out, fan_out_layers
 }
 criterion_main!(benches);

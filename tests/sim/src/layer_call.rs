@@ -109,22 +109,8 @@ impl LayerCall {
     }
 
     /// What a watcher negotiates for a publisher's stream.
-    pub fn consumer_config(&self, publisher: usize, preferred_layers: Option<Layers>) -> ConsumerConfig {
-        let kind = self.plan.codec;
-        ConsumerConfig {
-            producer: self.publishers[publisher].producer,
-            kind: MediaKind::Video,
-            mid: Mid::new(b"0").expect("a legal MID"),
-            codecs: vec![codec(kind, CONSUMER_PT)],
-            extensions: extensions(),
-            cname: "publisher".to_owned(),
-            reduced_size_rtcp: true,
-            paused: false,
-            stream_type: stream_type(&self.plan),
-            preferred_layers,
-            priority: LOWEST_PRIORITY,
-            ignore_dtx: false,
-        }
+    pub fn consumer_config(&self, publisher: usize, preferred: Option<Layers>) -> ConsumerConfig {
+        consumer_config(&self.plan, self.publishers[publisher].producer, preferred)
     }
 
     /// A command that must succeed.
@@ -241,7 +227,11 @@ fn stream_type(plan: &Plan) -> StreamType {
     }
 }
 
-fn producer_config(plan: &Plan, source: &LayeredSource) -> ProducerConfig {
+/// The producer of a source.
+///
+/// # Panics
+/// If the plan names no mode.
+pub fn producer_config(plan: &Plan, source: &LayeredSource) -> ProducerConfig {
     let encodings = source.encoders.iter().map(|e| EncodingConfig {
         ssrc: Some(e.ssrc),
         rtx_ssrc: Some(e.ssrc + 1),
@@ -261,6 +251,27 @@ fn producer_config(plan: &Plan, source: &LayeredSource) -> ProducerConfig {
         stream_type: stream_type(plan),
         opaque_payload: plan.opaque,
         key_frame_cache: plan.cache,
+    }
+}
+
+/// A consumer of it, with RTX.
+///
+/// # Panics
+/// Never: the MID is legal.
+pub fn consumer_config(plan: &Plan, producer: ObjectId, preferred_layers: Option<Layers>) -> ConsumerConfig {
+    ConsumerConfig {
+        producer,
+        kind: MediaKind::Video,
+        mid: Mid::new(b"0").expect("a legal MID"),
+        codecs: vec![codec(plan.codec, CONSUMER_PT)],
+        extensions: extensions(),
+        cname: "publisher".to_owned(),
+        reduced_size_rtcp: true,
+        paused: false,
+        stream_type: stream_type(plan),
+        preferred_layers,
+        priority: LOWEST_PRIORITY,
+        ignore_dtx: false,
     }
 }
 

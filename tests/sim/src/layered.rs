@@ -65,6 +65,8 @@ pub struct LayeredSource {
     pub opaque: bool,
     /// Packets per frame of a layer.
     pub packets: u8,
+    /// Bytes of a payload beyond what names the frame.
+    pub fill: usize,
     /// Its encodings, lowest first.
     pub encoders: Vec<Encoder>,
 }
@@ -99,6 +101,7 @@ impl LayeredSource {
             payload_type,
             opaque: false,
             packets: 2,
+            fill: 40,
             encoders: (0..encodings).map(encoder).collect(),
         }
     }
@@ -253,7 +256,7 @@ impl LayeredSource {
         payload.extend(frame.picture.to_be_bytes());
         payload.push(frame.needs.len() as u8);
         frame.needs.iter().for_each(|need| payload.extend(need.to_be_bytes()));
-        payload.resize(payload.len() + 40, 0xab);
+        payload.resize(payload.len() + self.fill, 0xab);
         payload
     }
 
