@@ -70,9 +70,14 @@ pub(crate) struct ServeArgs {
     /// Bearer token that watching by WHEP needs; may be given several times. Without one everybody may.
     #[arg(long, value_name = "TOKEN", env = "SFU_WHEP_TOKEN", hide_env_values = true, value_delimiter = ',')]
     pub(crate) whep_token: Vec<String>,
-    /// What to log: error, warn, info, debug, trace, or a tracing filter.
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "SFU_LOG")]
-    pub(crate) log: String,
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,sfu::session=debug (parts: sfu::web,
+    /// sfu::session, sfu::room, sfu::engine). Without it RUST_LOG counts, and without that info.
+    #[arg(long, value_name = "FILTER", env = "SFU_LOG")]
+    pub(crate) log: Option<String>,
+    /// Rooms that /metrics names, those with the most peers. Names of rooms open their doors: give 0 (the default) unless
+    /// only you can read it.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=200))]
+    pub(crate) metrics_rooms: u16,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -37,7 +37,7 @@ async fn make(service: &Service, peer: &Arc<Peer>, offer: &Offer) -> Option<Cons
     let (transport, capabilities) = {
         let state = peer.state();
         if state.consumers.len() >= MAX_CONSUMERS {
-            tracing::warn!("{}: has {MAX_CONSUMERS} consumers, the most", peer.id);
+            tracing::warn!(target: "sfu::session", "{}: has {MAX_CONSUMERS} consumers, the most", peer.id);
             return None;
         }
         (state.consuming_transport()?, state.joined.as_ref()?.rtp_capabilities.clone()?)
@@ -55,10 +55,10 @@ async fn make(service: &Service, peer: &Arc<Peer>, offer: &Offer) -> Option<Cons
         Err(error) => {
             // The publisher or the subscriber may have left meanwhile.
             if matches!(error.code, ErrorCode::NotFound | ErrorCode::Closed) {
-                tracing::debug!("{}: no consumer of {}: {error}", peer.id, offer.publisher.id);
+                tracing::debug!(target: "sfu::session", "{}: no consumer of {}: {error}", peer.id, offer.publisher.id);
             } else {
                 // They may have no codec in common.
-                tracing::info!("{}: receives no {} of {}: {error}", peer.id, offer.kind, offer.publisher.id);
+                tracing::info!(target: "sfu::session", "{}: receives no {} of {}: {error}", peer.id, offer.kind, offer.publisher.id);
             }
             return None;
         }
@@ -107,14 +107,14 @@ async fn introduce(service: Arc<Service>, peer: Arc<Peer>, offer: Offer, consume
             if wanted == Some(true)
                 && let Err(error) = service.client.resume(consumer.id).await
             {
-                tracing::debug!("{}: consumer {} was not resumed: {error}", peer.id, id_text(consumer.id));
+                tracing::debug!(target: "sfu::session", "{}: consumer {} was not resumed: {error}", peer.id, id_text(consumer.id));
             }
         }
         Err(refusal) => {
             let known = peer.state().consumers.remove(&consumer.id).is_some();
             service.disown(consumer.id);
             if known {
-                tracing::info!("{}: refused {}'s {}: {refusal}", peer.id, offer.publisher.id, offer.kind);
+                tracing::info!(target: "sfu::session", "{}: refused {}'s {}: {refusal}", peer.id, offer.publisher.id, offer.kind);
                 let _ = service.client.close(consumer.id).await;
             }
         }

@@ -8,6 +8,8 @@ mod codecs;
 mod connection;
 mod consumers;
 mod doctor;
+mod log;
+mod metrics;
 mod protoo;
 mod report;
 mod requests;

@@ -108,7 +108,7 @@ fn join(service: &Arc<Service>, room: &Arc<Room>, peer: &Arc<Peer>, id: u32, dat
     let rtp_capabilities = rtp_capabilities.map(Arc::new);
     let name = display_name.clone();
     let (peers, offers) = room.join(peer, Joined { display_name, device, rtp_capabilities })?;
-    tracing::info!("{}: joined room {} as {name}", peer.id, room.name);
+    tracing::info!(target: "sfu::session", "{}: joined room {} as {name}", peer.id, room.name);
     // The answer goes out before anything that it must be known for.
     peer.connection.respond(id, &Ok(json!({ "peers": peers })));
     peer.connection.notify("mediasoup-version", &json!({ "version": concat!("libsfu ", env!("CARGO_PKG_VERSION")) }));

@@ -1,7 +1,7 @@
 //! `sfu serve`: starts the engine, its WebRTC servers and the web side; ends all of them in the opposite order.
 
 use std::future::Future;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use sfu_control::client::{Client, Event, Id, ListenInfo};
 use sfu_control::{Engine, EngineOptions, SrtpProfile};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tracing_subscriber::EnvFilter;
 
 use crate::args::{Profile, ServeArgs};
 use crate::codecs;
+use crate::log::Log;
 use crate::service::{Limits, Service};
 use crate::streams::Streams;
 use crate::tls::{Identity, TlsListener};
@@ -25,14 +25,18 @@ const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Runs the service until it is told to stop.
 pub(crate) fn run(args: &ServeArgs) -> ExitCode {
-    if let Err(error) = start_logging(&args.log) {
-        eprintln!("sfu: --log: {error}");
-        return ExitCode::FAILURE;
-    }
+    let filter = args.log.clone().or_else(|| std::env::var("RUST_LOG").ok()).unwrap_or_else(|| "info".to_owned());
+    let log = match Log::start(&filter) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("sfu: --log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("sfu-web").enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(serve(args)),
+        Ok(runtime) => runtime.block_on(serve(args, log)),
         Err(error) => Err(format!("the threads of the web side do not start: {error}")),
     };
     match result {
@@ -44,17 +48,7 @@ pub(crate) fn run(args: &ServeArgs) -> ExitCode {
     }
 }
 
-fn start_logging(filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
-    let logging = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    logging.try_init().map_err(|error| error.to_string())
-}
-
-async fn serve(args: &ServeArgs) -> Result<(), String> {
+async fn serve(args: &ServeArgs, log: Log) -> Result<(), String> {
     // From here on a signal stops the service in order, also while it starts.
     let told_to_stop = wait_for_signal();
     // The web side comes first: a taken port is found before anything is started.
@@ -90,13 +84,13 @@ async fn serve(args: &ServeArgs) -> Result<(), String> {
     let (stop, stopping) = watch::channel(false);
     let origins = Arc::new(args.origin.clone());
     let streams = Streams::new(Arc::clone(&service), Arc::clone(&origins), &args.whip_token, &args.whep_token);
-    let web = Web { service: Arc::clone(&service), origins, streams };
+    let web = Web { service: Arc::clone(&service), origins, streams, log, metrics_rooms: args.metrics_rooms };
     let serving: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::spawn(serve_one(listener, identity.clone(), web.clone(), stopping.clone())))
         .collect();
     told_to_stop.await;
-    tracing::info!("stopping; once more to stop at once");
+    tracing::info!(target: "sfu::web", "stopping; once more to stop at once");
     tokio::spawn(async {
         wait_for_signal().await;
         std::process::exit(130);
@@ -108,7 +102,7 @@ async fn serve(args: &ServeArgs) -> Result<(), String> {
     }
     pump.abort();
     stop_engine(client).await;
-    tracing::info!("stopped");
+    tracing::info!(target: "sfu::web", "stopped");
     Ok(())
 }
 
@@ -190,7 +184,7 @@ async fn serve_one(listener: TcpListener, identity: Option<Identity>, web: Web, 
         },
     };
     if let Err(error) = served {
-        tracing::error!("the web side ended: {error}");
+        tracing::error!(target: "sfu::web", "the web side ended: {error}");
     }
 }
 
@@ -214,7 +208,7 @@ async fn stop_engine(client: Client) {
     // It joins threads, which is nothing for a thread of tokio.
     let stopped = tokio::task::spawn_blocking(move || client.shutdown()).await;
     if stopped.is_err() {
-        tracing::error!("the engine did not stop cleanly");
+        tracing::error!(target: "sfu::web", "the engine did not stop cleanly");
     }
 }
 
@@ -231,7 +225,7 @@ fn wait_for_signal() -> impl Future<Output = ()> {
                     _ = terminate.recv() => {}
                 }
             }
-            _ => tracing::error!("signals cannot be caught; the service stops"),
+            _ => tracing::error!(target: "sfu::web", "signals cannot be caught; the service stops"),
         }
     }
 }

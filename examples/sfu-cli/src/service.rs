@@ -13,6 +13,7 @@ use sfu_control::ortc::RtpCodecCapability;
 use sfu_control::schema as fb;
 
 use crate::connection::{Connection, close_code};
+use crate::metrics::Requests;
 use crate::protoo::{Refusal, check_text};
 use crate::room::{Peer, Room, id_text};
 use crate::speaker;
@@ -78,12 +79,22 @@ pub(crate) struct Service {
     /// An async lock: rooms are made under it, so that two who open the same room get the same router.
     rooms: tokio::sync::Mutex<BTreeMap<String, Arc<Room>>>,
     owners: Mutex<HashMap<Id, Owner>>,
+    /// What was asked and answered.
+    pub(crate) requests: Requests,
 }
 
 impl Service {
     pub(crate) fn new(client: Client, servers: Vec<Id>, codecs: Vec<RtpCodecCapability>, limits: Limits) -> Arc<Self> {
         let rooms = tokio::sync::Mutex::default();
-        Arc::new(Self { client, servers, codecs, limits, rooms, owners: Mutex::default() })
+        Arc::new(Self {
+            client,
+            servers,
+            codecs,
+            limits,
+            rooms,
+            owners: Mutex::default(),
+            requests: Requests::default(),
+        })
     }
 
     fn owners(&self) -> MutexGuard<'_, HashMap<Id, Owner>> {
@@ -116,6 +127,11 @@ impl Service {
     /// There is a room of this name.
     pub(crate) async fn is_open(&self, room: &str) -> bool {
         self.rooms.lock().await.get(room).is_some_and(|room| !room.is_dead())
+    }
+
+    /// The rooms that are open right now.
+    pub(crate) async fn open_rooms(&self) -> Vec<Arc<Room>> {
+        self.rooms.lock().await.values().cloned().collect()
     }
 
     /// Number of shards.
@@ -156,7 +172,7 @@ impl Service {
                 }
                 self.own(router.id, Owner::Router(Arc::downgrade(&room)));
                 rooms.insert(hello.room_id.clone(), Arc::clone(&room));
-                tracing::info!("room {} opened on shard {}", room.name, router.id >> 56);
+                tracing::info!(target: "sfu::room", "room {} opened on shard {}", room.name, router.id >> 56);
                 room
             }
         };
@@ -166,7 +182,7 @@ impl Service {
         if let Some(old) = replaced {
             old.connection.close(close_code::CLOSED, "peerId: the same peer connected again");
         }
-        tracing::info!("{}: entered room {}", peer.id, room.name);
+        tracing::info!(target: "sfu::room", "{}: entered room {}", peer.id, room.name);
         Ok((room, peer))
     }
 
@@ -179,7 +195,7 @@ impl Service {
         }
         drop(rooms);
         let why = peer.connection.closing().borrow().as_ref().map(|c| c.reason.clone()).unwrap_or_default();
-        tracing::info!("{}: left room {}{}{why}", peer.id, room.name, if why.is_empty() { "" } else { ": " });
+        tracing::info!(target: "sfu::room", "{}: left room {}{}{why}", peer.id, room.name, if why.is_empty() { "" } else { ": " });
         self.close_objects(peer).await;
         if empty {
             self.disown(room.router);
@@ -187,9 +203,9 @@ impl Service {
                 self.disown(*observer);
             }
             if let Err(error) = self.client.close(room.router).await {
-                tracing::debug!("room {}: its router was gone already: {error}", room.name);
+                tracing::debug!(target: "sfu::room", "room {}: its router was gone already: {error}", room.name);
             }
-            tracing::info!("room {} closed", room.name);
+            tracing::info!(target: "sfu::room", "room {} closed", room.name);
         }
     }
 
@@ -207,14 +223,14 @@ impl Service {
         for transport in transports {
             // What closed by itself is closed just as well.
             if let Err(error) = self.client.close(transport).await {
-                tracing::debug!("{}: transport {} was gone already: {error}", peer.id, id_text(transport));
+                tracing::debug!(target: "sfu::room", "{}: transport {} was gone already: {error}", peer.id, id_text(transport));
             }
         }
     }
 
     /// Takes one event of the engine.
     pub(crate) fn on_event(&self, event: &Event) {
-        tracing::debug!("engine: {event:?}");
+        tracing::debug!(target: "sfu::engine", "{event:?}");
         match event {
             Event::Closed { object, reason } => self.on_closed(*object, *reason),
             Event::IceState { transport, state } if *state == fb::IceState::disconnected => {
@@ -244,7 +260,7 @@ impl Service {
             Event::Volumes { observer, volumes } => self.on_speaker(*observer, volumes.first().copied()),
             Event::Silence { observer } => self.on_speaker(*observer, None),
             Event::EventsLost { count } => {
-                tracing::warn!("{count} events of the engine were lost: the service is too slow")
+                tracing::warn!(target: "sfu::engine", "{count} events of the engine were lost: the service is too slow")
             }
             // Nothing here asks for these.
             Event::DominantSpeaker { .. } | Event::Trace { .. } => {}
@@ -287,7 +303,7 @@ impl Service {
             }
             Some(Owner::Router(room)) => {
                 let Some(room) = room.upgrade() else { return };
-                tracing::error!("room {}: its router closed: {why}", room.name);
+                tracing::error!(target: "sfu::room", "room {}: its router closed: {why}", room.name);
                 room.die();
                 for peer in room.peers() {
                     peer.connection.close(close_code::RETRY, format!("the room closed: {why}"));
@@ -321,7 +337,7 @@ impl Service {
         if let Some(Owner::Transport(peer)) = owner
             && let Some(peer) = peer.upgrade()
         {
-            tracing::info!("{}: dropped: {why}", peer.id);
+            tracing::info!(target: "sfu::room", "{}: dropped: {why}", peer.id);
             peer.connection.close(close_code::RETRY, why);
         }
     }
@@ -366,7 +382,7 @@ impl Service {
             }
         };
         if tokio::time::timeout(patience, emptied).await.is_err() {
-            tracing::warn!("some peers did not leave within {} s", patience.as_secs());
+            tracing::warn!(target: "sfu::room", "some peers did not leave within {} s", patience.as_secs());
         }
     }
 }

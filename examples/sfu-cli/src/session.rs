@@ -38,13 +38,14 @@ pub(crate) async fn run(service: Arc<Service>, socket: WebSocket, hello: Hello) 
     let (sink, stream) = socket.split();
     let (connection, frames) = Connection::new();
     let writer = tokio::spawn(write(sink, frames, connection.closing()));
+    let _connected = service.requests.connected();
     match service.enter(&hello, Arc::clone(&connection)).await {
         Ok((room, peer)) => {
             attend(&service, &room, &peer, stream).await;
             service.leave(&room, &peer).await;
         }
         Err(refusal) => {
-            tracing::info!("{}: refused in room {}: {refusal}", hello.peer_id, hello.room_id);
+            tracing::info!(target: "sfu::session", "{}: refused in room {}: {refusal}", hello.peer_id, hello.room_id);
             connection.notify("error", &json!({ "errorCode": refusal.code, "errorReason": refusal.reason }));
             connection.close(close_code::CLOSED, refusal.reason);
         }
@@ -105,8 +106,10 @@ async fn work(
 ) {
     while let Some((id, method, data)) = requests.recv().await {
         let result = requests::handle(&service, &room, &peer, id, &method, data).await;
+        let code = result.as_ref().err().map_or(200, |refusal| u32::from(refusal.code));
+        service.requests.signalled(&method, code);
         if let Err(refusal) = &result {
-            tracing::debug!("{}/{}: {method} refused: {refusal}", room.name, peer.id);
+            tracing::debug!(target: "sfu::session", "{}/{}: {method} refused: {refusal}", room.name, peer.id);
         }
         // A request that has answered by itself says so with None.
         if let Some(result) = result.transpose() {
@@ -129,7 +132,7 @@ async fn read(peer: &Peer, mut stream: SplitStream<WebSocket>, requests: &mpsc::
             Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
             Ok(Some(Ok(Message::Close(_))) | None) => return,
             Ok(Some(Err(error))) => {
-                tracing::debug!("{}: connection failed: {error}", peer.id);
+                tracing::debug!(target: "sfu::session", "{}: connection failed: {error}", peer.id);
                 peer.connection.close(close_code::TOO_BIG, error.to_string());
                 return;
             }
@@ -153,7 +156,9 @@ fn on_text(peer: &Peer, text: &str, requests: &mpsc::Sender<(u32, String, Data)>
             }
         }
         Ok(Frame::Response { id, result }) => peer.connection.complete(id, result),
-        Ok(Frame::Notification { method }) => tracing::trace!("{}: notification {method} ignored", peer.id),
+        Ok(Frame::Notification { method }) => {
+            tracing::trace!(target: "sfu::session", "{}: notification {method} ignored", peer.id)
+        }
         Err(bad) => match bad.id {
             Some(id) => peer.connection.respond(id, &Err(bad.refusal)),
             None => complain(peer, &bad.refusal),

@@ -90,7 +90,7 @@ async fn accept_all(
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!("a connection was refused: {error}");
+                    tracing::warn!(target: "sfu::web", "a connection was refused: {error}");
                     tokio::time::sleep(REFUSED).await;
                     continue;
                 }
@@ -103,8 +103,8 @@ async fn accept_all(
             let _turn = turn;
             match tokio::time::timeout(PATIENCE, handshake(stream, &identity)).await {
                 Ok(Ok(stream)) => drop(ready.send((stream, from)).await),
-                Ok(Err(error)) => tracing::debug!("{from}: TLS handshake failed: {error}"),
-                Err(_) => tracing::debug!("{from}: TLS handshake took too long"),
+                Ok(Err(error)) => tracing::debug!(target: "sfu::web", "{from}: TLS handshake failed: {error}"),
+                Err(_) => tracing::debug!(target: "sfu::web", "{from}: TLS handshake took too long"),
             }
         });
     }

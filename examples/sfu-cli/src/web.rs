@@ -15,6 +15,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rust_embed::RustEmbed;
 
+use crate::log::Log;
+use crate::metrics;
 use crate::protoo::MAX_FRAME;
 use crate::service::{self, Hello, Service};
 use crate::session;
@@ -36,21 +38,41 @@ pub(crate) struct Web {
     pub(crate) origins: Arc<Vec<String>>,
     /// WHIP and WHEP.
     pub(crate) streams: Arc<Streams>,
+    pub(crate) log: Log,
+    /// Rooms with series of their own.
+    pub(crate) metrics_rooms: u16,
 }
 
 /// All routes.
 pub(crate) fn routes(web: Web) -> Router {
     let streams = streams::routes(Arc::clone(&web.streams));
-    let page = Router::new().route("/", get(root)).route("/health", get(health)).route("/{*path}", get(asset));
+    let page = Router::new()
+        .route("/", get(root))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .route("/{*path}", get(asset));
     page.with_state(web).merge(streams)
 }
 
 async fn health(State(web): State<Web>) -> Response {
+    web.service.requests.served("/health", 200);
     Json(service::health(&web.service).await).into_response()
 }
 
-async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
-    file(&path, &headers)
+async fn metrics(State(web): State<Web>) -> Response {
+    let gathered = metrics::gather(&web.service, usize::from(web.metrics_rooms), web.log.dropped()).await;
+    let response = match gathered {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n").into_response(),
+    };
+    web.service.requests.served("/metrics", response.status().as_u16());
+    response
+}
+
+async fn asset(State(web): State<Web>, Path(path): Path<String>, headers: HeaderMap) -> Response {
+    let response = file(&path, &headers);
+    web.service.requests.served("page", response.status().as_u16());
+    response
 }
 
 async fn root(
@@ -64,7 +86,7 @@ async fn root(
     };
     let plain = |code: StatusCode, text: String| (code, text + "\n").into_response();
     if !origin_allowed(&headers, &web.origins) {
-        tracing::info!("a connection of origin {:?} was refused", headers.get(header::ORIGIN));
+        tracing::info!(target: "sfu::web", "a connection of origin {:?} was refused", headers.get(header::ORIGIN));
         return plain(StatusCode::FORBIDDEN, "Origin: not allowed to signal here; see --origin".into());
     }
     if !offers_subprotocol(&headers) {
