@@ -35,7 +35,8 @@ impl Command {
             | Self::DumpDecisions { object }
             | Self::Close { object }
             | Self::Dump { object }
-            | Self::Stats { object } => Some(*object),
+            | Self::Stats { object }
+            | Self::Summary { object } => Some(*object),
         }
     }
 }

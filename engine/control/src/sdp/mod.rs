@@ -28,4 +28,6 @@ pub use peer::{Peer, PeerSection, read};
 pub use writer::Local;
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
