@@ -26,6 +26,29 @@ test('two pages see and hear each other, and the tile of the one who leaves goes
 	});
 });
 
+test('the service hears who speaks, and the tile of the speaker shows it', async () => {
+	await withService({}, async (service) => {
+		const params = { resolution: 'qvga' };
+		const people = [await Person.join(service, 'Ada', { params }), await Person.join(service, 'Grace', { params })];
+		await meet(people, { width: 320, height: 240 });
+		const [ada, grace] = people;
+		const [adaId, graceId] = [await ada.peerId(), await grace.peerId()];
+		// Only Grace is left to be heard: the browser's fake microphone beeps.
+		await ada.page.evaluate(() => window.sfu.session.toggle('mic'));
+		const active = async (person) => (await person.state()).tiles.filter((tile) => tile.active).map((tile) => tile.id);
+		const only = (ids, id) => ids.length === 1 && ids[0] === id;
+		await until("Ada sees Grace's tile ringed", async () => only(await active(ada), graceId));
+		await until('Grace sees her own tile ringed', async () => only(await active(grace), 'me'));
+		assert.equal(await ada.page.locator(`[data-tile="${graceId}"].tile-active`).count(), 1);
+		// Then nobody.
+		await grace.page.evaluate(() => window.sfu.session.toggle('mic'));
+		await until('nobody is ringed in silence', async () => (await active(ada)).length + (await active(grace)).length === 0);
+		await ada.page.evaluate(() => window.sfu.session.toggle('mic'));
+		await until("Grace sees Ada's tile ringed", async () => only(await active(grace), adaId));
+		for (const person of people) await person.leave();
+	});
+});
+
 test('three pages see and hear each other', async () => {
 	await withService({}, async (service) => {
 		const params = { resolution: 'qvga' };

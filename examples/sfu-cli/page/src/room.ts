@@ -35,6 +35,7 @@ export interface TileSnapshot {
 	height: number;
 	hasVideo: boolean;
 	speaking: boolean;
+	active: boolean;
 	level: number;
 	frames: number;
 }
@@ -107,6 +108,7 @@ export class RoomView {
 			height: tile.video.videoHeight,
 			hasVideo: !tile.element.classList.contains('tile-no-video'),
 			speaking: tile.speaking,
+			active: tile.active,
 			level: this.levels.level(tile.id),
 			frames: tile.video.getVideoPlaybackQuality().totalVideoFrames,
 		}));
@@ -241,10 +243,16 @@ export class RoomView {
 				(state.isScreen ? this.#screens : this.#grid).append(tile.element);
 			}
 			tile.render(state);
+			tile.setActive(!state.isScreen && this.#isActive(id));
 			this.#watchLevel(id, level);
 		}
 		for (const id of this.#watched.keys()) if (!wanted.has(id)) this.#watchLevel(id, undefined);
 		this.#arrange();
+	}
+
+	#isActive(id: string): boolean {
+		const speaker = this.#session.activeSpeaker;
+		return speaker !== undefined && (id === speaker || (id === 'me' && speaker === this.#session.params.peerId));
 	}
 
 	#wantOwnTiles(wanted: Map<string, WantedTile>): void {

@@ -37,6 +37,8 @@ function reason(error: unknown): string {
 export class Session extends Emitter<SessionEvents> {
 	readonly params: Params;
 	readonly peers = new Map<string, RemotePeer>();
+	/// Whom the service hears speak.
+	activeSpeaker: string | undefined;
 	readonly tracks = new Map<Source, MediaStreamTrack>();
 	readonly producers = new Map<Source, types.Producer>();
 	/// How much of each of them is sent.
@@ -461,6 +463,9 @@ export class Session extends Emitter<SessionEvents> {
 			case 'newPeer':
 				this.#addPeer(message.data as PeerInfo);
 				this.#notice('info', `${data['displayName']} joined.`);
+				break;
+			case 'activeSpeaker':
+				this.activeSpeaker = data['peerId'] ?? undefined;
 				break;
 			case 'peerClosed':
 				this.#removePeer(data['peerId'] ?? '');

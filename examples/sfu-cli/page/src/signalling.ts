@@ -39,6 +39,7 @@ export interface Notifications {
 	'mediasoup-version': { version: string };
 	error: { errorCode: number; errorReason: string };
 	newPeer: PeerInfo;
+	activeSpeaker: { peerId: string | null; volume?: number };
 	peerClosed: { peerId: string };
 	peerDisplayNameChanged: { peerId: string; displayName: string; oldDisplayName: string };
 	consumerClosed: { consumerId: string };

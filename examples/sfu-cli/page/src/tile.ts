@@ -54,6 +54,7 @@ export class Tile {
 	);
 	readonly #panel: LayerPanel;
 	speaking = false;
+	active = false;
 
 	constructor(readonly id: string, actions: TileActions) {
 		this.video.muted = true;
@@ -114,6 +115,13 @@ export class Tile {
 		if (this.speaking === on) return;
 		this.speaking = on;
 		this.element.classList.toggle('tile-speaking', on);
+	}
+
+	/// The service hears this one speak.
+	setActive(on: boolean): void {
+		if (this.active === on) return;
+		this.active = on;
+		this.element.classList.toggle('tile-active', on);
 	}
 
 	close(): void {
