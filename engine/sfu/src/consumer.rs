@@ -29,6 +29,7 @@ mod stretch;
 mod tests;
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
@@ -117,7 +118,9 @@ pub struct Consumer {
     ignore_dtx: bool,
     video: bool,
     /// Packets from this position on are taken from what the producer keeps.
-    replay: Option<u64>,
+    replay: Option<NonZeroU64>,
+    /// When a packet was sent last.
+    sent_at: Time,
     codecs: SmallVec<[Codec; 2]>,
     cold: Box<Cold>,
 }
@@ -156,7 +159,8 @@ struct Cold {
     line: Option<(ObjectId, u8)>,
     /// The line of the producer that is being left.
     left_clock: Option<SourceClock>,
-    sent_at: Time,
+    /// First position of the present stretch.
+    first: u64,
     /// A frame number was written.
     framed: bool,
     pending: Option<Box<Pending>>,
@@ -205,6 +209,7 @@ impl Consumer {
             ignore_dtx: config.ignore_dtx,
             video,
             replay: None,
+            sent_at: now,
             codecs: codecs_of(&config),
             cold: Box::new(Cold {
                 id,
@@ -232,7 +237,7 @@ impl Consumer {
                 stretches: Stretches::default(),
                 line: None,
                 left_clock: None,
-                sent_at: now,
+                first: 0,
                 framed: false,
                 pending: None,
                 left: None,
@@ -348,7 +353,8 @@ impl Consumer {
     /// Begins with what a producer that it [follows](Consumer::follows) keeps of an encoding, from this
     /// position on; that has to be a key frame.
     pub fn start_from(&mut self, producer: ObjectId, encoding: u8, position: u64) {
-        self.replay = Some(position);
+        // Positions begin at a whole cycle of sequence numbers.
+        self.replay = NonZeroU64::new(position);
         self.cold.replay_from = (producer, encoding);
     }
 
@@ -360,7 +366,7 @@ impl Consumer {
     /// A packet of this encoding will come to it by replay.
     #[inline]
     pub fn is_replaying(&self, producer: ObjectId, encoding: u8, position: u64) -> bool {
-        self.replay.is_some_and(|from| position >= from && self.cold.replay_from == (producer, encoding))
+        self.replay.is_some_and(|from| position >= from.get() && self.cold.replay_from == (producer, encoding))
     }
 
     /// There is something to follow up: other layers, another source, something to replay.
@@ -378,13 +384,13 @@ impl Consumer {
     /// The position from which on it is sent what its producer keeps, as long as it has not caught up.
     #[inline]
     pub fn replay_position(&self) -> Option<u64> {
-        self.replay
+        self.replay.map(NonZeroU64::get)
     }
 
     /// The packet before `position` was sent; the rest waits until `due`. Without a position it has
     /// caught up.
     pub fn set_replay(&mut self, position: Option<u64>, due: Option<Time>) {
-        self.replay = position;
+        self.replay = position.and_then(NonZeroU64::new);
         self.cold.replay_due = due;
     }
 

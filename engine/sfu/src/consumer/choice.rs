@@ -185,7 +185,7 @@ impl Consumer {
     /// What is sent next is of the producer in the configuration.
     fn stretch_source_changed(&mut self) {
         if self.sequence.is_started() {
-            self.cold.stretches.push(self.stretch);
+            self.cold.stretches.push(self.stretch, self.cold.first);
         }
         self.stretch.source = self.cold.config.producer;
         self.stretch.encoding = self.target_encoding;

@@ -85,9 +85,13 @@ impl Consumer {
         let timestamp = self.stretch.time.apply(ingress.timestamp);
         let marker = chosen.marker;
         let fields = RtpHeaderFields { marker, payload_type, sequence, timestamp, ssrc: self.ssrc };
-        let mut buf = [0; MAX_DESCRIPTOR];
-        let stretch = self.stretch;
-        let descriptor = self.rewrite_descriptor(&stretch, producer, ingress, shared, &mut buf);
+        let mut buf;
+        let mut descriptor = None;
+        if self.extensions.get(ExtensionKind::DependencyDescriptor).is_some() {
+            buf = [0; MAX_DESCRIPTOR];
+            let stretch = self.stretch;
+            descriptor = self.rewrite_descriptor(&stretch, producer, ingress, shared, &mut buf);
+        }
         let repeated = self.repeated(codec, ingress);
         let (original, shift) = (None, chosen.shift);
         let parts = packet::Parts { fields, ingress, source: shared, payload, original, shift, repeated, descriptor };
@@ -174,14 +178,15 @@ impl Consumer {
         let sent = self.sequence.is_started();
         let id = self.sequence.start(ingress.position);
         if sent && self.cold.stretches.find(self.stretch.id).is_none() {
-            self.cold.stretches.push(self.stretch);
+            self.cold.stretches.push(self.stretch, self.cold.first);
         }
         self.cold.line = Some((producer.id(), ingress.encoding));
         let frame = if self.cold.framed { self.frame.wrapping_add(1) } else { ingress.layer.frame };
         let frame_shift = frame.wrapping_sub(ingress.layer.frame);
         let pictures = self.pictures.start(picture_of(ingress));
         let (source, encoding) = (producer.id(), ingress.encoding);
-        self.stretch = Stretch { id, encoding, frame_shift, pictures, source, first: ingress.position, time };
+        self.stretch = Stretch { id, encoding, frame_shift, pictures, source, time };
+        self.cold.first = ingress.position;
         self.selector.start(producer.mode(encoding));
         self.epoch = ingress.epoch;
         self.starting = false;
@@ -210,7 +215,7 @@ impl Consumer {
             };
             let line = old_clock.zip(producer.source_clock(ingress.encoding));
             let ticks = |ns: u64| (u128::from(ns) * u128::from(rate) / 1_000_000_000) as u32;
-            let elapsed = ticks(now.as_nanos().saturating_sub(self.cold.sent_at.as_nanos()));
+            let elapsed = ticks(now.as_nanos().saturating_sub(self.sent_at.as_nanos()));
             let by_arrival = self.timestamp.wrapping_add(elapsed).wrapping_sub(ingress.timestamp.wrapping_add(backlog));
             shift = match line {
                 Some((old, new)) => old.timestamp_at(now).wrapping_add(shift).wrapping_sub(new.timestamp_at(now)),
@@ -317,7 +322,7 @@ impl Consumer {
             self.timestamp = timestamp;
         }
         self.stream.handle_sent(now, len);
-        self.cold.sent_at = now;
+        self.sent_at = now;
     }
 
     fn note_key_frame(&mut self, timestamp: u32) {

@@ -8,7 +8,7 @@ use sfu_wire::id::ObjectId;
 use sfu_wire::rtp::RtpHeaderFields;
 use sfu_wire::time::Time;
 
-use super::stretch::read_note;
+use super::stretch::{position_of, read_note};
 use super::{Consumer, packet};
 use crate::producer::Producer;
 
@@ -69,10 +69,10 @@ impl Consumer {
     ) -> Option<Plain<'p>> {
         let ssrc = self.cold.rtx_ssrc?;
         while let Some(resend) = self.cold.resends.pop_front() {
-            let own = Some(&self.stretch).filter(|s| s.id == resend.stretch);
-            let Some(stretch) = own.or_else(|| self.cold.stretches.find(resend.stretch)).copied() else { continue };
+            let own = Some((self.stretch, self.cold.first)).filter(|(s, _)| s.id == resend.stretch);
+            let Some((stretch, first)) = own.or_else(|| self.cold.stretches.find(resend.stretch)) else { continue };
             let Some(producer) = producers(stretch.source) else { continue };
-            let position = stretch.position(resend.position);
+            let position = position_of(first, resend.position);
             let Some(entry) = producer.recall(now, stretch.encoding, position) else { continue };
             let mut ingress = entry.meta.clone();
             if ingress.undecided {

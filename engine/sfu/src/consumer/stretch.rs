@@ -19,46 +19,36 @@ pub(super) struct Stretch {
     /// Added to picture ids before what was left out is taken off, and to TL0PICIDX.
     pub(super) pictures: PictureShift,
     pub(super) source: ObjectId,
-    /// Its first position.
-    pub(super) first: u64,
     pub(super) time: TimestampShift,
 }
 
 impl Stretch {
     /// Nothing of this encoding was sent yet.
     pub(super) fn new(source: ObjectId, encoding: u8) -> Self {
-        Self {
-            id: 0,
-            encoding,
-            frame_shift: 0,
-            pictures: PictureShift::default(),
-            source,
-            first: 0,
-            time: TimestampShift::NONE,
-        }
-    }
-
-    /// The position whose lower half is this.
-    pub(super) fn position(&self, lower: u32) -> u64 {
-        // What was sent of a stretch lies behind its first position.
-        self.first.wrapping_add(u64::from(lower.wrapping_sub(self.first as u32)))
+        Self { id: 0, encoding, frame_shift: 0, pictures: PictureShift::default(), source, time: TimestampShift::NONE }
     }
 }
 
-/// The stretches before the present one.
+/// The position of a stretch that begins at `first` whose lower half is this.
+pub(super) fn position_of(first: u64, lower: u32) -> u64 {
+    // What was sent of a stretch lies behind its first position.
+    first.wrapping_add(u64::from(lower.wrapping_sub(first as u32)))
+}
+
+/// The stretches before the present one, and their first positions.
 #[derive(Debug, Default)]
-pub(super) struct Stretches(ArrayVec<Stretch, REMEMBERED>);
+pub(super) struct Stretches(ArrayVec<(Stretch, u64), REMEMBERED>);
 
 impl Stretches {
-    pub(super) fn push(&mut self, stretch: Stretch) {
+    pub(super) fn push(&mut self, stretch: Stretch, first: u64) {
         if self.0.is_full() {
             self.0.remove(0);
         }
-        self.0.push(stretch);
+        self.0.push((stretch, first));
     }
 
-    pub(super) fn find(&self, id: u8) -> Option<&Stretch> {
-        self.0.iter().rev().find(|stretch| stretch.id == id)
+    pub(super) fn find(&self, id: u8) -> Option<(Stretch, u64)> {
+        self.0.iter().rev().find(|(stretch, _)| stretch.id == id).copied()
     }
 }
 
@@ -82,11 +72,10 @@ mod tests {
 
     #[test]
     fn positions_are_found_from_their_lower_halves_over_the_wrap() {
-        let source = ObjectId::new(0, ObjectKind::Producer, 1, 1);
-        let stretch = Stretch { first: (7 << 32) - 5, ..Stretch::new(source, 0) };
+        let first = (7 << 32) - 5;
         for step in [0u64, 4, 5, 6, 100_000] {
-            let position = stretch.first + step;
-            assert_eq!(stretch.position(position as u32), position);
+            let position = first + step;
+            assert_eq!(position_of(first, position as u32), position);
         }
     }
 
@@ -95,7 +84,7 @@ mod tests {
         let source = ObjectId::new(0, ObjectKind::Producer, 1, 1);
         let mut all = Stretches::default();
         for id in 0..20 {
-            all.push(Stretch { id, ..Stretch::new(source, 0) });
+            all.push(Stretch { id, ..Stretch::new(source, 0) }, u64::from(id));
         }
         assert!(all.find(12).is_none() && all.find(13).is_some() && all.find(19).is_some());
     }
