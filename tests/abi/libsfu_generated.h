@@ -5030,8 +5030,7 @@ struct SdpAnswerSection FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   uint64_t consumer() const {
     return GetField<uint64_t>(VT_CONSUMER, 0);
   }
-  /// A consumer with this MID may come later, also in the place of the one above: all codecs and extensions that the peer
-  /// is able to receive are agreed on, and no SSRC is told.
+  /// A consumer with this MID may come later: all codecs and extensions that the peer is able to receive are agreed on.
   bool open() const {
     return GetField<uint8_t>(VT_OPEN, 0) != 0;
   }

@@ -11851,8 +11851,7 @@ impl<'a> SdpAnswerSection<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(SdpAnswerSection::VT_CONSUMER, Some(0)).unwrap()}
   }
-  /// A consumer with this MID may come later, also in the place of the one above: all codecs and extensions that the peer
-  /// is able to receive are agreed on, and no SSRC is told.
+  /// A consumer with this MID may come later: all codecs and extensions that the peer is able to receive are agreed on.
   #[inline]
   pub fn open(&self) -> bool {
     // Safety:

@@ -349,7 +349,7 @@ pub struct SdpSection {
     pub producer: Option<Id>,
     /// What the peer receives in it, made with this MID and the numbering of the peer.
     pub consumer: Option<Id>,
-    /// A consumer with this MID may come later, also in the place of the one above.
+    /// A consumer with this MID may come later.
     pub open: bool,
 }
 

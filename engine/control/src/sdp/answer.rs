@@ -26,7 +26,7 @@ pub struct AnswerSection {
     pub producer: Option<RtpParameters>,
     /// What the peer receives in it, with the numbers of the peer.
     pub consumer: Option<RtpParameters>,
-    /// Another consumer may come later: all that the peer can receive is agreed on, and no SSRC is told.
+    /// A consumer may come later: all that the peer can receive is agreed on.
     pub open: bool,
 }
 
@@ -138,7 +138,7 @@ fn media<'a>(
     extensions_of(told.consumer.as_ref(), section, Direction::Sendonly, &mut extensions);
     if told.sends() || direction == Direction::Inactive {
         open_codecs(section, kind, router, &mut codecs);
-        if told.open {
+        if told.consumer.is_none() {
             let capabilities = received(section, kind, router);
             let all = capabilities.header_extensions.into_iter().map(|x| RtpHeaderExtensionParameters {
                 uri: x.uri,
@@ -172,8 +172,6 @@ fn media<'a>(
         extensions,
         received_rids: rids.collect(),
         sent: match &told.consumer {
-            // The next consumer on this MID will have other SSRCs, and peers hold on to those that they were told of.
-            Some(parameters) if told.open => Some(Sent::of(parameters, &told.mid).without_ssrcs()),
             Some(parameters) => Some(Sent::of(parameters, &told.mid)),
             None => told.open.then(|| Sent::later(&told.mid)),
         },

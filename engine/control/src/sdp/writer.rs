@@ -192,10 +192,6 @@ impl Sent {
         Self { ssrc: encoding.and_then(|e| e.ssrc), rtx: encoding.and_then(|e| e.rtx).map(|rtx| rtx.ssrc), cname, msid }
     }
 
-    pub(super) fn without_ssrcs(self) -> Self {
-        Self { ssrc: None, rtx: None, ..self }
-    }
-
     /// A stream that a later consumer on this MID will be.
     pub(super) fn later(mid: &str) -> Self {
         Self { ssrc: None, rtx: None, cname: String::new(), msid: format!("later-{mid} {mid}") }

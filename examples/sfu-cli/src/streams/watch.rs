@@ -2,8 +2,9 @@
 //!
 //! Each section of the offer that receives holds one producer of its kind. They are filled in the order in which the
 //! producers came; those that find no section wait. A section without a producer is agreed on all the same: a late
-//! producer takes the first free section of its kind, without a new description, and when a producer ends its section is
-//! free for the next. `?producer=` (ids, parted by commas) restricts what is watched.
+//! producer takes the first free section of its kind, without a new description. A section whose producer ended is given to
+//! the next one too, which peers that hold on to an SSRC they were told of do not play. `?producer=` (ids, parted by commas)
+//! restricts what is watched.
 //!
 //! With an empty body the service offers what is there at that moment; such a watcher gets no later producers.
 
@@ -133,8 +134,7 @@ async fn watch(
         mid: s.mid.clone(),
         producer: None,
         consumer: s.holds.map(|(_, consumer)| consumer),
-        // The next producer takes the section when this one ends.
-        open: true,
+        open: s.holds.is_none(),
     };
     let sections: Vec<SdpSection> = watcher.sections.iter().map(section).collect();
     let answer = service.client.create_sdp_answer(transport, offer, &sections, 1).await?;
