@@ -111,6 +111,25 @@ fn a_router_given_other_codecs_serves_them_and_keeps_what_is_produced() {
     );
 }
 
+#[test]
+fn a_consumer_follows_another_producer_and_stays_with_the_first_if_that_one_goes() {
+    let mut room = Room::new();
+    let (first, second) = (room.produce(1), room.produce(2));
+    let before = room.try_consume(first).expect("it can be consumed");
+    let consumer = before.id;
+    let layers = Some(Box::new(fb::LayersT { spatial: 1, temporal: None }));
+    let set = room.call(consumer, Body::SetPreferredLayers(Box::new(fb::SetPreferredLayersT { layers })));
+    assert!(matches!(set, Ok(Reply::Done(_))), "{set:?}");
+    let switched = room.call(consumer, Body::SwitchProducer(Box::new(fb::SwitchProducerT { producer: second })));
+    let Ok(Reply::ProducerSwitched(switched)) = switched else { panic!("no switch: {switched:?}") };
+    assert_eq!(switched.rtp_parameters, before.rtp_parameters, "the peer need not be told");
+    // No packet has come, so it still is with the first one: the other may go without it.
+    room.close(second).expect("a producer can be closed");
+    assert!(room.call(consumer, Body::GetDump(Box::default())).is_ok());
+    room.close(first).expect("a producer can be closed");
+    assert_eq!(refusal(room.call(consumer, Body::GetDump(Box::default()))), (ErrorCode::NotFound, "target".to_owned()));
+}
+
 /// What a caller polls of an event.
 fn said(event: Event) -> (u64, EventBodyT) {
     let bytes = encode::shard_event(event);
