@@ -238,7 +238,7 @@ fn fan_out_layers(c: &mut Criterion) {
                 BatchSize::PerIteration,
             );
         });
-        assert!(sent > CONSUMERS * 10, "{name}: {sent} packets");
+        assert!(sent >= CONSUMERS, "{name}: {sent} packets");
     }
     group.finish();
 }
