@@ -4,6 +4,7 @@
 //! to a shard, as it would from any other language.
 
 mod args;
+mod broadcasters;
 mod codecs;
 mod connection;
 mod consumers;
@@ -14,6 +15,7 @@ mod protoo;
 mod report;
 mod requests;
 mod room;
+mod sdp_file;
 mod serve;
 mod service;
 mod session;

@@ -141,6 +141,11 @@ pub(crate) fn response(id: u32, result: &Result<Value, Refusal>) -> String {
 pub(crate) struct Data(Map<String, Value>);
 
 impl Data {
+    /// The fields of a JSON object.
+    pub(crate) fn new(fields: Map<String, Value>) -> Self {
+        Self(fields)
+    }
+
     /// Text of at most `max` characters, not empty, without control characters.
     pub(crate) fn text(&self, field: &str, max: usize) -> Result<&str, Refusal> {
         let Some(Value::String(text)) = self.0.get(field) else {

@@ -84,7 +84,15 @@ async fn serve(args: &ServeArgs, log: Log) -> Result<(), String> {
     let (stop, stopping) = watch::channel(false);
     let origins = Arc::new(args.origin.clone());
     let streams = Streams::new(Arc::clone(&service), Arc::clone(&origins), &args.whip_token, &args.whep_token);
-    let web = Web { service: Arc::clone(&service), origins, streams, log, metrics_rooms: args.metrics_rooms };
+    let web = Web {
+        service: Arc::clone(&service),
+        origins,
+        streams,
+        log,
+        metrics_rooms: args.metrics_rooms,
+        plain: plain_listen(args),
+        broadcasters: Arc::default(),
+    };
     let serving: Vec<_> = listeners
         .into_iter()
         .map(|listener| tokio::spawn(serve_one(listener, identity.clone(), web.clone(), stopping.clone())))
@@ -162,6 +170,12 @@ fn listen_info(ip: &IpAddr, announced: Option<&String>, port: u16) -> ListenInfo
     info.port = port;
     info.ipv6_only = ip.is_ipv6();
     info
+}
+
+/// Plain transports listen on the first address for media, each on free ports of its own.
+fn plain_listen(args: &ServeArgs) -> ListenInfo {
+    let ip = args.rtc_ip.first().copied().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+    listen_info(&ip, args.announced_address.first(), 0)
 }
 
 async fn pump(service: Arc<Service>, mut events: mpsc::UnboundedReceiver<Event>) {

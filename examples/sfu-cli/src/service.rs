@@ -150,6 +150,11 @@ impl Service {
         addresses
     }
 
+    /// A room that somebody is in.
+    pub(crate) async fn room(&self, name: &str) -> Option<Arc<Room>> {
+        self.rooms.lock().await.get(name).filter(|room| !room.is_dead()).cloned()
+    }
+
     /// A new peer enters a room, which is made for its first.
     pub(crate) async fn enter(
         &self,

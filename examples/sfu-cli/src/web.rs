@@ -14,7 +14,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rust_embed::RustEmbed;
+use sfu_control::client::ListenInfo;
 
+use crate::broadcasters::{self, Broadcasters};
 use crate::log::Log;
 use crate::metrics;
 use crate::protoo::MAX_FRAME;
@@ -41,6 +43,9 @@ pub(crate) struct Web {
     pub(crate) log: Log,
     /// Rooms with series of their own.
     pub(crate) metrics_rooms: u16,
+    /// Where plain transports listen.
+    pub(crate) plain: ListenInfo,
+    pub(crate) broadcasters: Arc<Broadcasters>,
 }
 
 /// All routes.
@@ -50,7 +55,8 @@ pub(crate) fn routes(web: Web) -> Router {
         .route("/", get(root))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
-        .route("/{*path}", get(asset));
+        .route("/{*path}", get(asset))
+        .merge(broadcasters::routes());
     page.with_state(web).merge(streams)
 }
 
