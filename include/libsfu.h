@@ -23,10 +23,11 @@
  *   sfu_engine_new        any thread                       until the shards run
  *   sfu_engine_submit     any thread, any number at once   no
  *   sfu_engine_poll       any thread; one at a time, else  no
+ *                         messages are shared out
  *   sfu_engine_send_media any thread                       no
  *   sfu_engine_poll_media any thread; one at a time, else  no
+ *                         packets are shared out
  *   sfu_engine_media_fd   any thread                       no
- *                         messages are shared out
  *   sfu_engine_wait       any thread                       at most timeout_ms
  *   sfu_engine_event_fd   any thread                       no
  *   sfu_engine_shutdown   any thread                       at most timeout_ms
