@@ -8,17 +8,28 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait to be written.
 const LINES: usize = 4096;
+/// How long the end of the program waits for its last lines.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// What the writing thread is told.
+#[derive(Debug)]
+enum Message {
+    Line(Vec<u8>),
+    /// Everything before this is written: say so.
+    Flush(SyncSender<()>),
+}
 
 /// The door for lines.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
-    lines: SyncSender<Vec<u8>>,
+    lines: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -40,9 +51,18 @@ impl Log {
         Ok(log)
     }
 
-    fn new(lines: usize) -> (Self, Receiver<Vec<u8>>) {
+    fn new(lines: usize) -> (Self, Receiver<Message>) {
         let (sender, receiver) = sync_channel(lines);
         (Self { lines: sender, dropped: Arc::default() }, receiver)
+    }
+
+    /// Waits until what was logged is written, but not for ever.
+    pub(crate) fn flush(&self) {
+        let (done, written) = sync_channel(1);
+        if self.lines.try_send(Message::Flush(done)).is_ok() {
+            // A log that nobody reads is not waited for.
+            let _ = written.recv_timeout(FAREWELL);
+        }
     }
 
     /// Lines that found no place so far.
@@ -51,10 +71,14 @@ impl Log {
     }
 }
 
-fn write_all(lines: &Receiver<Vec<u8>>, out: &mut impl Write) {
-    for line in lines {
-        // Where the log goes nobody can be told that it does not.
-        let _ = out.write_all(&line);
+fn write_all(lines: &Receiver<Message>, out: &mut impl Write) {
+    for message in lines {
+        match message {
+            // Where the log goes nobody can be told that it does not.
+            Message::Line(line) => drop(out.write_all(&line)),
+            // Whoever waited has given up.
+            Message::Flush(done) => drop(done.try_send(())),
+        }
     }
 }
 
@@ -81,7 +105,7 @@ impl Drop for Line {
         if self.bytes.is_empty() {
             return;
         }
-        match self.log.lines.try_send(std::mem::take(&mut self.bytes)) {
+        match self.log.lines.try_send(Message::Line(std::mem::take(&mut self.bytes))) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.log.dropped.fetch_add(1, Ordering::Relaxed);
@@ -101,6 +125,23 @@ impl<'a> MakeWriter<'a> for Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_lines_are_written_before_the_program_ends() {
+        let (log, lines) = Log::new(64);
+        let writer = std::thread::spawn(move || {
+            let mut out = Vec::new();
+            write_all(&lines, &mut out);
+            out
+        });
+        log.make_writer().write_all(b"stopped\n").unwrap();
+        log.flush();
+        drop(log);
+        assert_eq!(writer.join().unwrap(), b"stopped\n");
+        // With nobody to write, the wait ends.
+        let (log, _lines) = Log::new(64);
+        log.flush();
+    }
 
     #[test]
     fn row_095_a_log_that_nobody_reads_drops_and_counts_and_stops_nobody() {

@@ -36,9 +36,10 @@ pub(crate) fn run(args: &ServeArgs) -> ExitCode {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("sfu-web").enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(serve(args, log)),
+        Ok(runtime) => runtime.block_on(serve(args, log.clone())),
         Err(error) => Err(format!("the threads of the web side do not start: {error}")),
     };
+    log.flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
