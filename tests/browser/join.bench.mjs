@@ -44,6 +44,8 @@ async function measure(service, peerId, produce) {
 			const video = document.querySelector('.preview video');
 			return video.videoWidth > 0 || video.closest('.preview-none');
 		});
+		// The join is measured from a loaded page, as people meet it, not from one that is still loading.
+		await person.page.evaluate(() => window.sfu.prepared);
 		all.push(await person.page.evaluate(joinAndWatch, peerId));
 		await person.leave();
 	}

@@ -9,9 +9,15 @@ interface Meter {
 	level: number;
 }
 
+let shared: AudioContext | undefined;
+
+/// The page's one audio context. Making it takes long enough to be done ahead, while the form is shown.
+export function audioContext(): AudioContext {
+	return (shared ??= new AudioContext());
+}
+
 export class Levels {
 	readonly #meters = new Map<string, Meter>();
-	#context: AudioContext | undefined;
 	#timer: number | undefined;
 	#onLevels: (levels: ReadonlyMap<string, number>) => void;
 
@@ -22,7 +28,7 @@ export class Levels {
 	/// Starts watching a track; `key` names it. A track watched already is replaced.
 	watch(key: string, track: MediaStreamTrack): void {
 		this.unwatch(key);
-		const context = (this.#context ??= new AudioContext());
+		const context = audioContext();
 		void context.resume();
 		const source = context.createMediaStreamSource(new MediaStream([track]));
 		const analyser = context.createAnalyser();
@@ -45,8 +51,7 @@ export class Levels {
 
 	/// To be called from a person's gesture: browsers keep audio contexts asleep until one.
 	wake(): void {
-		this.#context ??= new AudioContext();
-		void this.#context.resume();
+		void audioContext().resume();
 	}
 
 	level(key: string): number {

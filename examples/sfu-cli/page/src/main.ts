@@ -1,7 +1,8 @@
 // The page: join form, then room, then join form again. Tests look in through `window.sfu`.
 
+import { prepareDevice } from './device';
 import { JoinView } from './join';
-import { Levels } from './levels';
+import { audioContext, Levels } from './levels';
 import { Notices } from './notices';
 import { readParams } from './params';
 import { enableRed } from './red';
@@ -41,6 +42,8 @@ declare global {
 			state: () => Snapshot;
 			stats: () => Promise<Numbers>;
 			session: Session;
+			/// Done when what a join needs of this browser is ready.
+			prepared: Promise<void>;
 		};
 	}
 }
@@ -80,9 +83,12 @@ addEventListener('pagehide', () => {
 	if (session.phase === 'joined' || session.phase === 'connecting') session.leave();
 });
 void join.start();
+// All that a join needs of this browser is made ready while the form is read.
+const prepared = prepareDevice().then(() => void audioContext());
 
 window.sfu = {
 	session,
+	prepared,
 	state: () => ({
 		phase: session.phase,
 		roomId: session.roomId,

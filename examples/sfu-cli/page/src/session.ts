@@ -1,6 +1,7 @@
 // One person's stay in one room: joins, publishes, receives, and finds its way back after a lost connection.
 
-import { Device, type types } from 'mediasoup-client';
+import type { Device, types } from 'mediasoup-client';
+import { loadDevice } from './device';
 import { encodingsFor, parseMode } from './encodings';
 import { Emitter } from './emitter';
 import { canShareScreen, deviceProblem, openCamera, openMicrophone, openScreen } from './media';
@@ -28,7 +29,6 @@ type SessionEvents = {
 type News<Method extends keyof Notifications> = { method: Method; data: Notifications[Method] };
 type ProducerNews = News<'producerScore'> | News<'producerWantedLayers'>;
 
-const DEPENDENCY_DESCRIPTOR = 'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension';
 const SOURCES: readonly Source[] = ['mic', 'webcam', 'screen'];
 function reason(error: unknown): string {
 	return error instanceof Error ? error.message : String(error);
@@ -277,25 +277,20 @@ export class Session extends Emitter<SessionEvents> {
 		const attempt = ++this.#attempt;
 		if (!signalling) return;
 		try {
-			// Browsers that can describe the layers of a picture outside its payload are to do so.
-			const device = await Device.factory({ forcedRtpExtensions: { [DEPENDENCY_DESCRIPTOR]: true } });
-			await device.load({ routerRtpCapabilities: await signalling.request('getRouterRtpCapabilities', undefined) });
+			const device = await loadDevice(await signalling.request('getRouterRtpCapabilities', undefined));
 			if (attempt !== this.#attempt) return;
 			this.#device = device;
-			if (this.params.produce) this.sendTransport = await this.#createSendTransport(signalling, device);
-			if (this.params.consume) this.recvTransport = await this.#createRecvTransport(signalling, device);
-			const { peers } = await signalling.request('join', {
-				displayName: this.displayName,
-				device: deviceInfo(),
-				rtpCapabilities: this.params.consume ? device.recvRtpCapabilities : undefined,
-			});
+			// All at once: the server answers in this order. What others publish is offered after the join, so the
+			// transport for it comes before, and the one for one's own media delays neither.
+			await Promise.all([
+				this.params.consume ? this.#createRecvTransport(signalling, device, attempt) : undefined,
+				this.#register(signalling, device, attempt),
+				this.params.produce ? this.#createSendTransport(signalling, device, attempt) : undefined,
+			]);
 			if (attempt !== this.#attempt) return;
-			for (const peer of peers) this.#addPeer(peer);
 			this.#setPhase('joined');
-			for (const source of SOURCES) {
-				const track = this.tracks.get(source);
-				if (track && track.readyState === 'live') await this.#publish(source, track);
-			}
+			const tracks = SOURCES.map((source) => ({ source, track: this.tracks.get(source) }));
+			await Promise.all(tracks.map(({ source, track }) => (track?.readyState === 'live' ? this.#publish(source, track) : undefined)));
 		} catch (error) {
 			if (attempt !== this.#attempt) return;
 			this.#notice('error', `Could not join: ${reason(error)}`);
@@ -303,22 +298,33 @@ export class Session extends Emitter<SessionEvents> {
 		}
 	}
 
-	async #createSendTransport(signalling: Signalling, device: Device): Promise<types.Transport> {
+	async #register(signalling: Signalling, device: Device, attempt: number): Promise<void> {
+		const { peers } = await signalling.request('join', {
+			displayName: this.displayName,
+			device: deviceInfo(),
+			rtpCapabilities: this.params.consume ? device.recvRtpCapabilities : undefined,
+		});
+		if (attempt !== this.#attempt) return;
+		for (const peer of peers) this.#addPeer(peer);
+	}
+
+	async #createSendTransport(signalling: Signalling, device: Device, attempt: number): Promise<void> {
 		const options = await signalling.request('createWebRtcTransport', { forceTcp: false, producing: true, consuming: false });
+		if (attempt !== this.#attempt) return;
 		const transport = device.createSendTransport(options);
+		this.sendTransport = transport;
 		this.#watchTransport(signalling, transport);
 		transport.on('produce', ({ kind, rtpParameters, appData }, done, failed) => {
 			const said = kind === 'audio' && this.params.red ? addRed(rtpParameters, device.sendRtpCapabilities) : rtpParameters;
 			signalling.request('produce', { transportId: transport.id, kind, rtpParameters: said, appData }).then(done, failed);
 		});
-		return transport;
 	}
 
-	async #createRecvTransport(signalling: Signalling, device: Device): Promise<types.Transport> {
+	async #createRecvTransport(signalling: Signalling, device: Device, attempt: number): Promise<void> {
 		const options = await signalling.request('createWebRtcTransport', { forceTcp: false, producing: false, consuming: true });
-		const transport = device.createRecvTransport(options);
-		this.#watchTransport(signalling, transport);
-		return transport;
+		if (attempt !== this.#attempt) return;
+		this.recvTransport = device.createRecvTransport(options);
+		this.#watchTransport(signalling, this.recvTransport);
 	}
 
 	#watchTransport(signalling: Signalling, transport: types.Transport): void {
@@ -425,6 +431,8 @@ export class Session extends Emitter<SessionEvents> {
 	}
 
 	async #consume(data: NewConsumer): Promise<void> {
+		// Offers come in bursts. Those that have arrived are taken in one negotiation, not the first alone.
+		await new Promise((resolve) => setTimeout(resolve, 0));
 		const transport = this.recvTransport;
 		if (!transport) throw new Error('this page does not consume');
 		const source = sourceOf(data.kind, data.appData);
