@@ -70,7 +70,7 @@ test('wrong requests are answered with the field at fault and the connection sta
 			['closeProducer', { producerId: '0' }, 404, 'producerId'],
 			['pauseConsumer', { consumerId: '' }, 400, 'consumerId'],
 			['changeDisplayName', { displayName: 'x' }, 409, 'changeDisplayName'],
-			['setConsumerPreferredLayers', { consumerId: 'x', spatialLayer: 1 }, 501, 'setConsumerPreferredLayers'],
+			['setConsumerPreferredLayers', { consumerId: 'x', spatialLayer: 1 }, 404, 'consumerId'],
 			['produceData', {}, 501, 'produceData'],
 		];
 		for (const [method, data, code, field] of wrong) {
