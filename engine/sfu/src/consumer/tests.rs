@@ -349,3 +349,49 @@ fn row_025_first_numbers_leave_half_a_cycle_before_the_first_wrap() {
         assert!(consumer.cold.rtx_sequence < 0x8000, "RTX of SSRC {ssrc}");
     }
 }
+
+#[test]
+fn silence_is_left_out_without_a_gap_for_whom_does_not_want_it_and_for_nobody_else() {
+    let rig = |ignore_dtx| {
+        let config = ConsumerConfig { ignore_dtx, ..consumer_config(CodecKind::Opus) };
+        Rig::with(producer_config(CodecKind::Opus), config)
+    };
+    let (mut without, mut with) = (rig(true), rig(false));
+    let silent = |seq: u16| matches!(seq % 10, 4..10);
+    let (mut last, mut spoken) = (None, 0u16);
+    for seq in 0..400u16 {
+        let mut input = without.input(seq, false);
+        if silent(seq) {
+            // A packet of no frame data, and one with a byte of it.
+            input.payload.truncate(1 + usize::from(seq % 2));
+        }
+        let out = with.send(&input).unwrap();
+        assert_eq!(out.payload, input.payload);
+        match without.send(&input) {
+            Ok(out) => {
+                assert!(!silent(seq) && out.padding == 0, "{seq}");
+                let number = *last.get_or_insert(out.seq().wrapping_sub(spoken));
+                assert_eq!(out.seq(), number.wrapping_add(spoken), "no gap before {seq}");
+                assert_eq!(out.fields.timestamp, input.ts, "time goes on over the silence");
+                spoken += 1;
+            }
+            Err(reason) => assert!(silent(seq) && reason == LEFT_OUT, "{seq}: {reason:?}"),
+        }
+        without.advance(20);
+        with.advance(20);
+    }
+    assert_eq!((spoken, with.consumer.stats(with.now).packets), (160, 400));
+    assert_eq!(without.consumer.stats(without.now).packets, 160);
+}
+
+#[test]
+fn late_silence_goes_out_as_padding_under_the_number_that_was_kept_for_it() {
+    let config = ConsumerConfig { ignore_dtx: true, ..consumer_config(CodecKind::Opus) };
+    let mut rig = Rig::with(producer_config(CodecKind::Opus), config);
+    let first = rig.media(1).unwrap().seq();
+    assert_eq!(rig.media(3).unwrap().seq(), first.wrapping_add(2));
+    let mut silence = rig.input(2, false);
+    silence.payload.truncate(1);
+    let out = rig.send(&silence).unwrap();
+    assert_eq!((out.seq(), out.payload.len(), out.padding), (first.wrapping_add(1), 0, 1));
+}
