@@ -106,6 +106,8 @@ pub struct Consumer {
     /// The encoding that is wanted; if it does not flow, it is waited for.
     target_encoding: u8,
     extensions: ExtensionIds,
+    /// Header extensions have the two-byte form.
+    two_byte: bool,
     mid: Mid,
     paused: bool,
     producer_paused: bool,
@@ -199,6 +201,7 @@ impl Consumer {
             pictures: PictureIdMap::default(),
             frame: 0,
             target_encoding: 0,
+            two_byte: packet::is_two_byte(&config.extensions, &config.mid),
             extensions: config.extensions,
             mid: config.mid,
             paused: config.paused,
@@ -492,7 +495,7 @@ impl Consumer {
         }
     }
 
-    /// Header extensions left out since a packet had no room for them.
+    /// Header extensions left out since a packet had no room for them, or its form no place.
     pub fn extensions_left_out(&self) -> u64 {
         self.cold.extensions_left_out
     }

@@ -315,6 +315,24 @@ pub struct RtpHeaderFields {
 /// all elements fit it: id 1 to 14, 1 to 16 bytes. An id of 0 is refused in both forms.
 #[inline]
 pub fn write_header(buf: &mut [u8], fields: &RtpHeaderFields, exts: &[(u8, &[u8])]) -> Result<usize, ParseError> {
+    write_header_as(buf, fields, exts, !exts.iter().all(|(id, value)| fits_one_byte(*id, value.len())))
+}
+
+/// An element of this id and length can be written in the one-byte form (RFC 8285, section 4.2).
+#[inline]
+pub const fn fits_one_byte(id: u8, len: usize) -> bool {
+    matches!(id, 1..=14) && matches!(len, 1..=16)
+}
+
+/// [`write_header`] in the form that the stream has: one with both needs the peer's consent (RFC 8285,
+/// section 4.1.2). What does not fit the form is refused.
+#[inline]
+pub fn write_header_as(
+    buf: &mut [u8],
+    fields: &RtpHeaderFields,
+    exts: &[(u8, &[u8])],
+    two_byte: bool,
+) -> Result<usize, ParseError> {
     let mut out = Cursor::new(buf);
     out.u8(0x80 | u8::from(!exts.is_empty()) << 4);
     out.u8(u8::from(fields.marker) << 7 | fields.payload_type & 0x7f);
@@ -324,19 +342,21 @@ pub fn write_header(buf: &mut [u8], fields: &RtpHeaderFields, exts: &[(u8, &[u8]
     if exts.is_empty() {
         return out.finish();
     }
-    let one_byte = exts.iter().all(|(id, value)| matches!(id, 1..=14) && matches!(value.len(), 1..=16));
-    out.u16(if one_byte { ONE_BYTE_PROFILE } else { TWO_BYTE_PROFILE });
+    out.u16(if two_byte { TWO_BYTE_PROFILE } else { ONE_BYTE_PROFILE });
     out.u16(0);
     let start = out.at();
     for (id, value) in exts {
-        let Some(len) = u8::try_from(value.len()).ok().filter(|_| *id != 0) else {
+        let Some(len) = u8::try_from(value.len())
+            .ok()
+            .filter(|_| if two_byte { *id != 0 } else { fits_one_byte(*id, value.len()) })
+        else {
             return Err(ParseError::new("header extension element not writable", out.at()));
         };
-        if one_byte {
-            out.u8(id << 4 | (len - 1));
-        } else {
+        if two_byte {
             out.u8(*id);
             out.u8(len);
+        } else {
+            out.u8(id << 4 | (len - 1));
         }
         out.bytes(value);
     }

@@ -259,6 +259,7 @@ impl Consumer {
     ) -> Result<packet::Written<'p>, DropReason> {
         let own = packet::OwnExtensions {
             ids: &self.extensions,
+            two_byte: self.two_byte,
             mid: self.mid.as_bytes(),
             transport_seq: *transport_seq,
             now,

@@ -417,3 +417,44 @@ fn nothing_is_sent_after_pause_returned() {
     assert_eq!(rig.consumer.handle_nack(rig.now, [out.seq()].into_iter()), 1);
     assert_eq!(rig.resends(), []);
 }
+
+/// The profile of a packet's header extensions (RFC 8285, sections 4.2 and 4.3).
+fn form(out: &Out) -> u16 {
+    assert_ne!(out.bytes[0] & 0x10, 0, "it has extensions");
+    u16::from_be_bytes([out.bytes[12], out.bytes[13]])
+}
+
+#[test]
+fn all_packets_of_a_stream_have_one_form_of_extensions() {
+    let exts: [&[(u8, &[u8])]; 4] =
+        [&[], &[(6, &[0xC0, 0, 1])], &[(6, &[0x80; 90]), (4, &[9; 16])], &[(4, &[9; 16]), (5, &[1, 2, 3])]];
+    let one = [(ExtensionKind::Mid, 1), (ExtensionKind::AbsCaptureTime, 14), (ExtensionKind::PlayoutDelay, 3)];
+    let with = |more: (ExtensionKind, u8)| [&one[..], &[more]].concat();
+    let long = Mid::new(&[b'm'; 17]).unwrap();
+    let cases = [
+        (one.to_vec(), None, 0xBEDE),
+        (with((ExtensionKind::DependencyDescriptor, 6)), None, 0x1000),
+        (with((ExtensionKind::TransportCc, 16)), None, 0x1000),
+        (one.to_vec(), Some(long), 0x1000),
+    ];
+    for (list, mid, expected) in cases {
+        let mut config = consumer_config(CodecKind::H264);
+        config.extensions = ids(&list);
+        config.mid = mid.unwrap_or(config.mid);
+        let mut rig = Rig::with(producer_config(CodecKind::H264), config);
+        rig.key(0).unwrap();
+        for seq in 1..9u16 {
+            let sent = exts[usize::from(seq) % exts.len()];
+            let out = rig.send(&In { exts: sent, ..rig.input(seq, false) }).unwrap();
+            assert_eq!(form(&out), expected, "{list:?}");
+            let passed = sent.iter().filter(|(id, _)| *id != 6 || list.len() > 3 && list[3].1 == 6).count();
+            let own = 1 + usize::from(list.contains(&(ExtensionKind::TransportCc, 16)));
+            assert_eq!(out.extensions.len(), own + passed, "none is left out");
+            rig.advance(50);
+            for again in rig.nack(&[out.seq()]) {
+                assert_eq!(form(&again), expected, "retransmissions too");
+            }
+        }
+        assert_eq!(rig.consumer.extensions_left_out(), 0);
+    }
+}

@@ -4,14 +4,16 @@
 //!
 //! Room is what the slot has. The bare packet comes first; extensions are added as long as they fit,
 //! in order of weight, and the rest is left out and counted. An extension block costs four bytes and
-//! is padded to a multiple of four (RFC 8285, section 4).
+//! is padded to a multiple of four (RFC 8285, section 4). All packets of a stream have the same form of extensions,
+//! so that no peer has to have agreed to both (section 4.1.2); in the one-byte form, what does not fit it is left out.
 
 use arrayvec::ArrayVec;
 use sfu_proto::rewrite::{PictureId, PictureShift};
 use sfu_proto::srtp::Plain;
 use sfu_wire::codec::red;
 use sfu_wire::extension::{AbsCaptureTime, ExtensionIds, ExtensionKind, abs_send_time_from_nanos};
-use sfu_wire::rtp::{FIXED_HEADER_LEN, RtpHeaderFields, write_header};
+use sfu_wire::media::Mid;
+use sfu_wire::rtp::{FIXED_HEADER_LEN, RtpHeaderFields, fits_one_byte, write_header, write_header_as};
 use sfu_wire::time::Time;
 
 use super::forwarding::picture_of;
@@ -41,10 +43,20 @@ pub(super) struct Parts<'a, 'p> {
 /// The extensions that are this side's own.
 pub(super) struct OwnExtensions<'a> {
     pub(super) ids: &'a ExtensionIds,
+    /// The stream has the two-byte form; see [`is_two_byte`].
+    pub(super) two_byte: bool,
     pub(super) mid: &'a [u8],
     /// The transport's next number.
     pub(super) transport_seq: u16,
     pub(super) now: Time,
+}
+
+/// A stream with these extensions has the two-byte form: of dependency descriptors, those of key frames do not fit the other.
+pub(super) fn is_two_byte(ids: &ExtensionIds, mid: &Mid) -> bool {
+    ids.get(ExtensionKind::DependencyDescriptor).is_some()
+        || ids
+            .iter()
+            .any(|(kind, id)| !fits_one_byte(id, if kind == ExtensionKind::Mid { mid.as_bytes().len() } else { 1 }))
 }
 
 /// Bytes of a payload that may change: the numbers in descriptors of VP8 and VP9 are within the first six. A whole number of
@@ -55,7 +67,7 @@ const OWN_PAYLOAD: usize = 16;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Written<'a> {
     pub(super) plain: Plain<'a>,
-    /// Extensions for which there was no room.
+    /// Extensions for which there was no room, or no place in the form.
     pub(super) left_out: u8,
     /// The packet carries the transport-wide number.
     pub(super) numbered: bool,
@@ -71,7 +83,7 @@ pub(super) fn write<'p>(parts: &Parts<'_, 'p>, own: &OwnExtensions<'_>, slot: &m
     let transport_seq = own.transport_seq.to_be_bytes();
     let send_time = send_time(own);
     let capture = capture_time(parts).map_or(([0; AbsCaptureTime::MAX_LEN], 0), AbsCaptureTime::to_bytes);
-    let mut elements = Elements { list: ArrayVec::new(), left_out: 0, room, one_byte: true, used: 0 };
+    let mut elements = Elements { list: ArrayVec::new(), left_out: 0, room, two_byte: own.two_byte, used: 0 };
     elements.add(own.ids.get(ExtensionKind::Mid), own.mid);
     let numbered = elements.add(own.ids.get(ExtensionKind::TransportCc), &transport_seq);
     if let Some(value) = &send_time {
@@ -90,7 +102,7 @@ pub(super) fn write<'p>(parts: &Parts<'_, 'p>, own: &OwnExtensions<'_>, slot: &m
             elements.add(own.ids.get(span.kind), value);
         }
     }
-    let mut at = write_header(slot, &parts.fields, &elements.list).ok()?;
+    let mut at = write_header_as(slot, &parts.fields, &elements.list, own.two_byte).ok()?;
     if let Some(original) = parts.original {
         slot.get_mut(at..at + 2)?.copy_from_slice(&original.to_be_bytes());
         at += 2;
@@ -167,25 +179,24 @@ struct Elements<'a> {
     left_out: u8,
     /// Bytes that the block may take.
     room: usize,
-    one_byte: bool,
+    two_byte: bool,
     /// Bytes of the values so far.
     used: usize,
 }
 
 impl<'a> Elements<'a> {
-    /// Adds an element if the peer knows it and there is room; says whether it did.
+    /// Adds an element if the peer knows it, the form can have it and there is room; says whether it did.
     #[inline]
     fn add(&mut self, id: Option<u8>, value: &'a [u8]) -> bool {
         let Some(id) = id else { return false };
-        let one_byte = self.one_byte && id <= 14 && (1..=16).contains(&value.len());
-        let header = if one_byte { 1 } else { 2 };
+        let fits = self.two_byte || fits_one_byte(id, value.len());
+        let header = 1 + usize::from(self.two_byte);
         let used = self.used + value.len();
         let block = 4 + (used + (self.list.len() + 1) * header).next_multiple_of(4);
-        if block > self.room || self.list.try_push((id, value)).is_err() {
+        if !fits || block > self.room || self.list.try_push((id, value)).is_err() {
             self.left_out += 1;
             return false;
         }
-        self.one_byte = one_byte;
         self.used = used;
         true
     }
