@@ -40,6 +40,7 @@ test: ## Run everything that must pass; installs what is missing, Chromium inclu
 
 attack: setup-build ## Floods by the millions against a shard; `make test` sends fewer.
 	SFU_SCALE=full cargo test --release --locked -p sfu-core --test attack
+	SFU_SCALE=full cargo test --release --locked -p sfu-core --test object_tree h26_
 
 bench: setup-test tools ## Measure all: packets end to end beside a peer's loop, parse, protect, fan-out, commands. Best alone.
 	cargo build --release --locked -p sfu-bench --bins

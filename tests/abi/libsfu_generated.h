@@ -379,6 +379,9 @@ struct TransportTupleChangedBuilder;
 struct PipeSilenceChanged;
 struct PipeSilenceChangedBuilder;
 
+struct StreamLimitReached;
+struct StreamLimitReachedBuilder;
+
 struct EngineDrained;
 struct EngineDrainedBuilder;
 
@@ -1569,11 +1572,12 @@ enum class EventBody : uint8_t {
   TransportTupleChanged = 17,
   PipeSilenceChanged = 18,
   EngineDrained = 19,
+  StreamLimitReached = 20,
   MIN = NONE,
-  MAX = EngineDrained
+  MAX = StreamLimitReached
 };
 
-inline const EventBody (&EnumValuesEventBody())[20] {
+inline const EventBody (&EnumValuesEventBody())[21] {
   static const EventBody values[] = {
     EventBody::NONE,
     EventBody::ObjectClosed,
@@ -1594,13 +1598,14 @@ inline const EventBody (&EnumValuesEventBody())[20] {
     EventBody::TraceEvent,
     EventBody::TransportTupleChanged,
     EventBody::PipeSilenceChanged,
-    EventBody::EngineDrained
+    EventBody::EngineDrained,
+    EventBody::StreamLimitReached
   };
   return values;
 }
 
 inline const char * const *EnumNamesEventBody() {
-  static const char * const names[21] = {
+  static const char * const names[22] = {
     "NONE",
     "ObjectClosed",
     "IceStateChanged",
@@ -1621,13 +1626,14 @@ inline const char * const *EnumNamesEventBody() {
     "TransportTupleChanged",
     "PipeSilenceChanged",
     "EngineDrained",
+    "StreamLimitReached",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameEventBody(EventBody e) {
-  if (::flatbuffers::IsOutRange(e, EventBody::NONE, EventBody::EngineDrained)) return "";
+  if (::flatbuffers::IsOutRange(e, EventBody::NONE, EventBody::StreamLimitReached)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesEventBody()[index];
 }
@@ -1710,6 +1716,10 @@ template<> struct EventBodyTraits<libsfu::fbs::PipeSilenceChanged> {
 
 template<> struct EventBodyTraits<libsfu::fbs::EngineDrained> {
   static const EventBody enum_value = EventBody::EngineDrained;
+};
+
+template<> struct EventBodyTraits<libsfu::fbs::StreamLimitReached> {
+  static const EventBody enum_value = EventBody::StreamLimitReached;
 };
 
 template <bool B = false>
@@ -12442,6 +12452,56 @@ struct PipeSilenceChanged::Traits {
   static auto constexpr Create = CreatePipeSilenceChanged;
 };
 
+/// Source: a transport, whose peer has brought more SSRCs that were not signalled than the `limit` that are kept. Told
+/// once for a transport; media goes on, a newer SSRC in the place of an older one.
+struct StreamLimitReached FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef StreamLimitReachedBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_LIMIT = 4
+  };
+  uint32_t limit() const {
+    return GetField<uint32_t>(VT_LIMIT, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint32_t>(verifier, VT_LIMIT, 4) &&
+           verifier.EndTable();
+  }
+};
+
+struct StreamLimitReachedBuilder {
+  typedef StreamLimitReached Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_limit(uint32_t limit) {
+    fbb_.AddElement<uint32_t>(StreamLimitReached::VT_LIMIT, limit, 0);
+  }
+  explicit StreamLimitReachedBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<StreamLimitReached> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<StreamLimitReached>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<StreamLimitReached> CreateStreamLimitReached(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint32_t limit = 0) {
+  StreamLimitReachedBuilder builder_(_fbb);
+  builder_.add_limit(limit);
+  return builder_.Finish();
+}
+
+struct StreamLimitReached::Traits {
+  using type = StreamLimitReached;
+  static auto constexpr Create = CreateStreamLimitReached;
+};
+
 /// Source 0. The engine drains and its last router is gone.
 struct EngineDrained FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef EngineDrainedBuilder Builder;
@@ -12554,6 +12614,9 @@ struct Event FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const libsfu::fbs::EngineDrained *body_as_EngineDrained() const {
     return body_type() == libsfu::fbs::EventBody::EngineDrained ? static_cast<const libsfu::fbs::EngineDrained *>(body()) : nullptr;
   }
+  const libsfu::fbs::StreamLimitReached *body_as_StreamLimitReached() const {
+    return body_type() == libsfu::fbs::EventBody::StreamLimitReached ? static_cast<const libsfu::fbs::StreamLimitReached *>(body()) : nullptr;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -12639,6 +12702,10 @@ template<> inline const libsfu::fbs::PipeSilenceChanged *Event::body_as<libsfu::
 
 template<> inline const libsfu::fbs::EngineDrained *Event::body_as<libsfu::fbs::EngineDrained>() const {
   return body_as_EngineDrained();
+}
+
+template<> inline const libsfu::fbs::StreamLimitReached *Event::body_as<libsfu::fbs::StreamLimitReached>() const {
+  return body_as_StreamLimitReached();
 }
 
 struct EventBuilder {
@@ -13337,6 +13404,10 @@ inline bool VerifyEventBody(::flatbuffers::VerifierTemplate<B> &verifier, const 
     }
     case EventBody::EngineDrained: {
       auto ptr = reinterpret_cast<const libsfu::fbs::EngineDrained *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case EventBody::StreamLimitReached: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::StreamLimitReached *>(obj);
       return verifier.VerifyTable(ptr);
     }
     default: return true;

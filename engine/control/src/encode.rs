@@ -116,6 +116,9 @@ pub(crate) fn shard_event(shard_event: Event) -> Vec<u8> {
             let body = fb::TransportTupleChangedT { tuple, rtcp };
             event(transport.to_u64(), Body::TransportTupleChanged(Box::new(body)))
         }
+        Event::StreamLimitReached { transport, limit } => {
+            event(transport.to_u64(), Body::StreamLimitReached(Box::new(fb::StreamLimitReachedT { limit })))
+        }
         Event::PipeSilent { transport, silent } => {
             event(transport.to_u64(), Body::PipeSilenceChanged(Box::new(fb::PipeSilenceChangedT { silent })))
         }

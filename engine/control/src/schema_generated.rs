@@ -3686,10 +3686,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for TraceDirection {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_EVENT_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_EVENT_BODY: u8 = 19;
+pub const ENUM_MAX_EVENT_BODY: u8 = 20;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_EVENT_BODY: [EventBody; 20] = [
+pub const ENUM_VALUES_EVENT_BODY: [EventBody; 21] = [
   EventBody::NONE,
   EventBody::ObjectClosed,
   EventBody::IceStateChanged,
@@ -3710,6 +3710,7 @@ pub const ENUM_VALUES_EVENT_BODY: [EventBody; 20] = [
   EventBody::TransportTupleChanged,
   EventBody::PipeSilenceChanged,
   EventBody::EngineDrained,
+  EventBody::StreamLimitReached,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -3737,9 +3738,10 @@ impl EventBody {
   pub const TransportTupleChanged: Self = Self(17);
   pub const PipeSilenceChanged: Self = Self(18);
   pub const EngineDrained: Self = Self(19);
+  pub const StreamLimitReached: Self = Self(20);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 19;
+  pub const ENUM_MAX: u8 = 20;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::ObjectClosed,
@@ -3761,6 +3763,7 @@ impl EventBody {
     Self::TransportTupleChanged,
     Self::PipeSilenceChanged,
     Self::EngineDrained,
+    Self::StreamLimitReached,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -3785,6 +3788,7 @@ impl EventBody {
       Self::TransportTupleChanged => Some("TransportTupleChanged"),
       Self::PipeSilenceChanged => Some("PipeSilenceChanged"),
       Self::EngineDrained => Some("EngineDrained"),
+      Self::StreamLimitReached => Some("StreamLimitReached"),
       _ => None,
     }
   }
@@ -3865,6 +3869,7 @@ pub enum EventBodyT {
   TransportTupleChanged(alloc::boxed::Box<TransportTupleChangedT>),
   PipeSilenceChanged(alloc::boxed::Box<PipeSilenceChangedT>),
   EngineDrained(alloc::boxed::Box<EngineDrainedT>),
+  StreamLimitReached(alloc::boxed::Box<StreamLimitReachedT>),
 }
 impl Default for EventBodyT {
   fn default() -> Self {
@@ -3894,6 +3899,7 @@ impl EventBodyT {
       Self::TransportTupleChanged(_) => EventBody::TransportTupleChanged,
       Self::PipeSilenceChanged(_) => EventBody::PipeSilenceChanged,
       Self::EngineDrained(_) => EventBody::EngineDrained,
+      Self::StreamLimitReached(_) => EventBody::StreamLimitReached,
     }
   }
   pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(&self, fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>) -> Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>> {
@@ -3918,6 +3924,7 @@ impl EventBodyT {
       Self::TransportTupleChanged(v) => Some(v.pack(fbb).as_union_value()),
       Self::PipeSilenceChanged(v) => Some(v.pack(fbb).as_union_value()),
       Self::EngineDrained(v) => Some(v.pack(fbb).as_union_value()),
+      Self::StreamLimitReached(v) => Some(v.pack(fbb).as_union_value()),
     }
   }
   /// If the union variant matches, return the owned ObjectClosedT, setting the union to NONE.
@@ -4318,6 +4325,27 @@ impl EventBodyT {
   /// If the union variant matches, return a mutable reference to the EngineDrainedT.
   pub fn as_engine_drained_mut(&mut self) -> Option<&mut EngineDrainedT> {
     if let Self::EngineDrained(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned StreamLimitReachedT, setting the union to NONE.
+  pub fn take_stream_limit_reached(&mut self) -> Option<alloc::boxed::Box<StreamLimitReachedT>> {
+    if let Self::StreamLimitReached(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::StreamLimitReached(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the StreamLimitReachedT.
+  pub fn as_stream_limit_reached(&self) -> Option<&StreamLimitReachedT> {
+    if let Self::StreamLimitReached(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the StreamLimitReachedT.
+  pub fn as_stream_limit_reached_mut(&mut self) -> Option<&mut StreamLimitReachedT> {
+    if let Self::StreamLimitReached(v) = self { Some(v.as_mut()) } else { None }
   }
 }
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
@@ -29224,6 +29252,133 @@ impl PipeSilenceChangedT {
     })
   }
 }
+pub enum StreamLimitReachedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Source: a transport, whose peer has brought more SSRCs that were not signalled than the `limit` that are kept. Told
+/// once for a transport; media goes on, a newer SSRC in the place of an older one.
+pub struct StreamLimitReached<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for StreamLimitReached<'a> {
+  type Inner = StreamLimitReached<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> StreamLimitReached<'a> {
+  pub const VT_LIMIT: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    StreamLimitReached { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args StreamLimitReachedArgs
+  ) -> ::flatbuffers::WIPOffset<StreamLimitReached<'bldr>> {
+    let mut builder = StreamLimitReachedBuilder::new(_fbb);
+    builder.add_limit(args.limit);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> StreamLimitReachedT {
+    let limit = self.limit();
+    StreamLimitReachedT {
+      limit,
+    }
+  }
+
+  #[inline]
+  pub fn limit(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(StreamLimitReached::VT_LIMIT, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for StreamLimitReached<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("limit", Self::VT_LIMIT, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct StreamLimitReachedArgs {
+    pub limit: u32,
+}
+impl<'a> Default for StreamLimitReachedArgs {
+  #[inline]
+  fn default() -> Self {
+    StreamLimitReachedArgs {
+      limit: 0,
+    }
+  }
+}
+
+pub struct StreamLimitReachedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> StreamLimitReachedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_limit(&mut self, limit: u32) {
+    self.fbb_.push_slot::<u32>(StreamLimitReached::VT_LIMIT, limit, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> StreamLimitReachedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    StreamLimitReachedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<StreamLimitReached<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for StreamLimitReached<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("StreamLimitReached");
+      ds.field("limit", &self.limit());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamLimitReachedT {
+  pub limit: u32,
+}
+impl Default for StreamLimitReachedT {
+  fn default() -> Self {
+    Self {
+      limit: 0,
+    }
+  }
+}
+impl StreamLimitReachedT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<StreamLimitReached<'b>> {
+    let limit = self.limit;
+    StreamLimitReached::create(_fbb, &StreamLimitReachedArgs{
+      limit,
+    })
+  }
+}
 pub enum EngineDrainedOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -29459,6 +29614,11 @@ impl<'a> Event<'a> {
       EventBody::EngineDrained => EventBodyT::EngineDrained(alloc::boxed::Box::new(
         self.body_as_engine_drained()
             .expect("Invalid union table, expected `EventBody::EngineDrained`.")
+            .unpack()
+      )),
+      EventBody::StreamLimitReached => EventBodyT::StreamLimitReached(alloc::boxed::Box::new(
+        self.body_as_stream_limit_reached()
+            .expect("Invalid union table, expected `EventBody::StreamLimitReached`.")
             .unpack()
       )),
       _ => EventBodyT::NONE,
@@ -29756,6 +29916,20 @@ impl<'a> Event<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_stream_limit_reached(&self) -> Option<StreamLimitReached<'a>> {
+    if self.body_type() == EventBody::StreamLimitReached {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { StreamLimitReached::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Event<'_> {
@@ -29786,6 +29960,7 @@ impl ::flatbuffers::Verifiable for Event<'_> {
           EventBody::TransportTupleChanged => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TransportTupleChanged>>("EventBody::TransportTupleChanged", pos),
           EventBody::PipeSilenceChanged => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<PipeSilenceChanged>>("EventBody::PipeSilenceChanged", pos),
           EventBody::EngineDrained => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<EngineDrained>>("EventBody::EngineDrained", pos),
+          EventBody::StreamLimitReached => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<StreamLimitReached>>("EventBody::StreamLimitReached", pos),
           _ => Ok(()),
         }
      })?
@@ -29976,6 +30151,13 @@ impl ::core::fmt::Debug for Event<'_> {
         },
         EventBody::EngineDrained => {
           if let Some(x) = self.body_as_engine_drained() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        EventBody::StreamLimitReached => {
+          if let Some(x) = self.body_as_stream_limit_reached() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

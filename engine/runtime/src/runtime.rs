@@ -93,6 +93,7 @@ impl Item for Output {
                 Event::TransportTuple { transport, rtcp: false, .. } => (transport.to_u64(), 20),
                 Event::TransportTuple { transport, rtcp: true, .. } => (transport.to_u64(), 21),
                 Event::PipeSilent { transport, .. } => (transport.to_u64(), 22),
+                Event::StreamLimitReached { transport, .. } => (transport.to_u64(), 23),
                 // Paused and resumed are two values of one state.
                 Event::ProducerPaused { consumer } | Event::ProducerResumed { consumer } => (consumer.to_u64(), 6),
                 Event::LayersChanged { consumer, .. } => (consumer.to_u64(), 7),

@@ -444,6 +444,14 @@ pub enum Event {
         /// RTCP's own address, where it has one.
         rtcp: bool,
     },
+    /// A transport's peer has brought more SSRCs that were not signalled than are kept; told once for a transport.
+    /// Media goes on: a newer SSRC takes the place of an older one.
+    StreamLimitReached {
+        /// The transport.
+        transport: ObjectId,
+        /// How many are kept.
+        limit: u32,
+    },
     /// The other end of a pipe has been silent for ten seconds, or is heard again.
     PipeSilent {
         /// The transport.

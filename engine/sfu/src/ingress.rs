@@ -15,6 +15,7 @@ use sfu_wire::time::Time;
 
 use sfu_proto::crypto::DtlsRole;
 
+use crate::command::Event;
 use crate::producer::StreamSlot;
 use crate::rtp_listener::Route;
 use crate::shard::Shard;
@@ -170,6 +171,10 @@ impl Shard {
                 counters.rtx_receive_rate.add(now, wire_len);
             }
             false => counters.rtp_bytes_received += wire_len as u64,
+        }
+        if routed.beyond_limit {
+            let limit = u32::try_from(transport.listener.max_learned()).unwrap_or(u32::MAX);
+            self.out.events.push_back(Event::StreamLimitReached { transport: id, limit });
         }
         if routed.evicted {
             self.refuse(Some(id), DropReason::RtpStreamLimit);

@@ -263,6 +263,8 @@ impl Shard {
         stats.drops = transport.drops.clone();
         stats.counters = transport.feedback.counters();
         stats.counters.push(("learned_ssrcs", transport.listener.learned() as u64));
+        stats.counters.push(("learned_ssrcs_limit", transport.listener.max_learned() as u64));
+        stats.counters.push(("learned_ssrcs_total", transport.listener.brought()));
         let outbound = transport.link.srtp().map_or(0, |srtp| srtp.sender.stream_count());
         stats.counters.push(("outbound_ssrcs", outbound as u64));
         self.add_streams(now, id, stats)?;

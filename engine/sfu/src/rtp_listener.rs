@@ -5,7 +5,9 @@
 //! retransmission. In order: the SSRC, unless the packet carries another MID than the one it came
 //! with (then the stream moves); MID with RID or repaired RID; MID alone; the payload type, if only
 //! one producer has it. An SSRC found by the last three is learned. Limits: signalled SSRCs by the
-//! caps on producers, learned ones by a cap of their own, the oldest learned one making room.
+//! caps on producers, learned ones by a cap of their own, the oldest learned one making room. A stream has one
+//! SSRC at a time, so that a peer which changes them for ever keeps few here; that it has brought more than the
+//! cap is told all the same, once.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -39,6 +41,8 @@ pub struct Routed {
     pub learned: bool,
     /// The oldest learned SSRC was forgotten to make room.
     pub evicted: bool,
+    /// With this one the peer has brought more SSRCs than the cap, for the first time.
+    pub beyond_limit: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +67,9 @@ pub struct RtpListener {
     ssrcs: HashMap<u32, Entry, FixedState>,
     learned: VecDeque<u32>,
     max_learned: usize,
+    /// SSRCs learned so far, less those that were signalled later or went with their producer.
+    brought: u64,
+    told_of_limit: bool,
     lines: Vec<Line>,
     extensions: ExtensionIds,
 }
@@ -77,6 +84,8 @@ impl RtpListener {
             ssrcs: HashMap::with_hasher(FixedState::with_seed(seed)),
             learned: VecDeque::new(),
             max_learned,
+            brought: 0,
+            told_of_limit: false,
             lines: Vec::new(),
             extensions: ExtensionIds::default(),
         }
@@ -110,6 +119,7 @@ impl RtpListener {
     /// Adds a producer that passed [`RtpListener::check`]. A learned SSRC that turns out to be
     /// signalled for it moves to it.
     pub fn add(&mut self, producer: ObjectId, config: &ProducerConfig) {
+        let before = self.learned.len();
         for (encoding, e) in config.encodings.iter().enumerate() {
             for (ssrc, is_rtx) in [(e.ssrc, false), (e.rtx_ssrc, true)] {
                 let Some(ssrc) = ssrc else { continue };
@@ -118,6 +128,7 @@ impl RtpListener {
                 self.learned.retain(|s| *s != ssrc);
             }
         }
+        self.brought = self.brought.saturating_sub((before - self.learned.len()) as u64);
         self.lines.push(Line {
             producer,
             mid: config.mid,
@@ -137,7 +148,9 @@ impl RtpListener {
     /// Removes a producer and all SSRCs that led to it.
     pub fn remove(&mut self, producer: ObjectId) {
         self.ssrcs.retain(|_, e| e.route.producer != producer);
+        let before = self.learned.len();
         self.learned.retain(|s| self.ssrcs.contains_key(s));
+        self.brought = self.brought.saturating_sub((before - self.learned.len()) as u64);
         self.lines.retain(|l| l.producer != producer);
         self.merge_extensions();
     }
@@ -147,7 +160,7 @@ impl RtpListener {
         if let Some(entry) = self.ssrcs.get(&view.ssrc)
             && self.stays(view, entry)?
         {
-            return Ok(Routed { route: entry.route, learned: false, evicted: false });
+            return Ok(Routed { route: entry.route, learned: false, evicted: false, beyond_limit: false });
         }
         let route = self.find(view)?;
         if self.max_learned == 0 {
@@ -158,7 +171,9 @@ impl RtpListener {
         let evicted = oldest.and_then(|ssrc| self.ssrcs.remove(&ssrc)).is_some();
         self.learned.push_back(view.ssrc);
         self.ssrcs.insert(view.ssrc, Entry { route, signalled: false });
-        Ok(Routed { route, learned: true, evicted })
+        self.brought = self.brought.saturating_add(1);
+        let beyond_limit = self.brought > self.max_learned as u64 && !std::mem::replace(&mut self.told_of_limit, true);
+        Ok(Routed { route, learned: true, evicted, beyond_limit })
     }
 
     /// A learned SSRC leads nowhere any more; a signalled one stays.
@@ -192,6 +207,17 @@ impl RtpListener {
     /// SSRCs learned from packets.
     pub fn learned(&self) -> usize {
         self.learned.len()
+    }
+
+    /// How many of them may be kept.
+    pub fn max_learned(&self) -> usize {
+        self.max_learned
+    }
+
+    /// How many were learned so far, those that others replaced included, those that were signalled later or went
+    /// with their producer not.
+    pub fn brought(&self) -> u64 {
+        self.brought
     }
 
     /// Whether a known SSRC still leads where it did. With the MID of another producer it has moved
@@ -377,11 +403,33 @@ mod tests {
         for n in 0..100 {
             let routed = route(&mut l, n, 96, &[(MID, b"a"), (RID, b"q")]).unwrap();
             assert_eq!((routed.route.encoding, routed.learned, routed.evicted), (1, true, n >= 4));
+            assert_eq!(routed.beyond_limit, n == 4, "told once");
         }
         assert_eq!(l.learned(), 4);
         assert!(!route(&mut l, 99, 96, &[]).unwrap().learned);
         assert_eq!(route(&mut l, 0, 96, &[(MID, b"a")]), Err(DropReason::RtpUnroutable), "which encoding?");
         assert_eq!(route(&mut l, 0, 96, &[(MID, b"a"), (RID, b"no/rid")]), Err(DropReason::RtpUnroutable));
+    }
+
+    #[test]
+    fn row_035_streams_that_went_with_their_producer_bring_no_peer_to_its_limit() {
+        let mut l = listener(&[], 4);
+        let config = config(Some("a"), 96, vec![rid("h"), rid("q")]);
+        for n in 0..20 {
+            l.add(id(n), &config);
+            for (ssrc, rid) in [(2 * n, b"h"), (2 * n + 1, b"q")] {
+                assert!(!route(&mut l, ssrc, 96, &[(MID, b"a"), (RID, rid)]).unwrap().beyond_limit);
+            }
+            assert_eq!(l.brought(), 2);
+            l.remove(id(n));
+        }
+        l.add(id(20), &config);
+        for ssrc in 100..110 {
+            let routed = route(&mut l, ssrc, 96, &[(MID, b"a"), (RID, b"h")]).unwrap();
+            // What its stream does with an SSRC that another replaces.
+            l.forget(ssrc.wrapping_sub(1));
+            assert_eq!((routed.evicted, routed.beyond_limit), (false, ssrc == 104));
+        }
     }
 
     #[test]

@@ -70,6 +70,19 @@ fn handshakes(world: &mut World) -> u64 {
     stats.counters.iter().find(|(name, _)| *name == "dtls_handshakes").expect("the counter").1
 }
 
+fn transport_counter(world: &mut World, transport: ObjectId, name: &str) -> u64 {
+    let stats = world.stats(transport).expect("stats");
+    stats.counters.iter().find(|(n, _)| *n == name).expect("the counter").1
+}
+
+fn limits_reached(world: &World) -> Vec<(ObjectId, u32)> {
+    let reached = |e: &Event| match e {
+        Event::StreamLimitReached { transport, limit } => Some((*transport, *limit)),
+        _ => None,
+    };
+    world.events.iter().filter_map(reached).collect()
+}
+
 /// One ClientHello serves all: sessions do not know each other.
 fn client_hello(world: &World) -> Vec<u8> {
     let context = DtlsContext::new(&Certificate::generate().expect("a certificate"), &SrtpProfile::ALL, 1_200);
@@ -180,8 +193,8 @@ fn h04_ssrcs_with_bad_tags_leave_no_state() {
     assert!(still_flows(&mut world, alice, bob, 2));
 }
 
-/// Full: a million. Each takes the place of the one before: its stream has one SSRC at a time, so none is refused,
-/// and what is kept of all of them are the caps of the receiver and the listener.
+/// Full: a million. A stream has one SSRC at a time, and each takes the place of the one before, so that none is
+/// refused and little is kept; that the peer has brought more than the cap is told, once.
 #[test]
 fn h04_row_035_ssrcs_with_good_tags_are_capped_and_the_signalled_one_stays() {
     let _alone = alone();
@@ -206,6 +219,9 @@ fn h04_row_035_ssrcs_with_good_tags_are_capped_and_the_signalled_one_stays() {
     assert!(count < 1_000_000 || grown <= 8 * SLACK_KIB, "{grown} KiB");
     let Some(Dump::WebRtcTransport(dump)) = world.dump(id) else { panic!("a transport") };
     assert!(dump.learned_ssrcs <= 8, "{}", dump.learned_ssrcs);
+    assert_eq!(transport_counter(&mut world, id, "learned_ssrcs_limit"), 8);
+    assert_eq!(transport_counter(&mut world, id, "learned_ssrcs_total"), u64::from(count));
+    assert_eq!(limits_reached(&world), [(id, 8)], "told once");
     let Some(Dump::Producer(dump)) = world.dump(producer) else { panic!("a producer") };
     assert!(dump.ssrcs.len() <= 8);
     // Time for the last newcomer to fall silent.
@@ -216,6 +232,39 @@ fn h04_row_035_ssrcs_with_good_tags_are_capped_and_the_signalled_one_stays() {
         world.send_rtp(alice, &rtp(OPUS, 5, n, 0, &[], b"still here"));
     }
     assert!(!world.rtp(bob).is_empty(), "the signalled SSRC is taken up again");
+}
+
+/// Full: a million, over nine m-lines whose streams all are there at one time: each beyond the cap pushes the oldest
+/// out, which is counted, and told once.
+#[test]
+fn h04_row_035_ssrcs_of_more_streams_than_are_learned_push_the_oldest_out() {
+    let _alone = alone();
+    let count = scaled(5_000, 1_000_000);
+    let limits = Limits { learned_ssrcs_per_transport: 8, ..Limits::default() };
+    let (mut world, alice, bob, _) = call(27, limits);
+    let id = world.members[alice].transport.id;
+    for n in 0..8 {
+        world.produce_audio(alice, 10 + n);
+    }
+    let mut memory = 0;
+    for n in 0..count {
+        if n == count / 10 {
+            memory = resident();
+        }
+        if n % 50_000 == 0 {
+            world.members[alice].peer.forget_sent();
+        }
+        assert_eq!(limits_reached(&world).len(), usize::from(n > 8), "after {n}");
+        let mid = (1 + n % 9).to_string();
+        world.send_rtp(alice, &rtp(OPUS, 1_000 + n, 1, 0, &[(MID_ID, mid.as_bytes())], b"x"));
+        world.received(bob);
+    }
+    let grown = resident().saturating_sub(memory);
+    assert!(count < 1_000_000 || grown <= 8 * SLACK_KIB, "{grown} KiB");
+    assert_eq!(limits_reached(&world), [(id, 8)]);
+    assert_eq!(transport_counter(&mut world, id, "learned_ssrcs"), 8);
+    assert_eq!(transport_counter(&mut world, id, "learned_ssrcs_total"), u64::from(count));
+    assert_eq!(world.drops(DropReason::RtpStreamLimit), u64::from(count) - 8);
 }
 
 /// Full: a million of one packet, and that packet again after 2^16 others.

@@ -442,11 +442,17 @@ impl Tree {
     }
 }
 
+/// Full: 100,000 orders (`make attack`).
 #[test]
 fn h26_any_order_of_closing_at_any_step_of_building_leaves_nothing_behind() {
     // One shard sees them all, so that slots are used again and again.
+    let orders = match std::env::var("SFU_SCALE").as_deref() {
+        Ok("full") => 100_000,
+        Ok(other) => panic!("SFU_SCALE is {other:?}: leave it out, or give \"full\""),
+        Err(_) => 10_000,
+    };
     let mut tree = Tree::new(50);
-    for _ in 0..10_000 {
+    for _ in 0..orders {
         for _ in 0..tree.rng.next_u32() % 12 {
             tree.grow();
         }

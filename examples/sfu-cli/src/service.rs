@@ -267,6 +267,9 @@ impl Service {
             Event::EventsLost { count } => {
                 tracing::warn!(target: "sfu::engine", "{count} events of the engine were lost: the service is too slow")
             }
+            Event::StreamLimitReached { transport, limit } => {
+                tracing::warn!(target: "sfu::engine", "the peer of transport {} brought more than {limit} SSRCs of its own", id_text(*transport))
+            }
             // Nothing here asks for these.
             Event::DominantSpeaker { .. } | Event::Trace { .. } => {}
             // A browser turns pictures by the header extension itself.

@@ -519,6 +519,7 @@ fn typed_event(event: fb::EventT) -> Option<Event> {
             Event::TransportTuple { transport: source, tuple: *e.tuple?, rtcp: e.rtcp }
         }
         fb::EventBodyT::PipeSilenceChanged(e) => Event::PipeSilence { transport: source, silent: e.silent },
+        fb::EventBodyT::StreamLimitReached(e) => Event::StreamLimitReached { transport: source, limit: e.limit },
         fb::EventBodyT::EngineDrained(_) => Event::EngineDrained,
         fb::EventBodyT::NONE => return None,
     })

@@ -171,6 +171,13 @@ pub enum Event {
         /// It is silent.
         silent: bool,
     },
+    /// A transport's peer has brought more SSRCs that were not signalled than are kept; told once for a transport.
+    StreamLimitReached {
+        /// The transport.
+        transport: Id,
+        /// How many are kept.
+        limit: u32,
+    },
     /// The engine drains, and its last router is gone.
     EngineDrained,
     /// Telemetry events were dropped.
