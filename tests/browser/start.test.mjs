@@ -125,3 +125,32 @@ test('row_106_a_peer_that_vanishes_is_dropped_when_its_consent_runs_out_and_the_
 		await ada.leave();
 	});
 });
+
+test('a service that is told to stop refuses new rooms, waits for open ones for its time, and ends at once when told twice', async () => {
+	const enter = async (service, room) => {
+		const body = JSON.stringify({ id: 'a', displayName: 'a', device: {} });
+		const headers = { 'content-type': 'application/json' };
+		return (await fetch(new URL(`rooms/${room}/broadcasters`, service.url), { method: 'POST', headers, body })).status;
+	};
+	const draining = async (seconds) => {
+		const service = await Service.start({ args: ['--drain-timeout', String(seconds)] });
+		assert.equal(await enter(service, 'old'), 200);
+		service.process.kill('SIGTERM');
+		await until('it tells what is left', () => service.log.some((line) => line.includes('rooms 1, peers 1')));
+		return service;
+	};
+
+	const emptied = await draining(600);
+	assert.equal(await enter(emptied, 'new'), 503);
+	const left = await fetch(new URL('rooms/old/broadcasters/a', emptied.url), { method: 'DELETE' });
+	assert.equal(left.status, 200);
+	assert.deepEqual(await emptied.exited, [0, null], 'it ends with its last room');
+
+	const late = await draining(1);
+	assert.deepEqual(await late.exited, [0, null]);
+	assert.ok(late.log.some((line) => line.includes('still open after 1 s')), late.log.join('\n'));
+
+	const twice = await draining(600);
+	twice.process.kill('SIGTERM');
+	assert.deepEqual(await twice.exited, [130, null]);
+});

@@ -78,6 +78,10 @@ pub(crate) struct ServeArgs {
     /// only you can read it.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=200))]
     pub(crate) metrics_rooms: u16,
+    /// How long open rooms may go on after SIGTERM or Ctrl-C, in seconds; new ones are refused. A second signal ends at
+    /// once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, env = "SFU_DRAIN_TIMEOUT", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub(crate) drain_timeout: u64,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -99,11 +99,7 @@ async fn serve(args: &ServeArgs, log: Log) -> Result<(), String> {
         .map(|listener| tokio::spawn(serve_one(listener, identity.clone(), web.clone(), stopping.clone())))
         .collect();
     told_to_stop.await;
-    tracing::info!(target: "sfu::web", "stopping; once more to stop at once");
-    tokio::spawn(async {
-        wait_for_signal().await;
-        std::process::exit(130);
-    });
+    drain(&service, Duration::from_secs(args.drain_timeout)).await;
     let _ = stop.send(true);
     service.close_all(FAREWELL).await;
     for server in serving {
@@ -113,6 +109,17 @@ async fn serve(args: &ServeArgs, log: Log) -> Result<(), String> {
     stop_engine(client).await;
     tracing::info!(target: "sfu::web", "stopped");
     Ok(())
+}
+
+/// The way out: who is in a call may end it. A second signal ends all of it at once.
+async fn drain(service: &Service, limit: Duration) {
+    let once_more = wait_for_signal();
+    tracing::info!(target: "sfu::web", "stopping; once more to stop at once");
+    tokio::spawn(async {
+        once_more.await;
+        std::process::exit(130);
+    });
+    service.drain(limit).await;
 }
 
 fn engine_options(args: &ServeArgs) -> EngineOptions {

@@ -4,6 +4,7 @@
 //! a room. Placement of rooms on shards is the engine's: each new router goes to the least loaded one.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -79,6 +80,10 @@ pub(crate) struct Service {
     /// An async lock: rooms are made under it, so that two who open the same room get the same router.
     rooms: tokio::sync::Mutex<BTreeMap<String, Arc<Room>>>,
     owners: Mutex<HashMap<Id, Owner>>,
+    /// No room opens any more. Set and read under the lock of the rooms.
+    draining: AtomicBool,
+    /// The last room closed.
+    emptied: tokio::sync::Notify,
     /// What was asked and answered.
     pub(crate) requests: Requests,
 }
@@ -93,6 +98,8 @@ impl Service {
             limits,
             rooms,
             owners: Mutex::default(),
+            draining: AtomicBool::new(false),
+            emptied: tokio::sync::Notify::new(),
             requests: Requests::default(),
         })
     }
@@ -122,6 +129,26 @@ impl Service {
     pub(crate) async fn census(&self) -> (usize, usize) {
         let rooms = self.rooms.lock().await;
         (rooms.len(), rooms.values().map(|room| room.len()).sum())
+    }
+
+    /// Opens no rooms any more and waits until those that are open have emptied, at most for `limit`.
+    pub(crate) async fn drain(&self, limit: Duration) {
+        {
+            let _rooms = self.rooms.lock().await;
+            self.draining.store(true, Ordering::Relaxed);
+        }
+        let (rooms, peers) = self.census().await;
+        tracing::info!(target: "sfu::web", "draining for at most {} s: rooms {rooms}, peers {peers}", limit.as_secs());
+        let emptied = async {
+            // Told once too often at most: what counts is looked at again.
+            while self.census().await.0 > 0 {
+                self.emptied.notified().await;
+            }
+        };
+        if tokio::time::timeout(limit, emptied).await.is_err() {
+            let (rooms, peers) = self.census().await;
+            tracing::warn!(target: "sfu::web", "still open after {} s: rooms {rooms}, peers {peers}; closing them", limit.as_secs());
+        }
     }
 
     /// There is a room of this name.
@@ -165,6 +192,9 @@ impl Service {
         let room = match rooms.get(&hello.room_id) {
             Some(room) if !room.is_dead() => Arc::clone(room),
             _ => {
+                if self.draining.load(Ordering::Relaxed) {
+                    return Err(Refusal::new(503, "roomId: the service is stopping and opens no rooms any more"));
+                }
                 if rooms.len() >= self.limits.rooms {
                     return Err(Refusal::new(503, format!("roomId: {} rooms are open, the most", self.limits.rooms)));
                 }
@@ -197,6 +227,9 @@ impl Service {
         let empty = room.remove(peer);
         if empty && rooms.get(&room.name).is_some_and(|current| Arc::ptr_eq(current, room)) {
             rooms.remove(&room.name);
+        }
+        if rooms.is_empty() {
+            self.emptied.notify_one();
         }
         drop(rooms);
         let why = peer.connection.closing().borrow().as_ref().map(|c| c.reason.clone()).unwrap_or_default();
