@@ -262,6 +262,9 @@ struct ProducerDumpBuilder;
 struct ConsumerDump;
 struct ConsumerDumpBuilder;
 
+struct LayerBitrate;
+struct LayerBitrateBuilder;
+
 struct RtpStreamStats;
 struct RtpStreamStatsBuilder;
 
@@ -8568,6 +8571,75 @@ struct ConsumerDump::Traits {
   static auto constexpr Create = CreateConsumerDump;
 };
 
+/// What one layer of an encoding takes, without those below it, in bit/s over the last second.
+struct LayerBitrate FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef LayerBitrateBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_SPATIAL = 4,
+    VT_TEMPORAL = 6,
+    VT_BITRATE = 8
+  };
+  uint8_t spatial() const {
+    return GetField<uint8_t>(VT_SPATIAL, 0);
+  }
+  uint8_t temporal() const {
+    return GetField<uint8_t>(VT_TEMPORAL, 0);
+  }
+  uint32_t bitrate() const {
+    return GetField<uint32_t>(VT_BITRATE, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_SPATIAL, 1) &&
+           VerifyField<uint8_t>(verifier, VT_TEMPORAL, 1) &&
+           VerifyField<uint32_t>(verifier, VT_BITRATE, 4) &&
+           verifier.EndTable();
+  }
+};
+
+struct LayerBitrateBuilder {
+  typedef LayerBitrate Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_spatial(uint8_t spatial) {
+    fbb_.AddElement<uint8_t>(LayerBitrate::VT_SPATIAL, spatial, 0);
+  }
+  void add_temporal(uint8_t temporal) {
+    fbb_.AddElement<uint8_t>(LayerBitrate::VT_TEMPORAL, temporal, 0);
+  }
+  void add_bitrate(uint32_t bitrate) {
+    fbb_.AddElement<uint32_t>(LayerBitrate::VT_BITRATE, bitrate, 0);
+  }
+  explicit LayerBitrateBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<LayerBitrate> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<LayerBitrate>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<LayerBitrate> CreateLayerBitrate(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint8_t spatial = 0,
+    uint8_t temporal = 0,
+    uint32_t bitrate = 0) {
+  LayerBitrateBuilder builder_(_fbb);
+  builder_.add_bitrate(bitrate);
+  builder_.add_temporal(temporal);
+  builder_.add_spatial(spatial);
+  return builder_.Finish();
+}
+
+struct LayerBitrate::Traits {
+  using type = LayerBitrate;
+  static auto constexpr Create = CreateLayerBitrate;
+};
+
 /// Counters of one RTP stream. Times in milliseconds, bitrates in bit/s over the last second.
 struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef RtpStreamStatsBuilder Builder;
@@ -8594,7 +8666,8 @@ struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_FIR_COUNT = 40,
     VT_KEY_FRAME_COUNT = 42,
     VT_ROUND_TRIP_TIME_MS = 44,
-    VT_SCORE = 46
+    VT_SCORE = 46,
+    VT_BITRATE_BY_LAYER = 48
   };
   uint32_t ssrc() const {
     return GetField<uint32_t>(VT_SSRC, 0);
@@ -8663,6 +8736,10 @@ struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   uint8_t score() const {
     return GetField<uint8_t>(VT_SCORE, 0);
   }
+  /// Of a receive stream with layers: each that was seen, the lowest first.
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>> *bitrate_by_layer() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>> *>(VT_BITRATE_BY_LAYER);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -8690,6 +8767,9 @@ struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint64_t>(verifier, VT_KEY_FRAME_COUNT, 8) &&
            VerifyField<float>(verifier, VT_ROUND_TRIP_TIME_MS, 4) &&
            VerifyField<uint8_t>(verifier, VT_SCORE, 1) &&
+           VerifyOffset(verifier, VT_BITRATE_BY_LAYER) &&
+           verifier.VerifyVector(bitrate_by_layer()) &&
+           verifier.VerifyVectorOfTables(bitrate_by_layer()) &&
            verifier.EndTable();
   }
 };
@@ -8764,6 +8844,9 @@ struct RtpStreamStatsBuilder {
   void add_score(uint8_t score) {
     fbb_.AddElement<uint8_t>(RtpStreamStats::VT_SCORE, score, 0);
   }
+  void add_bitrate_by_layer(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>>> bitrate_by_layer) {
+    fbb_.AddOffset(RtpStreamStats::VT_BITRATE_BY_LAYER, bitrate_by_layer);
+  }
   explicit RtpStreamStatsBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -8798,7 +8881,8 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStats(
     uint64_t fir_count = 0,
     uint64_t key_frame_count = 0,
     ::flatbuffers::Optional<float> round_trip_time_ms = ::flatbuffers::nullopt,
-    uint8_t score = 0) {
+    uint8_t score = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>>> bitrate_by_layer = 0) {
   RtpStreamStatsBuilder builder_(_fbb);
   builder_.add_key_frame_count(key_frame_count);
   builder_.add_fir_count(fir_count);
@@ -8811,6 +8895,7 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStats(
   builder_.add_packets_lost(packets_lost);
   builder_.add_bytes(bytes);
   builder_.add_packets(packets);
+  builder_.add_bitrate_by_layer(bitrate_by_layer);
   if(round_trip_time_ms) { builder_.add_round_trip_time_ms(*round_trip_time_ms); }
   builder_.add_jitter(jitter);
   builder_.add_bitrate(bitrate);
@@ -8853,9 +8938,11 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStatsDirect(
     uint64_t fir_count = 0,
     uint64_t key_frame_count = 0,
     ::flatbuffers::Optional<float> round_trip_time_ms = ::flatbuffers::nullopt,
-    uint8_t score = 0) {
+    uint8_t score = 0,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>> *bitrate_by_layer = nullptr) {
   auto rid__ = rid ? _fbb.CreateString(rid) : 0;
   auto mime_type__ = mime_type ? _fbb.CreateString(mime_type) : 0;
+  auto bitrate_by_layer__ = bitrate_by_layer ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>>(*bitrate_by_layer) : 0;
   return libsfu::fbs::CreateRtpStreamStats(
       _fbb,
       ssrc,
@@ -8879,7 +8966,8 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStatsDirect(
       fir_count,
       key_frame_count,
       round_trip_time_ms,
-      score);
+      score,
+      bitrate_by_layer__);
 }
 
 struct TransportStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {

@@ -406,7 +406,13 @@ fn stream_stats(s: &stats::RtpStreamStats) -> fb::RtpStreamStatsT {
         key_frame_count: s.key_frame_count,
         round_trip_time_ms: s.round_trip_time_ms,
         score: s.score,
+        bitrate_by_layer: (!s.bitrate_by_layer.is_empty())
+            .then(|| s.bitrate_by_layer.iter().map(layer_bitrate).collect()),
     }
+}
+
+fn layer_bitrate(rate: &stats::LayerBitrate) -> fb::LayerBitrateT {
+    fb::LayerBitrateT { spatial: rate.layers.spatial, temporal: rate.layers.temporal, bitrate: rate.bitrate }
 }
 
 fn transport_stats(t: &stats::TransportStats) -> fb::TransportStatsT {

@@ -20282,6 +20282,178 @@ impl ConsumerDumpT {
     })
   }
 }
+pub enum LayerBitrateOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// What one layer of an encoding takes, without those below it, in bit/s over the last second.
+pub struct LayerBitrate<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for LayerBitrate<'a> {
+  type Inner = LayerBitrate<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> LayerBitrate<'a> {
+  pub const VT_SPATIAL: ::flatbuffers::VOffsetT = 4;
+  pub const VT_TEMPORAL: ::flatbuffers::VOffsetT = 6;
+  pub const VT_BITRATE: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    LayerBitrate { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args LayerBitrateArgs
+  ) -> ::flatbuffers::WIPOffset<LayerBitrate<'bldr>> {
+    let mut builder = LayerBitrateBuilder::new(_fbb);
+    builder.add_bitrate(args.bitrate);
+    builder.add_temporal(args.temporal);
+    builder.add_spatial(args.spatial);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> LayerBitrateT {
+    let spatial = self.spatial();
+    let temporal = self.temporal();
+    let bitrate = self.bitrate();
+    LayerBitrateT {
+      spatial,
+      temporal,
+      bitrate,
+    }
+  }
+
+  #[inline]
+  pub fn spatial(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(LayerBitrate::VT_SPATIAL, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn temporal(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(LayerBitrate::VT_TEMPORAL, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn bitrate(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(LayerBitrate::VT_BITRATE, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for LayerBitrate<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u8>("spatial", Self::VT_SPATIAL, false)?
+     .visit_field::<u8>("temporal", Self::VT_TEMPORAL, false)?
+     .visit_field::<u32>("bitrate", Self::VT_BITRATE, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct LayerBitrateArgs {
+    pub spatial: u8,
+    pub temporal: u8,
+    pub bitrate: u32,
+}
+impl<'a> Default for LayerBitrateArgs {
+  #[inline]
+  fn default() -> Self {
+    LayerBitrateArgs {
+      spatial: 0,
+      temporal: 0,
+      bitrate: 0,
+    }
+  }
+}
+
+pub struct LayerBitrateBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> LayerBitrateBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_spatial(&mut self, spatial: u8) {
+    self.fbb_.push_slot::<u8>(LayerBitrate::VT_SPATIAL, spatial, 0);
+  }
+  #[inline]
+  pub fn add_temporal(&mut self, temporal: u8) {
+    self.fbb_.push_slot::<u8>(LayerBitrate::VT_TEMPORAL, temporal, 0);
+  }
+  #[inline]
+  pub fn add_bitrate(&mut self, bitrate: u32) {
+    self.fbb_.push_slot::<u32>(LayerBitrate::VT_BITRATE, bitrate, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> LayerBitrateBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    LayerBitrateBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<LayerBitrate<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for LayerBitrate<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("LayerBitrate");
+      ds.field("spatial", &self.spatial());
+      ds.field("temporal", &self.temporal());
+      ds.field("bitrate", &self.bitrate());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerBitrateT {
+  pub spatial: u8,
+  pub temporal: u8,
+  pub bitrate: u32,
+}
+impl Default for LayerBitrateT {
+  fn default() -> Self {
+    Self {
+      spatial: 0,
+      temporal: 0,
+      bitrate: 0,
+    }
+  }
+}
+impl LayerBitrateT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<LayerBitrate<'b>> {
+    let spatial = self.spatial;
+    let temporal = self.temporal;
+    let bitrate = self.bitrate;
+    LayerBitrate::create(_fbb, &LayerBitrateArgs{
+      spatial,
+      temporal,
+      bitrate,
+    })
+  }
+}
 pub enum RtpStreamStatsOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -20321,6 +20493,7 @@ impl<'a> RtpStreamStats<'a> {
   pub const VT_KEY_FRAME_COUNT: ::flatbuffers::VOffsetT = 42;
   pub const VT_ROUND_TRIP_TIME_MS: ::flatbuffers::VOffsetT = 44;
   pub const VT_SCORE: ::flatbuffers::VOffsetT = 46;
+  pub const VT_BITRATE_BY_LAYER: ::flatbuffers::VOffsetT = 48;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -20343,6 +20516,7 @@ impl<'a> RtpStreamStats<'a> {
     builder.add_packets_lost(args.packets_lost);
     builder.add_bytes(args.bytes);
     builder.add_packets(args.packets);
+    if let Some(x) = args.bitrate_by_layer { builder.add_bitrate_by_layer(x); }
     if let Some(x) = args.round_trip_time_ms { builder.add_round_trip_time_ms(x); }
     builder.add_jitter(args.jitter);
     builder.add_bitrate(args.bitrate);
@@ -20384,6 +20558,9 @@ impl<'a> RtpStreamStats<'a> {
     let key_frame_count = self.key_frame_count();
     let round_trip_time_ms = self.round_trip_time_ms();
     let score = self.score();
+    let bitrate_by_layer = self.bitrate_by_layer().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
     RtpStreamStatsT {
       ssrc,
       rtx_ssrc,
@@ -20407,6 +20584,7 @@ impl<'a> RtpStreamStats<'a> {
       key_frame_count,
       round_trip_time_ms,
       score,
+      bitrate_by_layer,
     }
   }
 
@@ -20565,6 +20743,14 @@ impl<'a> RtpStreamStats<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u8>(RtpStreamStats::VT_SCORE, Some(0)).unwrap()}
   }
+  /// Of a receive stream with layers: each that was seen, the lowest first.
+  #[inline]
+  pub fn bitrate_by_layer(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<LayerBitrate<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<LayerBitrate>>>>(RtpStreamStats::VT_BITRATE_BY_LAYER, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for RtpStreamStats<'_> {
@@ -20595,6 +20781,7 @@ impl ::flatbuffers::Verifiable for RtpStreamStats<'_> {
      .visit_field::<u64>("key_frame_count", Self::VT_KEY_FRAME_COUNT, false)?
      .visit_field::<f32>("round_trip_time_ms", Self::VT_ROUND_TRIP_TIME_MS, false)?
      .visit_field::<u8>("score", Self::VT_SCORE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<LayerBitrate>>>>("bitrate_by_layer", Self::VT_BITRATE_BY_LAYER, false)?
      .finish();
     Ok(())
   }
@@ -20622,6 +20809,7 @@ pub struct RtpStreamStatsArgs<'a> {
     pub key_frame_count: u64,
     pub round_trip_time_ms: Option<f32>,
     pub score: u8,
+    pub bitrate_by_layer: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<LayerBitrate<'a>>>>>,
 }
 impl<'a> Default for RtpStreamStatsArgs<'a> {
   #[inline]
@@ -20649,6 +20837,7 @@ impl<'a> Default for RtpStreamStatsArgs<'a> {
       key_frame_count: 0,
       round_trip_time_ms: None,
       score: 0,
+      bitrate_by_layer: None,
     }
   }
 }
@@ -20747,6 +20936,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RtpStreamStatsBuilder<'a, 'b,
     self.fbb_.push_slot::<u8>(RtpStreamStats::VT_SCORE, score, 0);
   }
   #[inline]
+  pub fn add_bitrate_by_layer(&mut self, bitrate_by_layer: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<LayerBitrate<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(RtpStreamStats::VT_BITRATE_BY_LAYER, bitrate_by_layer);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RtpStreamStatsBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     RtpStreamStatsBuilder {
@@ -20786,6 +20979,7 @@ impl ::core::fmt::Debug for RtpStreamStats<'_> {
       ds.field("key_frame_count", &self.key_frame_count());
       ds.field("round_trip_time_ms", &self.round_trip_time_ms());
       ds.field("score", &self.score());
+      ds.field("bitrate_by_layer", &self.bitrate_by_layer());
       ds.finish()
   }
 }
@@ -20814,6 +21008,7 @@ pub struct RtpStreamStatsT {
   pub key_frame_count: u64,
   pub round_trip_time_ms: Option<f32>,
   pub score: u8,
+  pub bitrate_by_layer: Option<alloc::vec::Vec<LayerBitrateT>>,
 }
 impl Default for RtpStreamStatsT {
   fn default() -> Self {
@@ -20840,6 +21035,7 @@ impl Default for RtpStreamStatsT {
       key_frame_count: 0,
       round_trip_time_ms: None,
       score: 0,
+      bitrate_by_layer: None,
     }
   }
 }
@@ -20874,6 +21070,9 @@ impl RtpStreamStatsT {
     let key_frame_count = self.key_frame_count;
     let round_trip_time_ms = self.round_trip_time_ms;
     let score = self.score;
+    let bitrate_by_layer = self.bitrate_by_layer.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
     RtpStreamStats::create(_fbb, &RtpStreamStatsArgs{
       ssrc,
       rtx_ssrc,
@@ -20897,6 +21096,7 @@ impl RtpStreamStatsT {
       key_frame_count,
       round_trip_time_ms,
       score,
+      bitrate_by_layer,
     })
   }
 }

@@ -492,6 +492,7 @@ impl Consumer {
             round_trip_time_ms: s.round_trip.map(|rtt| rtt.as_secs_f32() * 1000.0),
             rtx_packets_discarded: 0,
             score: cold.score.score(),
+            bitrate_by_layer: Vec::new(),
         }
     }
 

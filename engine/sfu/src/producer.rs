@@ -12,6 +12,7 @@
 
 mod cache;
 mod encoding;
+mod layer_rates;
 mod look;
 mod redundancy;
 #[cfg(test)]

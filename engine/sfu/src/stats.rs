@@ -374,4 +374,15 @@ pub struct RtpStreamStats {
     pub rtx_packets_discarded: u64,
     /// How well it gets through, 0 to 10.
     pub score: u8,
+    /// Of a receive stream with layers: each seen, the lowest first.
+    pub bitrate_by_layer: Vec<LayerBitrate>,
+}
+
+/// What one layer of an encoding takes, without those below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerBitrate {
+    /// The layer.
+    pub layers: Layers,
+    /// Bit/s over the last second.
+    pub bitrate: u32,
 }

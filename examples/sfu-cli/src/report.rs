@@ -84,6 +84,8 @@ fn state_name(name: Option<&str>) -> &str {
 }
 
 fn stream_row(timestamp: u64, stream: &fb::RtpStreamStatsT) -> Value {
+    let layers = stream.bitrate_by_layer.iter().flatten();
+    let layers = layers.map(|layer| (format!("{}.{}", layer.spatial, layer.temporal), Value::from(layer.bitrate)));
     json!({
         "type": if stream.inbound { "inbound-rtp" } else { "outbound-rtp" },
         "timestamp": timestamp,
@@ -108,6 +110,7 @@ fn stream_row(timestamp: u64, stream: &fb::RtpStreamStatsT) -> Value {
         "keyFrameCount": stream.key_frame_count,
         "roundTripTime": stream.round_trip_time_ms,
         "score": stream.score,
+        "bitrateByLayer": layers.collect::<serde_json::Map<_, _>>(),
     })
 }
 
@@ -121,6 +124,9 @@ mod tests {
         transport.bytes_sent = 9;
         let mut stream = fb::RtpStreamStatsT::default();
         (stream.inbound, stream.packets) = (true, 3);
+        let mut layer = fb::LayerBitrateT::default();
+        (layer.spatial, layer.temporal, layer.bitrate) = (1, 2, 64_000);
+        stream.bitrate_by_layer = Some(vec![layer]);
         let mut report = fb::StatsReportT::default();
         report.timestamp_ms = 5;
         report.transport = Some(Box::new(transport));
@@ -131,6 +137,7 @@ mod tests {
         assert_eq!(rows[0]["transportId"], "0300000000000001");
         assert_eq!(rows[1]["type"], "inbound-rtp");
         assert_eq!(rows[1]["packetCount"], 3);
+        assert_eq!(rows[1]["bitrateByLayer"], json!({ "1.2": 64_000 }));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use sfu_wire::scalability::Layers;
 use sfu_wire::time::{NtpTime, Time};
 
 use super::cache::KeyFrameRun;
+use super::layer_rates::LayerRates;
 use super::redundancy::{self, Recovered};
 use super::{ExtensionSpan, FORWARDED, Ingress};
 use crate::config::{CodecConfig, EncodingConfig, ProducerConfig};
@@ -86,6 +87,7 @@ pub(super) struct Encoding {
     /// The structure that dependency descriptors refer to; none if they were not negotiated.
     pub(super) structure: Option<Box<TemplateStructure>>,
     pub(super) targets: TargetTable,
+    layer_rates: LayerRates,
     undecided_since: Option<Time>,
     /// The highest layers: as signalled, as seen in this period, as seen in the one before.
     signalled: Layers,
@@ -135,6 +137,7 @@ impl Encoding {
             run: KeyFrameRun::default(),
             structure: config.extensions.get(ExtensionKind::DependencyDescriptor).map(|_| Box::default()),
             targets: TargetTable::default(),
+            layer_rates: LayerRates::default(),
             undecided_since: None,
             signalled: Layers::new(encoding.scalability.spatial - 1, encoding.scalability.temporal - 1),
             seen: Layers::default(),
@@ -243,6 +246,9 @@ impl Encoding {
         }
         if ingress.codec == CodecKind::Red && ingress.blank.is_none() && !config.opaque_payload {
             self.open_red(config, arrival, bytes, view.timestamp, &mut ingress);
+        }
+        if !is_rtx && !ingress.undecided {
+            self.layer_rates.add(arrival, &ingress.layer, bytes.len());
         }
         if placed.newest {
             self.last_packet = Some(arrival);
@@ -444,6 +450,7 @@ impl Encoding {
             round_trip_time_ms: s.round_trip.map(|rtt| rtt.as_secs_f32() * 1000.0),
             rtx_packets_discarded: s.rtx_packets_discarded,
             score: self.score.score(),
+            bitrate_by_layer: self.layer_rates.stats(now),
         }
     }
 }

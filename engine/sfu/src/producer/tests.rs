@@ -347,3 +347,31 @@ fn five_hundred_consumers_share_one_copy_of_a_packet() {
         assert_eq!(&rig.producer.recall(rig.now, 0, *position).unwrap().packet[..], &shared[..]);
     }
 }
+
+#[test]
+fn each_layer_has_its_bitrate_and_repairs_count_in_none() {
+    let mut rig = Rig::new(CodecKind::Vp8);
+    let mut sizes = [0u32; 2];
+    for seq in 0..100u16 {
+        // Every other picture is of temporal layer 1.
+        let temporal = usize::from(seq % 2);
+        let key = seq == 0;
+        let mut payload =
+            vec![0x90, 0xE0, 0x80, seq as u8, (seq / 2) as u8, (temporal as u8) << 6 | 0x20, u8::from(!key)];
+        payload.resize(40 + 100 * (1 - temporal), 0);
+        let input = In { payload, ..rig.input(seq, key) };
+        sizes[temporal] += input.bytes().len() as u32 * 8;
+        rig.send(&input).unwrap();
+        rig.advance(9);
+    }
+    let _ = rig.repair(1, 101, false);
+    let stats = &rig.producer.stats(rig.now)[0];
+    let told: Vec<_> =
+        stats.bitrate_by_layer.iter().map(|r| (r.layers.spatial, r.layers.temporal, r.bitrate)).collect();
+    assert_eq!(told, [(0, 0, sizes[0]), (0, 1, sizes[1])]);
+    assert_eq!(stats.bitrate, sizes[0] + sizes[1]);
+    assert!(rig.consumer.stats(rig.now).bitrate_by_layer.is_empty());
+    let mut plain = Rig::new(CodecKind::Opus);
+    plain.media(1).unwrap();
+    assert!(plain.producer.stats(plain.now)[0].bitrate_by_layer.is_empty(), "it has no layers");
+}
