@@ -262,6 +262,25 @@ mod tests {
     }
 
     #[test]
+    fn h27_a_thousand_wraps_of_the_transport_wide_number() {
+        let mut receiver = TransportCcReceiver::new();
+        let (mut number, mut told) = (0u64, 0);
+        while number < 1_000 << 16 {
+            // What is lost between is as long as it may be without being taken for a restart.
+            let now = us(1_000_000 + number * 1_000);
+            receiver.on_packet(now, number as u16);
+            receiver.on_packet(now, (number + 1) as u16);
+            let at = now + Duration::from_secs(1);
+            let arrived: Vec<u16> =
+                drain(&mut receiver, at).into_iter().filter(|(_, at)| at.is_some()).map(|(n, _)| n).collect();
+            assert_eq!(arrived, [number as u16, (number + 1) as u16], "at {number}");
+            told += arrived.len();
+            number += 1_999;
+        }
+        assert!(told > 65_000, "{told}");
+    }
+
+    #[test]
     fn a_long_silence_begins_a_new_reference_time() {
         let mut r = TransportCcReceiver::new();
         r.on_packet(us(1_000_000), 1);

@@ -27,6 +27,8 @@ pub(crate) mod rig;
 mod stretch;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wrap_tests;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;

@@ -5,7 +5,11 @@
 //! A shift belongs to one stretch of the stream. Where the stretch begins in the past of what was sent
 //! already (frames of the same moment in another size, or a key frame that was kept for a while), its
 //! first part is squeezed: it begins right after what was sent last, goes slower, and joins the true
-//! line at its end. The mapping is a function of the timestamp alone, so a resend has the same one.
+//! line at its end. The mapping is a function of the timestamp alone, so a resend has the same one, until
+//! [`TimestampShift::settle`] finds the squeezed part long gone: a cycle later its timestamps come again, and are others.
+
+/// So many ticks after the squeezed part nothing of it comes any more, resent or late: 3 minutes of 90 kHz.
+const SETTLED: u32 = 1 << 24;
 
 /// How the timestamps of a stretch are mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,6 +65,14 @@ impl TimestampShift {
         timestamp.wrapping_add(self.shift)
     }
 
+    /// Told the source's newest timestamp: forgets the squeezed part when it is long gone.
+    #[inline]
+    pub fn settle(&mut self, newest: u32) {
+        if self.span != 0 && (self.span.saturating_add(SETTLED)..1 << 31).contains(&newest.wrapping_sub(self.from)) {
+            *self = Self::new(self.shift);
+        }
+    }
+
     /// What is added on the true line.
     pub const fn shift(&self) -> u32 {
         self.shift
@@ -102,6 +114,30 @@ mod tests {
             before = out;
         }
         assert_eq!(before, first.wrapping_add(59 * 3_000).wrapping_add(shift));
+    }
+
+    #[test]
+    fn h27_a_thousand_wraps_after_a_squeezed_beginning_stay_on_the_line() {
+        let (first, shift) = (7_000u32, 3_000);
+        let mut map = TimestampShift::after(40_000, first, shift, 0, 90_000);
+        assert_ne!(map.apply(first), first + shift, "it is squeezed");
+        map.settle(first.wrapping_sub(90_000));
+        assert_ne!(map.apply(first), first + shift, "a late one does not end it");
+        let last = map.span + SETTLED - 1;
+        map.settle(first + last);
+        assert_ne!(map.apply(first), first + shift, "it may still be resent");
+        // Ten minutes a step, and all of the squeezed part once in each cycle.
+        let mut at = u64::from(first);
+        for wrap in 1..=1_000u64 {
+            while at < wrap << 32 {
+                at += 54_000_000;
+                map.settle(at as u32);
+                assert_eq!(map.apply(at as u32), (at as u32).wrapping_add(shift));
+            }
+            for again in (first..first + 200_000).step_by(3_000) {
+                assert_eq!(map.apply(again), again + shift, "in cycle {wrap}");
+            }
+        }
     }
 
     proptest! {

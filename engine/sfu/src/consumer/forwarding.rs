@@ -82,6 +82,7 @@ impl Consumer {
         };
         let noted = note(chosen.shift.picture_id, chosen.marker);
         let (sequence, _) = self.sequence.map(ingress.position, noted).ok_or(DropReason::RtpTooOld)?;
+        self.stretch.time.settle(ingress.timestamp);
         let timestamp = self.stretch.time.apply(ingress.timestamp);
         let marker = chosen.marker;
         let fields = RtpHeaderFields { marker, payload_type, sequence, timestamp, ssrc: self.ssrc };
