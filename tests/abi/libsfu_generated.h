@@ -178,6 +178,12 @@ struct KeepDecisionsBuilder;
 struct GetDecisions;
 struct GetDecisionsBuilder;
 
+struct StartTap;
+struct StartTapBuilder;
+
+struct StopTap;
+struct StopTapBuilder;
+
 struct CreatePlainTransport;
 struct CreatePlainTransportBuilder;
 
@@ -387,6 +393,9 @@ struct StreamLimitReachedBuilder;
 
 struct EngineDrained;
 struct EngineDrainedBuilder;
+
+struct TapClosed;
+struct TapClosedBuilder;
 
 struct Event;
 struct EventBuilder;
@@ -772,6 +781,36 @@ inline const char *EnumNameTraceKind(TraceKind e) {
   return EnumNamesTraceKind()[index];
 }
 
+enum class TapFormat : uint8_t {
+  pcapng = 0,
+  rtpdump = 1,
+  MIN = pcapng,
+  MAX = rtpdump
+};
+
+inline const TapFormat (&EnumValuesTapFormat())[2] {
+  static const TapFormat values[] = {
+    TapFormat::pcapng,
+    TapFormat::rtpdump
+  };
+  return values;
+}
+
+inline const char * const *EnumNamesTapFormat() {
+  static const char * const names[3] = {
+    "pcapng",
+    "rtpdump",
+    nullptr
+  };
+  return names;
+}
+
+inline const char *EnumNameTapFormat(TapFormat e) {
+  if (::flatbuffers::IsOutRange(e, TapFormat::pcapng, TapFormat::rtpdump)) return "";
+  const size_t index = static_cast<size_t>(e);
+  return EnumNamesTapFormat()[index];
+}
+
 enum class RequestBody : uint8_t {
   NONE = 0,
   CreateRouter = 1,
@@ -813,11 +852,13 @@ enum class RequestBody : uint8_t {
   ConnectPipeTransport = 37,
   CreateDirectTransport = 38,
   Drain = 39,
+  StartTap = 40,
+  StopTap = 41,
   MIN = NONE,
-  MAX = Drain
+  MAX = StopTap
 };
 
-inline const RequestBody (&EnumValuesRequestBody())[40] {
+inline const RequestBody (&EnumValuesRequestBody())[42] {
   static const RequestBody values[] = {
     RequestBody::NONE,
     RequestBody::CreateRouter,
@@ -858,13 +899,15 @@ inline const RequestBody (&EnumValuesRequestBody())[40] {
     RequestBody::CreatePipeTransport,
     RequestBody::ConnectPipeTransport,
     RequestBody::CreateDirectTransport,
-    RequestBody::Drain
+    RequestBody::Drain,
+    RequestBody::StartTap,
+    RequestBody::StopTap
   };
   return values;
 }
 
 inline const char * const *EnumNamesRequestBody() {
-  static const char * const names[41] = {
+  static const char * const names[43] = {
     "NONE",
     "CreateRouter",
     "CreateWebRtcServer",
@@ -905,13 +948,15 @@ inline const char * const *EnumNamesRequestBody() {
     "ConnectPipeTransport",
     "CreateDirectTransport",
     "Drain",
+    "StartTap",
+    "StopTap",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameRequestBody(RequestBody e) {
-  if (::flatbuffers::IsOutRange(e, RequestBody::NONE, RequestBody::Drain)) return "";
+  if (::flatbuffers::IsOutRange(e, RequestBody::NONE, RequestBody::StopTap)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesRequestBody()[index];
 }
@@ -1074,6 +1119,14 @@ template<> struct RequestBodyTraits<libsfu::fbs::CreateDirectTransport> {
 
 template<> struct RequestBodyTraits<libsfu::fbs::Drain> {
   static const RequestBody enum_value = RequestBody::Drain;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::StartTap> {
+  static const RequestBody enum_value = RequestBody::StartTap;
+};
+
+template<> struct RequestBodyTraits<libsfu::fbs::StopTap> {
+  static const RequestBody enum_value = RequestBody::StopTap;
 };
 
 template <bool B = false>
@@ -1554,6 +1607,46 @@ inline const char *EnumNameTraceDirection(TraceDirection e) {
   return EnumNamesTraceDirection()[index];
 }
 
+/// `failed` is trouble with the file.
+enum class TapEnd : uint8_t {
+  stopped = 0,
+  size_reached = 1,
+  time_reached = 2,
+  transport_closed = 3,
+  failed = 4,
+  MIN = stopped,
+  MAX = failed
+};
+
+inline const TapEnd (&EnumValuesTapEnd())[5] {
+  static const TapEnd values[] = {
+    TapEnd::stopped,
+    TapEnd::size_reached,
+    TapEnd::time_reached,
+    TapEnd::transport_closed,
+    TapEnd::failed
+  };
+  return values;
+}
+
+inline const char * const *EnumNamesTapEnd() {
+  static const char * const names[6] = {
+    "stopped",
+    "size_reached",
+    "time_reached",
+    "transport_closed",
+    "failed",
+    nullptr
+  };
+  return names;
+}
+
+inline const char *EnumNameTapEnd(TapEnd e) {
+  if (::flatbuffers::IsOutRange(e, TapEnd::stopped, TapEnd::failed)) return "";
+  const size_t index = static_cast<size_t>(e);
+  return EnumNamesTapEnd()[index];
+}
+
 enum class EventBody : uint8_t {
   NONE = 0,
   ObjectClosed = 1,
@@ -1576,11 +1669,12 @@ enum class EventBody : uint8_t {
   PipeSilenceChanged = 18,
   EngineDrained = 19,
   StreamLimitReached = 20,
+  TapClosed = 21,
   MIN = NONE,
-  MAX = StreamLimitReached
+  MAX = TapClosed
 };
 
-inline const EventBody (&EnumValuesEventBody())[21] {
+inline const EventBody (&EnumValuesEventBody())[22] {
   static const EventBody values[] = {
     EventBody::NONE,
     EventBody::ObjectClosed,
@@ -1602,13 +1696,14 @@ inline const EventBody (&EnumValuesEventBody())[21] {
     EventBody::TransportTupleChanged,
     EventBody::PipeSilenceChanged,
     EventBody::EngineDrained,
-    EventBody::StreamLimitReached
+    EventBody::StreamLimitReached,
+    EventBody::TapClosed
   };
   return values;
 }
 
 inline const char * const *EnumNamesEventBody() {
-  static const char * const names[22] = {
+  static const char * const names[23] = {
     "NONE",
     "ObjectClosed",
     "IceStateChanged",
@@ -1630,13 +1725,14 @@ inline const char * const *EnumNamesEventBody() {
     "PipeSilenceChanged",
     "EngineDrained",
     "StreamLimitReached",
+    "TapClosed",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameEventBody(EventBody e) {
-  if (::flatbuffers::IsOutRange(e, EventBody::NONE, EventBody::StreamLimitReached)) return "";
+  if (::flatbuffers::IsOutRange(e, EventBody::NONE, EventBody::TapClosed)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesEventBody()[index];
 }
@@ -1723,6 +1819,10 @@ template<> struct EventBodyTraits<libsfu::fbs::EngineDrained> {
 
 template<> struct EventBodyTraits<libsfu::fbs::StreamLimitReached> {
   static const EventBody enum_value = EventBody::StreamLimitReached;
+};
+
+template<> struct EventBodyTraits<libsfu::fbs::TapClosed> {
+  static const EventBody enum_value = EventBody::TapClosed;
 };
 
 template <bool B = false>
@@ -5767,6 +5867,156 @@ struct GetDecisions::Traits {
   static auto constexpr Create = CreateGetDecisions;
 };
 
+/// Target: transport. Writes copies of its RTP and RTCP, decrypted, both ways, to a new file in the directory
+/// EngineOptions.tap_directory; one at a time for each transport. Reply: Done; TapClosed tells the end.
+struct StartTap FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef StartTapBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_NAME = 4,
+    VT_FORMAT = 6,
+    VT_MAX_BYTES = 8,
+    VT_MAX_DURATION_MS = 10,
+    VT_HEADERS_ONLY = 12
+  };
+  /// The file: letters, digits, dash, underscore and dot, not at the start; at most 128. It must not exist.
+  const ::flatbuffers::String *name() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_NAME);
+  }
+  libsfu::fbs::TapFormat format() const {
+    return static_cast<libsfu::fbs::TapFormat>(GetField<uint8_t>(VT_FORMAT, 0));
+  }
+  /// The file is at most so long: 4096 to 2^34 bytes.
+  uint64_t max_bytes() const {
+    return GetField<uint64_t>(VT_MAX_BYTES, 16777216ULL);
+  }
+  /// 1 to 86400000.
+  uint32_t max_duration_ms() const {
+    return GetField<uint32_t>(VT_MAX_DURATION_MS, 60000);
+  }
+  /// RTP headers without their payload.
+  bool headers_only() const {
+    return GetField<uint8_t>(VT_HEADERS_ONLY, 0) != 0;
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffsetRequired(verifier, VT_NAME) &&
+           verifier.VerifyString(name()) &&
+           VerifyField<uint8_t>(verifier, VT_FORMAT, 1) &&
+           VerifyField<uint64_t>(verifier, VT_MAX_BYTES, 8) &&
+           VerifyField<uint32_t>(verifier, VT_MAX_DURATION_MS, 4) &&
+           VerifyField<uint8_t>(verifier, VT_HEADERS_ONLY, 1) &&
+           verifier.EndTable();
+  }
+};
+
+struct StartTapBuilder {
+  typedef StartTap Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_name(::flatbuffers::Offset<::flatbuffers::String> name) {
+    fbb_.AddOffset(StartTap::VT_NAME, name);
+  }
+  void add_format(libsfu::fbs::TapFormat format) {
+    fbb_.AddElement<uint8_t>(StartTap::VT_FORMAT, static_cast<uint8_t>(format), 0);
+  }
+  void add_max_bytes(uint64_t max_bytes) {
+    fbb_.AddElement<uint64_t>(StartTap::VT_MAX_BYTES, max_bytes, 16777216ULL);
+  }
+  void add_max_duration_ms(uint32_t max_duration_ms) {
+    fbb_.AddElement<uint32_t>(StartTap::VT_MAX_DURATION_MS, max_duration_ms, 60000);
+  }
+  void add_headers_only(bool headers_only) {
+    fbb_.AddElement<uint8_t>(StartTap::VT_HEADERS_ONLY, static_cast<uint8_t>(headers_only), 0);
+  }
+  explicit StartTapBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<StartTap> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<StartTap>(end);
+    fbb_.Required(o, StartTap::VT_NAME);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<StartTap> CreateStartTap(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::String> name = 0,
+    libsfu::fbs::TapFormat format = libsfu::fbs::TapFormat::pcapng,
+    uint64_t max_bytes = 16777216ULL,
+    uint32_t max_duration_ms = 60000,
+    bool headers_only = false) {
+  StartTapBuilder builder_(_fbb);
+  builder_.add_max_bytes(max_bytes);
+  builder_.add_max_duration_ms(max_duration_ms);
+  builder_.add_name(name);
+  builder_.add_headers_only(headers_only);
+  builder_.add_format(format);
+  return builder_.Finish();
+}
+
+struct StartTap::Traits {
+  using type = StartTap;
+  static auto constexpr Create = CreateStartTap;
+};
+
+inline ::flatbuffers::Offset<StartTap> CreateStartTapDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const char *name = nullptr,
+    libsfu::fbs::TapFormat format = libsfu::fbs::TapFormat::pcapng,
+    uint64_t max_bytes = 16777216ULL,
+    uint32_t max_duration_ms = 60000,
+    bool headers_only = false) {
+  auto name__ = name ? _fbb.CreateString(name) : 0;
+  return libsfu::fbs::CreateStartTap(
+      _fbb,
+      name__,
+      format,
+      max_bytes,
+      max_duration_ms,
+      headers_only);
+}
+
+/// Target: transport. Reply: Done, also where there is no tap.
+struct StopTap FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef StopTapBuilder Builder;
+  struct Traits;
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           verifier.EndTable();
+  }
+};
+
+struct StopTapBuilder {
+  typedef StopTap Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  explicit StopTapBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<StopTap> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<StopTap>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<StopTap> CreateStopTap(
+    ::flatbuffers::FlatBufferBuilder &_fbb) {
+  StopTapBuilder builder_(_fbb);
+  return builder_.Finish();
+}
+
+struct StopTap::Traits {
+  using type = StopTap;
+  static auto constexpr Create = CreateStopTap;
+};
+
 /// Target: router. RTP and RTCP without ICE and DTLS. Reply: PlainTransportCreated.
 struct CreatePlainTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef CreatePlainTransportBuilder Builder;
@@ -6360,6 +6610,12 @@ struct Request FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const libsfu::fbs::Drain *body_as_Drain() const {
     return body_type() == libsfu::fbs::RequestBody::Drain ? static_cast<const libsfu::fbs::Drain *>(body()) : nullptr;
   }
+  const libsfu::fbs::StartTap *body_as_StartTap() const {
+    return body_type() == libsfu::fbs::RequestBody::StartTap ? static_cast<const libsfu::fbs::StartTap *>(body()) : nullptr;
+  }
+  const libsfu::fbs::StopTap *body_as_StopTap() const {
+    return body_type() == libsfu::fbs::RequestBody::StopTap ? static_cast<const libsfu::fbs::StopTap *>(body()) : nullptr;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -6526,6 +6782,14 @@ template<> inline const libsfu::fbs::CreateDirectTransport *Request::body_as<lib
 
 template<> inline const libsfu::fbs::Drain *Request::body_as<libsfu::fbs::Drain>() const {
   return body_as_Drain();
+}
+
+template<> inline const libsfu::fbs::StartTap *Request::body_as<libsfu::fbs::StartTap>() const {
+  return body_as_StartTap();
+}
+
+template<> inline const libsfu::fbs::StopTap *Request::body_as<libsfu::fbs::StopTap>() const {
+  return body_as_StopTap();
 }
 
 struct RequestBuilder {
@@ -12627,6 +12891,117 @@ struct EngineDrained::Traits {
   static auto constexpr Create = CreateEngineDrained;
 };
 
+/// Source: the transport. Its tap has ended, and the file is whole as far as it goes.
+struct TapClosed FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TapClosedBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_REASON = 4,
+    VT_PACKETS = 6,
+    VT_BYTES = 8,
+    VT_DROPPED = 10,
+    VT_TEXT = 12
+  };
+  libsfu::fbs::TapEnd reason() const {
+    return static_cast<libsfu::fbs::TapEnd>(GetField<uint8_t>(VT_REASON, 0));
+  }
+  /// In the file.
+  uint64_t packets() const {
+    return GetField<uint64_t>(VT_PACKETS, 0);
+  }
+  /// Length of the file.
+  uint64_t bytes() const {
+    return GetField<uint64_t>(VT_BYTES, 0);
+  }
+  /// Packets that came faster than they could be written.
+  uint64_t dropped() const {
+    return GetField<uint64_t>(VT_DROPPED, 0);
+  }
+  /// What went wrong, for `failed`.
+  const ::flatbuffers::String *text() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_TEXT);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_REASON, 1) &&
+           VerifyField<uint64_t>(verifier, VT_PACKETS, 8) &&
+           VerifyField<uint64_t>(verifier, VT_BYTES, 8) &&
+           VerifyField<uint64_t>(verifier, VT_DROPPED, 8) &&
+           VerifyOffset(verifier, VT_TEXT) &&
+           verifier.VerifyString(text()) &&
+           verifier.EndTable();
+  }
+};
+
+struct TapClosedBuilder {
+  typedef TapClosed Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_reason(libsfu::fbs::TapEnd reason) {
+    fbb_.AddElement<uint8_t>(TapClosed::VT_REASON, static_cast<uint8_t>(reason), 0);
+  }
+  void add_packets(uint64_t packets) {
+    fbb_.AddElement<uint64_t>(TapClosed::VT_PACKETS, packets, 0);
+  }
+  void add_bytes(uint64_t bytes) {
+    fbb_.AddElement<uint64_t>(TapClosed::VT_BYTES, bytes, 0);
+  }
+  void add_dropped(uint64_t dropped) {
+    fbb_.AddElement<uint64_t>(TapClosed::VT_DROPPED, dropped, 0);
+  }
+  void add_text(::flatbuffers::Offset<::flatbuffers::String> text) {
+    fbb_.AddOffset(TapClosed::VT_TEXT, text);
+  }
+  explicit TapClosedBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<TapClosed> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<TapClosed>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<TapClosed> CreateTapClosed(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    libsfu::fbs::TapEnd reason = libsfu::fbs::TapEnd::stopped,
+    uint64_t packets = 0,
+    uint64_t bytes = 0,
+    uint64_t dropped = 0,
+    ::flatbuffers::Offset<::flatbuffers::String> text = 0) {
+  TapClosedBuilder builder_(_fbb);
+  builder_.add_dropped(dropped);
+  builder_.add_bytes(bytes);
+  builder_.add_packets(packets);
+  builder_.add_text(text);
+  builder_.add_reason(reason);
+  return builder_.Finish();
+}
+
+struct TapClosed::Traits {
+  using type = TapClosed;
+  static auto constexpr Create = CreateTapClosed;
+};
+
+inline ::flatbuffers::Offset<TapClosed> CreateTapClosedDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    libsfu::fbs::TapEnd reason = libsfu::fbs::TapEnd::stopped,
+    uint64_t packets = 0,
+    uint64_t bytes = 0,
+    uint64_t dropped = 0,
+    const char *text = nullptr) {
+  auto text__ = text ? _fbb.CreateString(text) : 0;
+  return libsfu::fbs::CreateTapClosed(
+      _fbb,
+      reason,
+      packets,
+      bytes,
+      dropped,
+      text__);
+}
+
 struct Event FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef EventBuilder Builder;
   struct Traits;
@@ -12704,6 +13079,9 @@ struct Event FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   }
   const libsfu::fbs::StreamLimitReached *body_as_StreamLimitReached() const {
     return body_type() == libsfu::fbs::EventBody::StreamLimitReached ? static_cast<const libsfu::fbs::StreamLimitReached *>(body()) : nullptr;
+  }
+  const libsfu::fbs::TapClosed *body_as_TapClosed() const {
+    return body_type() == libsfu::fbs::EventBody::TapClosed ? static_cast<const libsfu::fbs::TapClosed *>(body()) : nullptr;
   }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
@@ -12796,6 +13174,10 @@ template<> inline const libsfu::fbs::StreamLimitReached *Event::body_as<libsfu::
   return body_as_StreamLimitReached();
 }
 
+template<> inline const libsfu::fbs::TapClosed *Event::body_as<libsfu::fbs::TapClosed>() const {
+  return body_as_TapClosed();
+}
+
 struct EventBuilder {
   typedef Event Table;
   ::flatbuffers::FlatBufferBuilder &fbb_;
@@ -12850,7 +13232,8 @@ struct EngineOptions FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_SRTP_PROFILES = 14,
     VT_COMMAND_QUEUE = 16,
     VT_EVENT_QUEUE = 18,
-    VT_IO_BACKEND = 20
+    VT_IO_BACKEND = 20,
+    VT_TAP_DIRECTORY = 22
   };
   /// Number of shards; 0 is one for each core that the process may use.
   uint16_t shards() const {
@@ -12886,6 +13269,10 @@ struct EngineOptions FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   libsfu::fbs::IoBackend io_backend() const {
     return static_cast<libsfu::fbs::IoBackend>(GetField<uint8_t>(VT_IO_BACKEND, 0));
   }
+  /// Where StartTap may write files; absent: it is refused.
+  const ::flatbuffers::String *tap_directory() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_TAP_DIRECTORY);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -12902,6 +13289,8 @@ struct EngineOptions FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint32_t>(verifier, VT_COMMAND_QUEUE, 4) &&
            VerifyField<uint32_t>(verifier, VT_EVENT_QUEUE, 4) &&
            VerifyField<uint8_t>(verifier, VT_IO_BACKEND, 1) &&
+           VerifyOffset(verifier, VT_TAP_DIRECTORY) &&
+           verifier.VerifyString(tap_directory()) &&
            verifier.EndTable();
   }
 };
@@ -12937,6 +13326,9 @@ struct EngineOptionsBuilder {
   void add_io_backend(libsfu::fbs::IoBackend io_backend) {
     fbb_.AddElement<uint8_t>(EngineOptions::VT_IO_BACKEND, static_cast<uint8_t>(io_backend), 0);
   }
+  void add_tap_directory(::flatbuffers::Offset<::flatbuffers::String> tap_directory) {
+    fbb_.AddOffset(EngineOptions::VT_TAP_DIRECTORY, tap_directory);
+  }
   explicit EngineOptionsBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -12958,8 +13350,10 @@ inline ::flatbuffers::Offset<EngineOptions> CreateEngineOptions(
     ::flatbuffers::Offset<::flatbuffers::Vector<libsfu::fbs::SrtpProfile>> srtp_profiles = 0,
     uint32_t command_queue = 4096,
     uint32_t event_queue = 65536,
-    libsfu::fbs::IoBackend io_backend = libsfu::fbs::IoBackend::default_) {
+    libsfu::fbs::IoBackend io_backend = libsfu::fbs::IoBackend::default_,
+    ::flatbuffers::Offset<::flatbuffers::String> tap_directory = 0) {
   EngineOptionsBuilder builder_(_fbb);
+  builder_.add_tap_directory(tap_directory);
   builder_.add_event_queue(event_queue);
   builder_.add_command_queue(command_queue);
   builder_.add_srtp_profiles(srtp_profiles);
@@ -12987,11 +13381,13 @@ inline ::flatbuffers::Offset<EngineOptions> CreateEngineOptionsDirect(
     const std::vector<libsfu::fbs::SrtpProfile> *srtp_profiles = nullptr,
     uint32_t command_queue = 4096,
     uint32_t event_queue = 65536,
-    libsfu::fbs::IoBackend io_backend = libsfu::fbs::IoBackend::default_) {
+    libsfu::fbs::IoBackend io_backend = libsfu::fbs::IoBackend::default_,
+    const char *tap_directory = nullptr) {
   auto cpus__ = cpus ? _fbb.CreateVector<uint16_t>(*cpus) : 0;
   auto certificate_pem__ = certificate_pem ? _fbb.CreateString(certificate_pem) : 0;
   auto private_key_pem__ = private_key_pem ? _fbb.CreateString(private_key_pem) : 0;
   auto srtp_profiles__ = srtp_profiles ? _fbb.CreateVector<libsfu::fbs::SrtpProfile>(*srtp_profiles) : 0;
+  auto tap_directory__ = tap_directory ? _fbb.CreateString(tap_directory) : 0;
   return libsfu::fbs::CreateEngineOptions(
       _fbb,
       shards,
@@ -13002,7 +13398,8 @@ inline ::flatbuffers::Offset<EngineOptions> CreateEngineOptionsDirect(
       srtp_profiles__,
       command_queue,
       event_queue,
-      io_backend);
+      io_backend,
+      tap_directory__);
 }
 
 struct Message FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -13256,6 +13653,14 @@ inline bool VerifyRequestBody(::flatbuffers::VerifierTemplate<B> &verifier, cons
       auto ptr = reinterpret_cast<const libsfu::fbs::Drain *>(obj);
       return verifier.VerifyTable(ptr);
     }
+    case RequestBody::StartTap: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::StartTap *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case RequestBody::StopTap: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::StopTap *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
     default: return true;
   }
 }
@@ -13496,6 +13901,10 @@ inline bool VerifyEventBody(::flatbuffers::VerifierTemplate<B> &verifier, const 
     }
     case EventBody::StreamLimitReached: {
       auto ptr = reinterpret_cast<const libsfu::fbs::StreamLimitReached *>(obj);
+      return verifier.VerifyTable(ptr);
+    }
+    case EventBody::TapClosed: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::TapClosed *>(obj);
       return verifier.VerifyTable(ptr);
     }
     default: return true;

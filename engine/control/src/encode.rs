@@ -119,6 +119,9 @@ pub(crate) fn shard_event(shard_event: Event) -> Vec<u8> {
         Event::StreamLimitReached { transport, limit } => {
             event(transport.to_u64(), Body::StreamLimitReached(Box::new(fb::StreamLimitReachedT { limit })))
         }
+        Event::TapClosed { transport, reason, packets, bytes, dropped, text } => {
+            event(transport.to_u64(), watching::tap_closed(reason, [packets, bytes, dropped], text))
+        }
         Event::PipeSilent { transport, silent } => {
             event(transport.to_u64(), Body::PipeSilenceChanged(Box::new(fb::PipeSilenceChangedT { silent })))
         }

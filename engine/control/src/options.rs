@@ -4,6 +4,7 @@
 //! cause, value and remedy. Limits: 255 shards, 64 KiB of PEM each, queues of 1 to 2^20.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use sfu_proto::crypto::Certificate;
 use sfu_proto::srtp::SrtpProfile;
@@ -38,6 +39,8 @@ pub struct EngineOptions {
     pub event_queue: u32,
     /// How shards talk to their sockets.
     pub io_backend: IoBackend,
+    /// Where taps may write files; `None` refuses them.
+    pub tap_directory: Option<String>,
 }
 
 impl Default for EngineOptions {
@@ -52,6 +55,7 @@ impl Default for EngineOptions {
             command_queue: 4096,
             event_queue: 65_536,
             io_backend: IoBackend::Default,
+            tap_directory: None,
         }
     }
 }
@@ -68,6 +72,7 @@ impl fmt::Debug for EngineOptions {
             .field("command_queue", &self.command_queue)
             .field("event_queue", &self.event_queue)
             .field("io_backend", &self.io_backend)
+            .field("tap_directory", &self.tap_directory)
             .finish_non_exhaustive()
     }
 }
@@ -104,6 +109,7 @@ impl EngineOptions {
             command_queue: options.command_queue,
             event_queue: options.event_queue,
             io_backend,
+            tap_directory: options.tap_directory,
         })
     }
 
@@ -129,6 +135,7 @@ impl EngineOptions {
                 IoBackend::IoUring => fb::IoBackend::io_uring,
                 IoBackend::Mmsg => fb::IoBackend::mmsg,
             },
+            tap_directory: self.tap_directory.clone(),
         })
     }
 
@@ -145,6 +152,7 @@ impl EngineOptions {
             command_queue: queue("command_queue", self.command_queue)?,
             event_queue: queue("event_queue", self.event_queue)?,
             io: self.io_backend,
+            tap_directory: self.tap_directory.as_ref().map(PathBuf::from),
         })
     }
 

@@ -994,12 +994,96 @@ impl<'a> ::flatbuffers::Verifiable for TraceKind {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for TraceKind {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
+pub const ENUM_MIN_TAP_FORMAT: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_REQUEST_BODY: u8 = 39;
+pub const ENUM_MAX_TAP_FORMAT: u8 = 1;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 40] = [
+pub const ENUM_VALUES_TAP_FORMAT: [TapFormat; 2] = [
+  TapFormat::pcapng,
+  TapFormat::rtpdump,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct TapFormat(pub u8);
+#[allow(non_upper_case_globals)]
+impl TapFormat {
+  pub const pcapng: Self = Self(0);
+  pub const rtpdump: Self = Self(1);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 1;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::pcapng,
+    Self::rtpdump,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::pcapng => Some("pcapng"),
+      Self::rtpdump => Some("rtpdump"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for TapFormat {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for TapFormat {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for TapFormat {
+    type Output = TapFormat;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for TapFormat {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for TapFormat {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for TapFormat {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_REQUEST_BODY: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_REQUEST_BODY: u8 = 41;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 42] = [
   RequestBody::NONE,
   RequestBody::CreateRouter,
   RequestBody::CreateWebRtcServer,
@@ -1040,6 +1124,8 @@ pub const ENUM_VALUES_REQUEST_BODY: [RequestBody; 40] = [
   RequestBody::ConnectPipeTransport,
   RequestBody::CreateDirectTransport,
   RequestBody::Drain,
+  RequestBody::StartTap,
+  RequestBody::StopTap,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -1087,9 +1173,11 @@ impl RequestBody {
   pub const ConnectPipeTransport: Self = Self(37);
   pub const CreateDirectTransport: Self = Self(38);
   pub const Drain: Self = Self(39);
+  pub const StartTap: Self = Self(40);
+  pub const StopTap: Self = Self(41);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 39;
+  pub const ENUM_MAX: u8 = 41;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::CreateRouter,
@@ -1131,6 +1219,8 @@ impl RequestBody {
     Self::ConnectPipeTransport,
     Self::CreateDirectTransport,
     Self::Drain,
+    Self::StartTap,
+    Self::StopTap,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -1175,6 +1265,8 @@ impl RequestBody {
       Self::ConnectPipeTransport => Some("ConnectPipeTransport"),
       Self::CreateDirectTransport => Some("CreateDirectTransport"),
       Self::Drain => Some("Drain"),
+      Self::StartTap => Some("StartTap"),
+      Self::StopTap => Some("StopTap"),
       _ => None,
     }
   }
@@ -1275,6 +1367,8 @@ pub enum RequestBodyT {
   ConnectPipeTransport(alloc::boxed::Box<ConnectPipeTransportT>),
   CreateDirectTransport(alloc::boxed::Box<CreateDirectTransportT>),
   Drain(alloc::boxed::Box<DrainT>),
+  StartTap(alloc::boxed::Box<StartTapT>),
+  StopTap(alloc::boxed::Box<StopTapT>),
 }
 impl Default for RequestBodyT {
   fn default() -> Self {
@@ -1324,6 +1418,8 @@ impl RequestBodyT {
       Self::ConnectPipeTransport(_) => RequestBody::ConnectPipeTransport,
       Self::CreateDirectTransport(_) => RequestBody::CreateDirectTransport,
       Self::Drain(_) => RequestBody::Drain,
+      Self::StartTap(_) => RequestBody::StartTap,
+      Self::StopTap(_) => RequestBody::StopTap,
     }
   }
   pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(&self, fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>) -> Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>> {
@@ -1368,6 +1464,8 @@ impl RequestBodyT {
       Self::ConnectPipeTransport(v) => Some(v.pack(fbb).as_union_value()),
       Self::CreateDirectTransport(v) => Some(v.pack(fbb).as_union_value()),
       Self::Drain(v) => Some(v.pack(fbb).as_union_value()),
+      Self::StartTap(v) => Some(v.pack(fbb).as_union_value()),
+      Self::StopTap(v) => Some(v.pack(fbb).as_union_value()),
     }
   }
   /// If the union variant matches, return the owned CreateRouterT, setting the union to NONE.
@@ -2188,6 +2286,48 @@ impl RequestBodyT {
   /// If the union variant matches, return a mutable reference to the DrainT.
   pub fn as_drain_mut(&mut self) -> Option<&mut DrainT> {
     if let Self::Drain(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned StartTapT, setting the union to NONE.
+  pub fn take_start_tap(&mut self) -> Option<alloc::boxed::Box<StartTapT>> {
+    if let Self::StartTap(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::StartTap(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the StartTapT.
+  pub fn as_start_tap(&self) -> Option<&StartTapT> {
+    if let Self::StartTap(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the StartTapT.
+  pub fn as_start_tap_mut(&mut self) -> Option<&mut StartTapT> {
+    if let Self::StartTap(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned StopTapT, setting the union to NONE.
+  pub fn take_stop_tap(&mut self) -> Option<alloc::boxed::Box<StopTapT>> {
+    if let Self::StopTap(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::StopTap(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the StopTapT.
+  pub fn as_stop_tap(&self) -> Option<&StopTapT> {
+    if let Self::StopTap(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the StopTapT.
+  pub fn as_stop_tap_mut(&mut self) -> Option<&mut StopTapT> {
+    if let Self::StopTap(v) = self { Some(v.as_mut()) } else { None }
   }
 }
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
@@ -3684,12 +3824,109 @@ impl<'a> ::flatbuffers::Verifiable for TraceDirection {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for TraceDirection {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_EVENT_BODY: u8 = 0;
+pub const ENUM_MIN_TAP_END: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_EVENT_BODY: u8 = 20;
+pub const ENUM_MAX_TAP_END: u8 = 4;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_EVENT_BODY: [EventBody; 21] = [
+pub const ENUM_VALUES_TAP_END: [TapEnd; 5] = [
+  TapEnd::stopped,
+  TapEnd::size_reached,
+  TapEnd::time_reached,
+  TapEnd::transport_closed,
+  TapEnd::failed,
+];
+
+/// `failed` is trouble with the file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct TapEnd(pub u8);
+#[allow(non_upper_case_globals)]
+impl TapEnd {
+  pub const stopped: Self = Self(0);
+  pub const size_reached: Self = Self(1);
+  pub const time_reached: Self = Self(2);
+  pub const transport_closed: Self = Self(3);
+  pub const failed: Self = Self(4);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 4;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::stopped,
+    Self::size_reached,
+    Self::time_reached,
+    Self::transport_closed,
+    Self::failed,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::stopped => Some("stopped"),
+      Self::size_reached => Some("size_reached"),
+      Self::time_reached => Some("time_reached"),
+      Self::transport_closed => Some("transport_closed"),
+      Self::failed => Some("failed"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for TapEnd {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for TapEnd {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for TapEnd {
+    type Output = TapEnd;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for TapEnd {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for TapEnd {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for TapEnd {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_EVENT_BODY: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_EVENT_BODY: u8 = 21;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_EVENT_BODY: [EventBody; 22] = [
   EventBody::NONE,
   EventBody::ObjectClosed,
   EventBody::IceStateChanged,
@@ -3711,6 +3948,7 @@ pub const ENUM_VALUES_EVENT_BODY: [EventBody; 21] = [
   EventBody::PipeSilenceChanged,
   EventBody::EngineDrained,
   EventBody::StreamLimitReached,
+  EventBody::TapClosed,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -3739,9 +3977,10 @@ impl EventBody {
   pub const PipeSilenceChanged: Self = Self(18);
   pub const EngineDrained: Self = Self(19);
   pub const StreamLimitReached: Self = Self(20);
+  pub const TapClosed: Self = Self(21);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 20;
+  pub const ENUM_MAX: u8 = 21;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::ObjectClosed,
@@ -3764,6 +4003,7 @@ impl EventBody {
     Self::PipeSilenceChanged,
     Self::EngineDrained,
     Self::StreamLimitReached,
+    Self::TapClosed,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -3789,6 +4029,7 @@ impl EventBody {
       Self::PipeSilenceChanged => Some("PipeSilenceChanged"),
       Self::EngineDrained => Some("EngineDrained"),
       Self::StreamLimitReached => Some("StreamLimitReached"),
+      Self::TapClosed => Some("TapClosed"),
       _ => None,
     }
   }
@@ -3870,6 +4111,7 @@ pub enum EventBodyT {
   PipeSilenceChanged(alloc::boxed::Box<PipeSilenceChangedT>),
   EngineDrained(alloc::boxed::Box<EngineDrainedT>),
   StreamLimitReached(alloc::boxed::Box<StreamLimitReachedT>),
+  TapClosed(alloc::boxed::Box<TapClosedT>),
 }
 impl Default for EventBodyT {
   fn default() -> Self {
@@ -3900,6 +4142,7 @@ impl EventBodyT {
       Self::PipeSilenceChanged(_) => EventBody::PipeSilenceChanged,
       Self::EngineDrained(_) => EventBody::EngineDrained,
       Self::StreamLimitReached(_) => EventBody::StreamLimitReached,
+      Self::TapClosed(_) => EventBody::TapClosed,
     }
   }
   pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(&self, fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>) -> Option<::flatbuffers::WIPOffset<::flatbuffers::UnionWIPOffset>> {
@@ -3925,6 +4168,7 @@ impl EventBodyT {
       Self::PipeSilenceChanged(v) => Some(v.pack(fbb).as_union_value()),
       Self::EngineDrained(v) => Some(v.pack(fbb).as_union_value()),
       Self::StreamLimitReached(v) => Some(v.pack(fbb).as_union_value()),
+      Self::TapClosed(v) => Some(v.pack(fbb).as_union_value()),
     }
   }
   /// If the union variant matches, return the owned ObjectClosedT, setting the union to NONE.
@@ -4346,6 +4590,27 @@ impl EventBodyT {
   /// If the union variant matches, return a mutable reference to the StreamLimitReachedT.
   pub fn as_stream_limit_reached_mut(&mut self) -> Option<&mut StreamLimitReachedT> {
     if let Self::StreamLimitReached(v) = self { Some(v.as_mut()) } else { None }
+  }
+  /// If the union variant matches, return the owned TapClosedT, setting the union to NONE.
+  pub fn take_tap_closed(&mut self) -> Option<alloc::boxed::Box<TapClosedT>> {
+    if let Self::TapClosed(_) = self {
+      let v = ::core::mem::replace(self, Self::NONE);
+      if let Self::TapClosed(w) = v {
+        Some(w)
+      } else {
+        unreachable!()
+      }
+    } else {
+      None
+    }
+  }
+  /// If the union variant matches, return a reference to the TapClosedT.
+  pub fn as_tap_closed(&self) -> Option<&TapClosedT> {
+    if let Self::TapClosed(v) = self { Some(v.as_ref()) } else { None }
+  }
+  /// If the union variant matches, return a mutable reference to the TapClosedT.
+  pub fn as_tap_closed_mut(&mut self) -> Option<&mut TapClosedT> {
+    if let Self::TapClosed(v) = self { Some(v.as_mut()) } else { None }
   }
 }
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
@@ -13521,6 +13786,338 @@ impl GetDecisionsT {
     })
   }
 }
+pub enum StartTapOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: transport. Writes copies of its RTP and RTCP, decrypted, both ways, to a new file in the directory
+/// EngineOptions.tap_directory; one at a time for each transport. Reply: Done; TapClosed tells the end.
+pub struct StartTap<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for StartTap<'a> {
+  type Inner = StartTap<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> StartTap<'a> {
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
+  pub const VT_FORMAT: ::flatbuffers::VOffsetT = 6;
+  pub const VT_MAX_BYTES: ::flatbuffers::VOffsetT = 8;
+  pub const VT_MAX_DURATION_MS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_HEADERS_ONLY: ::flatbuffers::VOffsetT = 12;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    StartTap { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args StartTapArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<StartTap<'bldr>> {
+    let mut builder = StartTapBuilder::new(_fbb);
+    builder.add_max_bytes(args.max_bytes);
+    builder.add_max_duration_ms(args.max_duration_ms);
+    if let Some(x) = args.name { builder.add_name(x); }
+    builder.add_headers_only(args.headers_only);
+    builder.add_format(args.format);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> StartTapT {
+    let name = {
+      let x = self.name();
+      alloc::string::ToString::to_string(x)
+    };
+    let format = self.format();
+    let max_bytes = self.max_bytes();
+    let max_duration_ms = self.max_duration_ms();
+    let headers_only = self.headers_only();
+    StartTapT {
+      name,
+      format,
+      max_bytes,
+      max_duration_ms,
+      headers_only,
+    }
+  }
+
+  /// The file: letters, digits, dash, underscore and dot, not at the start; at most 128. It must not exist.
+  #[inline]
+  pub fn name(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(StartTap::VT_NAME, None).unwrap()}
+  }
+  #[inline]
+  pub fn format(&self) -> TapFormat {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<TapFormat>(StartTap::VT_FORMAT, Some(TapFormat::pcapng)).unwrap()}
+  }
+  /// The file is at most so long: 4096 to 2^34 bytes.
+  #[inline]
+  pub fn max_bytes(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(StartTap::VT_MAX_BYTES, Some(16777216)).unwrap()}
+  }
+  /// 1 to 86400000.
+  #[inline]
+  pub fn max_duration_ms(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(StartTap::VT_MAX_DURATION_MS, Some(60000)).unwrap()}
+  }
+  /// RTP headers without their payload.
+  #[inline]
+  pub fn headers_only(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(StartTap::VT_HEADERS_ONLY, Some(false)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for StartTap<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+     .visit_field::<TapFormat>("format", Self::VT_FORMAT, false)?
+     .visit_field::<u64>("max_bytes", Self::VT_MAX_BYTES, false)?
+     .visit_field::<u32>("max_duration_ms", Self::VT_MAX_DURATION_MS, false)?
+     .visit_field::<bool>("headers_only", Self::VT_HEADERS_ONLY, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct StartTapArgs<'a> {
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub format: TapFormat,
+    pub max_bytes: u64,
+    pub max_duration_ms: u32,
+    pub headers_only: bool,
+}
+impl<'a> Default for StartTapArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    StartTapArgs {
+      name: None, // required field
+      format: TapFormat::pcapng,
+      max_bytes: 16777216,
+      max_duration_ms: 60000,
+      headers_only: false,
+    }
+  }
+}
+
+pub struct StartTapBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> StartTapBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(StartTap::VT_NAME, name);
+  }
+  #[inline]
+  pub fn add_format(&mut self, format: TapFormat) {
+    self.fbb_.push_slot::<TapFormat>(StartTap::VT_FORMAT, format, TapFormat::pcapng);
+  }
+  #[inline]
+  pub fn add_max_bytes(&mut self, max_bytes: u64) {
+    self.fbb_.push_slot::<u64>(StartTap::VT_MAX_BYTES, max_bytes, 16777216);
+  }
+  #[inline]
+  pub fn add_max_duration_ms(&mut self, max_duration_ms: u32) {
+    self.fbb_.push_slot::<u32>(StartTap::VT_MAX_DURATION_MS, max_duration_ms, 60000);
+  }
+  #[inline]
+  pub fn add_headers_only(&mut self, headers_only: bool) {
+    self.fbb_.push_slot::<bool>(StartTap::VT_HEADERS_ONLY, headers_only, false);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> StartTapBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    StartTapBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<StartTap<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, StartTap::VT_NAME,"name");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for StartTap<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("StartTap");
+      ds.field("name", &self.name());
+      ds.field("format", &self.format());
+      ds.field("max_bytes", &self.max_bytes());
+      ds.field("max_duration_ms", &self.max_duration_ms());
+      ds.field("headers_only", &self.headers_only());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartTapT {
+  pub name: alloc::string::String,
+  pub format: TapFormat,
+  pub max_bytes: u64,
+  pub max_duration_ms: u32,
+  pub headers_only: bool,
+}
+impl Default for StartTapT {
+  fn default() -> Self {
+    Self {
+      name: alloc::string::ToString::to_string(""),
+      format: TapFormat::pcapng,
+      max_bytes: 16777216,
+      max_duration_ms: 60000,
+      headers_only: false,
+    }
+  }
+}
+impl StartTapT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<StartTap<'b>> {
+    let name = Some({
+      let x = &self.name;
+      _fbb.create_string(x)
+    });
+    let format = self.format;
+    let max_bytes = self.max_bytes;
+    let max_duration_ms = self.max_duration_ms;
+    let headers_only = self.headers_only;
+    StartTap::create(_fbb, &StartTapArgs{
+      name,
+      format,
+      max_bytes,
+      max_duration_ms,
+      headers_only,
+    })
+  }
+}
+pub enum StopTapOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Target: transport. Reply: Done, also where there is no tap.
+pub struct StopTap<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for StopTap<'a> {
+  type Inner = StopTap<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> StopTap<'a> {
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    StopTap { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    _args: &'args StopTapArgs
+  ) -> ::flatbuffers::WIPOffset<StopTap<'bldr>> {
+    let mut builder = StopTapBuilder::new(_fbb);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> StopTapT {
+    StopTapT {
+    }
+  }
+}
+
+impl ::flatbuffers::Verifiable for StopTap<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct StopTapArgs {
+}
+impl<'a> Default for StopTapArgs {
+  #[inline]
+  fn default() -> Self {
+    StopTapArgs {
+    }
+  }
+}
+
+pub struct StopTapBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> StopTapBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> StopTapBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    StopTapBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<StopTap<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for StopTap<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("StopTap");
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct StopTapT {
+}
+impl Default for StopTapT {
+  fn default() -> Self {
+    Self {
+    }
+  }
+}
+impl StopTapT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<StopTap<'b>> {
+    StopTap::create(_fbb, &StopTapArgs{
+    })
+  }
+}
 pub enum CreatePlainTransportOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -14825,6 +15422,16 @@ impl<'a> Request<'a> {
             .expect("Invalid union table, expected `RequestBody::Drain`.")
             .unpack()
       )),
+      RequestBody::StartTap => RequestBodyT::StartTap(alloc::boxed::Box::new(
+        self.body_as_start_tap()
+            .expect("Invalid union table, expected `RequestBody::StartTap`.")
+            .unpack()
+      )),
+      RequestBody::StopTap => RequestBodyT::StopTap(alloc::boxed::Box::new(
+        self.body_as_stop_tap()
+            .expect("Invalid union table, expected `RequestBody::StopTap`.")
+            .unpack()
+      )),
       _ => RequestBodyT::NONE,
     };
     RequestT {
@@ -15408,6 +16015,34 @@ impl<'a> Request<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_start_tap(&self) -> Option<StartTap<'a>> {
+    if self.body_type() == RequestBody::StartTap {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { StartTap::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_stop_tap(&self) -> Option<StopTap<'a>> {
+    if self.body_type() == RequestBody::StopTap {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { StopTap::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Request<'_> {
@@ -15459,6 +16094,8 @@ impl ::flatbuffers::Verifiable for Request<'_> {
           RequestBody::ConnectPipeTransport => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ConnectPipeTransport>>("RequestBody::ConnectPipeTransport", pos),
           RequestBody::CreateDirectTransport => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<CreateDirectTransport>>("RequestBody::CreateDirectTransport", pos),
           RequestBody::Drain => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Drain>>("RequestBody::Drain", pos),
+          RequestBody::StartTap => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<StartTap>>("RequestBody::StartTap", pos),
+          RequestBody::StopTap => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<StopTap>>("RequestBody::StopTap", pos),
           _ => Ok(()),
         }
      })?
@@ -15796,6 +16433,20 @@ impl ::core::fmt::Debug for Request<'_> {
         },
         RequestBody::Drain => {
           if let Some(x) = self.body_as_drain() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::StartTap => {
+          if let Some(x) = self.body_as_start_tap() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        RequestBody::StopTap => {
+          if let Some(x) = self.body_as_stop_tap() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
@@ -29681,6 +30332,232 @@ impl EngineDrainedT {
     })
   }
 }
+pub enum TapClosedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// Source: the transport. Its tap has ended, and the file is whole as far as it goes.
+pub struct TapClosed<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for TapClosed<'a> {
+  type Inner = TapClosed<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> TapClosed<'a> {
+  pub const VT_REASON: ::flatbuffers::VOffsetT = 4;
+  pub const VT_PACKETS: ::flatbuffers::VOffsetT = 6;
+  pub const VT_BYTES: ::flatbuffers::VOffsetT = 8;
+  pub const VT_DROPPED: ::flatbuffers::VOffsetT = 10;
+  pub const VT_TEXT: ::flatbuffers::VOffsetT = 12;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    TapClosed { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args TapClosedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<TapClosed<'bldr>> {
+    let mut builder = TapClosedBuilder::new(_fbb);
+    builder.add_dropped(args.dropped);
+    builder.add_bytes(args.bytes);
+    builder.add_packets(args.packets);
+    if let Some(x) = args.text { builder.add_text(x); }
+    builder.add_reason(args.reason);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> TapClosedT {
+    let reason = self.reason();
+    let packets = self.packets();
+    let bytes = self.bytes();
+    let dropped = self.dropped();
+    let text = self.text().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
+    TapClosedT {
+      reason,
+      packets,
+      bytes,
+      dropped,
+      text,
+    }
+  }
+
+  #[inline]
+  pub fn reason(&self) -> TapEnd {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<TapEnd>(TapClosed::VT_REASON, Some(TapEnd::stopped)).unwrap()}
+  }
+  /// In the file.
+  #[inline]
+  pub fn packets(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TapClosed::VT_PACKETS, Some(0)).unwrap()}
+  }
+  /// Length of the file.
+  #[inline]
+  pub fn bytes(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TapClosed::VT_BYTES, Some(0)).unwrap()}
+  }
+  /// Packets that came faster than they could be written.
+  #[inline]
+  pub fn dropped(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TapClosed::VT_DROPPED, Some(0)).unwrap()}
+  }
+  /// What went wrong, for `failed`.
+  #[inline]
+  pub fn text(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(TapClosed::VT_TEXT, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for TapClosed<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<TapEnd>("reason", Self::VT_REASON, false)?
+     .visit_field::<u64>("packets", Self::VT_PACKETS, false)?
+     .visit_field::<u64>("bytes", Self::VT_BYTES, false)?
+     .visit_field::<u64>("dropped", Self::VT_DROPPED, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("text", Self::VT_TEXT, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct TapClosedArgs<'a> {
+    pub reason: TapEnd,
+    pub packets: u64,
+    pub bytes: u64,
+    pub dropped: u64,
+    pub text: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for TapClosedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    TapClosedArgs {
+      reason: TapEnd::stopped,
+      packets: 0,
+      bytes: 0,
+      dropped: 0,
+      text: None,
+    }
+  }
+}
+
+pub struct TapClosedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TapClosedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_reason(&mut self, reason: TapEnd) {
+    self.fbb_.push_slot::<TapEnd>(TapClosed::VT_REASON, reason, TapEnd::stopped);
+  }
+  #[inline]
+  pub fn add_packets(&mut self, packets: u64) {
+    self.fbb_.push_slot::<u64>(TapClosed::VT_PACKETS, packets, 0);
+  }
+  #[inline]
+  pub fn add_bytes(&mut self, bytes: u64) {
+    self.fbb_.push_slot::<u64>(TapClosed::VT_BYTES, bytes, 0);
+  }
+  #[inline]
+  pub fn add_dropped(&mut self, dropped: u64) {
+    self.fbb_.push_slot::<u64>(TapClosed::VT_DROPPED, dropped, 0);
+  }
+  #[inline]
+  pub fn add_text(&mut self, text: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(TapClosed::VT_TEXT, text);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TapClosedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    TapClosedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<TapClosed<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for TapClosed<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("TapClosed");
+      ds.field("reason", &self.reason());
+      ds.field("packets", &self.packets());
+      ds.field("bytes", &self.bytes());
+      ds.field("dropped", &self.dropped());
+      ds.field("text", &self.text());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct TapClosedT {
+  pub reason: TapEnd,
+  pub packets: u64,
+  pub bytes: u64,
+  pub dropped: u64,
+  pub text: Option<alloc::string::String>,
+}
+impl Default for TapClosedT {
+  fn default() -> Self {
+    Self {
+      reason: TapEnd::stopped,
+      packets: 0,
+      bytes: 0,
+      dropped: 0,
+      text: None,
+    }
+  }
+}
+impl TapClosedT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<TapClosed<'b>> {
+    let reason = self.reason;
+    let packets = self.packets;
+    let bytes = self.bytes;
+    let dropped = self.dropped;
+    let text = self.text.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
+    TapClosed::create(_fbb, &TapClosedArgs{
+      reason,
+      packets,
+      bytes,
+      dropped,
+      text,
+    })
+  }
+}
 pub enum EventOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -29819,6 +30696,11 @@ impl<'a> Event<'a> {
       EventBody::StreamLimitReached => EventBodyT::StreamLimitReached(alloc::boxed::Box::new(
         self.body_as_stream_limit_reached()
             .expect("Invalid union table, expected `EventBody::StreamLimitReached`.")
+            .unpack()
+      )),
+      EventBody::TapClosed => EventBodyT::TapClosed(alloc::boxed::Box::new(
+        self.body_as_tap_closed()
+            .expect("Invalid union table, expected `EventBody::TapClosed`.")
             .unpack()
       )),
       _ => EventBodyT::NONE,
@@ -30130,6 +31012,20 @@ impl<'a> Event<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_tap_closed(&self) -> Option<TapClosed<'a>> {
+    if self.body_type() == EventBody::TapClosed {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { TapClosed::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Event<'_> {
@@ -30161,6 +31057,7 @@ impl ::flatbuffers::Verifiable for Event<'_> {
           EventBody::PipeSilenceChanged => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<PipeSilenceChanged>>("EventBody::PipeSilenceChanged", pos),
           EventBody::EngineDrained => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<EngineDrained>>("EventBody::EngineDrained", pos),
           EventBody::StreamLimitReached => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<StreamLimitReached>>("EventBody::StreamLimitReached", pos),
+          EventBody::TapClosed => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TapClosed>>("EventBody::TapClosed", pos),
           _ => Ok(()),
         }
      })?
@@ -30363,6 +31260,13 @@ impl ::core::fmt::Debug for Event<'_> {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
           }
         },
+        EventBody::TapClosed => {
+          if let Some(x) = self.body_as_tap_closed() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
         _ => {
           let x: Option<()> = None;
           ds.field("body", &x)
@@ -30425,6 +31329,7 @@ impl<'a> EngineOptions<'a> {
   pub const VT_COMMAND_QUEUE: ::flatbuffers::VOffsetT = 16;
   pub const VT_EVENT_QUEUE: ::flatbuffers::VOffsetT = 18;
   pub const VT_IO_BACKEND: ::flatbuffers::VOffsetT = 20;
+  pub const VT_TAP_DIRECTORY: ::flatbuffers::VOffsetT = 22;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -30436,6 +31341,7 @@ impl<'a> EngineOptions<'a> {
     args: &'args EngineOptionsArgs<'args>
   ) -> ::flatbuffers::WIPOffset<EngineOptions<'bldr>> {
     let mut builder = EngineOptionsBuilder::new(_fbb);
+    if let Some(x) = args.tap_directory { builder.add_tap_directory(x); }
     builder.add_event_queue(args.event_queue);
     builder.add_command_queue(args.command_queue);
     if let Some(x) = args.srtp_profiles { builder.add_srtp_profiles(x); }
@@ -30466,6 +31372,9 @@ impl<'a> EngineOptions<'a> {
     let command_queue = self.command_queue();
     let event_queue = self.event_queue();
     let io_backend = self.io_backend();
+    let tap_directory = self.tap_directory().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
     EngineOptionsT {
       shards,
       cpus,
@@ -30476,6 +31385,7 @@ impl<'a> EngineOptions<'a> {
       command_queue,
       event_queue,
       io_backend,
+      tap_directory,
     }
   }
 
@@ -30549,6 +31459,14 @@ impl<'a> EngineOptions<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<IoBackend>(EngineOptions::VT_IO_BACKEND, Some(IoBackend::default_)).unwrap()}
   }
+  /// Where StartTap may write files; absent: it is refused.
+  #[inline]
+  pub fn tap_directory(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(EngineOptions::VT_TAP_DIRECTORY, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for EngineOptions<'_> {
@@ -30566,6 +31484,7 @@ impl ::flatbuffers::Verifiable for EngineOptions<'_> {
      .visit_field::<u32>("command_queue", Self::VT_COMMAND_QUEUE, false)?
      .visit_field::<u32>("event_queue", Self::VT_EVENT_QUEUE, false)?
      .visit_field::<IoBackend>("io_backend", Self::VT_IO_BACKEND, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("tap_directory", Self::VT_TAP_DIRECTORY, false)?
      .finish();
     Ok(())
   }
@@ -30580,6 +31499,7 @@ pub struct EngineOptionsArgs<'a> {
     pub command_queue: u32,
     pub event_queue: u32,
     pub io_backend: IoBackend,
+    pub tap_directory: Option<::flatbuffers::WIPOffset<&'a str>>,
 }
 impl<'a> Default for EngineOptionsArgs<'a> {
   #[inline]
@@ -30594,6 +31514,7 @@ impl<'a> Default for EngineOptionsArgs<'a> {
       command_queue: 4096,
       event_queue: 65536,
       io_backend: IoBackend::default_,
+      tap_directory: None,
     }
   }
 }
@@ -30640,6 +31561,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> EngineOptionsBuilder<'a, 'b, 
     self.fbb_.push_slot::<IoBackend>(EngineOptions::VT_IO_BACKEND, io_backend, IoBackend::default_);
   }
   #[inline]
+  pub fn add_tap_directory(&mut self, tap_directory: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(EngineOptions::VT_TAP_DIRECTORY, tap_directory);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> EngineOptionsBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     EngineOptionsBuilder {
@@ -30666,6 +31591,7 @@ impl ::core::fmt::Debug for EngineOptions<'_> {
       ds.field("command_queue", &self.command_queue());
       ds.field("event_queue", &self.event_queue());
       ds.field("io_backend", &self.io_backend());
+      ds.field("tap_directory", &self.tap_directory());
       ds.finish()
   }
 }
@@ -30681,6 +31607,7 @@ pub struct EngineOptionsT {
   pub command_queue: u32,
   pub event_queue: u32,
   pub io_backend: IoBackend,
+  pub tap_directory: Option<alloc::string::String>,
 }
 impl Default for EngineOptionsT {
   fn default() -> Self {
@@ -30694,6 +31621,7 @@ impl Default for EngineOptionsT {
       command_queue: 4096,
       event_queue: 65536,
       io_backend: IoBackend::default_,
+      tap_directory: None,
     }
   }
 }
@@ -30719,6 +31647,9 @@ impl EngineOptionsT {
     let command_queue = self.command_queue;
     let event_queue = self.event_queue;
     let io_backend = self.io_backend;
+    let tap_directory = self.tap_directory.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
     EngineOptions::create(_fbb, &EngineOptionsArgs{
       shards,
       cpus,
@@ -30729,6 +31660,7 @@ impl EngineOptionsT {
       command_queue,
       event_queue,
       io_backend,
+      tap_directory,
     })
   }
 }

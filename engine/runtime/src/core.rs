@@ -3,6 +3,7 @@
 use sfu_core::command::{BoundSocket, Command, CommandError, Event, ReleaseSocket, Reply};
 use sfu_core::outbox::Outbox;
 use sfu_core::shard::{Shard, ShardConfig};
+use sfu_core::tap::TapPacket;
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::ObjectId;
 use sfu_wire::net::SocketId;
@@ -49,6 +50,14 @@ pub trait ShardCore {
     }
     /// Hands those packets over, in order, and forgets them.
     fn take_media(&mut self, _take: &mut dyn FnMut(ObjectId, &[u8])) {}
+    /// There are copies of tapped packets.
+    fn has_taps(&self) -> bool {
+        false
+    }
+    /// Hands those copies over, in order, and forgets them.
+    fn take_taps(&mut self, _take: &mut dyn FnMut(&TapPacket<'_>)) {}
+    /// A transport's tap cannot be written any more.
+    fn handle_tap_failure(&mut self, _transport: ObjectId) {}
     /// A command, with the sockets bound for it.
     fn handle_command(&mut self, now: Time, sockets: &[BoundSocket], command: Command) -> Result<Reply, CommandError>;
     /// Time has passed.
@@ -106,6 +115,19 @@ impl ShardCore for Shard {
     fn take_media(&mut self, take: &mut dyn FnMut(ObjectId, &[u8])) {
         self.media().for_each(|packet| take(packet.source, packet.bytes));
         self.clear_media();
+    }
+
+    fn has_taps(&self) -> bool {
+        Shard::has_taps(self)
+    }
+
+    fn take_taps(&mut self, take: &mut dyn FnMut(&TapPacket<'_>)) {
+        self.taps().for_each(|packet| take(&packet));
+        self.clear_taps();
+    }
+
+    fn handle_tap_failure(&mut self, transport: ObjectId) {
+        Shard::handle_tap_failure(self, transport);
     }
 
     fn handle_command(&mut self, now: Time, sockets: &[BoundSocket], command: Command) -> Result<Reply, CommandError> {

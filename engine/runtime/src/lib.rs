@@ -7,7 +7,7 @@
 //!
 //! Limits: every queue is bounded (see [`RuntimeOptions`]); no call here blocks longer than it says.
 //!
-//! Left out: encoding of commands (the floor above), packets between shards, recordings.
+//! Left out: encoding of commands (the floor above), packets between shards, recordings other than taps.
 
 mod clock;
 mod core;
@@ -24,6 +24,8 @@ pub mod preflight;
 mod runtime;
 mod shard_loop;
 mod sys;
+mod tap;
+mod tap_format;
 mod usage;
 
 pub use crate::core::{Counts, ShardCore, ShardSeed};

@@ -101,7 +101,7 @@ impl<T> Inbox<T> {
     }
 
     /// Wakes the shard if it sleeps.
-    fn notify(&self) {
+    pub(crate) fn notify(&self) {
         if self.sleep.compare_exchange(PARKED, NOTIFIED, SeqCst, SeqCst).is_ok() {
             self.wakes.fetch_add(1, SeqCst);
             self.wake.raise();

@@ -2,6 +2,7 @@
 //! wants to listen. Plain values; nothing here acts.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use sfu_proto::crypto::Certificate;
 use sfu_proto::srtp::SrtpProfile;
@@ -42,6 +43,8 @@ pub struct RuntimeOptions {
     pub event_queue: usize,
     /// How shards talk to their sockets.
     pub io: IoBackend,
+    /// Where taps may write files; `None` refuses them.
+    pub tap_directory: Option<PathBuf>,
 }
 
 impl RuntimeOptions {
@@ -54,6 +57,7 @@ impl RuntimeOptions {
             command_queue: 1024,
             event_queue: 4096,
             io: IoBackend::Default,
+            tap_directory: None,
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::options::{IoBackend, ListenInfo, RuntimeOptions, ShardPlacement};
 use crate::preflight::{self, PreflightOptions, Status};
 use crate::shard_loop::ShardLoop;
 use crate::sys;
+use crate::tap::{self, TapSink};
 
 /// Longest time that a start waits for its shards.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,6 +95,7 @@ impl Item for Output {
                 Event::TransportTuple { transport, rtcp: true, .. } => (transport.to_u64(), 21),
                 Event::PipeSilent { transport, .. } => (transport.to_u64(), 22),
                 Event::StreamLimitReached { transport, .. } => (transport.to_u64(), 23),
+                Event::TapClosed { transport, .. } => (transport.to_u64(), 24),
                 // Paused and resumed are two values of one state.
                 Event::ProducerPaused { consumer } | Event::ProducerResumed { consumer } => (consumer.to_u64(), 6),
                 Event::LayersChanged { consumer, .. } => (consumer.to_u64(), 7),
@@ -119,6 +121,8 @@ pub(crate) struct Shared {
     pub(crate) outlet: Outlet<Output>,
     pub(crate) loads: Vec<LoadCell>,
     pub(crate) media: MediaOutlet,
+    /// Where taps are written, if they may be.
+    pub(crate) taps: Option<TapSink>,
     running: Mutex<Vec<u8>>,
     ended: Condvar,
 }
@@ -177,15 +181,22 @@ impl Runtime {
         for _ in 0..count {
             inboxes.push(Inbox::new(options.command_queue).map_err(resource)?);
         }
+        let (taps, tap_jobs) = options.tap_directory.as_deref().map(tap::open).transpose()?.unzip();
         let shared = Arc::new(Shared {
             inboxes,
             outlet: Outlet::new(count, options.event_queue).map_err(resource)?,
             loads: (0..count).map(|_| LoadCell::default()).collect(),
             media: MediaOutlet::new().map_err(resource)?,
+            taps,
             running: Mutex::new(Vec::new()),
             ended: Condvar::new(),
         });
         let runtime = Self { shared, threads: Mutex::new(Vec::new()), pid: std::process::id() };
+        if let Some(jobs) = tap_jobs {
+            let shared = Arc::clone(&runtime.shared);
+            let body = move || jobs.run(&shared);
+            std::thread::Builder::new().name("sfu-taps".to_owned()).spawn(body).map_err(resource)?;
+        }
         // An error on the way drops `runtime`, which ends the shards that did start.
         runtime.start_shards(options, Arc::new(make))?;
         Ok(runtime)
@@ -334,6 +345,9 @@ impl Runtime {
             return Err(ShutdownError { shards: running.clone() });
         }
         drop(running);
+        if let Some(taps) = &self.shared.taps {
+            taps.end(timeout);
+        }
         let threads = std::mem::take(&mut *self.lock_threads());
         for thread in threads {
             // Every shard has ended, so this waits for no more than the exit of a thread. A shard
@@ -454,6 +468,9 @@ impl Birth {
             };
             let restarts = life + 1 < MAX_LIVES && !shared.inboxes[usize::from(shard)].is_stopping();
             outputs.push(Output::ShardFailed { shard, restarts, text });
+            if let Some(taps) = &shared.taps {
+                taps.shard_gone(shard);
+            }
             if !restarts {
                 break;
             }

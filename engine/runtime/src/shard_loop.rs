@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sfu_core::command::{BoundSocket, Command, CommandError, ErrorCode, Reply};
+use sfu_core::command::{BoundSocket, Command, CommandError, ErrorCode, Event, Reply};
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::time::Time;
 
@@ -221,8 +221,20 @@ impl<S: ShardCore> ShardLoop<S> {
                 result = Err(CommandError::new(ErrorCode::ResourceExhausted, "", text));
             }
         }
+        let tap = match (&request.command, &self.shared.taps) {
+            (Command::StartTap { .. }, None) => {
+                let text = "taps are off: start the engine with the option tap_directory";
+                result = Err(CommandError::new(ErrorCode::Unsupported, "target", text));
+                None
+            }
+            (Command::StartTap { transport, options }, _) => Some((*transport, options.clone())),
+            _ => None,
+        };
         let about_itself = matches!(request.command, Command::ShardStats);
         let mut result = result.and_then(|()| self.core.handle_command(now, &sockets, request.command));
+        if let (Some((transport, options)), Ok(_), Some(sink)) = (tap, &result, &self.shared.taps) {
+            sink.start(transport, options);
+        }
         if let (true, Ok(Reply::Stats(stats))) = (about_itself, &mut result) {
             stats.counters.extend(usage::counters(&self.shared, usize::from(self.index), &self.traffic));
         }
@@ -235,10 +247,30 @@ impl<S: ShardCore> ShardLoop<S> {
         result
     }
 
+    /// Gives copies of tapped packets to whoever writes them, and takes back what cannot be written.
+    fn hand_taps(&mut self) {
+        let Some(sink) = &self.shared.taps else { return };
+        while let Some(transport) = sink.failure(self.index) {
+            self.core.handle_tap_failure(transport);
+        }
+        if self.core.has_taps() {
+            let mut batch = sink.batch();
+            self.core.take_taps(&mut |packet| batch.add(packet));
+            batch.send();
+        }
+    }
+
     /// Collects events, and closes sockets that nothing uses any more.
     fn drain(&mut self) {
+        self.hand_taps();
         while let Some(event) = self.core.poll_event() {
-            self.outputs.push(Output::Event(event));
+            // The end of a tap is told when its file is closed.
+            match (event, &self.shared.taps) {
+                (Event::TapClosed { transport, reason, packets, dropped, .. }, Some(sink)) => {
+                    sink.close(self.index, transport, reason, packets + dropped);
+                }
+                (event, _) => self.outputs.push(Output::Event(event)),
+            }
             if self.outputs.len() >= OUTPUTS_PER_TURN {
                 self.publish();
             }

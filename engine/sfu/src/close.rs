@@ -21,6 +21,7 @@ use sfu_wire::time::Time;
 use crate::command::{BoundSocket, CloseReason, CommandError, Event, ReleaseSocket, Reply};
 use crate::decision::LayerCause;
 use crate::shard::Shard;
+use crate::tap::TapEnd;
 
 impl Shard {
     pub(crate) fn close(&mut self, now: Time, id: ObjectId) -> Result<Reply, CommandError> {
@@ -102,6 +103,8 @@ impl Shard {
             self.handshakes = self.handshakes.saturating_sub(1);
         }
         transport.close(now, &mut self.out);
+        let tap = transport.link.tap.take();
+        self.out.events.extend(tap.map(|tap| tap.closed(TapEnd::TransportClosed)));
         transport.release(&mut self.lookup);
         if let Some(router) = self.routers.get_mut(transport.router) {
             router.transports.retain(|t| *t != id);

@@ -19,6 +19,7 @@ pub use crate::signalled::{
     PlainTransportOptions, SrtpParameters,
 };
 use crate::stats::{Dump, Stats};
+use crate::tap::{TapEnd, TapOptions};
 use crate::trace::{Trace, TraceMask};
 
 /// A socket that the runtime has bound for a command, in the order in which the command listed its
@@ -240,6 +241,19 @@ pub enum Command {
     DumpDecisions {
         /// The transport or consumer.
         object: ObjectId,
+    },
+    /// Copies a transport's RTP and RTCP from now on ([`Shard::taps`](crate::shard::Shard::taps)). Reply:
+    /// [`Reply::Done`].
+    StartTap {
+        /// The transport.
+        transport: ObjectId,
+        /// What, and for how long.
+        options: TapOptions,
+    },
+    /// Ends that; what is not tapped is no error. Reply: [`Reply::Done`].
+    StopTap {
+        /// The transport.
+        transport: ObjectId,
     },
     /// Closes any object with all that is below it. Reply: [`Reply::Done`].
     Close {
@@ -537,6 +551,21 @@ pub enum Event {
         object: ObjectId,
         /// What.
         trace: Trace,
+    },
+    /// A tap has ended.
+    TapClosed {
+        /// The transport.
+        transport: ObjectId,
+        /// Why.
+        reason: TapEnd,
+        /// Packets that were copied.
+        packets: u64,
+        /// Bytes of the file.
+        bytes: u64,
+        /// Packets that came faster than copies were taken.
+        dropped: u64,
+        /// What went wrong with the file.
+        text: String,
     },
     /// So many trace events were dropped, since they came faster than they were taken.
     TelemetryLost {

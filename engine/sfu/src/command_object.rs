@@ -22,6 +22,8 @@ impl Command {
             | Self::ConnectPlainTransport { transport, .. }
             | Self::ConnectPipeTransport { transport, .. }
             | Self::Produce { transport, .. }
+            | Self::StartTap { transport, .. }
+            | Self::StopTap { transport }
             | Self::Consume { transport, .. } => Some(*transport),
             Self::RequestKeyFrame { consumer }
             | Self::SetPreferredLayers { consumer, .. }

@@ -49,6 +49,8 @@ pub(crate) fn dispatch(
         Command::SetTrace { object, kinds } => shard.set_trace(object, kinds),
         Command::KeepDecisions { object, rows } => shard.keep_decisions(object, rows),
         Command::DumpDecisions { object } => shard.dump_decisions(object),
+        Command::StartTap { transport, options } => shard.start_tap(now, transport, options),
+        Command::StopTap { transport } => shard.stop_tap(transport),
         Command::Close { object } => shard.close(now, object),
         Command::Dump { object } => shard.dump(object),
         Command::Stats { object } => shard.stats(now, object),

@@ -20,6 +20,7 @@ use crate::config::{ConsumerConfig, ProducerConfig};
 use crate::limits::Limits;
 use crate::observer::ObserverOptions;
 use crate::stats::Dump;
+use crate::tap::{TapFormat, TapOptions};
 use crate::testing::world::{OPUS, VP8, World, consumer_config, opus, producer_config, rtp, vp8, vp8_frame};
 use crate::trace::TraceMask;
 
@@ -231,10 +232,10 @@ fn id_of(kind: ObjectKind, choices: &mut Choices<'_>, ids: &[ObjectId]) -> Objec
 }
 
 fn any_command(world: &mut World, choices: &mut Choices<'_>, ids: &[ObjectId]) -> Command {
-    let method = choices.byte() % 30;
+    let method = choices.byte() % 32;
     let kind = match method {
         2 | 3 | 18 => ObjectKind::Router,
-        4..=11 => ObjectKind::Transport,
+        4..=11 | 29 | 30 => ObjectKind::Transport,
         19..=21 => ObjectKind::Observer,
         _ => ObjectKind::ALL[usize::from(choices.byte()) % ObjectKind::ALL.len()],
     };
@@ -288,6 +289,17 @@ fn any_command(world: &mut World, choices: &mut Choices<'_>, ids: &[ObjectId]) -
             let config = any_consumer(world, choices, producer);
             Command::SwitchProducer { consumer, config: Box::new(config) }
         }
+        29 => {
+            let options = TapOptions {
+                name: "a".repeat(usize::from(choices.byte() % 3)),
+                format: TapFormat::Pcapng,
+                max_bytes: 4_000 + u64::from(choices.word()),
+                max_duration: Duration::from_millis(u64::from(choices.word())),
+                headers_only: choices.byte() & 1 == 0,
+            };
+            Command::StartTap { transport: object, options }
+        }
+        30 => Command::StopTap { transport: object },
         _ => Command::Close { object },
     }
 }

@@ -159,6 +159,7 @@ impl Shard {
         wire_len: usize,
     ) -> Result<(), DropReason> {
         let Some(transport) = self.transports.get_mut(id) else { return Err(DropReason::UnknownTuple) };
+        transport.link.tap_in(now, false, bytes, &mut self.out.taps);
         let view = RtpView::parse(bytes).map_err(|_| DropReason::RtpMalformed)?;
         if transport.feedback.on_packet(arrival, &view, transport.listener.extensions()) {
             transport.arm_feedback(&mut self.timers, now);

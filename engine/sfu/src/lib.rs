@@ -24,6 +24,7 @@ pub mod rtp_listener;
 pub mod shard;
 pub mod signalled;
 pub mod stats;
+pub mod tap;
 pub mod timers;
 pub mod trace;
 pub mod transport;

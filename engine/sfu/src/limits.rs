@@ -25,6 +25,10 @@ pub struct Limits {
     pub producers_per_observer: usize,
     /// Trace events that may wait between two turns.
     pub traces: usize,
+    /// Bytes of tapped packets that may wait between two turns.
+    pub tap_bytes: usize,
+    /// Tapped packets that may wait between two turns.
+    pub tap_packets: usize,
     /// Sockets that one command may bring.
     pub sockets_per_command: usize,
     /// Producers of one transport.
@@ -78,6 +82,8 @@ impl Default for Limits {
             observers_per_router: 16,
             producers_per_observer: 1_024,
             traces: 2_048,
+            tap_bytes: 1 << 20,
+            tap_packets: 2_048,
             sockets_per_command: 16,
             producers_per_transport: 256,
             consumers_per_transport: 4_096,

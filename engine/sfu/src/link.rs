@@ -16,6 +16,8 @@ use sfu_wire::time::Time;
 
 use crate::command::SrtpParameters;
 use crate::shard::Out;
+use crate::tap::{Passing, Tap, Taps};
+use crate::trace::Direction;
 
 /// Counters of a transport.
 #[derive(Debug, Default)]
@@ -76,6 +78,8 @@ pub(crate) struct Link {
     guard: Guard,
     /// Keys that the streams have not been registered with.
     fresh_keys: bool,
+    /// Copies what passes, if somebody wants that.
+    pub(crate) tap: Option<Box<Tap>>,
     pub(crate) counters: Counters,
 }
 
@@ -161,6 +165,14 @@ impl Link {
         }
     }
 
+    /// Copies an opened packet for the tap.
+    pub(crate) fn tap_in(&mut self, now: Time, rtcp: bool, bytes: &[u8], taps: &mut Taps) {
+        if let Some(tap) = &mut self.tap {
+            let path = if rtcp { self.rtcp_path } else { self.path };
+            tap.take(taps, Passing { now, path, direction: Direction::In, rtcp }, bytes, &[]);
+        }
+    }
+
     /// Sends one RTP packet: `write` gives the plaintext, or its beginning and where the rest is.
     pub(crate) fn send_rtp<'p>(
         &mut self,
@@ -170,17 +182,36 @@ impl Link {
         out: &mut Out,
         write: impl FnOnce(&mut [u8]) -> Result<Plain<'p>, DropReason>,
     ) -> Result<(), DropReason> {
+        let (tap, taps, path) = (&mut self.tap, &mut out.taps, self.path);
+        let mut copy = |slot: &[u8], plain: &Plain<'_>| {
+            if let Some(tap) = tap {
+                let what = Passing { now, path, direction: Direction::Out, rtcp: false };
+                tap.take(taps, what, slot.get(..plain.written).unwrap_or_default(), plain.tail);
+            }
+        };
         let len = match (self.path, &mut self.guard) {
             (Some(path), Guard::Srtp(srtp)) => out.outbox.try_push_with(path.socket, path.remote, max_len, |slot| {
                 let room = slot.len().saturating_sub(srtp.profile.rtp_overhead());
                 let plain = write(slot.get_mut(..room).unwrap_or_default())?;
-                if plain.is_empty() { Ok(0) } else { srtp.sender.protect_rtp_from(slot, plain) }
+                if plain.is_empty() {
+                    return Ok(0);
+                }
+                copy(slot, &plain);
+                srtp.sender.protect_rtp_from(slot, plain)
             })?,
             (Some(path), Guard::Clear) => out.outbox.try_push_with(path.socket, path.remote, max_len, |slot| {
-                write(slot)?.complete(slot).ok_or(DropReason::TooLarge)
+                let plain = write(slot)?;
+                if !plain.is_empty() {
+                    copy(slot, &plain);
+                }
+                plain.complete(slot).ok_or(DropReason::TooLarge)
             })?,
             (_, Guard::Direct(transport)) => out.media.try_push_with(*transport, false, max_len, |slot| {
-                write(slot)?.complete(slot).ok_or(DropReason::TooLarge)
+                let plain = write(slot)?;
+                if !plain.is_empty() {
+                    copy(slot, &plain);
+                }
+                plain.complete(slot).ok_or(DropReason::TooLarge)
             })?,
             _ => return Err(DropReason::NotConnected),
         };
@@ -216,6 +247,10 @@ impl Link {
             (_, Guard::Direct(transport)) => out.media.try_push_with(*transport, true, plain.len(), copy)?,
             _ => return Err(DropReason::NotConnected),
         };
+        if let Some(tap) = &mut self.tap {
+            let what = Passing { now, path: self.rtcp_path, direction: Direction::Out, rtcp: true };
+            tap.take(&mut out.taps, what, plain, &[]);
+        }
         self.counters.sent(now, len);
         Ok(())
     }

@@ -29,7 +29,8 @@ impl Shard {
 
     /// Takes an RTCP compound whose sender is proven.
     pub(crate) fn take_rtcp_compound(&mut self, now: Time, id: ObjectId, bytes: &[u8]) -> Result<(), DropReason> {
-        let Some(transport) = self.transports.get(id) else { return Err(DropReason::UnknownTuple) };
+        let Some(transport) = self.transports.get_mut(id) else { return Err(DropReason::UnknownTuple) };
+        transport.link.tap_in(now, true, bytes, &mut self.out.taps);
         let packets = Packets::new(bytes, transport.reduced_size_rtcp).map_err(|_| DropReason::RtcpMalformed)?;
         let limits = self.limits;
         let mut budget =

@@ -9,6 +9,7 @@ use sfu_wire::rtcp::Xr;
 use sfu_wire::time::Time;
 
 use crate::shard::Shard;
+use crate::tap::TapEnd;
 use crate::timers::TimerKind;
 use crate::transport::Transport;
 
@@ -79,6 +80,7 @@ impl Shard {
                 let Some((pipe, link)) = transport.pipe_mut() else { return };
                 pipe.handle_timeout(now, ssrc, link, &mut self.out);
             }
+            TimerKind::Tap => self.end_tap(id, TapEnd::TimeReached),
             TimerKind::Feedback | TimerKind::Stream | TimerKind::Observer => {
                 let ssrcs: ArrayVec<u32, MAX_BOUND_SSRCS> = transport.listener.ssrcs().take(MAX_BOUND_SSRCS).collect();
                 for _ in 0..MAX_COMPOUNDS {

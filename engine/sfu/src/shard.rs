@@ -27,6 +27,7 @@ use crate::observer::Observer;
 use crate::outbox::Outbox;
 use crate::producer::Producer;
 use crate::router::Router;
+use crate::tap::Taps;
 use crate::timers::{Slot, Timers};
 use crate::trace::{Traces, Watch};
 use crate::transport::Transport;
@@ -64,7 +65,7 @@ pub struct ShardConfig {
 /// There are four kinds of methods:
 /// 1. **Input**: [`Shard::handle_datagram`], [`Shard::handle_media`], [`Shard::handle_command`], [`Shard::handle_timeout`],
 ///    [`Shard::handle_shutdown`], [`Shard::count_drop`]. They change state and fill the outputs; none of them blocks or fails half-way.
-/// 2. **Output**: [`Shard::outbox`], [`Shard::media`], [`Shard::poll_event`], [`Shard::poll_release`]. They hand out what
+/// 2. **Output**: [`Shard::outbox`], [`Shard::media`], [`Shard::taps`], [`Shard::poll_event`], [`Shard::poll_release`]. They hand out what
 ///    input has produced.
 /// 3. **Deadline**: [`Shard::next_timeout`].
 /// 4. **Inspection**: commands again (`Dump`, `Stats`), so that looking costs the same queue as acting.
@@ -140,6 +141,7 @@ pub(crate) struct Out {
     pub(crate) events: VecDeque<Event>,
     pub(crate) drops: DropCounters,
     pub(crate) traces: Traces,
+    pub(crate) taps: Taps,
 }
 
 impl Shard {
@@ -174,6 +176,7 @@ impl Shard {
                 events: VecDeque::new(),
                 drops: DropCounters::default(),
                 traces: Traces::new(limits.traces, config.epoch_unix_nanos),
+                taps: Taps::new(limits.tap_bytes, limits.tap_packets, config.epoch_unix_nanos),
             },
             releases: VecDeque::new(),
             handshakes: 0,
@@ -242,6 +245,7 @@ impl Shard {
 
     /// The next event, in the order in which they happened; trace events come behind all others.
     pub fn poll_event(&mut self) -> Option<Event> {
+        self.end_full_taps();
         if let Some(event) = self.out.events.pop_front() {
             return Some(event);
         }

@@ -28,6 +28,8 @@ pub enum TimerKind {
     Stream,
     /// An observer's interval is over.
     Observer,
+    /// A tap has lasted as long as it may.
+    Tap,
 }
 
 /// The state of one timer, kept in the object that it belongs to.

@@ -168,6 +168,7 @@ impl Transport {
             (TimerKind::Dtls, Kind::WebRtc(webrtc)) => Some(&mut webrtc.dtls_timer),
             (TimerKind::KeepAlive, Kind::Pipe(pipe)) => Some(&mut pipe.timer),
             (TimerKind::Feedback, _) => Some(&mut self.feedback_timer),
+            (TimerKind::Tap, _) => self.link.tap.as_mut().map(|tap| &mut tap.timer),
             _ => None,
         }
     }

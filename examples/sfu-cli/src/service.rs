@@ -312,6 +312,7 @@ impl Service {
             | Event::IceSelectedTuple { .. }
             | Event::TransportTuple { .. }
             | Event::PipeSilence { .. }
+            | Event::TapClosed { .. }
             | Event::EngineDrained => {}
         }
     }

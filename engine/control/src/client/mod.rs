@@ -520,6 +520,7 @@ fn typed_event(event: fb::EventT) -> Option<Event> {
         }
         fb::EventBodyT::PipeSilenceChanged(e) => Event::PipeSilence { transport: source, silent: e.silent },
         fb::EventBodyT::StreamLimitReached(e) => Event::StreamLimitReached { transport: source, limit: e.limit },
+        fb::EventBodyT::TapClosed(closed) => Event::TapClosed { transport: source, closed },
         fb::EventBodyT::EngineDrained(_) => Event::EngineDrained,
         fb::EventBodyT::NONE => return None,
     })

@@ -178,6 +178,13 @@ pub enum Event {
         /// How many are kept.
         limit: u32,
     },
+    /// A transport's tap has ended.
+    TapClosed {
+        /// The transport.
+        transport: Id,
+        /// How, and what is in the file.
+        closed: Box<fb::TapClosedT>,
+    },
     /// The engine drains, and its last router is gone.
     EngineDrained,
     /// Telemetry events were dropped.

@@ -45,6 +45,17 @@ impl Client {
         self.done(object, fb::RequestBodyT::KeepDecisions(Box::new(fb::KeepDecisionsT { rows })))
     }
 
+    /// Writes copies of a transport's packets to a new file in the engine's tap directory;
+    /// [`Event::TapClosed`](super::Event::TapClosed) tells the end.
+    pub fn start_tap(&self, transport: Id, tap: &fb::StartTapT) -> Call<()> {
+        self.done(transport, fb::RequestBodyT::StartTap(Box::new(tap.clone())))
+    }
+
+    /// Ends a tap.
+    pub fn stop_tap(&self, transport: Id) -> Call<()> {
+        self.done(transport, fb::RequestBodyT::StopTap(Box::default()))
+    }
+
     /// What was kept, the oldest first.
     pub fn decisions(&self, object: Id) -> Call<fb::DecisionsT> {
         self.call(object, fb::RequestBodyT::GetDecisions(Box::default()), |reply| match reply {

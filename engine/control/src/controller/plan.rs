@@ -45,10 +45,7 @@ impl Controller {
             Body::ConnectPipeTransport(body) => self.connect_pipe_transport(target, *body),
             Body::CreateDirectTransport(body) => self.create_direct_transport(target, &body),
             Body::Drain(_) => self.drain(target),
-            Body::RestartIce(_) => {
-                let transport = self.object(target, &[ObjectKind::Transport])?;
-                Ok(plain(transport, Command::RestartIce { transport }))
-            }
+            Body::RestartIce(_) => self.on_transport(target, |transport| Command::RestartIce { transport }),
             Body::SetMaxIncomingBitrate(body) => {
                 let transport = self.object(target, &[ObjectKind::Transport])?;
                 Ok(plain(transport, Command::SetMaxIncomingBitrate { transport, bitrate: body.bitrate }))
@@ -80,6 +77,8 @@ impl Controller {
             Body::SetTrace(body) => self.set_trace(target, *body),
             Body::KeepDecisions(body) => self.keep_decisions(target, body.rows),
             Body::GetDecisions(_) => self.decisions(target),
+            Body::StartTap(body) => self.start_tap(target, *body),
+            Body::StopTap(_) => self.on_transport(target, |transport| Command::StopTap { transport }),
             Body::Close(_) => {
                 let object = self.object(target, &ObjectKind::ALL)?;
                 Ok(one(object, Command::Close { object }, Pending::Close { object }))
@@ -100,6 +99,11 @@ impl Controller {
             Body::CreateSdpFragment(body) => self.create_sdp_fragment(target, &body),
             Body::NONE => Err(CommandError::new(ErrorCode::Malformed, "body", "the request has no body")),
         }
+    }
+
+    fn on_transport(&self, target: u64, command: fn(ObjectId) -> Command) -> Planned {
+        let transport = self.object(target, &[ObjectKind::Transport])?;
+        Ok(plain(transport, command(transport)))
     }
 
     fn on_any(&self, target: u64, command: fn(ObjectId) -> Command) -> Planned {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sfu_core::command::{Command, CommandError};
 use sfu_core::observer::ObserverOptions;
+use sfu_core::tap::{TapFormat, TapOptions};
 use sfu_core::trace::TraceMask;
 use sfu_wire::id::{ObjectId, ObjectKind};
 
@@ -54,6 +55,24 @@ impl Controller {
     pub(super) fn keep_decisions(&self, target: u64, rows: u32) -> Planned {
         let object = self.object(target, &[ObjectKind::Transport, ObjectKind::Consumer])?;
         Ok(plain(object, Command::KeepDecisions { object, rows }))
+    }
+
+    pub(super) fn start_tap(&self, target: u64, body: fb::StartTapT) -> Planned {
+        let transport = self.object(target, &[ObjectKind::Transport])?;
+        let format = match body.format {
+            fb::TapFormat::pcapng => TapFormat::Pcapng,
+            fb::TapFormat::rtpdump => TapFormat::Rtpdump,
+            other => return Err(invalid("format", format!("{} is no format; use 0 or 1", other.0))),
+        };
+        let options = TapOptions {
+            name: body.name,
+            format,
+            max_bytes: body.max_bytes,
+            max_duration: Duration::from_millis(u64::from(body.max_duration_ms)),
+            headers_only: body.headers_only,
+        };
+        options.check()?;
+        Ok(plain(transport, Command::StartTap { transport, options }))
     }
 
     pub(super) fn decisions(&self, target: u64) -> Planned {

@@ -3,6 +3,7 @@
 use sfu_core::decision::{Decision, What};
 use sfu_core::observer::{ObserverOptions, ProducerVolume};
 use sfu_core::stats::ObserverDump;
+use sfu_core::tap::TapEnd;
 use sfu_core::trace::{Direction, RtpTrace, Trace, Traced};
 use sfu_wire::id::ObjectId;
 use sfu_wire::scalability::Layers;
@@ -60,6 +61,19 @@ fn rtp(packet: &RtpTrace) -> fb::TracedRtpT {
         rtx: packet.rtx,
         bytes: packet.bytes,
     }
+}
+
+/// How a tap ended: packets, bytes, dropped packets, and what went wrong.
+pub(super) fn tap_closed(reason: TapEnd, [packets, bytes, dropped]: [u64; 3], text: String) -> fb::EventBodyT {
+    let reason = match reason {
+        TapEnd::Stopped => fb::TapEnd::stopped,
+        TapEnd::SizeReached => fb::TapEnd::size_reached,
+        TapEnd::TimeReached => fb::TapEnd::time_reached,
+        TapEnd::TransportClosed => fb::TapEnd::transport_closed,
+        TapEnd::Failed => fb::TapEnd::failed,
+    };
+    let text = (!text.is_empty()).then_some(text);
+    fb::EventBodyT::TapClosed(Box::new(fb::TapClosedT { reason, packets, bytes, dropped, text }))
 }
 
 /// Why packets were dropped and layers chosen.

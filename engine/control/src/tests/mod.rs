@@ -10,5 +10,6 @@ mod malformed;
 mod options;
 mod room;
 mod schema_text;
+mod taps;
 mod transports;
 mod watching;

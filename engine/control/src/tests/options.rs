@@ -66,6 +66,7 @@ fn options_survive_their_message() {
         command_queue: 17,
         event_queue: 18,
         io_backend: IoBackend::Mmsg,
+        tap_directory: Some("/var/taps".to_owned()),
     };
     assert_eq!(EngineOptions::decode(&options.encode()).expect("they are readable"), options);
     let default = EngineOptions::default();
