@@ -1,6 +1,6 @@
 //! Consumer: one media stream towards a subscriber.
 //!
-//! Told: what its producer received ([`Ingress`]), and its peer's RTCP (NACK, reports, PLI, FIR).
+//! Told: what its producer received ([`Ingress`](crate::producer::Ingress)), and its peer's RTCP (NACK, reports, PLI, FIR).
 //! Tells: packets to send, rewritten into the caller's slot; resends as RTX; sender reports.
 //! A video consumer begins with a key frame: at its start, after a pause, after a restart of the
 //! source, and where it goes over to another encoding or another producer, which it does at that one's
@@ -342,7 +342,7 @@ impl Consumer {
     }
 
     /// What comes next has nothing to do with what came before. A restart of the source is noticed
-    /// without this, by [`Ingress::epoch`].
+    /// without this, by [`Ingress::epoch`](crate::producer::Ingress::epoch).
     pub fn source_restarted(&mut self) {
         self.starting = true;
     }

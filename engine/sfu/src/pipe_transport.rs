@@ -1,6 +1,6 @@
 //! A pipe transport: all encodings of producers from one router to another, on this host or a far one.
 //!
-//! Told: where the other pipe is and its SRTP key, once. Tells: path and keys to its [`Link`], a keep-alive in
+//! Told: where the other pipe is and its SRTP key, once. Tells: path and keys to its `Link`, a keep-alive in
 //! each [`KEEP_ALIVE`], and as an event when nothing has come for [`SILENCE`], and when it comes again. There is no
 //! ICE: the two controllers know each other. The keep-alive is an empty receiver report: it keeps middleboxes
 //! open and shows each end that the other lives. RFC 3550, RFC 5761 (RTP and RTCP share the port), RFC 7714

@@ -1,7 +1,7 @@
 //! A plain transport: RTP and RTCP over UDP without ICE and DTLS, for tools such as ffmpeg and GStreamer.
 //!
 //! Told: where the peer is, by the controller or (comedia) by the peer's first packet; the peer's SRTP
-//! key. Tells: path and keys to its [`Link`], what was learned as events.
+//! key. Tells: path and keys to its `Link`, what was learned as events.
 //!
 //! RTP and RTCP share a socket (RFC 5761), or have one each. Comedia learns an address once and never
 //! again: with SRTP from a packet whose tag verified, without from RTP that belongs to one of the

@@ -1,7 +1,7 @@
 //! Taps: copies of one transport's RTP and RTCP in the clear, both ways, while somebody wants them.
 //!
 //! Told: packets after they were opened and before they are closed. Tells: copies with time, direction and addresses,
-//! until [`Taps::clear`]; how a tap ended. Where nobody taps, a packet tests one pointer of its transport's link.
+//! until [`Shard::clear_taps`]; how a tap ended. Where nobody taps, a packet tests one pointer of its transport's link.
 //! Limits: the sizes and times of [`TapOptions`]; bytes and packets of one turn, beyond which copies are dropped and
 //! counted, never media. The room for copies is made by the first tap. Left out: files, which are the runtime's.
 

@@ -1,7 +1,7 @@
 //! A WebRTC transport: ICE-lite, DTLS and SRTP of one peer connection, wired together.
 //!
 //! Told: STUN and DTLS datagrams of its tuples, the peer's DTLS parameters. Tells: its datagrams into the
-//! outbox, keys and path to its [`Link`], its state changes as events. The link has a path only while
+//! outbox, keys and path to its `Link`, its state changes as events. The link has a path only while
 //! DTLS is connected and consent is fresh (RFC 7675, section 5.1); so nothing is sent before consent or
 //! after it.
 //!

@@ -2,7 +2,7 @@
 //!
 //! Told: consumable parameters and a peer's capabilities. Tells: whether it can consume, the numbers for the shard,
 //! and (once the shard has chosen the SSRCs) the parameters for the peer. Payload types and extension ids are the
-//! router's, unless the peer's are asked for ([`numbering`](super::numbering)). Feedback for bandwidth estimation is
+//! router's, unless the peer's are asked for ([`numbering`]). Feedback for bandwidth estimation is
 //! transport-cc, else REMB, never both.
 
 use sfu_core::command::{CommandError, ErrorCode};

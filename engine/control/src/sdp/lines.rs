@@ -2,7 +2,7 @@
 //! (RFC 8840, section 9).
 //!
 //! Told: text of any content. Tells: numbered lines, split at the media lines, or the first line that is wrong. Limits:
-//! [`limits`](super::limits), checked before anything is kept; one pass, nothing nested. Leaves out: what lines mean,
+//! [`limits`], checked before anything is kept; one pass, nothing nested. Leaves out: what lines mean,
 //! and their order within a part, which peers do not keep.
 
 use sfu_core::command::{CommandError, ErrorCode};
