@@ -14,6 +14,7 @@ use sfu_core::testing::{Peer, PeerOptions};
 use sfu_proto::crypto::{Certificate, DtlsContext, DtlsRole, DtlsSession, SrtpProfile};
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::ObjectId;
+use sfu_wire::net::SocketId;
 
 /// What a process may grow by while it keeps nothing, KiB: pages that the allocator touches for the first time.
 const SLACK_KIB: u64 = 512;
@@ -81,6 +82,22 @@ fn limits_reached(world: &World) -> Vec<(ObjectId, u32)> {
         _ => None,
     };
     world.events.iter().filter_map(reached).collect()
+}
+
+/// A record with a part of one of several ClientHellos of 6,000 bytes, none of which is ever whole (RFC 6347, 4.2.3).
+fn endless_fragment(at: u32) -> Vec<u8> {
+    const BODY: u32 = 1_000;
+    let u24 = |n: u32| [(n >> 16) as u8, (n >> 8) as u8, n as u8];
+    let mut record = vec![22, 0xfe, 0xfd, 0, 0, 0, 0];
+    record.extend(at.to_be_bytes());
+    record.extend((12 + BODY as u16).to_be_bytes());
+    record.push(1);
+    record.extend(u24(6_000));
+    record.extend(((at % 3) as u16).to_be_bytes());
+    record.extend(u24(at * 350 % 5_000));
+    record.extend(u24(BODY));
+    record.extend([7; BODY as usize]);
+    record
 }
 
 /// One ClientHello serves all: sessions do not know each other.
@@ -265,6 +282,61 @@ fn h04_row_035_ssrcs_of_more_streams_than_are_learned_push_the_oldest_out() {
     assert_eq!(transport_counter(&mut world, id, "learned_ssrcs"), 8);
     assert_eq!(transport_counter(&mut world, id, "learned_ssrcs_total"), u64::from(count));
     assert_eq!(world.drops(DropReason::RtpStreamLimit), u64::from(count) - 8);
+}
+
+/// Full: 10,000 transports, each with as much as is taken of a handshake that never ends; a round after the other, so
+/// that what one leaves behind would show.
+#[test]
+fn h08_fragments_that_never_end_hold_64_kib_for_each_transport_and_go_at_the_timeout() {
+    let _alone = alone();
+    let victims = scaled(100, 10_000);
+    let victims_of = |world: &mut World, crowd: ObjectId| -> Vec<(SocketId, SocketAddr)> {
+        (0..victims)
+            .map(|n| {
+                let (transport, socket) = world.transport(crowd);
+                let addr = SocketAddr::from(([203, 0, 113, (n / 250) as u8], 1_000 + (n % 250) as u16));
+                let mut scout = Peer::new(u64::from(n), addr, PeerOptions::default());
+                scout.start(world.now, addr, transport.ice.clone(), transport.fingerprints.clone());
+                let now = world.now;
+                world.shard.handle_datagram(now, now, socket, addr, &mut scout.binding_request(true));
+                world.settle();
+                (socket, addr)
+            })
+            .collect()
+    };
+    let limits = Limits { transports: 10_100, dtls_handshakes: 10_100, ..Limits::default() };
+    let (mut world, alice, bob, _) = call(28, limits);
+    let mut peaks = Vec::new();
+    for round in 0..5u16 {
+        let crowd = world.router();
+        let targets = victims_of(&mut world, crowd);
+        let (before, refused) = (resident(), world.drops(DropReason::Dtls) + world.drops(DropReason::DtlsBudget));
+        for at in 0..100u32 {
+            let part = endless_fragment(at);
+            for (socket, addr) in &targets {
+                let now = world.now;
+                world.shard.handle_datagram(now, now, *socket, *addr, &mut part.clone());
+            }
+            world.settle();
+        }
+        peaks.push(resident());
+        let grown = resident().saturating_sub(before);
+        assert!(grown <= 64 * u64::from(victims) + SLACK_KIB, "{} KiB each", grown / u64::from(victims));
+        assert_eq!(handshakes(&mut world), u64::from(victims));
+        let refused = world.drops(DropReason::Dtls) + world.drops(DropReason::DtlsBudget) - refused;
+        assert!(refused > 30 * u64::from(victims), "most is not taken: {refused}");
+        assert!(still_flows(&mut world, alice, bob, 1 + round), "the room is not disturbed");
+        world.events.clear();
+        world.run(Duration::from_millis(30_100));
+        assert_eq!(handshakes(&mut world), 0);
+        let failed = |e: &&Event| matches!(e, Event::DtlsState { state: DtlsState::Failed, .. });
+        assert_eq!(world.events.iter().filter(failed).count(), victims as usize);
+        world.close(crowd).expect("close");
+    }
+    println!("resident: {peaks:?} KiB, {victims} transports");
+    // The allocator keeps some of what the first rounds gave back; a leak would go on.
+    let (last, before) = (peaks[4], peaks[3]);
+    assert!(last <= before + before / 16 + SLACK_KIB, "{peaks:?} KiB");
 }
 
 /// Full: a million of one packet, and that packet again after 2^16 others.

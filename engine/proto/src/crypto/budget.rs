@@ -16,10 +16,12 @@ use sfu_wire::drop_reason::DropReason;
 pub(super) const MAX_BYTES: usize = 64 * 1024;
 /// Records taken in during one handshake.
 pub(super) const MAX_RECORDS: usize = 512;
-/// Sum of the declared lengths of a handshake's messages.
-pub(super) const MAX_DECLARED: usize = 40 * 1024;
-/// Length of one handshake message; a certificate chain is the only long one.
-pub(super) const MAX_MESSAGE: usize = 16 * 1024;
+/// Sum of the declared lengths of a handshake's messages: with what the library itself takes for a session, some
+/// 50 KiB, a handshake that never ends stays within 64 KiB.
+pub(super) const MAX_DECLARED: usize = 8 * 1024;
+/// Length of one handshake message; a certificate chain is the only long one, and those of WebRTC are one self-signed
+/// certificate (RFC 8827, section 6.5).
+pub(super) const MAX_MESSAGE: usize = 6 * 1024;
 /// Distinct messages of one handshake: a full one with cookie has nine.
 const MAX_MESSAGES: usize = 12;
 /// The longest record (RFC 6347, section 4.1).
