@@ -51,6 +51,8 @@ pub(crate) struct Inbox<T> {
     /// Packets for direct transports.
     media: Mutex<MediaQueue>,
     has_media: AtomicBool,
+    /// See [`Inbox::call`].
+    called: AtomicBool,
     /// Eventfd writes, for tests and statistics.
     wakes: AtomicU64,
 }
@@ -74,6 +76,7 @@ impl<T> Inbox<T> {
             stopping: AtomicBool::new(false),
             media: Mutex::new(MediaQueue::new(MAX_BYTES)),
             has_media: AtomicBool::new(false),
+            called: AtomicBool::new(false),
             wakes: AtomicU64::new(0),
         })
     }
@@ -105,6 +108,20 @@ impl<T> Inbox<T> {
         if self.sleep.compare_exchange(PARKED, NOTIFIED, SeqCst, SeqCst).is_ok() {
             self.wakes.fetch_add(1, SeqCst);
             self.wake.raise();
+        }
+    }
+
+    /// Has the shard look at what others hold for it. Unlike a mere [`Inbox::notify`], a call that comes between the
+    /// shard's last look and its sleep is not lost.
+    pub(crate) fn call(&self) {
+        self.called.store(true, SeqCst);
+        self.notify();
+    }
+
+    /// The shard is about to look (shard's side).
+    pub(crate) fn answer_call(&self) {
+        if self.called.load(SeqCst) {
+            self.called.store(false, SeqCst);
         }
     }
 
@@ -158,7 +175,7 @@ impl<T> Inbox<T> {
 
     /// Something waits for the shard.
     pub(crate) fn has_work(&self) -> bool {
-        self.queued.load(SeqCst) > 0 || self.has_media.load(SeqCst) || self.is_stopping()
+        self.queued.load(SeqCst) > 0 || self.has_media.load(SeqCst) || self.called.load(SeqCst) || self.is_stopping()
     }
 
     /// The shard is about to sleep; false when it must not, since something came in.
@@ -466,6 +483,18 @@ mod tests {
         assert!(inbox.prepare_to_park());
         inbox.stop();
         assert_eq!(inbox.wakes(), 2);
+    }
+
+    #[test]
+    fn a_call_between_the_last_look_and_the_sleep_keeps_the_shard_awake() {
+        let inbox = Inbox::<u32>::new(1).unwrap();
+        inbox.answer_call();
+        inbox.call();
+        assert!(!inbox.prepare_to_park());
+        inbox.answer_call();
+        assert!(inbox.prepare_to_park());
+        inbox.call();
+        assert!(sys_readable(&inbox));
     }
 
     fn sys_readable<T>(inbox: &Inbox<T>) -> bool {

@@ -250,6 +250,7 @@ impl<S: ShardCore> ShardLoop<S> {
     /// Gives copies of tapped packets to whoever writes them, and takes back what cannot be written.
     fn hand_taps(&mut self) {
         let Some(sink) = &self.shared.taps else { return };
+        self.inbox().answer_call();
         while let Some(transport) = sink.failure(self.index) {
             self.core.handle_tap_failure(transport);
         }

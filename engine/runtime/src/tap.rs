@@ -269,7 +269,7 @@ impl TapJobs {
         self.common.failed.lock().unwrap_or_else(PoisonError::into_inner).push(transport);
         self.common.any_failed.store(true, SeqCst);
         if let Some(inbox) = shared.inboxes.get(usize::from(transport.shard())) {
-            inbox.notify();
+            inbox.call();
         }
     }
 }

@@ -88,7 +88,7 @@ fn a_file_has_the_packets_that_were_sent_and_ends_at_its_size() {
 }
 
 #[test]
-fn h37_taps_are_refused_without_a_directory_or_a_plain_name() {
+fn h37_taps_are_refused_without_a_directory_or_a_plain_name_and_end_when_it_is_removed() {
     let off = stage("off", false);
     let error = off.client.start_tap(off.transport, &tap("a", 4_096)).wait().expect_err("taps are off");
     assert!(format!("{error:?}").contains("tap_directory"), "{error:?}");
@@ -97,6 +97,21 @@ fn h37_taps_are_refused_without_a_directory_or_a_plain_name() {
         let error = stage.client.start_tap(stage.transport, &tap(name, 4_096)).wait().expect_err(name);
         assert!(format!("{error:?}").contains("name"), "{error:?}");
     }
+    std::os::unix::fs::symlink("/etc/passwd", stage.directory.join("link")).expect("a link");
+    // Often, since the writer finds out while the idle shard goes to sleep.
+    for _ in 0..200 {
+        stage.client.start_tap(stage.transport, &tap("link", 4_096)).wait().expect("the disk is asked later");
+        assert_eq!(closed(&stage.events).reason, fb::TapEnd::failed);
+    }
+    stage.client.start_tap(stage.transport, &tap("b", 1 << 20)).wait().expect("it can be tapped");
+    while !stage.directory.join("b").exists() {
+        std::thread::yield_now();
+    }
+    std::fs::remove_dir_all(&stage.directory).expect("it can be removed");
+    stage.peer.send(&rtp(1)).expect("it is sent");
+    assert_eq!(closed(&stage.events).reason, fb::TapEnd::failed);
+    let stats = stage.client.stats(stage.transport).wait().expect("the transport lives");
+    assert_eq!(stats.transport.expect("counters").packets_received, 1);
     for directory in [off.directory, stage.directory] {
         let _ = std::fs::remove_dir_all(directory);
     }
