@@ -133,7 +133,8 @@ impl World {
     /// A socket as the runtime would bind it.
     pub fn bind(&mut self) -> BoundSocket {
         let socket = SocketId(self.next_socket);
-        let local = SocketAddr::from(([192, 0, 2, 1], 10_000 + self.next_socket as u16));
+        // A long world uses ports again, long after their sockets are gone.
+        let local = SocketAddr::from(([192, 0, 2, 1], 10_000 + (self.next_socket % 50_000) as u16));
         self.next_socket += 1;
         self.sockets.insert(socket, local);
         BoundSocket { socket, local, announced: None, expose_internal_ip: false }
