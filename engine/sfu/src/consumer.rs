@@ -426,8 +426,14 @@ impl Consumer {
     }
 
     /// A sender report with our name, when it is due. `ntp` is our wall clock, `clock` that of the
-    /// [encoding](Consumer::encoding) that flows.
+    /// [line](Consumer::line) that is sent; without one, the last one known of a source that is gone.
     pub fn poll_rtcp(&mut self, now: Time, ntp: NtpTime, clock: Option<SourceClock>, buf: &mut [u8]) -> Option<usize> {
+    /// Whose timestamps are sent, and of which encoding: what a switch has chosen but nothing has come of yet is
+    /// not reported on.
+    pub fn line(&self) -> Option<(ObjectId, u8)> {
+        self.cold.line
+    }
+
         if !self.cold.schedule.poll(now) || self.stream.packets() == self.cold.reported_packets {
             return None;
         }
@@ -436,6 +442,7 @@ impl Consumer {
         let report = SenderReport {
             ssrc: self.ssrc,
             ntp,
+        let clock = clock.or(self.cold.left_clock);
             rtp_timestamp: clock.map_or(self.timestamp, |c| c.timestamp_at(now).wrapping_add(shift)),
             packet_count: self.stream.packets() as u32,
             octet_count: self.stream.bytes() as u32,

@@ -57,8 +57,8 @@ impl Shard {
         if let Some(held) = self.producers.get_mut(new) {
             held.it.consumers.push(id);
         }
-        let encoding = self.named_consumer(id)?.encoding();
-        let clock = self.producers.get(old).and_then(|p| p.it.source_clock(encoding));
+        let line = self.named_consumer(id)?.line();
+        let clock = line.and_then(|(source, encoding)| self.producers.get(source)?.it.source_clock(encoding));
         self.named_consumer(id)?.switch_to(config, clock);
         if !paused {
             self.choose(now, id, LayerCause::Source);

@@ -195,7 +195,8 @@ impl Shard {
             return Some(len);
         }
         let consumer = &mut self.consumers.get_mut(id)?.it;
-        let clock = self.producers.get(consumer.producer()).and_then(|p| p.it.source_clock(consumer.encoding()));
+        let clock =
+            consumer.line().and_then(|(source, encoding)| self.producers.get(source)?.it.source_clock(encoding));
         consumer.poll_rtcp(now, ntp, clock, buf)
     }
 

@@ -16,11 +16,17 @@ use sfu_wire::scalability::Layers;
 use crate::layered::{DESCRIPTOR_ID, LayeredSink, LayeredSource};
 use crate::media::pli_packet;
 use crate::net::LinkConfig;
-use crate::world::World;
+use crate::studio::{AUDIO_RATE, Ear, Studio, VIDEO_RATE};
+use crate::world::{EPOCH, World};
 
 const FRAME_INTERVAL: Duration = Duration::from_millis(33);
 const PUBLISHER_PT: u8 = 96;
 const CONSUMER_PT: u8 = 101;
+const VOICE_PT: u8 = 111;
+const HEARD_PT: u8 = 120;
+/// The slots of the two codecs.
+const VIDEO_SLOT: u8 = 0;
+const AUDIO_SLOT: u8 = 1;
 
 /// What is published.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +55,8 @@ pub struct Publisher {
     pub source: LayeredSource,
     /// Encodings that it sends, one bit each.
     pub sends: u8,
+    /// Its sound and its reports, if it makes any.
+    pub studio: Option<Studio>,
 }
 
 /// A subscriber of the call.
@@ -59,6 +67,8 @@ pub struct Watcher {
     pub consumer: ObjectId,
     /// Its decoder.
     pub sink: LayeredSink,
+    /// What it makes of sound and of reports.
+    pub ear: Ear,
 }
 
 /// A connected call.
@@ -94,7 +104,7 @@ impl LayerCall {
         let mut source = LayeredSource::new(plan.codec, plan.mode, plan.encodings, tag, PUBLISHER_PT, plan.described);
         source.opaque = plan.opaque;
         let producer = self.world.produce(member, producer_config(&plan, &source));
-        self.publishers.push(Publisher { member, producer, source, sends: u8::MAX });
+        self.publishers.push(Publisher { member, producer, source, sends: u8::MAX, studio: None });
         self.publishers.len() - 1
     }
 
@@ -104,8 +114,49 @@ impl LayerCall {
         let config = self.consumer_config(publisher, preferred);
         let created = self.world.consume(member, config);
         let sink = LayeredSink::new(self.plan.codec, created.ssrc, created.rtx_ssrc, self.plan.opaque);
-        self.watchers.push(Watcher { member, consumer: created.id, sink });
+        self.watchers.push(Watcher { member, consumer: created.id, sink, ear: Ear::default() });
         self.watchers.len() - 1
+    }
+
+    /// Lets a publisher speak from now on, and report on all its streams.
+    pub fn speak(&mut self, publisher: usize) {
+        let member = self.publishers[publisher].member;
+        let mut studio = Studio::new(publisher as u8, VOICE_PT);
+        let producer = self.world.produce(member, voice_config(studio.ssrc));
+        studio.producer = Some(producer);
+        self.publishers[publisher].studio = Some(studio);
+    }
+
+    /// Lets a watcher hear a publisher.
+    ///
+    /// # Panics
+    /// If that one does not speak.
+    pub fn hear(&mut self, watcher: usize, publisher: usize) {
+        let config = self.hearing(publisher);
+        let created = self.world.consume(self.watchers[watcher].member, config);
+        self.watchers[watcher].ear = Ear { ssrc: created.ssrc, consumer: Some(created.id), ..Ear::default() };
+    }
+
+    /// Lets a watcher that hears one publisher hear another.
+    ///
+    /// # Panics
+    /// If it hears none.
+    pub fn hear_other(&mut self, watcher: usize, publisher: usize) {
+        let config = Box::new(self.hearing(publisher));
+        let consumer = self.watchers[watcher].ear.consumer.expect("it hears somebody");
+        self.command(Command::SwitchProducer { consumer, config });
+    }
+
+    fn hearing(&self, publisher: usize) -> ConsumerConfig {
+        let studio = self.publishers[publisher].studio.as_ref();
+        let producer = studio.and_then(|studio| studio.producer).expect("it speaks");
+        ConsumerConfig {
+            kind: MediaKind::Audio,
+            mid: Mid::new(b"1").expect("a legal MID"),
+            codecs: vec![opus(HEARD_PT)],
+            stream_type: StreamType::Simple,
+            ..consumer_config(&self.plan, producer, None)
+        }
     }
 
     /// What a watcher negotiates for a publisher's stream.
@@ -158,6 +209,13 @@ impl LayerCall {
                         self.world.members[publisher.member].peer.send_rtp(&packet);
                     }
                 }
+                if let Some(studio) = &mut publisher.studio {
+                    let peer = &mut self.world.members[publisher.member].peer;
+                    peer.send_rtp(&studio.speak(now));
+                    let streams = publisher.source.encoders.iter().map(|e| (e.ssrc, e.timestamp_at(now)));
+                    let streams: Vec<(u32, u32)> = streams.collect();
+                    studio.reports(now, &streams).iter().for_each(|report| peer.send_rtcp(report));
+                }
             }
             self.world.flush();
             self.pass(FRAME_INTERVAL);
@@ -182,8 +240,12 @@ impl LayerCall {
             for watcher in &mut self.watchers {
                 let member = &mut self.world.members[watcher.member];
                 for (_, received) in std::mem::take(&mut member.received) {
-                    if let Received::Rtp(packet) = received {
-                        watcher.sink.handle_rtp(&packet);
+                    match received {
+                        Received::Rtp(packet) => {
+                            watcher.sink.handle_rtp(&packet);
+                            watcher.ear.handle_rtp(&packet);
+                        }
+                        Received::Rtcp(compound) => watcher.ear.handle_rtcp(&compound, EPOCH),
                     }
                 }
                 if let Some(nack) = watcher.sink.nack(now) {
@@ -216,6 +278,35 @@ impl LayerCall {
             _ => None,
         });
         wanted.collect()
+    }
+}
+
+/// The producer of a voice.
+fn voice_config(ssrc: u32) -> ProducerConfig {
+    ProducerConfig {
+        kind: MediaKind::Audio,
+        mid: Mid::new(b"1").ok(),
+        codecs: vec![opus(VOICE_PT)],
+        encodings: vec![EncodingConfig { ssrc: Some(ssrc), ..EncodingConfig::default() }],
+        extensions: ExtensionIds::default(),
+        cname: "publisher".to_owned(),
+        reduced_size_rtcp: true,
+        paused: false,
+        key_frame_request_delay: Duration::ZERO,
+        stream_type: StreamType::Simple,
+        opaque_payload: false,
+        key_frame_cache: false,
+    }
+}
+
+fn opus(payload_type: u8) -> CodecConfig {
+    CodecConfig {
+        slot: AUDIO_SLOT,
+        kind: CodecKind::Opus,
+        payload_type,
+        rtx_payload_type: None,
+        clock_rate: AUDIO_RATE,
+        feedback: Feedback::default(),
     }
 }
 
@@ -277,11 +368,11 @@ pub fn consumer_config(plan: &Plan, producer: ObjectId, preferred_layers: Option
 
 fn codec(kind: CodecKind, payload_type: u8) -> CodecConfig {
     CodecConfig {
-        slot: 0,
+        slot: VIDEO_SLOT,
         kind,
         payload_type,
         rtx_payload_type: Some(payload_type + 1),
-        clock_rate: 90_000,
+        clock_rate: VIDEO_RATE,
         feedback: Feedback { nack: true, pli: true, fir: false, transport_cc: false, remb: false },
     }
 }

@@ -44,6 +44,10 @@ pub struct Encoder {
     pub key_frames: u32,
     /// Pictures made.
     pub pictures: u32,
+    /// When each of them was captured.
+    pub captured: Vec<Time>,
+    /// By how much its clock is too fast, millionths.
+    pub skew: i32,
     picture_id: u16,
     tl0: u8,
     number: u32,
@@ -85,6 +89,8 @@ impl LayeredSource {
             key_wanted: true,
             key_frames: 0,
             pictures: 0,
+            captured: Vec::new(),
+            skew: 0,
             picture_id: 32_000 + u16::from(e) * 77 + u16::from(tag),
             tl0: 250u8.wrapping_add(e * 31),
             number: 65_500 + u32::from(e) * 1_000,
@@ -120,7 +126,8 @@ impl LayeredSource {
         let temporal = temporal_of(e.position, self.mode.temporal);
         e.tl0 = e.tl0.wrapping_add(u8::from(temporal == 0));
         let picture = e.pictures;
-        let timestamp = e.timestamp_offset.wrapping_add((now.as_nanos() * 9 / 100_000) as u32);
+        let timestamp = e.timestamp_at(now);
+        e.captured.push(now);
         let mut out = Vec::new();
         for spatial in 0..self.mode.spatial {
             let frame = self.frame(encoding, (spatial, temporal), picture, key);
@@ -281,6 +288,12 @@ impl LayeredSource {
 }
 
 impl Encoder {
+    /// The timestamp of what is captured at `now`.
+    pub fn timestamp_at(&self, now: Time) -> u32 {
+        let ticks = i128::from(now.as_nanos()) * (90_000 + i128::from(self.skew) * 9 / 100) / 1_000_000_000;
+        self.timestamp_offset.wrapping_add(ticks as u32)
+    }
+
     /// RFC 4588, section 4: the original sequence number goes before the payload.
     fn resend(&mut self, sequence: u16, payload_type: u8) -> Option<Vec<u8>> {
         let (_, header, original) = self.history.iter().find(|(seq, ..)| *seq == sequence)?;

@@ -8,4 +8,5 @@ pub mod layer_call;
 pub mod layered;
 pub mod media;
 pub mod net;
+pub mod studio;
 pub mod world;

@@ -27,6 +27,9 @@ use crate::net::{Link, LinkConfig};
 /// Steps that may happen without time going on before the world calls it a livelock.
 const STEPS_PER_INSTANT: u32 = 100_000;
 
+/// Unix time of the world's zero, nanoseconds.
+pub const EPOCH: u64 = 1_700_000_000_000_000_000;
+
 /// Where a datagram goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum To {
@@ -99,7 +102,7 @@ impl World {
             index: 0,
             life: 0,
             seed: shard_seed,
-            epoch_unix_nanos: 1_700_000_000_000_000_000,
+            epoch_unix_nanos: EPOCH,
             certificate: Certificate::generate().expect("a certificate"),
             srtp_profiles,
             limits: Limits::default(),

@@ -134,10 +134,10 @@ impl Consumer {
     }
 
     /// Another producer is to be followed as soon as its stream can be begun with; till then the present
-    /// one goes on. `config` is what was negotiated for it. `clock` is the line of what flows now.
+    /// one goes on. `config` is what was negotiated for it. `clock` is that of the [line](Consumer::line) that is sent.
     pub fn switch_to(&mut self, config: ConsumerConfig, clock: Option<super::SourceClock>) {
         let codecs = codecs_of(&config);
-        self.cold.left_clock = clock;
+        self.cold.left_clock = clock.or(self.cold.left_clock);
         self.cold.pending = Some(Box::new(Pending { config, codecs, encoding: 0 }));
     }
 

@@ -189,6 +189,8 @@ impl Consumer {
         self.stretch = Stretch { id, encoding, frame_shift, pictures, source, time };
         self.cold.first = ingress.position;
         self.selector.start(producer.mode(encoding));
+        // A switch that is still waited for will go on from here.
+        self.cold.left_clock = producer.source_clock(ingress.encoding);
         self.epoch = ingress.epoch;
         self.starting = false;
         self.stalled = false;
