@@ -19,6 +19,7 @@ mod forwarding;
 #[cfg(test)]
 mod hostile_tests;
 mod packet;
+mod parity;
 mod quality;
 mod red;
 mod resends;
@@ -31,7 +32,7 @@ mod tests;
 mod wrap_tests;
 
 use std::collections::VecDeque;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU8, NonZeroU64};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
@@ -86,7 +87,9 @@ pub enum KeyFrameRequest {
 struct Codec {
     slot: u8,
     payload_type: u8,
-    rtx_payload_type: Option<u8>,
+    rtx_payload_type: Option<NonZeroU8>,
+    /// Payload type of RED, if the peer gets this codec in it.
+    red: Option<NonZeroU8>,
 }
 
 /// A consumer. What every packet touches is in the struct itself; the rest is in a box, so that a
@@ -425,24 +428,24 @@ impl Consumer {
         true
     }
 
-    /// A sender report with our name, when it is due. `ntp` is our wall clock, `clock` that of the
-    /// [line](Consumer::line) that is sent; without one, the last one known of a source that is gone.
-    pub fn poll_rtcp(&mut self, now: Time, ntp: NtpTime, clock: Option<SourceClock>, buf: &mut [u8]) -> Option<usize> {
     /// Whose timestamps are sent, and of which encoding: what a switch has chosen but nothing has come of yet is
     /// not reported on.
     pub fn line(&self) -> Option<(ObjectId, u8)> {
         self.cold.line
     }
 
+    /// A sender report with our name, when it is due. `ntp` is our wall clock, `clock` that of the
+    /// [line](Consumer::line) that is sent; without one, the last one known of a source that is gone.
+    pub fn poll_rtcp(&mut self, now: Time, ntp: NtpTime, clock: Option<SourceClock>, buf: &mut [u8]) -> Option<usize> {
         if !self.cold.schedule.poll(now) || self.stream.packets() == self.cold.reported_packets {
             return None;
         }
         self.cold.reported_packets = self.stream.packets();
         let shift = self.stretch.time.shift();
+        let clock = clock.or(self.cold.left_clock);
         let report = SenderReport {
             ssrc: self.ssrc,
             ntp,
-        let clock = clock.or(self.cold.left_clock);
             rtp_timestamp: clock.map_or(self.timestamp, |c| c.timestamp_at(now).wrapping_add(shift)),
             packet_count: self.stream.packets() as u32,
             octet_count: self.stream.bytes() as u32,
@@ -512,7 +515,12 @@ impl Consumer {
 }
 
 fn codecs_of(config: &ConsumerConfig) -> SmallVec<[Codec; 2]> {
-    let codec =
-        |c: &CodecConfig| Codec { slot: c.slot, payload_type: c.payload_type, rtx_payload_type: c.rtx_payload_type };
+    let red = parity::red_of(config);
+    let codec = |c: &CodecConfig| Codec {
+        slot: c.slot,
+        payload_type: c.payload_type,
+        rtx_payload_type: c.rtx_payload_type.and_then(NonZeroU8::new),
+        red: red.filter(|_| c.kind.is_video()),
+    };
     config.codecs.iter().map(codec).collect()
 }

@@ -169,6 +169,21 @@ impl SequenceMap {
         Some(out as u16)
     }
 
+    /// As [`SequenceMap::map`], for what is sent once and never again: nothing is found for it.
+    pub fn map_once(&mut self, position: u64) -> Option<u16> {
+        let (number, _) = self.map(position, 0)?;
+        let out = self.place(position)?;
+        self.slot(out).fate = Fate::Filled;
+        Some(number)
+    }
+
+    /// The number under which a position of the present stretch was sent, and its note.
+    pub fn number_of(&self, position: u64) -> Option<(u16, u16)> {
+        let out = self.place(position)?;
+        let slot = self.ring[(out & self.mask) as usize];
+        (slot.fate == Fate::Sent).then_some((out as u16, slot.note))
+    }
+
     /// Where what was sent as `out` came from; `None` if nothing was, or not lately.
     pub fn locate(&self, out: u16) -> Option<Origin> {
         let newest_out = self.next_out - 1;

@@ -1,5 +1,7 @@
 //! A packet on its way through a consumer: whether it is sent, as what, and where a stretch begins.
 
+use std::num::NonZeroU8;
+
 use sfu_proto::layers::Scheme;
 use sfu_proto::rewrite::{PictureId, PictureShift, TimestampShift};
 use sfu_proto::srtp::Plain;
@@ -62,7 +64,10 @@ impl Consumer {
             return Ok(Plain::default());
         }
         if let Some(reason) = ingress.blank {
-            return self.leave_out(ingress, slot, reason);
+            return match self.forward_repair(now, producer, ingress, shared, slot, transport_seq) {
+                Some(written) => Ok(written),
+                None => self.leave_out(ingress, slot, reason),
+            };
         }
         let Some((codec, start)) = self.form(ingress) else {
             return self.leave_out(ingress, slot, DropReason::ConsumerCodec);
@@ -72,7 +77,8 @@ impl Consumer {
             return Ok(self.leave_out(ingress, slot, DropReason::ConsumerPaused).unwrap_or_default());
         }
         let payload = shared.get(usize::from(start)..usize::from(ingress.payload_end)).unwrap_or_default();
-        if packet::FIXED_LEN + payload.len() > slot.len() {
+        let before = codec.before();
+        if packet::FIXED_LEN + before.len() + payload.len() > slot.len() {
             return self.leave_out(ingress, slot, DropReason::TooLarge);
         }
         let Some(chosen) = self.choose_packet(producer, ingress) else {
@@ -85,6 +91,7 @@ impl Consumer {
         self.stretch.time.settle(ingress.timestamp);
         let timestamp = self.stretch.time.apply(ingress.timestamp);
         let marker = chosen.marker;
+        let payload_type = codec.red.map_or(payload_type, NonZeroU8::get);
         let fields = RtpHeaderFields { marker, payload_type, sequence, timestamp, ssrc: self.ssrc };
         let mut buf;
         let mut descriptor = None;
@@ -94,8 +101,8 @@ impl Consumer {
             descriptor = self.rewrite_descriptor(&stretch, producer, ingress, shared, &mut buf);
         }
         let repeated = self.repeated(codec, ingress);
-        let (original, shift) = (None, chosen.shift);
-        let parts = packet::Parts { fields, ingress, source: shared, payload, original, shift, repeated, descriptor };
+        let shift = chosen.shift;
+        let parts = packet::Parts { fields, ingress, source: shared, payload, before, shift, repeated, descriptor };
         let written = self.write(now, &parts, slot, transport_seq)?;
         self.pictures.written(written.picture);
         self.note_sent(now, timestamp, payload.len());
@@ -182,6 +189,8 @@ impl Consumer {
             self.cold.stretches.push(self.stretch, self.cold.first);
         }
         self.cold.line = Some((producer.id(), ingress.encoding));
+        // A switch that is still waited for will go on from here.
+        self.cold.left_clock = producer.source_clock(ingress.encoding);
         let frame = if self.cold.framed { self.frame.wrapping_add(1) } else { ingress.layer.frame };
         let frame_shift = frame.wrapping_sub(ingress.layer.frame);
         let pictures = self.pictures.start(picture_of(ingress));
@@ -189,8 +198,6 @@ impl Consumer {
         self.stretch = Stretch { id, encoding, frame_shift, pictures, source, time };
         self.cold.first = ingress.position;
         self.selector.start(producer.mode(encoding));
-        // A switch that is still waited for will go on from here.
-        self.cold.left_clock = producer.source_clock(ingress.encoding);
         self.epoch = ingress.epoch;
         self.starting = false;
         self.stalled = false;
@@ -266,6 +273,7 @@ impl Consumer {
             mid: self.mid.as_bytes(),
             transport_seq: *transport_seq,
             now,
+            zeroed: false,
         };
         let written = packet::write(parts, &own, slot).ok_or(DropReason::TooLarge)?;
         *transport_seq = transport_seq.wrapping_add(u16::from(written.numbered));
@@ -321,7 +329,7 @@ impl Consumer {
         Some(copy)
     }
 
-    fn note_sent(&mut self, now: Time, timestamp: u32, len: usize) {
+    pub(super) fn note_sent(&mut self, now: Time, timestamp: u32, len: usize) {
         if timestamp.wrapping_sub(self.timestamp) < 1 << 31 || self.stream.packets() == 0 {
             self.timestamp = timestamp;
         }

@@ -31,13 +31,42 @@ pub(super) struct Parts<'a, 'p> {
     /// The packet as received; `ingress` has offsets into it.
     pub(super) source: &'a [u8],
     pub(super) payload: &'p [u8],
-    /// For RTX: the sequence number of the original (RFC 4588, section 4).
-    pub(super) original: Option<u16>,
+    /// What goes before the payload.
+    pub(super) before: Before,
     pub(super) shift: PictureShift,
     /// For RED that is passed on whole: what the peer calls the codec in it.
     pub(super) repeated: Option<u8>,
     /// The dependency descriptor, if it is to be written.
     pub(super) descriptor: Option<&'a [u8]>,
+}
+
+/// What goes before a payload.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Before {
+    Nothing,
+    /// Of RTX: the sequence number of the original (RFC 4588, section 4).
+    Original(u16),
+    /// Of video in RED: the header of its only block, which is its payload type (RFC 2198, section 3).
+    Red(u8),
+}
+
+impl Before {
+    pub(super) const fn len(self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Original(_) => 2,
+            Self::Red(_) => 1,
+        }
+    }
+
+    fn write(self, slot: &mut [u8]) -> Option<()> {
+        match self {
+            Self::Nothing => {}
+            Self::Original(number) => slot.get_mut(..2)?.copy_from_slice(&number.to_be_bytes()),
+            Self::Red(payload_type) => *slot.first_mut()? = payload_type & 0x7f,
+        }
+        Some(())
+    }
 }
 
 /// The extensions that are this side's own.
@@ -49,6 +78,8 @@ pub(super) struct OwnExtensions<'a> {
     /// The transport's next number.
     pub(super) transport_seq: u16,
     pub(super) now: Time,
+    /// Those that change on the way are zero: what parity is made of (as browsers do on both sides).
+    pub(super) zeroed: bool,
 }
 
 /// A stream with these extensions has the two-byte form: of dependency descriptors, those of key frames do not fit the other.
@@ -78,9 +109,10 @@ pub(super) struct Written<'a> {
 /// Writes the packet; `None` if it does not fit even without extensions.
 #[inline]
 pub(super) fn write<'p>(parts: &Parts<'_, 'p>, own: &OwnExtensions<'_>, slot: &mut [u8]) -> Option<Written<'p>> {
-    let body = parts.payload.len() + if parts.original.is_some() { 2 } else { 0 };
+    let before = parts.before.len();
+    let body = parts.payload.len() + before;
     let room = slot.len().checked_sub(FIXED_LEN + body)?;
-    let transport_seq = own.transport_seq.to_be_bytes();
+    let transport_seq = if own.zeroed { [0; 2] } else { own.transport_seq.to_be_bytes() };
     let send_time = send_time(own);
     let capture = capture_time(parts).map_or(([0; AbsCaptureTime::MAX_LEN], 0), AbsCaptureTime::to_bytes);
     let mut elements = Elements { list: ArrayVec::new(), left_out: 0, room, two_byte: own.two_byte, used: 0 };
@@ -96,6 +128,7 @@ pub(super) fn write<'p>(parts: &Parts<'_, 'p>, own: &OwnExtensions<'_>, slot: &m
         let range = usize::from(span.start)..usize::from(span.start) + usize::from(span.len);
         let value = match span.kind {
             ExtensionKind::AbsCaptureTime if capture.1 > 0 => capture.0.get(..capture.1),
+            ExtensionKind::TransmissionOffset if own.zeroed => Some(&[0; 3][..]),
             _ => parts.source.get(range),
         };
         if let Some(value) = value {
@@ -103,16 +136,10 @@ pub(super) fn write<'p>(parts: &Parts<'_, 'p>, own: &OwnExtensions<'_>, slot: &m
         }
     }
     let mut at = write_header_as(slot, &parts.fields, &elements.list, own.two_byte).ok()?;
-    if let Some(original) = parts.original {
-        slot.get_mut(at..at + 2)?.copy_from_slice(&original.to_be_bytes());
-        at += 2;
-    }
+    parts.before.write(slot.get_mut(at..)?)?;
+    at += before;
     let red = parts.repeated.and_then(|payload_type| Some((payload_type, red::headers_len(parts.payload)?)));
-    let own = match parts.original {
-        Some(original) => OWN_PAYLOAD - size_of_val(&original),
-        None if changes_picture(parts) => OWN_PAYLOAD,
-        None => 0,
-    };
+    let own = if before > 0 || changes_picture(parts) { OWN_PAYLOAD - before } else { 0 };
     let own = own.max(red.map_or(0, |(_, headers)| headers.next_multiple_of(OWN_PAYLOAD))).min(parts.payload.len());
     let (head, tail) = parts.payload.split_at(own);
     let payload = slot.get_mut(at..at + own)?;
@@ -170,7 +197,7 @@ fn capture_time(parts: &Parts<'_, '_>) -> Option<AbsCaptureTime> {
 #[inline]
 fn send_time(own: &OwnExtensions<'_>) -> Option<[u8; 3]> {
     own.ids.get(ExtensionKind::AbsSendTime)?;
-    Some(abs_send_time_from_nanos(own.now.as_nanos()))
+    Some(if own.zeroed { [0; 3] } else { abs_send_time_from_nanos(own.now.as_nanos()) })
 }
 
 /// The extension block as it grows.

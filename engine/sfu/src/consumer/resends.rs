@@ -1,5 +1,6 @@
 //! What a consumer's peer asks to be sent again, and the answers as RTX (RFC 4588).
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use sfu_proto::rewrite::PictureShift;
@@ -79,7 +80,7 @@ impl Consumer {
                 producer.look_again(&mut ingress, &entry.packet);
             }
             let Some((codec, start)) = self.form(&ingress) else { continue };
-            let Some(payload_type) = codec.rtx_payload_type else { continue };
+            let Some(payload_type) = codec.rtx_payload_type.map(NonZeroU8::get) else { continue };
             let range = usize::from(start)..usize::from(ingress.payload_end);
             let (picture_id, marker) = read_note(resend.note);
             let fields = RtpHeaderFields {
@@ -96,7 +97,7 @@ impl Consumer {
                 ingress: &ingress,
                 source: &entry.packet,
                 payload: entry.packet.get(range).unwrap_or_default(),
-                original: Some(resend.sequence),
+                before: packet::Before::Original(resend.sequence),
                 shift: PictureShift { picture_id, tl0_pic_idx: stretch.pictures.tl0_pic_idx },
                 repeated: self.repeated(codec, &ingress),
                 descriptor,

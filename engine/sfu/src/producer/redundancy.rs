@@ -1,6 +1,6 @@
 //! Redundancy (RFC 2198) as it is received: of audio the primary block, for consumers that do not speak
 //! RED, and packets that were lost but are redundant blocks of a later one; of video what browsers put
-//! into RED to send it beside ULPFEC, which ends here.
+//! into RED to send it beside ULPFEC.
 //!
 //! A block has no sequence number. The block before the primary one is taken for the packet before
 //! it, and so on, as long as each begins where, by its own length, the next one does: a sender that
@@ -84,9 +84,8 @@ impl Encoding {
     }
 }
 
-/// Takes video out of its RED, and leaves out what repairs packets of this hop: a repair packet is about
-/// the publisher's bytes, with its numbers and header extensions, and what it would bring back is not
-/// what a consumer's peer has lost.
+/// Takes video out of its RED, and notes what repairs packets of this hop: it is no media. A repair packet is about the publisher's
+/// bytes, with its numbers and header extensions; consumers that know ULPFEC make one of their own of it, the others leave it out.
 pub(super) fn unwrap_video(config: &ProducerConfig, bytes: &[u8], ingress: &mut Ingress) {
     if config.kind != MediaKind::Video {
         return;
@@ -105,7 +104,11 @@ pub(super) fn unwrap_video(config: &ProducerConfig, bytes: &[u8], ingress: &mut 
                 (ingress.slot, ingress.codec) = (codec.slot, codec.kind);
                 ingress.payload_start = (start + red.primary_range().start) as u16;
             }
-            Some(codec) if codec.kind.is_repair() => ingress.blank = Some(DropReason::RtpFec),
+            Some(codec) if codec.kind.is_repair() => {
+                (ingress.slot, ingress.codec) = (codec.slot, codec.kind);
+                ingress.payload_start = (start + red.primary_range().start) as u16;
+                ingress.blank = Some(DropReason::RtpFec);
+            }
             _ => ingress.blank = Some(DropReason::RtpPayload),
         }
     }

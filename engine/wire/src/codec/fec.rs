@@ -1,5 +1,5 @@
-//! Headers of forward error correction: ULPFEC (RFC 5109, section 7.3), and FlexFEC in the form of
-//! draft 03, which is what browsers send and call `flexfec-03`.
+//! Headers of forward error correction: ULPFEC (RFC 5109, section 7.3), FlexFEC (RFC 8627, section 4.2.2), and FlexFEC in
+//! the form of draft 03, which is what browsers send and call `flexfec-03`; and the parity of packets, as ULPFEC has it.
 //!
 //! ```text
 //! ULPFEC       |E|L|P|X|  CC   |M| PT recovery |           SN base             |
@@ -13,12 +13,17 @@
 //!              |           SN base             |K|        mask, 15 bits        |
 //!              |K|              mask, 31 more bits                             |  if the first K is 0
 //!              |K|              mask, 63 more bits ...                         |  if the second K is 0
+//! RFC 8627     |R|F|P|X|  CC   |M| PT recovery |        length recovery        |
+//!              |                          TS recovery                          |
+//!              |           SN base             |K|        mask, 15 bits        |
+//!              |K|              mask, 31 more bits                             |  if the first K is 1
+//!              |                mask, 64 more bits ...                         |  if the second K is 1
 //! ```
 //!
-//! A forwarder does not recover anything. It has to know which packets a repair packet is about, so
-//! that it can be passed on under the numbers that its receiver knows, or left out. Limits: masks of
-//! 109 packets. A FlexFEC header with the R bit (a retransmission), with the F bit (rows and columns)
-//! or of several sources is left opaque: browsers send none of these.
+//! A forwarder does not recover anything. It has to know which packets a repair packet is about: their bytes are others
+//! for each receiver, and so is their [`Parity`]. Limits: masks of 110 packets, of 48 for what is written. A FlexFEC header
+//! with the R bit (a retransmission), with the F bit (rows and columns) or of several sources is left opaque: browsers
+//! send none of these. RFC 8627 names the protected streams in the CSRC list of the packet, which is not part of the payload.
 
 use crate::error::ParseError;
 use crate::read::{array_at, u8_at, u16_at, u32_at, u64_at};
@@ -70,6 +75,28 @@ impl Protection {
         Self { ssrc: Some(ssrc), base_sequence, mask, base_at: 16, len }.checked(payload).map(Some)
     }
 
+    /// Reads a FlexFEC header as RFC 8627 has it. `None` as for [`Protection::parse_flexfec`].
+    pub fn parse_flexfec_rfc(payload: &[u8]) -> Result<Option<Self>, ParseError> {
+        let short = ParseError::new("FlexFEC header too short", payload.len());
+        if u8_at(payload, 0).ok_or(short)? & 0xc0 != 0 {
+            return if payload.len() < 12 { Err(short) } else { Ok(None) };
+        }
+        let base_sequence = u16_at(payload, 8).ok_or(short)?;
+        let first = u16_at(payload, 10).ok_or(short)?;
+        let mut mask = u128::from(first & 0x7fff) << 113;
+        let mut len = 12;
+        if first & 0x8000 != 0 {
+            let second = u32_at(payload, len).ok_or(short)?;
+            mask |= u128::from(second & 0x7fff_ffff) << 82;
+            len += 4;
+            if second & 0x8000_0000 != 0 {
+                mask |= u128::from(u64_at(payload, len).ok_or(short)?) << 18;
+                len += 8;
+            }
+        }
+        Self { ssrc: None, base_sequence, mask, base_at: 8, len }.checked(payload).map(Some)
+    }
+
     fn checked(self, payload: &[u8]) -> Result<Self, ParseError> {
         if self.mask == 0 {
             return Err(ParseError::new("FEC mask covers nothing", self.base_at));
@@ -80,7 +107,7 @@ impl Protection {
         Ok(self)
     }
 
-    /// Sequence numbers of the protected packets, at most 112.
+    /// Sequence numbers of the protected packets, at most 110.
     pub fn sequences(&self) -> impl Iterator<Item = u16> + use<> {
         let (base, mask) = (self.base_sequence, self.mask);
         (0..128_u16).filter(move |bit| mask >> (127 - bit) & 1 == 1).map(move |bit| base.wrapping_add(bit))
@@ -104,6 +131,79 @@ impl Protection {
         if let Some(slot) = payload.get_mut(12..16).filter(|_| self.ssrc.is_some()) {
             slot.copy_from_slice(&ssrc.to_be_bytes());
         }
+    }
+}
+
+/// The parity of packets, packet by packet: what ULPFEC protects them with. Numbers grow, and are within 48 of the first.
+#[derive(Debug)]
+pub struct Parity<'a> {
+    /// The first two bytes of the header: P, X, CC, M, PT.
+    bits: [u8; 2],
+    length: u16,
+    timestamp: u32,
+    base: Option<u16>,
+    mask: u64,
+    body: &'a mut [u8],
+    len: usize,
+}
+
+impl<'a> Parity<'a> {
+    /// Of nothing yet; `body` is where the parity of what follows the fixed headers grows.
+    pub fn new(body: &'a mut [u8]) -> Self {
+        Self { bits: [0; 2], length: 0, timestamp: 0, base: None, mask: 0, body, len: 0 }
+    }
+
+    /// Adds a packet, which may lie in two pieces, the fixed header in the first. `false`, and nothing is changed: it
+    /// does not fit.
+    pub fn add(&mut self, head: &[u8], tail: &[u8]) -> bool {
+        let (Some(&[first, second]), Some(sequence), Some(timestamp), Some(rest)) =
+            (head.first_chunk(), u16_at(head, 2), u32_at(head, 4), head.get(12..))
+        else {
+            return false;
+        };
+        let ahead = sequence.wrapping_sub(self.base.unwrap_or(sequence));
+        let len = rest.len() + tail.len();
+        if ahead > 47 || len > self.body.len() || len > usize::from(u16::MAX) {
+            return false;
+        }
+        self.base.get_or_insert(sequence);
+        self.mask |= 1 << (47 - ahead);
+        self.bits = [self.bits[0] ^ first & 0x3f, self.bits[1] ^ second];
+        self.length ^= len as u16;
+        self.timestamp ^= timestamp;
+        if let Some(fresh) = self.body.get_mut(self.len..len) {
+            fresh.fill(0);
+        }
+        self.len = self.len.max(len);
+        let bytes = rest.iter().chain(tail);
+        self.body.iter_mut().zip(bytes).for_each(|(parity, byte)| *parity ^= byte);
+        true
+    }
+
+    /// Bytes that [`Parity::write_ulpfec`] needs; `None` without a packet.
+    pub fn ulpfec_len(&self) -> Option<usize> {
+        self.base?;
+        Some(if self.is_long() { 18 } else { 14 } + self.len)
+    }
+
+    /// Writes a ULPFEC payload: the header with one level of protection, and the parity. `None` without room, or without a packet.
+    pub fn write_ulpfec(&self, out: &mut [u8]) -> Option<usize> {
+        let (base, len) = (self.base?, self.ulpfec_len()?);
+        let (header, body) = out.get_mut(..len)?.split_at_mut(len - self.len);
+        header[0] = self.bits[0] | if self.is_long() { 0x40 } else { 0 };
+        header[1] = self.bits[1];
+        header[2..4].copy_from_slice(&base.to_be_bytes());
+        header[4..8].copy_from_slice(&self.timestamp.to_be_bytes());
+        header[8..10].copy_from_slice(&self.length.to_be_bytes());
+        header[10..12].copy_from_slice(&(self.len as u16).to_be_bytes());
+        let mask = (self.mask << 16).to_be_bytes();
+        header[12..].iter_mut().zip(mask).for_each(|(out, byte)| *out = byte);
+        body.copy_from_slice(self.body.get(..self.len)?);
+        Some(len)
+    }
+
+    fn is_long(&self) -> bool {
+        self.mask & 0xffff_ffff != 0
     }
 }
 
@@ -190,6 +290,85 @@ mod tests {
             (opaque[0], opaque[8]) = (first, count);
             assert_eq!(Protection::parse_flexfec(&opaque), Ok(None));
         }
+    }
+
+    #[test]
+    fn h39_row_033_the_form_of_the_rfc_goes_on_where_the_draft_ends() {
+        let rfc = |base: u16, mask: &[u8]| {
+            let mut bytes = vec![0x00, 96, 0, 40, 0, 0, 0, 9];
+            bytes.extend(base.to_be_bytes());
+            bytes.extend_from_slice(mask);
+            bytes.extend([0x55; 20]);
+            bytes
+        };
+        let of = |bytes: &[u8]| Protection::parse_flexfec_rfc(bytes).unwrap().unwrap();
+        let short = of(&rfc(65_534, &[0x40, 0x03]));
+        assert_eq!((sequences(&short), short.ssrc, short.len), (vec![65_534, 11, 12], None, 12));
+        let middle = of(&rfc(100, &[0xc0, 0x00, 0x40, 0, 0, 1]));
+        assert_eq!((sequences(&middle), middle.len), (vec![100, 115, 145], 16));
+        let long = of(&rfc(100, &[0xc0, 0x00, 0xc0, 0, 0, 1, 0x80, 0, 0, 0, 0, 0, 0, 1]));
+        assert_eq!((sequences(&long), long.len, long.span()), (vec![100, 115, 145, 146, 209], 24, 109));
+        assert!(Protection::parse_flexfec_rfc(&rfc(1, &[0, 0])).is_err());
+        let whole = rfc(1, &[0xc0, 0, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        for len in 0..whole.len() - 20 {
+            assert!(Protection::parse_flexfec_rfc(&whole[..len]).is_err(), "{len}");
+        }
+        for first in [0x80, 0x40, 0xc0] {
+            let mut opaque = rfc(1, &[0x40, 0]);
+            opaque[0] = first;
+            assert_eq!(Protection::parse_flexfec_rfc(&opaque), Ok(None));
+        }
+        let mut bytes = rfc(1, &[0x40, 0]);
+        of(&bytes.clone()).rewrite_base(&mut bytes, 700);
+        assert_eq!(sequences(&of(&bytes)), [700]);
+    }
+
+    #[test]
+    fn the_parity_of_packets_gives_back_any_one_of_them() {
+        let packet = |sequence: u16, len: usize| {
+            let mut bytes = vec![0x80, 96 | (sequence as u8 & 1) << 7];
+            bytes.extend(sequence.to_be_bytes());
+            bytes.extend((u32::from(sequence) * 3_000).to_be_bytes());
+            bytes.extend([0, 0, 0, 7]);
+            bytes.extend((0..len).map(|k| (k as u16 ^ sequence) as u8));
+            bytes
+        };
+        for (step, count) in [(1, 1), (1, 16), (3, 16), (1, 48)] {
+            let packets: Vec<Vec<u8>> =
+                (0..count).map(|k| packet(65_530u16.wrapping_add(k * step), 20 + usize::from(k * 7 % 40))).collect();
+            let mut body = [0xee; 100];
+            let mut parity = Parity::new(&mut body);
+            for (k, bytes) in packets.iter().enumerate() {
+                let (head, tail) = bytes.split_at(12 + k % 9);
+                assert!(parity.add(head, tail));
+            }
+            assert!(!parity.add(&packet(65_530u16.wrapping_add(48), 1), &[]), "out of reach");
+            assert!(!parity.add(&packet(65_530, 101), &[]), "too long");
+            assert!(!parity.add(&[0x80; 11], &[]));
+            let mut out = [0; 200];
+            let len = parity.write_ulpfec(&mut out).unwrap();
+            assert_eq!(parity.ulpfec_len(), Some(len));
+            assert_eq!(parity.write_ulpfec(&mut out[..len - 1]), None);
+            let fec = &out[..len];
+            let protection = Protection::parse_ulpfec(fec).unwrap();
+            let named: Vec<u16> = packets.iter().map(|p| u16::from_be_bytes([p[2], p[3]])).collect();
+            assert_eq!(sequences(&protection), named);
+            for (lost, original) in packets.iter().enumerate() {
+                let others = || packets.iter().enumerate().filter(move |(k, _)| *k != lost).map(|(_, p)| p);
+                let length = others().fold(u16::from_be_bytes([fec[8], fec[9]]), |l, p| l ^ (p.len() - 12) as u16);
+                assert_eq!(usize::from(length), original.len() - 12);
+                let second = others().fold(fec[1], |bits, p| bits ^ p[1]);
+                assert_eq!((second, fec[0] & 0x3f), (original[1], 0));
+                for at in 0..usize::from(length) {
+                    let byte = others().fold(fec[protection.len + at], |b, p| b ^ p.get(12 + at).copied().unwrap_or(0));
+                    assert_eq!(byte, original[12 + at]);
+                }
+                for at in 4..8 {
+                    assert_eq!(others().fold(fec[at], |b, p| b ^ p[at]), original[at]);
+                }
+            }
+        }
+        assert_eq!(Parity::new(&mut []).write_ulpfec(&mut [0; 50]), None);
     }
 
     #[test]

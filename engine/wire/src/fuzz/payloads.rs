@@ -1,6 +1,6 @@
 //! Bodies for payload formats and the layers allocation.
 
-use crate::codec::fec::Protection;
+use crate::codec::fec::{Parity, Protection};
 use crate::codec::red::{self, RedPayload};
 use crate::codec::{CodecKind, av1, h264, h265, opus, vp8, vp9};
 use crate::layers_allocation::{LayersAllocation, MAX_LAYERS};
@@ -120,26 +120,49 @@ pub fn red(data: &[u8]) {
     assert_eq!(&buf[..len], data);
 }
 
-/// FEC: the protected packets lie within a mask's reach, and a rewrite changes one number.
+/// FEC: the protected packets lie within a mask's reach, and a rewrite changes one number; parity names what was added.
 pub fn fec(data: &[u8]) {
-    let flexible = Protection::parse_flexfec(data).ok().flatten();
-    let uneven = Protection::parse_ulpfec(data).ok();
-    for (protection, flexible) in flexible.map(|p| (p, true)).into_iter().chain(uneven.map(|p| (p, false))) {
-        assert!(protection.len <= data.len() && (1..=109).contains(&protection.sequences().count()));
+    type Read = fn(&[u8]) -> Option<Protection>;
+    let forms: [Read; 3] = [
+        |bytes| Protection::parse_flexfec(bytes).ok().flatten(),
+        |bytes| Protection::parse_ulpfec(bytes).ok(),
+        |bytes| Protection::parse_flexfec_rfc(bytes).ok().flatten(),
+    ];
+    for read in forms {
+        let Some(protection) = read(data) else { continue };
+        assert!(protection.len <= data.len() && (1..=110).contains(&protection.sequences().count()));
         let last = protection.sequences().last().expect("a mask covers something");
         assert_eq!(last, protection.base_sequence.wrapping_add(protection.span()));
         let mut copy = data.to_vec();
         protection.rewrite_base(&mut copy, 0x1234);
         protection.rewrite_ssrc(&mut copy, 0x5678_9abc);
-        let again = if flexible {
-            Protection::parse_flexfec(&copy).ok().flatten()
-        } else {
-            Protection::parse_ulpfec(&copy).ok()
-        };
-        let again = again.expect("a rewrite keeps the structure");
+        let again = read(&copy).expect("a rewrite keeps the structure");
         assert_eq!((again.base_sequence, again.len, again.span()), (0x1234, protection.len, protection.span()));
         assert_eq!(again.ssrc, protection.ssrc.map(|_| 0x5678_9abc));
     }
+    parity(data);
+}
+
+/// Packets of up to 64 bytes, numbered as they say.
+fn parity(data: &[u8]) {
+    let mut body = [0x5a; 40];
+    let mut parity = Parity::new(&mut body);
+    let mut added = Vec::new();
+    for packet in data.chunks(64) {
+        let (head, tail) = packet.split_at(packet.len().min(12 + usize::from(packet[0] & 31)));
+        if parity.add(head, tail) {
+            added.push(u16::from_be_bytes([packet[2], packet[3]]));
+        }
+    }
+    let mut out = [0; 64];
+    let written = parity.write_ulpfec(&mut out);
+    assert_eq!((written, written.is_some()), (parity.ulpfec_len(), !added.is_empty()));
+    let Some(len) = written else { return };
+    let first = added[0];
+    added.sort_unstable_by_key(|sequence| sequence.wrapping_sub(first));
+    added.dedup();
+    let named: Vec<u16> = Protection::parse_ulpfec(&out[..len]).expect("its own form").sequences().collect();
+    assert_eq!(named, added);
 }
 
 /// Layers allocation: sorted layers within the format's bounds.
