@@ -241,6 +241,30 @@ struct EncodingScoreBuilder;
 struct Counter;
 struct CounterBuilder;
 
+struct ReceivedSsrc;
+struct ReceivedSsrcBuilder;
+
+struct PayloadTypeDump;
+struct PayloadTypeDumpBuilder;
+
+struct ProducerLine;
+struct ProducerLineBuilder;
+
+struct SentSsrc;
+struct SentSsrcBuilder;
+
+struct HeaderExtensionId;
+struct HeaderExtensionIdBuilder;
+
+struct TapDump;
+struct TapDumpBuilder;
+
+struct TransportStreams;
+struct TransportStreamsBuilder;
+
+struct UsernameFragment;
+struct UsernameFragmentBuilder;
+
 struct EngineDump;
 struct EngineDumpBuilder;
 
@@ -7598,6 +7622,767 @@ inline ::flatbuffers::Offset<Counter> CreateCounterDirect(
       value);
 }
 
+/// An SSRC of the peer and the producer that its packets go to.
+struct ReceivedSsrc FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ReceivedSsrcBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_SSRC = 4,
+    VT_PRODUCER = 6,
+    VT_ENCODING = 8,
+    VT_RTX = 10,
+    VT_SIGNALLED = 12
+  };
+  uint32_t ssrc() const {
+    return GetField<uint32_t>(VT_SSRC, 0);
+  }
+  uint64_t producer() const {
+    return GetField<uint64_t>(VT_PRODUCER, 0);
+  }
+  uint8_t encoding() const {
+    return GetField<uint8_t>(VT_ENCODING, 0);
+  }
+  bool rtx() const {
+    return GetField<uint8_t>(VT_RTX, 0) != 0;
+  }
+  bool signalled() const {
+    return GetField<uint8_t>(VT_SIGNALLED, 0) != 0;
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint32_t>(verifier, VT_SSRC, 4) &&
+           VerifyField<uint64_t>(verifier, VT_PRODUCER, 8) &&
+           VerifyField<uint8_t>(verifier, VT_ENCODING, 1) &&
+           VerifyField<uint8_t>(verifier, VT_RTX, 1) &&
+           VerifyField<uint8_t>(verifier, VT_SIGNALLED, 1) &&
+           verifier.EndTable();
+  }
+};
+
+struct ReceivedSsrcBuilder {
+  typedef ReceivedSsrc Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_ssrc(uint32_t ssrc) {
+    fbb_.AddElement<uint32_t>(ReceivedSsrc::VT_SSRC, ssrc, 0);
+  }
+  void add_producer(uint64_t producer) {
+    fbb_.AddElement<uint64_t>(ReceivedSsrc::VT_PRODUCER, producer, 0);
+  }
+  void add_encoding(uint8_t encoding) {
+    fbb_.AddElement<uint8_t>(ReceivedSsrc::VT_ENCODING, encoding, 0);
+  }
+  void add_rtx(bool rtx) {
+    fbb_.AddElement<uint8_t>(ReceivedSsrc::VT_RTX, static_cast<uint8_t>(rtx), 0);
+  }
+  void add_signalled(bool signalled) {
+    fbb_.AddElement<uint8_t>(ReceivedSsrc::VT_SIGNALLED, static_cast<uint8_t>(signalled), 0);
+  }
+  explicit ReceivedSsrcBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<ReceivedSsrc> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<ReceivedSsrc>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<ReceivedSsrc> CreateReceivedSsrc(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint32_t ssrc = 0,
+    uint64_t producer = 0,
+    uint8_t encoding = 0,
+    bool rtx = false,
+    bool signalled = false) {
+  ReceivedSsrcBuilder builder_(_fbb);
+  builder_.add_producer(producer);
+  builder_.add_ssrc(ssrc);
+  builder_.add_signalled(signalled);
+  builder_.add_rtx(rtx);
+  builder_.add_encoding(encoding);
+  return builder_.Finish();
+}
+
+struct ReceivedSsrc::Traits {
+  using type = ReceivedSsrc;
+  static auto constexpr Create = CreateReceivedSsrc;
+};
+
+struct PayloadTypeDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef PayloadTypeDumpBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_PAYLOAD_TYPE = 4,
+    VT_RTX_PAYLOAD_TYPE = 6
+  };
+  uint8_t payload_type() const {
+    return GetField<uint8_t>(VT_PAYLOAD_TYPE, 0);
+  }
+  ::flatbuffers::Optional<uint8_t> rtx_payload_type() const {
+    return GetOptional<uint8_t, uint8_t>(VT_RTX_PAYLOAD_TYPE);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_PAYLOAD_TYPE, 1) &&
+           VerifyField<uint8_t>(verifier, VT_RTX_PAYLOAD_TYPE, 1) &&
+           verifier.EndTable();
+  }
+};
+
+struct PayloadTypeDumpBuilder {
+  typedef PayloadTypeDump Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_payload_type(uint8_t payload_type) {
+    fbb_.AddElement<uint8_t>(PayloadTypeDump::VT_PAYLOAD_TYPE, payload_type, 0);
+  }
+  void add_rtx_payload_type(uint8_t rtx_payload_type) {
+    fbb_.AddElement<uint8_t>(PayloadTypeDump::VT_RTX_PAYLOAD_TYPE, rtx_payload_type);
+  }
+  explicit PayloadTypeDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<PayloadTypeDump> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<PayloadTypeDump>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<PayloadTypeDump> CreatePayloadTypeDump(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint8_t payload_type = 0,
+    ::flatbuffers::Optional<uint8_t> rtx_payload_type = ::flatbuffers::nullopt) {
+  PayloadTypeDumpBuilder builder_(_fbb);
+  if(rtx_payload_type) { builder_.add_rtx_payload_type(*rtx_payload_type); }
+  builder_.add_payload_type(payload_type);
+  return builder_.Finish();
+}
+
+struct PayloadTypeDump::Traits {
+  using type = PayloadTypeDump;
+  static auto constexpr Create = CreatePayloadTypeDump;
+};
+
+/// What packets of a producer are known by before their SSRC is. An encoding without a RID has an empty one.
+struct ProducerLine FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ProducerLineBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_PRODUCER = 4,
+    VT_MID = 6,
+    VT_RIDS = 8,
+    VT_PAYLOAD_TYPES = 10
+  };
+  uint64_t producer() const {
+    return GetField<uint64_t>(VT_PRODUCER, 0);
+  }
+  const ::flatbuffers::String *mid() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_MID);
+  }
+  const ::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>> *rids() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>> *>(VT_RIDS);
+  }
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>> *payload_types() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>> *>(VT_PAYLOAD_TYPES);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint64_t>(verifier, VT_PRODUCER, 8) &&
+           VerifyOffset(verifier, VT_MID) &&
+           verifier.VerifyString(mid()) &&
+           VerifyOffset(verifier, VT_RIDS) &&
+           verifier.VerifyVector(rids()) &&
+           verifier.VerifyVectorOfStrings(rids()) &&
+           VerifyOffset(verifier, VT_PAYLOAD_TYPES) &&
+           verifier.VerifyVector(payload_types()) &&
+           verifier.VerifyVectorOfTables(payload_types()) &&
+           verifier.EndTable();
+  }
+};
+
+struct ProducerLineBuilder {
+  typedef ProducerLine Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_producer(uint64_t producer) {
+    fbb_.AddElement<uint64_t>(ProducerLine::VT_PRODUCER, producer, 0);
+  }
+  void add_mid(::flatbuffers::Offset<::flatbuffers::String> mid) {
+    fbb_.AddOffset(ProducerLine::VT_MID, mid);
+  }
+  void add_rids(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>>> rids) {
+    fbb_.AddOffset(ProducerLine::VT_RIDS, rids);
+  }
+  void add_payload_types(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>>> payload_types) {
+    fbb_.AddOffset(ProducerLine::VT_PAYLOAD_TYPES, payload_types);
+  }
+  explicit ProducerLineBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<ProducerLine> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<ProducerLine>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<ProducerLine> CreateProducerLine(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t producer = 0,
+    ::flatbuffers::Offset<::flatbuffers::String> mid = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>>> rids = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>>> payload_types = 0) {
+  ProducerLineBuilder builder_(_fbb);
+  builder_.add_producer(producer);
+  builder_.add_payload_types(payload_types);
+  builder_.add_rids(rids);
+  builder_.add_mid(mid);
+  return builder_.Finish();
+}
+
+struct ProducerLine::Traits {
+  using type = ProducerLine;
+  static auto constexpr Create = CreateProducerLine;
+};
+
+inline ::flatbuffers::Offset<ProducerLine> CreateProducerLineDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t producer = 0,
+    const char *mid = nullptr,
+    const std::vector<::flatbuffers::Offset<::flatbuffers::String>> *rids = nullptr,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>> *payload_types = nullptr) {
+  auto mid__ = mid ? _fbb.CreateString(mid) : 0;
+  auto rids__ = rids ? _fbb.CreateVector<::flatbuffers::Offset<::flatbuffers::String>>(*rids) : 0;
+  auto payload_types__ = payload_types ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>>(*payload_types) : 0;
+  return libsfu::fbs::CreateProducerLine(
+      _fbb,
+      producer,
+      mid__,
+      rids__,
+      payload_types__);
+}
+
+/// An SSRC of ours and the consumer whose stream it is.
+struct SentSsrc FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SentSsrcBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_SSRC = 4,
+    VT_CONSUMER = 6,
+    VT_RTX = 8
+  };
+  uint32_t ssrc() const {
+    return GetField<uint32_t>(VT_SSRC, 0);
+  }
+  uint64_t consumer() const {
+    return GetField<uint64_t>(VT_CONSUMER, 0);
+  }
+  bool rtx() const {
+    return GetField<uint8_t>(VT_RTX, 0) != 0;
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint32_t>(verifier, VT_SSRC, 4) &&
+           VerifyField<uint64_t>(verifier, VT_CONSUMER, 8) &&
+           VerifyField<uint8_t>(verifier, VT_RTX, 1) &&
+           verifier.EndTable();
+  }
+};
+
+struct SentSsrcBuilder {
+  typedef SentSsrc Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_ssrc(uint32_t ssrc) {
+    fbb_.AddElement<uint32_t>(SentSsrc::VT_SSRC, ssrc, 0);
+  }
+  void add_consumer(uint64_t consumer) {
+    fbb_.AddElement<uint64_t>(SentSsrc::VT_CONSUMER, consumer, 0);
+  }
+  void add_rtx(bool rtx) {
+    fbb_.AddElement<uint8_t>(SentSsrc::VT_RTX, static_cast<uint8_t>(rtx), 0);
+  }
+  explicit SentSsrcBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<SentSsrc> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<SentSsrc>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<SentSsrc> CreateSentSsrc(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint32_t ssrc = 0,
+    uint64_t consumer = 0,
+    bool rtx = false) {
+  SentSsrcBuilder builder_(_fbb);
+  builder_.add_consumer(consumer);
+  builder_.add_ssrc(ssrc);
+  builder_.add_rtx(rtx);
+  return builder_.Finish();
+}
+
+struct SentSsrc::Traits {
+  using type = SentSsrc;
+  static auto constexpr Create = CreateSentSsrc;
+};
+
+struct HeaderExtensionId FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef HeaderExtensionIdBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_URI = 4,
+    VT_ID = 6
+  };
+  const ::flatbuffers::String *uri() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_URI);
+  }
+  uint8_t id() const {
+    return GetField<uint8_t>(VT_ID, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffsetRequired(verifier, VT_URI) &&
+           verifier.VerifyString(uri()) &&
+           VerifyField<uint8_t>(verifier, VT_ID, 1) &&
+           verifier.EndTable();
+  }
+};
+
+struct HeaderExtensionIdBuilder {
+  typedef HeaderExtensionId Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_uri(::flatbuffers::Offset<::flatbuffers::String> uri) {
+    fbb_.AddOffset(HeaderExtensionId::VT_URI, uri);
+  }
+  void add_id(uint8_t id) {
+    fbb_.AddElement<uint8_t>(HeaderExtensionId::VT_ID, id, 0);
+  }
+  explicit HeaderExtensionIdBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<HeaderExtensionId> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<HeaderExtensionId>(end);
+    fbb_.Required(o, HeaderExtensionId::VT_URI);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<HeaderExtensionId> CreateHeaderExtensionId(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::String> uri = 0,
+    uint8_t id = 0) {
+  HeaderExtensionIdBuilder builder_(_fbb);
+  builder_.add_uri(uri);
+  builder_.add_id(id);
+  return builder_.Finish();
+}
+
+struct HeaderExtensionId::Traits {
+  using type = HeaderExtensionId;
+  static auto constexpr Create = CreateHeaderExtensionId;
+};
+
+inline ::flatbuffers::Offset<HeaderExtensionId> CreateHeaderExtensionIdDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const char *uri = nullptr,
+    uint8_t id = 0) {
+  auto uri__ = uri ? _fbb.CreateString(uri) : 0;
+  return libsfu::fbs::CreateHeaderExtensionId(
+      _fbb,
+      uri__,
+      id);
+}
+
+/// A tap at work; see StartTap.
+struct TapDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TapDumpBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_NAME = 4,
+    VT_FORMAT = 6,
+    VT_MAX_BYTES = 8,
+    VT_MAX_DURATION_MS = 10,
+    VT_HEADERS_ONLY = 12,
+    VT_PACKETS = 14,
+    VT_BYTES = 16,
+    VT_DROPPED = 18
+  };
+  const ::flatbuffers::String *name() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_NAME);
+  }
+  libsfu::fbs::TapFormat format() const {
+    return static_cast<libsfu::fbs::TapFormat>(GetField<uint8_t>(VT_FORMAT, 0));
+  }
+  uint64_t max_bytes() const {
+    return GetField<uint64_t>(VT_MAX_BYTES, 0);
+  }
+  uint32_t max_duration_ms() const {
+    return GetField<uint32_t>(VT_MAX_DURATION_MS, 0);
+  }
+  bool headers_only() const {
+    return GetField<uint8_t>(VT_HEADERS_ONLY, 0) != 0;
+  }
+  uint64_t packets() const {
+    return GetField<uint64_t>(VT_PACKETS, 0);
+  }
+  /// What they take in the file, at most.
+  uint64_t bytes() const {
+    return GetField<uint64_t>(VT_BYTES, 0);
+  }
+  /// Packets that came faster than they could be copied.
+  uint64_t dropped() const {
+    return GetField<uint64_t>(VT_DROPPED, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_NAME) &&
+           verifier.VerifyString(name()) &&
+           VerifyField<uint8_t>(verifier, VT_FORMAT, 1) &&
+           VerifyField<uint64_t>(verifier, VT_MAX_BYTES, 8) &&
+           VerifyField<uint32_t>(verifier, VT_MAX_DURATION_MS, 4) &&
+           VerifyField<uint8_t>(verifier, VT_HEADERS_ONLY, 1) &&
+           VerifyField<uint64_t>(verifier, VT_PACKETS, 8) &&
+           VerifyField<uint64_t>(verifier, VT_BYTES, 8) &&
+           VerifyField<uint64_t>(verifier, VT_DROPPED, 8) &&
+           verifier.EndTable();
+  }
+};
+
+struct TapDumpBuilder {
+  typedef TapDump Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_name(::flatbuffers::Offset<::flatbuffers::String> name) {
+    fbb_.AddOffset(TapDump::VT_NAME, name);
+  }
+  void add_format(libsfu::fbs::TapFormat format) {
+    fbb_.AddElement<uint8_t>(TapDump::VT_FORMAT, static_cast<uint8_t>(format), 0);
+  }
+  void add_max_bytes(uint64_t max_bytes) {
+    fbb_.AddElement<uint64_t>(TapDump::VT_MAX_BYTES, max_bytes, 0);
+  }
+  void add_max_duration_ms(uint32_t max_duration_ms) {
+    fbb_.AddElement<uint32_t>(TapDump::VT_MAX_DURATION_MS, max_duration_ms, 0);
+  }
+  void add_headers_only(bool headers_only) {
+    fbb_.AddElement<uint8_t>(TapDump::VT_HEADERS_ONLY, static_cast<uint8_t>(headers_only), 0);
+  }
+  void add_packets(uint64_t packets) {
+    fbb_.AddElement<uint64_t>(TapDump::VT_PACKETS, packets, 0);
+  }
+  void add_bytes(uint64_t bytes) {
+    fbb_.AddElement<uint64_t>(TapDump::VT_BYTES, bytes, 0);
+  }
+  void add_dropped(uint64_t dropped) {
+    fbb_.AddElement<uint64_t>(TapDump::VT_DROPPED, dropped, 0);
+  }
+  explicit TapDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<TapDump> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<TapDump>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<TapDump> CreateTapDump(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::String> name = 0,
+    libsfu::fbs::TapFormat format = libsfu::fbs::TapFormat::pcapng,
+    uint64_t max_bytes = 0,
+    uint32_t max_duration_ms = 0,
+    bool headers_only = false,
+    uint64_t packets = 0,
+    uint64_t bytes = 0,
+    uint64_t dropped = 0) {
+  TapDumpBuilder builder_(_fbb);
+  builder_.add_dropped(dropped);
+  builder_.add_bytes(bytes);
+  builder_.add_packets(packets);
+  builder_.add_max_bytes(max_bytes);
+  builder_.add_max_duration_ms(max_duration_ms);
+  builder_.add_name(name);
+  builder_.add_headers_only(headers_only);
+  builder_.add_format(format);
+  return builder_.Finish();
+}
+
+struct TapDump::Traits {
+  using type = TapDump;
+  static auto constexpr Create = CreateTapDump;
+};
+
+inline ::flatbuffers::Offset<TapDump> CreateTapDumpDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const char *name = nullptr,
+    libsfu::fbs::TapFormat format = libsfu::fbs::TapFormat::pcapng,
+    uint64_t max_bytes = 0,
+    uint32_t max_duration_ms = 0,
+    bool headers_only = false,
+    uint64_t packets = 0,
+    uint64_t bytes = 0,
+    uint64_t dropped = 0) {
+  auto name__ = name ? _fbb.CreateString(name) : 0;
+  return libsfu::fbs::CreateTapDump(
+      _fbb,
+      name__,
+      format,
+      max_bytes,
+      max_duration_ms,
+      headers_only,
+      packets,
+      bytes,
+      dropped);
+}
+
+/// How a transport tells streams from each other, and who looks at them.
+struct TransportStreams FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TransportStreamsBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_RECEIVED = 4,
+    VT_LINES = 6,
+    VT_SENT = 8,
+    VT_HEADER_EXTENSIONS = 10,
+    VT_LEARNED_SSRCS = 12,
+    VT_LEARNED_SSRCS_LIMIT = 14,
+    VT_DECISION_ROWS = 16,
+    VT_TAP = 18
+  };
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ReceivedSsrc>> *received() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ReceivedSsrc>> *>(VT_RECEIVED);
+  }
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ProducerLine>> *lines() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ProducerLine>> *>(VT_LINES);
+  }
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::SentSsrc>> *sent() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::SentSsrc>> *>(VT_SENT);
+  }
+  /// What the peer calls the header extensions that it sends.
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>> *header_extensions() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>> *>(VT_HEADER_EXTENSIONS);
+  }
+  uint32_t learned_ssrcs() const {
+    return GetField<uint32_t>(VT_LEARNED_SSRCS, 0);
+  }
+  uint32_t learned_ssrcs_limit() const {
+    return GetField<uint32_t>(VT_LEARNED_SSRCS_LIMIT, 0);
+  }
+  /// So many decisions are kept (KeepDecisions).
+  uint32_t decision_rows() const {
+    return GetField<uint32_t>(VT_DECISION_ROWS, 0);
+  }
+  /// Absent: none.
+  const libsfu::fbs::TapDump *tap() const {
+    return GetPointer<const libsfu::fbs::TapDump *>(VT_TAP);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_RECEIVED) &&
+           verifier.VerifyVector(received()) &&
+           verifier.VerifyVectorOfTables(received()) &&
+           VerifyOffset(verifier, VT_LINES) &&
+           verifier.VerifyVector(lines()) &&
+           verifier.VerifyVectorOfTables(lines()) &&
+           VerifyOffset(verifier, VT_SENT) &&
+           verifier.VerifyVector(sent()) &&
+           verifier.VerifyVectorOfTables(sent()) &&
+           VerifyOffset(verifier, VT_HEADER_EXTENSIONS) &&
+           verifier.VerifyVector(header_extensions()) &&
+           verifier.VerifyVectorOfTables(header_extensions()) &&
+           VerifyField<uint32_t>(verifier, VT_LEARNED_SSRCS, 4) &&
+           VerifyField<uint32_t>(verifier, VT_LEARNED_SSRCS_LIMIT, 4) &&
+           VerifyField<uint32_t>(verifier, VT_DECISION_ROWS, 4) &&
+           VerifyOffset(verifier, VT_TAP) &&
+           verifier.VerifyTable(tap()) &&
+           verifier.EndTable();
+  }
+};
+
+struct TransportStreamsBuilder {
+  typedef TransportStreams Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_received(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ReceivedSsrc>>> received) {
+    fbb_.AddOffset(TransportStreams::VT_RECEIVED, received);
+  }
+  void add_lines(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ProducerLine>>> lines) {
+    fbb_.AddOffset(TransportStreams::VT_LINES, lines);
+  }
+  void add_sent(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::SentSsrc>>> sent) {
+    fbb_.AddOffset(TransportStreams::VT_SENT, sent);
+  }
+  void add_header_extensions(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>>> header_extensions) {
+    fbb_.AddOffset(TransportStreams::VT_HEADER_EXTENSIONS, header_extensions);
+  }
+  void add_learned_ssrcs(uint32_t learned_ssrcs) {
+    fbb_.AddElement<uint32_t>(TransportStreams::VT_LEARNED_SSRCS, learned_ssrcs, 0);
+  }
+  void add_learned_ssrcs_limit(uint32_t learned_ssrcs_limit) {
+    fbb_.AddElement<uint32_t>(TransportStreams::VT_LEARNED_SSRCS_LIMIT, learned_ssrcs_limit, 0);
+  }
+  void add_decision_rows(uint32_t decision_rows) {
+    fbb_.AddElement<uint32_t>(TransportStreams::VT_DECISION_ROWS, decision_rows, 0);
+  }
+  void add_tap(::flatbuffers::Offset<libsfu::fbs::TapDump> tap) {
+    fbb_.AddOffset(TransportStreams::VT_TAP, tap);
+  }
+  explicit TransportStreamsBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<TransportStreams> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<TransportStreams>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<TransportStreams> CreateTransportStreams(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ReceivedSsrc>>> received = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ProducerLine>>> lines = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::SentSsrc>>> sent = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>>> header_extensions = 0,
+    uint32_t learned_ssrcs = 0,
+    uint32_t learned_ssrcs_limit = 0,
+    uint32_t decision_rows = 0,
+    ::flatbuffers::Offset<libsfu::fbs::TapDump> tap = 0) {
+  TransportStreamsBuilder builder_(_fbb);
+  builder_.add_tap(tap);
+  builder_.add_decision_rows(decision_rows);
+  builder_.add_learned_ssrcs_limit(learned_ssrcs_limit);
+  builder_.add_learned_ssrcs(learned_ssrcs);
+  builder_.add_header_extensions(header_extensions);
+  builder_.add_sent(sent);
+  builder_.add_lines(lines);
+  builder_.add_received(received);
+  return builder_.Finish();
+}
+
+struct TransportStreams::Traits {
+  using type = TransportStreams;
+  static auto constexpr Create = CreateTransportStreams;
+};
+
+inline ::flatbuffers::Offset<TransportStreams> CreateTransportStreamsDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::ReceivedSsrc>> *received = nullptr,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::ProducerLine>> *lines = nullptr,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::SentSsrc>> *sent = nullptr,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>> *header_extensions = nullptr,
+    uint32_t learned_ssrcs = 0,
+    uint32_t learned_ssrcs_limit = 0,
+    uint32_t decision_rows = 0,
+    ::flatbuffers::Offset<libsfu::fbs::TapDump> tap = 0) {
+  auto received__ = received ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ReceivedSsrc>>(*received) : 0;
+  auto lines__ = lines ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ProducerLine>>(*lines) : 0;
+  auto sent__ = sent ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::SentSsrc>>(*sent) : 0;
+  auto header_extensions__ = header_extensions ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>>(*header_extensions) : 0;
+  return libsfu::fbs::CreateTransportStreams(
+      _fbb,
+      received__,
+      lines__,
+      sent__,
+      header_extensions__,
+      learned_ssrcs,
+      learned_ssrcs_limit,
+      decision_rows,
+      tap);
+}
+
+/// A username fragment (ICE) and the transport that it leads to.
+struct UsernameFragment FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef UsernameFragmentBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_USERNAME_FRAGMENT = 4,
+    VT_TRANSPORT = 6
+  };
+  const ::flatbuffers::String *username_fragment() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_USERNAME_FRAGMENT);
+  }
+  uint64_t transport() const {
+    return GetField<uint64_t>(VT_TRANSPORT, 0);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyOffset(verifier, VT_USERNAME_FRAGMENT) &&
+           verifier.VerifyString(username_fragment()) &&
+           VerifyField<uint64_t>(verifier, VT_TRANSPORT, 8) &&
+           verifier.EndTable();
+  }
+};
+
+struct UsernameFragmentBuilder {
+  typedef UsernameFragment Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_username_fragment(::flatbuffers::Offset<::flatbuffers::String> username_fragment) {
+    fbb_.AddOffset(UsernameFragment::VT_USERNAME_FRAGMENT, username_fragment);
+  }
+  void add_transport(uint64_t transport) {
+    fbb_.AddElement<uint64_t>(UsernameFragment::VT_TRANSPORT, transport, 0);
+  }
+  explicit UsernameFragmentBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<UsernameFragment> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<UsernameFragment>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<UsernameFragment> CreateUsernameFragment(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Offset<::flatbuffers::String> username_fragment = 0,
+    uint64_t transport = 0) {
+  UsernameFragmentBuilder builder_(_fbb);
+  builder_.add_transport(transport);
+  builder_.add_username_fragment(username_fragment);
+  return builder_.Finish();
+}
+
+struct UsernameFragment::Traits {
+  using type = UsernameFragment;
+  static auto constexpr Create = CreateUsernameFragment;
+};
+
+inline ::flatbuffers::Offset<UsernameFragment> CreateUsernameFragmentDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    const char *username_fragment = nullptr,
+    uint64_t transport = 0) {
+  auto username_fragment__ = username_fragment ? _fbb.CreateString(username_fragment) : 0;
+  return libsfu::fbs::CreateUsernameFragment(
+      _fbb,
+      username_fragment__,
+      transport);
+}
+
 struct EngineDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef EngineDumpBuilder Builder;
   struct Traits;
@@ -7785,7 +8570,8 @@ struct WebRtcServerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
     VT_ID = 4,
     VT_LOCAL_ADDRESSES = 6,
-    VT_TRANSPORTS = 8
+    VT_TRANSPORTS = 8,
+    VT_USERNAME_FRAGMENTS = 10
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
@@ -7796,6 +8582,9 @@ struct WebRtcServerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const ::flatbuffers::Vector<uint64_t> *transports() const {
     return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_TRANSPORTS);
   }
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>> *username_fragments() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>> *>(VT_USERNAME_FRAGMENTS);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -7805,6 +8594,9 @@ struct WebRtcServerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVectorOfStrings(local_addresses()) &&
            VerifyOffset(verifier, VT_TRANSPORTS) &&
            verifier.VerifyVector(transports()) &&
+           VerifyOffset(verifier, VT_USERNAME_FRAGMENTS) &&
+           verifier.VerifyVector(username_fragments()) &&
+           verifier.VerifyVectorOfTables(username_fragments()) &&
            verifier.EndTable();
   }
 };
@@ -7822,6 +8614,9 @@ struct WebRtcServerDumpBuilder {
   void add_transports(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> transports) {
     fbb_.AddOffset(WebRtcServerDump::VT_TRANSPORTS, transports);
   }
+  void add_username_fragments(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>>> username_fragments) {
+    fbb_.AddOffset(WebRtcServerDump::VT_USERNAME_FRAGMENTS, username_fragments);
+  }
   explicit WebRtcServerDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -7837,9 +8632,11 @@ inline ::flatbuffers::Offset<WebRtcServerDump> CreateWebRtcServerDump(
     ::flatbuffers::FlatBufferBuilder &_fbb,
     uint64_t id = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>>> local_addresses = 0,
-    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> transports = 0) {
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> transports = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>>> username_fragments = 0) {
   WebRtcServerDumpBuilder builder_(_fbb);
   builder_.add_id(id);
+  builder_.add_username_fragments(username_fragments);
   builder_.add_transports(transports);
   builder_.add_local_addresses(local_addresses);
   return builder_.Finish();
@@ -7854,14 +8651,17 @@ inline ::flatbuffers::Offset<WebRtcServerDump> CreateWebRtcServerDumpDirect(
     ::flatbuffers::FlatBufferBuilder &_fbb,
     uint64_t id = 0,
     const std::vector<::flatbuffers::Offset<::flatbuffers::String>> *local_addresses = nullptr,
-    const std::vector<uint64_t> *transports = nullptr) {
+    const std::vector<uint64_t> *transports = nullptr,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>> *username_fragments = nullptr) {
   auto local_addresses__ = local_addresses ? _fbb.CreateVector<::flatbuffers::Offset<::flatbuffers::String>>(*local_addresses) : 0;
   auto transports__ = transports ? _fbb.CreateVector<uint64_t>(*transports) : 0;
+  auto username_fragments__ = username_fragments ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>>(*username_fragments) : 0;
   return libsfu::fbs::CreateWebRtcServerDump(
       _fbb,
       id,
       local_addresses__,
-      transports__);
+      transports__,
+      username_fragments__);
 }
 
 /// An object, and those of another kind that belong to it.
@@ -8265,7 +9065,8 @@ struct WebRtcTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
     VT_DTLS_LOCAL_ROLE = 22,
     VT_SRTP_PROFILE = 24,
     VT_PRODUCERS = 26,
-    VT_CONSUMERS = 28
+    VT_CONSUMERS = 28,
+    VT_STREAMS = 30
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
@@ -8306,6 +9107,9 @@ struct WebRtcTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
   const ::flatbuffers::Vector<uint64_t> *consumers() const {
     return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_CONSUMERS);
   }
+  const libsfu::fbs::TransportStreams *streams() const {
+    return GetPointer<const libsfu::fbs::TransportStreams *>(VT_STREAMS);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -8331,6 +9135,8 @@ struct WebRtcTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
            verifier.VerifyVector(producers()) &&
            VerifyOffset(verifier, VT_CONSUMERS) &&
            verifier.VerifyVector(consumers()) &&
+           VerifyOffset(verifier, VT_STREAMS) &&
+           verifier.VerifyTable(streams()) &&
            verifier.EndTable();
   }
 };
@@ -8378,6 +9184,9 @@ struct WebRtcTransportDumpBuilder {
   void add_consumers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers) {
     fbb_.AddOffset(WebRtcTransportDump::VT_CONSUMERS, consumers);
   }
+  void add_streams(::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams) {
+    fbb_.AddOffset(WebRtcTransportDump::VT_STREAMS, streams);
+  }
   explicit WebRtcTransportDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -8403,11 +9212,13 @@ inline ::flatbuffers::Offset<WebRtcTransportDump> CreateWebRtcTransportDump(
     libsfu::fbs::DtlsRole dtls_local_role = libsfu::fbs::DtlsRole::auto_,
     ::flatbuffers::Offset<::flatbuffers::String> srtp_profile = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> producers = 0,
-    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0) {
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0,
+    ::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams = 0) {
   WebRtcTransportDumpBuilder builder_(_fbb);
   builder_.add_webrtc_server(webrtc_server);
   builder_.add_router(router);
   builder_.add_id(id);
+  builder_.add_streams(streams);
   builder_.add_consumers(consumers);
   builder_.add_producers(producers);
   builder_.add_srtp_profile(srtp_profile);
@@ -8440,7 +9251,8 @@ inline ::flatbuffers::Offset<WebRtcTransportDump> CreateWebRtcTransportDumpDirec
     libsfu::fbs::DtlsRole dtls_local_role = libsfu::fbs::DtlsRole::auto_,
     const char *srtp_profile = nullptr,
     const std::vector<uint64_t> *producers = nullptr,
-    const std::vector<uint64_t> *consumers = nullptr) {
+    const std::vector<uint64_t> *consumers = nullptr,
+    ::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams = 0) {
   auto ice_candidates__ = ice_candidates ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::IceCandidate>>(*ice_candidates) : 0;
   auto tuples__ = tuples ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::TransportTuple>>(*tuples) : 0;
   auto srtp_profile__ = srtp_profile ? _fbb.CreateString(srtp_profile) : 0;
@@ -8460,7 +9272,8 @@ inline ::flatbuffers::Offset<WebRtcTransportDump> CreateWebRtcTransportDumpDirec
       dtls_local_role,
       srtp_profile__,
       producers__,
-      consumers__);
+      consumers__,
+      streams);
 }
 
 struct ProducerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -8477,7 +9290,9 @@ struct ProducerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_SSRCS = 18,
     VT_CONSUMERS = 20,
     VT_SCORES = 22,
-    VT_WANTED_LAYERS = 24
+    VT_WANTED_LAYERS = 24,
+    VT_TRACE = 26,
+    VT_OBSERVED = 28
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
@@ -8513,6 +9328,14 @@ struct ProducerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const libsfu::fbs::Layers *wanted_layers() const {
     return GetPointer<const libsfu::fbs::Layers *>(VT_WANTED_LAYERS);
   }
+  /// What of it is told as TraceEvent.
+  const ::flatbuffers::Vector<libsfu::fbs::TraceKind> *trace() const {
+    return GetPointer<const ::flatbuffers::Vector<libsfu::fbs::TraceKind> *>(VT_TRACE);
+  }
+  /// Observers hear it.
+  bool observed() const {
+    return GetField<uint8_t>(VT_OBSERVED, 0) != 0;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -8534,6 +9357,9 @@ struct ProducerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVectorOfTables(scores()) &&
            VerifyOffset(verifier, VT_WANTED_LAYERS) &&
            verifier.VerifyTable(wanted_layers()) &&
+           VerifyOffset(verifier, VT_TRACE) &&
+           verifier.VerifyVector(trace()) &&
+           VerifyField<uint8_t>(verifier, VT_OBSERVED, 1) &&
            verifier.EndTable();
   }
 };
@@ -8575,6 +9401,12 @@ struct ProducerDumpBuilder {
   void add_wanted_layers(::flatbuffers::Offset<libsfu::fbs::Layers> wanted_layers) {
     fbb_.AddOffset(ProducerDump::VT_WANTED_LAYERS, wanted_layers);
   }
+  void add_trace(::flatbuffers::Offset<::flatbuffers::Vector<libsfu::fbs::TraceKind>> trace) {
+    fbb_.AddOffset(ProducerDump::VT_TRACE, trace);
+  }
+  void add_observed(bool observed) {
+    fbb_.AddElement<uint8_t>(ProducerDump::VT_OBSERVED, static_cast<uint8_t>(observed), 0);
+  }
   explicit ProducerDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -8598,16 +9430,20 @@ inline ::flatbuffers::Offset<ProducerDump> CreateProducerDump(
     ::flatbuffers::Offset<::flatbuffers::Vector<uint32_t>> ssrcs = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>>> scores = 0,
-    ::flatbuffers::Offset<libsfu::fbs::Layers> wanted_layers = 0) {
+    ::flatbuffers::Offset<libsfu::fbs::Layers> wanted_layers = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<libsfu::fbs::TraceKind>> trace = 0,
+    bool observed = false) {
   ProducerDumpBuilder builder_(_fbb);
   builder_.add_transport(transport);
   builder_.add_id(id);
+  builder_.add_trace(trace);
   builder_.add_wanted_layers(wanted_layers);
   builder_.add_scores(scores);
   builder_.add_consumers(consumers);
   builder_.add_ssrcs(ssrcs);
   builder_.add_consumable_rtp_parameters(consumable_rtp_parameters);
   builder_.add_rtp_parameters(rtp_parameters);
+  builder_.add_observed(observed);
   builder_.add_paused(paused);
   builder_.add_type(type);
   builder_.add_kind(kind);
@@ -8631,10 +9467,13 @@ inline ::flatbuffers::Offset<ProducerDump> CreateProducerDumpDirect(
     const std::vector<uint32_t> *ssrcs = nullptr,
     const std::vector<uint64_t> *consumers = nullptr,
     const std::vector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>> *scores = nullptr,
-    ::flatbuffers::Offset<libsfu::fbs::Layers> wanted_layers = 0) {
+    ::flatbuffers::Offset<libsfu::fbs::Layers> wanted_layers = 0,
+    const std::vector<libsfu::fbs::TraceKind> *trace = nullptr,
+    bool observed = false) {
   auto ssrcs__ = ssrcs ? _fbb.CreateVector<uint32_t>(*ssrcs) : 0;
   auto consumers__ = consumers ? _fbb.CreateVector<uint64_t>(*consumers) : 0;
   auto scores__ = scores ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>>(*scores) : 0;
+  auto trace__ = trace ? _fbb.CreateVector<libsfu::fbs::TraceKind>(*trace) : 0;
   return libsfu::fbs::CreateProducerDump(
       _fbb,
       id,
@@ -8647,7 +9486,9 @@ inline ::flatbuffers::Offset<ProducerDump> CreateProducerDumpDirect(
       ssrcs__,
       consumers__,
       scores__,
-      wanted_layers);
+      wanted_layers,
+      trace__,
+      observed);
 }
 
 struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -8667,7 +9508,13 @@ struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_PRIORITY = 24,
     VT_PREFERRED_LAYERS = 26,
     VT_TARGET_LAYERS = 28,
-    VT_CURRENT_LAYERS = 30
+    VT_CURRENT_LAYERS = 30,
+    VT_PENDING_PRODUCER = 32,
+    VT_PAYLOAD_TYPES = 34,
+    VT_HEADER_EXTENSIONS = 36,
+    VT_TRACE = 38,
+    VT_DECISION_ROWS = 40,
+    VT_HEADER_EXTENSIONS_LEFT_OUT = 42
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
@@ -8714,6 +9561,29 @@ struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const libsfu::fbs::Layers *current_layers() const {
     return GetPointer<const libsfu::fbs::Layers *>(VT_CURRENT_LAYERS);
   }
+  /// The producer that it goes over to as soon as it can; 0: none.
+  uint64_t pending_producer() const {
+    return GetField<uint64_t>(VT_PENDING_PRODUCER, 0);
+  }
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>> *payload_types() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>> *>(VT_PAYLOAD_TYPES);
+  }
+  /// What its peer calls the header extensions that it is sent.
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>> *header_extensions() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>> *>(VT_HEADER_EXTENSIONS);
+  }
+  /// What of it is told as TraceEvent.
+  const ::flatbuffers::Vector<libsfu::fbs::TraceKind> *trace() const {
+    return GetPointer<const ::flatbuffers::Vector<libsfu::fbs::TraceKind> *>(VT_TRACE);
+  }
+  /// So many decisions are kept (KeepDecisions).
+  uint32_t decision_rows() const {
+    return GetField<uint32_t>(VT_DECISION_ROWS, 0);
+  }
+  /// Header extensions left out since a packet had no room for them.
+  uint64_t header_extensions_left_out() const {
+    return GetField<uint64_t>(VT_HEADER_EXTENSIONS_LEFT_OUT, 0);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -8735,6 +9605,17 @@ struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(target_layers()) &&
            VerifyOffset(verifier, VT_CURRENT_LAYERS) &&
            verifier.VerifyTable(current_layers()) &&
+           VerifyField<uint64_t>(verifier, VT_PENDING_PRODUCER, 8) &&
+           VerifyOffset(verifier, VT_PAYLOAD_TYPES) &&
+           verifier.VerifyVector(payload_types()) &&
+           verifier.VerifyVectorOfTables(payload_types()) &&
+           VerifyOffset(verifier, VT_HEADER_EXTENSIONS) &&
+           verifier.VerifyVector(header_extensions()) &&
+           verifier.VerifyVectorOfTables(header_extensions()) &&
+           VerifyOffset(verifier, VT_TRACE) &&
+           verifier.VerifyVector(trace()) &&
+           VerifyField<uint32_t>(verifier, VT_DECISION_ROWS, 4) &&
+           VerifyField<uint64_t>(verifier, VT_HEADER_EXTENSIONS_LEFT_OUT, 8) &&
            verifier.EndTable();
   }
 };
@@ -8785,6 +9666,24 @@ struct ConsumerDumpBuilder {
   void add_current_layers(::flatbuffers::Offset<libsfu::fbs::Layers> current_layers) {
     fbb_.AddOffset(ConsumerDump::VT_CURRENT_LAYERS, current_layers);
   }
+  void add_pending_producer(uint64_t pending_producer) {
+    fbb_.AddElement<uint64_t>(ConsumerDump::VT_PENDING_PRODUCER, pending_producer, 0);
+  }
+  void add_payload_types(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>>> payload_types) {
+    fbb_.AddOffset(ConsumerDump::VT_PAYLOAD_TYPES, payload_types);
+  }
+  void add_header_extensions(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>>> header_extensions) {
+    fbb_.AddOffset(ConsumerDump::VT_HEADER_EXTENSIONS, header_extensions);
+  }
+  void add_trace(::flatbuffers::Offset<::flatbuffers::Vector<libsfu::fbs::TraceKind>> trace) {
+    fbb_.AddOffset(ConsumerDump::VT_TRACE, trace);
+  }
+  void add_decision_rows(uint32_t decision_rows) {
+    fbb_.AddElement<uint32_t>(ConsumerDump::VT_DECISION_ROWS, decision_rows, 0);
+  }
+  void add_header_extensions_left_out(uint64_t header_extensions_left_out) {
+    fbb_.AddElement<uint64_t>(ConsumerDump::VT_HEADER_EXTENSIONS_LEFT_OUT, header_extensions_left_out, 0);
+  }
   explicit ConsumerDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -8811,11 +9710,23 @@ inline ::flatbuffers::Offset<ConsumerDump> CreateConsumerDump(
     uint8_t priority = 1,
     ::flatbuffers::Offset<libsfu::fbs::Layers> preferred_layers = 0,
     ::flatbuffers::Offset<libsfu::fbs::Layers> target_layers = 0,
-    ::flatbuffers::Offset<libsfu::fbs::Layers> current_layers = 0) {
+    ::flatbuffers::Offset<libsfu::fbs::Layers> current_layers = 0,
+    uint64_t pending_producer = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>>> payload_types = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>>> header_extensions = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<libsfu::fbs::TraceKind>> trace = 0,
+    uint32_t decision_rows = 0,
+    uint64_t header_extensions_left_out = 0) {
   ConsumerDumpBuilder builder_(_fbb);
+  builder_.add_header_extensions_left_out(header_extensions_left_out);
+  builder_.add_pending_producer(pending_producer);
   builder_.add_producer(producer);
   builder_.add_transport(transport);
   builder_.add_id(id);
+  builder_.add_decision_rows(decision_rows);
+  builder_.add_trace(trace);
+  builder_.add_header_extensions(header_extensions);
+  builder_.add_payload_types(payload_types);
   builder_.add_current_layers(current_layers);
   builder_.add_target_layers(target_layers);
   builder_.add_preferred_layers(preferred_layers);
@@ -8834,6 +9745,55 @@ struct ConsumerDump::Traits {
   using type = ConsumerDump;
   static auto constexpr Create = CreateConsumerDump;
 };
+
+inline ::flatbuffers::Offset<ConsumerDump> CreateConsumerDumpDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint64_t id = 0,
+    uint64_t transport = 0,
+    uint64_t producer = 0,
+    libsfu::fbs::MediaKind kind = libsfu::fbs::MediaKind::audio,
+    libsfu::fbs::ProducerType type = libsfu::fbs::ProducerType::simple,
+    bool paused = false,
+    bool producer_paused = false,
+    ::flatbuffers::Offset<libsfu::fbs::RtpParameters> rtp_parameters = 0,
+    uint32_t ssrc = 0,
+    ::flatbuffers::Optional<uint32_t> rtx_ssrc = ::flatbuffers::nullopt,
+    uint8_t priority = 1,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> preferred_layers = 0,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> target_layers = 0,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> current_layers = 0,
+    uint64_t pending_producer = 0,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>> *payload_types = nullptr,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>> *header_extensions = nullptr,
+    const std::vector<libsfu::fbs::TraceKind> *trace = nullptr,
+    uint32_t decision_rows = 0,
+    uint64_t header_extensions_left_out = 0) {
+  auto payload_types__ = payload_types ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>>(*payload_types) : 0;
+  auto header_extensions__ = header_extensions ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>>(*header_extensions) : 0;
+  auto trace__ = trace ? _fbb.CreateVector<libsfu::fbs::TraceKind>(*trace) : 0;
+  return libsfu::fbs::CreateConsumerDump(
+      _fbb,
+      id,
+      transport,
+      producer,
+      kind,
+      type,
+      paused,
+      producer_paused,
+      rtp_parameters,
+      ssrc,
+      rtx_ssrc,
+      priority,
+      preferred_layers,
+      target_layers,
+      current_layers,
+      pending_producer,
+      payload_types__,
+      header_extensions__,
+      trace__,
+      decision_rows,
+      header_extensions_left_out);
+}
 
 /// What one layer of an encoding takes, without those below it, in bit/s over the last second.
 struct LayerBitrate FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -8931,7 +9891,8 @@ struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_KEY_FRAME_COUNT = 42,
     VT_ROUND_TRIP_TIME_MS = 44,
     VT_SCORE = 46,
-    VT_BITRATE_BY_LAYER = 48
+    VT_BITRATE_BY_LAYER = 48,
+    VT_RTX_PACKETS_DISCARDED = 50
   };
   uint32_t ssrc() const {
     return GetField<uint32_t>(VT_SSRC, 0);
@@ -9004,6 +9965,10 @@ struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>> *bitrate_by_layer() const {
     return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>> *>(VT_BITRATE_BY_LAYER);
   }
+  /// Retransmissions of packets that were there already, or too old.
+  uint64_t rtx_packets_discarded() const {
+    return GetField<uint64_t>(VT_RTX_PACKETS_DISCARDED, 0);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -9034,6 +9999,7 @@ struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyOffset(verifier, VT_BITRATE_BY_LAYER) &&
            verifier.VerifyVector(bitrate_by_layer()) &&
            verifier.VerifyVectorOfTables(bitrate_by_layer()) &&
+           VerifyField<uint64_t>(verifier, VT_RTX_PACKETS_DISCARDED, 8) &&
            verifier.EndTable();
   }
 };
@@ -9111,6 +10077,9 @@ struct RtpStreamStatsBuilder {
   void add_bitrate_by_layer(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>>> bitrate_by_layer) {
     fbb_.AddOffset(RtpStreamStats::VT_BITRATE_BY_LAYER, bitrate_by_layer);
   }
+  void add_rtx_packets_discarded(uint64_t rtx_packets_discarded) {
+    fbb_.AddElement<uint64_t>(RtpStreamStats::VT_RTX_PACKETS_DISCARDED, rtx_packets_discarded, 0);
+  }
   explicit RtpStreamStatsBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -9146,8 +10115,10 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStats(
     uint64_t key_frame_count = 0,
     ::flatbuffers::Optional<float> round_trip_time_ms = ::flatbuffers::nullopt,
     uint8_t score = 0,
-    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>>> bitrate_by_layer = 0) {
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>>> bitrate_by_layer = 0,
+    uint64_t rtx_packets_discarded = 0) {
   RtpStreamStatsBuilder builder_(_fbb);
+  builder_.add_rtx_packets_discarded(rtx_packets_discarded);
   builder_.add_key_frame_count(key_frame_count);
   builder_.add_fir_count(fir_count);
   builder_.add_pli_count(pli_count);
@@ -9203,7 +10174,8 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStatsDirect(
     uint64_t key_frame_count = 0,
     ::flatbuffers::Optional<float> round_trip_time_ms = ::flatbuffers::nullopt,
     uint8_t score = 0,
-    const std::vector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>> *bitrate_by_layer = nullptr) {
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>> *bitrate_by_layer = nullptr,
+    uint64_t rtx_packets_discarded = 0) {
   auto rid__ = rid ? _fbb.CreateString(rid) : 0;
   auto mime_type__ = mime_type ? _fbb.CreateString(mime_type) : 0;
   auto bitrate_by_layer__ = bitrate_by_layer ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>>(*bitrate_by_layer) : 0;
@@ -9231,7 +10203,8 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStatsDirect(
       key_frame_count,
       round_trip_time_ms,
       score,
-      bitrate_by_layer__);
+      bitrate_by_layer__,
+      rtx_packets_discarded);
 }
 
 struct TransportStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -10688,7 +11661,8 @@ struct PlainTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table
     VT_RTCP_TUPLE = 16,
     VT_SRTP_PROFILE = 18,
     VT_PRODUCERS = 20,
-    VT_CONSUMERS = 22
+    VT_CONSUMERS = 22,
+    VT_STREAMS = 24
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
@@ -10720,6 +11694,9 @@ struct PlainTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table
   const ::flatbuffers::Vector<uint64_t> *consumers() const {
     return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_CONSUMERS);
   }
+  const libsfu::fbs::TransportStreams *streams() const {
+    return GetPointer<const libsfu::fbs::TransportStreams *>(VT_STREAMS);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -10740,6 +11717,8 @@ struct PlainTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table
            verifier.VerifyVector(producers()) &&
            VerifyOffset(verifier, VT_CONSUMERS) &&
            verifier.VerifyVector(consumers()) &&
+           VerifyOffset(verifier, VT_STREAMS) &&
+           verifier.VerifyTable(streams()) &&
            verifier.EndTable();
   }
 };
@@ -10778,6 +11757,9 @@ struct PlainTransportDumpBuilder {
   void add_consumers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers) {
     fbb_.AddOffset(PlainTransportDump::VT_CONSUMERS, consumers);
   }
+  void add_streams(::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams) {
+    fbb_.AddOffset(PlainTransportDump::VT_STREAMS, streams);
+  }
   explicit PlainTransportDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -10800,10 +11782,12 @@ inline ::flatbuffers::Offset<PlainTransportDump> CreatePlainTransportDump(
     ::flatbuffers::Offset<libsfu::fbs::TransportTuple> rtcp_tuple = 0,
     ::flatbuffers::Offset<::flatbuffers::String> srtp_profile = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> producers = 0,
-    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0) {
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0,
+    ::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams = 0) {
   PlainTransportDumpBuilder builder_(_fbb);
   builder_.add_router(router);
   builder_.add_id(id);
+  builder_.add_streams(streams);
   builder_.add_consumers(consumers);
   builder_.add_producers(producers);
   builder_.add_srtp_profile(srtp_profile);
@@ -10831,7 +11815,8 @@ inline ::flatbuffers::Offset<PlainTransportDump> CreatePlainTransportDumpDirect(
     ::flatbuffers::Offset<libsfu::fbs::TransportTuple> rtcp_tuple = 0,
     const char *srtp_profile = nullptr,
     const std::vector<uint64_t> *producers = nullptr,
-    const std::vector<uint64_t> *consumers = nullptr) {
+    const std::vector<uint64_t> *consumers = nullptr,
+    ::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams = 0) {
   auto local_addresses__ = local_addresses ? _fbb.CreateVector<::flatbuffers::Offset<::flatbuffers::String>>(*local_addresses) : 0;
   auto srtp_profile__ = srtp_profile ? _fbb.CreateString(srtp_profile) : 0;
   auto producers__ = producers ? _fbb.CreateVector<uint64_t>(*producers) : 0;
@@ -10847,7 +11832,8 @@ inline ::flatbuffers::Offset<PlainTransportDump> CreatePlainTransportDumpDirect(
       rtcp_tuple,
       srtp_profile__,
       producers__,
-      consumers__);
+      consumers__,
+      streams);
 }
 
 struct PipeTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -10862,7 +11848,8 @@ struct PipeTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table 
     VT_SRTP = 14,
     VT_SILENT = 16,
     VT_PRODUCERS = 18,
-    VT_CONSUMERS = 20
+    VT_CONSUMERS = 20,
+    VT_STREAMS = 22
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
@@ -10891,6 +11878,9 @@ struct PipeTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table 
   const ::flatbuffers::Vector<uint64_t> *consumers() const {
     return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_CONSUMERS);
   }
+  const libsfu::fbs::TransportStreams *streams() const {
+    return GetPointer<const libsfu::fbs::TransportStreams *>(VT_STREAMS);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -10907,6 +11897,8 @@ struct PipeTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table 
            verifier.VerifyVector(producers()) &&
            VerifyOffset(verifier, VT_CONSUMERS) &&
            verifier.VerifyVector(consumers()) &&
+           VerifyOffset(verifier, VT_STREAMS) &&
+           verifier.VerifyTable(streams()) &&
            verifier.EndTable();
   }
 };
@@ -10942,6 +11934,9 @@ struct PipeTransportDumpBuilder {
   void add_consumers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers) {
     fbb_.AddOffset(PipeTransportDump::VT_CONSUMERS, consumers);
   }
+  void add_streams(::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams) {
+    fbb_.AddOffset(PipeTransportDump::VT_STREAMS, streams);
+  }
   explicit PipeTransportDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -10963,10 +11958,12 @@ inline ::flatbuffers::Offset<PipeTransportDump> CreatePipeTransportDump(
     bool srtp = false,
     bool silent = false,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> producers = 0,
-    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0) {
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0,
+    ::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams = 0) {
   PipeTransportDumpBuilder builder_(_fbb);
   builder_.add_router(router);
   builder_.add_id(id);
+  builder_.add_streams(streams);
   builder_.add_consumers(consumers);
   builder_.add_producers(producers);
   builder_.add_tuple(tuple);
@@ -10992,7 +11989,8 @@ inline ::flatbuffers::Offset<PipeTransportDump> CreatePipeTransportDumpDirect(
     bool srtp = false,
     bool silent = false,
     const std::vector<uint64_t> *producers = nullptr,
-    const std::vector<uint64_t> *consumers = nullptr) {
+    const std::vector<uint64_t> *consumers = nullptr,
+    ::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams = 0) {
   auto local_address__ = local_address ? _fbb.CreateString(local_address) : 0;
   auto producers__ = producers ? _fbb.CreateVector<uint64_t>(*producers) : 0;
   auto consumers__ = consumers ? _fbb.CreateVector<uint64_t>(*consumers) : 0;
@@ -11006,7 +12004,8 @@ inline ::flatbuffers::Offset<PipeTransportDump> CreatePipeTransportDumpDirect(
       srtp,
       silent,
       producers__,
-      consumers__);
+      consumers__,
+      streams);
 }
 
 struct DirectTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -11016,7 +12015,8 @@ struct DirectTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
     VT_ID = 4,
     VT_ROUTER = 6,
     VT_PRODUCERS = 8,
-    VT_CONSUMERS = 10
+    VT_CONSUMERS = 10,
+    VT_STREAMS = 12
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
@@ -11030,6 +12030,9 @@ struct DirectTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
   const ::flatbuffers::Vector<uint64_t> *consumers() const {
     return GetPointer<const ::flatbuffers::Vector<uint64_t> *>(VT_CONSUMERS);
   }
+  const libsfu::fbs::TransportStreams *streams() const {
+    return GetPointer<const libsfu::fbs::TransportStreams *>(VT_STREAMS);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -11039,6 +12042,8 @@ struct DirectTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
            verifier.VerifyVector(producers()) &&
            VerifyOffset(verifier, VT_CONSUMERS) &&
            verifier.VerifyVector(consumers()) &&
+           VerifyOffset(verifier, VT_STREAMS) &&
+           verifier.VerifyTable(streams()) &&
            verifier.EndTable();
   }
 };
@@ -11059,6 +12064,9 @@ struct DirectTransportDumpBuilder {
   void add_consumers(::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers) {
     fbb_.AddOffset(DirectTransportDump::VT_CONSUMERS, consumers);
   }
+  void add_streams(::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams) {
+    fbb_.AddOffset(DirectTransportDump::VT_STREAMS, streams);
+  }
   explicit DirectTransportDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -11075,10 +12083,12 @@ inline ::flatbuffers::Offset<DirectTransportDump> CreateDirectTransportDump(
     uint64_t id = 0,
     uint64_t router = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> producers = 0,
-    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0) {
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0,
+    ::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams = 0) {
   DirectTransportDumpBuilder builder_(_fbb);
   builder_.add_router(router);
   builder_.add_id(id);
+  builder_.add_streams(streams);
   builder_.add_consumers(consumers);
   builder_.add_producers(producers);
   return builder_.Finish();
@@ -11094,7 +12104,8 @@ inline ::flatbuffers::Offset<DirectTransportDump> CreateDirectTransportDumpDirec
     uint64_t id = 0,
     uint64_t router = 0,
     const std::vector<uint64_t> *producers = nullptr,
-    const std::vector<uint64_t> *consumers = nullptr) {
+    const std::vector<uint64_t> *consumers = nullptr,
+    ::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams = 0) {
   auto producers__ = producers ? _fbb.CreateVector<uint64_t>(*producers) : 0;
   auto consumers__ = consumers ? _fbb.CreateVector<uint64_t>(*consumers) : 0;
   return libsfu::fbs::CreateDirectTransportDump(
@@ -11102,7 +12113,8 @@ inline ::flatbuffers::Offset<DirectTransportDump> CreateDirectTransportDumpDirec
       id,
       router,
       producers__,
-      consumers__);
+      consumers__,
+      streams);
 }
 
 /// What is left of an engine that drains.

@@ -1,5 +1,6 @@
 //! From typed values to size-prefixed messages. What libsfu says fits its own schema, so nothing here can fail.
 
+mod streams;
 mod watching;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub(crate) use crate::encode_transports::{
 use crate::ortc::convert::layers_to;
 use crate::ortc::layers::type_name;
 use crate::schema as fb;
+pub(crate) use streams::transport_streams;
 pub(crate) use watching::{decisions, observer_dump};
 
 fn message(content: fb::ContentT) -> Vec<u8> {
@@ -287,6 +289,7 @@ pub(crate) fn server_dump(dump: &stats::WebRtcServerDump) -> fb::WebRtcServerDum
         id: dump.id.to_u64(),
         local_addresses: Some(dump.local_addresses.iter().map(SocketAddr::to_string).collect()),
         transports: ids(&dump.transports),
+        username_fragments: streams::username_fragments(&dump.username_fragments),
     }
 }
 
@@ -320,6 +323,7 @@ pub(crate) fn transport_dump(dump: stats::WebRtcTransportDump) -> fb::WebRtcTran
         srtp_profile: dump.srtp_profile.map(str::to_owned),
         producers: ids(&dump.producers),
         consumers: ids(&dump.consumers),
+        streams: transport_streams(&dump.streams),
     }
 }
 
@@ -337,6 +341,8 @@ pub(crate) fn producer_dump(dump: &stats::ProducerDump) -> fb::ProducerDumpT {
         consumers: ids(&dump.consumers),
         scores: scores(&dump.scores),
         wanted_layers: layers_to(dump.wanted_layers),
+        trace: streams::trace_kinds(dump.trace),
+        observed: dump.observed,
     }
 }
 
@@ -357,6 +363,12 @@ pub(crate) fn consumer_dump(dump: &stats::ConsumerDump) -> fb::ConsumerDumpT {
         preferred_layers: layers_to(dump.preferred_layers),
         target_layers: layers_to(dump.target_layers),
         current_layers: layers_to(dump.current_layers),
+        pending_producer: dump.pending_producer.map_or(0, ObjectId::to_u64),
+        payload_types: streams::payload_types(&dump.payload_types),
+        header_extensions: streams::extensions(&dump.extensions),
+        trace: streams::trace_kinds(dump.trace),
+        decision_rows: u32::try_from(dump.decision_rows).unwrap_or(u32::MAX),
+        header_extensions_left_out: dump.extensions_left_out,
     }
 }
 
@@ -411,6 +423,7 @@ fn stream_stats(s: &stats::RtpStreamStats) -> fb::RtpStreamStatsT {
         score: s.score,
         bitrate_by_layer: (!s.bitrate_by_layer.is_empty())
             .then(|| s.bitrate_by_layer.iter().map(layer_bitrate).collect()),
+        rtx_packets_discarded: s.rtx_packets_discarded,
     }
 }
 

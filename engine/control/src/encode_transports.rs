@@ -7,7 +7,7 @@ use sfu_core::command::{LocalAddress, PipeTransportCreated, PlainTransportCreate
 use sfu_core::stats;
 use sfu_proto::keys::SrtpProfile;
 
-use crate::encode::{ids, tuple};
+use crate::encode::{ids, transport_streams, tuple};
 use crate::schema as fb;
 
 /// A suite as the schema has it.
@@ -69,6 +69,7 @@ pub(crate) fn plain_dump(dump: &stats::PlainTransportDump) -> fb::PlainTransport
         srtp_profile: dump.srtp_profile.map(str::to_owned),
         producers: ids(&dump.producers),
         consumers: ids(&dump.consumers),
+        streams: transport_streams(&dump.streams),
     }
 }
 
@@ -84,6 +85,7 @@ pub(crate) fn pipe_dump(dump: &stats::PipeTransportDump) -> fb::PipeTransportDum
         silent: dump.silent,
         producers: ids(&dump.producers),
         consumers: ids(&dump.consumers),
+        streams: transport_streams(&dump.streams),
     }
 }
 
@@ -94,5 +96,6 @@ pub(crate) fn direct_dump(dump: &stats::DirectTransportDump) -> fb::DirectTransp
         router: dump.router.to_u64(),
         producers: ids(&dump.producers),
         consumers: ids(&dump.consumers),
+        streams: transport_streams(&dump.streams),
     }
 }

@@ -18336,6 +18336,1662 @@ impl CounterT {
     })
   }
 }
+pub enum ReceivedSsrcOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// An SSRC of the peer and the producer that its packets go to.
+pub struct ReceivedSsrc<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ReceivedSsrc<'a> {
+  type Inner = ReceivedSsrc<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ReceivedSsrc<'a> {
+  pub const VT_SSRC: ::flatbuffers::VOffsetT = 4;
+  pub const VT_PRODUCER: ::flatbuffers::VOffsetT = 6;
+  pub const VT_ENCODING: ::flatbuffers::VOffsetT = 8;
+  pub const VT_RTX: ::flatbuffers::VOffsetT = 10;
+  pub const VT_SIGNALLED: ::flatbuffers::VOffsetT = 12;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ReceivedSsrc { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ReceivedSsrcArgs
+  ) -> ::flatbuffers::WIPOffset<ReceivedSsrc<'bldr>> {
+    let mut builder = ReceivedSsrcBuilder::new(_fbb);
+    builder.add_producer(args.producer);
+    builder.add_ssrc(args.ssrc);
+    builder.add_signalled(args.signalled);
+    builder.add_rtx(args.rtx);
+    builder.add_encoding(args.encoding);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> ReceivedSsrcT {
+    let ssrc = self.ssrc();
+    let producer = self.producer();
+    let encoding = self.encoding();
+    let rtx = self.rtx();
+    let signalled = self.signalled();
+    ReceivedSsrcT {
+      ssrc,
+      producer,
+      encoding,
+      rtx,
+      signalled,
+    }
+  }
+
+  #[inline]
+  pub fn ssrc(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(ReceivedSsrc::VT_SSRC, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn producer(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ReceivedSsrc::VT_PRODUCER, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn encoding(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(ReceivedSsrc::VT_ENCODING, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn rtx(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ReceivedSsrc::VT_RTX, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn signalled(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ReceivedSsrc::VT_SIGNALLED, Some(false)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ReceivedSsrc<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("ssrc", Self::VT_SSRC, false)?
+     .visit_field::<u64>("producer", Self::VT_PRODUCER, false)?
+     .visit_field::<u8>("encoding", Self::VT_ENCODING, false)?
+     .visit_field::<bool>("rtx", Self::VT_RTX, false)?
+     .visit_field::<bool>("signalled", Self::VT_SIGNALLED, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ReceivedSsrcArgs {
+    pub ssrc: u32,
+    pub producer: u64,
+    pub encoding: u8,
+    pub rtx: bool,
+    pub signalled: bool,
+}
+impl<'a> Default for ReceivedSsrcArgs {
+  #[inline]
+  fn default() -> Self {
+    ReceivedSsrcArgs {
+      ssrc: 0,
+      producer: 0,
+      encoding: 0,
+      rtx: false,
+      signalled: false,
+    }
+  }
+}
+
+pub struct ReceivedSsrcBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ReceivedSsrcBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_ssrc(&mut self, ssrc: u32) {
+    self.fbb_.push_slot::<u32>(ReceivedSsrc::VT_SSRC, ssrc, 0);
+  }
+  #[inline]
+  pub fn add_producer(&mut self, producer: u64) {
+    self.fbb_.push_slot::<u64>(ReceivedSsrc::VT_PRODUCER, producer, 0);
+  }
+  #[inline]
+  pub fn add_encoding(&mut self, encoding: u8) {
+    self.fbb_.push_slot::<u8>(ReceivedSsrc::VT_ENCODING, encoding, 0);
+  }
+  #[inline]
+  pub fn add_rtx(&mut self, rtx: bool) {
+    self.fbb_.push_slot::<bool>(ReceivedSsrc::VT_RTX, rtx, false);
+  }
+  #[inline]
+  pub fn add_signalled(&mut self, signalled: bool) {
+    self.fbb_.push_slot::<bool>(ReceivedSsrc::VT_SIGNALLED, signalled, false);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ReceivedSsrcBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ReceivedSsrcBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ReceivedSsrc<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ReceivedSsrc<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ReceivedSsrc");
+      ds.field("ssrc", &self.ssrc());
+      ds.field("producer", &self.producer());
+      ds.field("encoding", &self.encoding());
+      ds.field("rtx", &self.rtx());
+      ds.field("signalled", &self.signalled());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReceivedSsrcT {
+  pub ssrc: u32,
+  pub producer: u64,
+  pub encoding: u8,
+  pub rtx: bool,
+  pub signalled: bool,
+}
+impl Default for ReceivedSsrcT {
+  fn default() -> Self {
+    Self {
+      ssrc: 0,
+      producer: 0,
+      encoding: 0,
+      rtx: false,
+      signalled: false,
+    }
+  }
+}
+impl ReceivedSsrcT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<ReceivedSsrc<'b>> {
+    let ssrc = self.ssrc;
+    let producer = self.producer;
+    let encoding = self.encoding;
+    let rtx = self.rtx;
+    let signalled = self.signalled;
+    ReceivedSsrc::create(_fbb, &ReceivedSsrcArgs{
+      ssrc,
+      producer,
+      encoding,
+      rtx,
+      signalled,
+    })
+  }
+}
+pub enum PayloadTypeDumpOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct PayloadTypeDump<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for PayloadTypeDump<'a> {
+  type Inner = PayloadTypeDump<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> PayloadTypeDump<'a> {
+  pub const VT_PAYLOAD_TYPE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_RTX_PAYLOAD_TYPE: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    PayloadTypeDump { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args PayloadTypeDumpArgs
+  ) -> ::flatbuffers::WIPOffset<PayloadTypeDump<'bldr>> {
+    let mut builder = PayloadTypeDumpBuilder::new(_fbb);
+    if let Some(x) = args.rtx_payload_type { builder.add_rtx_payload_type(x); }
+    builder.add_payload_type(args.payload_type);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> PayloadTypeDumpT {
+    let payload_type = self.payload_type();
+    let rtx_payload_type = self.rtx_payload_type();
+    PayloadTypeDumpT {
+      payload_type,
+      rtx_payload_type,
+    }
+  }
+
+  #[inline]
+  pub fn payload_type(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(PayloadTypeDump::VT_PAYLOAD_TYPE, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn rtx_payload_type(&self) -> Option<u8> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(PayloadTypeDump::VT_RTX_PAYLOAD_TYPE, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for PayloadTypeDump<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u8>("payload_type", Self::VT_PAYLOAD_TYPE, false)?
+     .visit_field::<u8>("rtx_payload_type", Self::VT_RTX_PAYLOAD_TYPE, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct PayloadTypeDumpArgs {
+    pub payload_type: u8,
+    pub rtx_payload_type: Option<u8>,
+}
+impl<'a> Default for PayloadTypeDumpArgs {
+  #[inline]
+  fn default() -> Self {
+    PayloadTypeDumpArgs {
+      payload_type: 0,
+      rtx_payload_type: None,
+    }
+  }
+}
+
+pub struct PayloadTypeDumpBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PayloadTypeDumpBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_payload_type(&mut self, payload_type: u8) {
+    self.fbb_.push_slot::<u8>(PayloadTypeDump::VT_PAYLOAD_TYPE, payload_type, 0);
+  }
+  #[inline]
+  pub fn add_rtx_payload_type(&mut self, rtx_payload_type: u8) {
+    self.fbb_.push_slot_always::<u8>(PayloadTypeDump::VT_RTX_PAYLOAD_TYPE, rtx_payload_type);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PayloadTypeDumpBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    PayloadTypeDumpBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<PayloadTypeDump<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for PayloadTypeDump<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("PayloadTypeDump");
+      ds.field("payload_type", &self.payload_type());
+      ds.field("rtx_payload_type", &self.rtx_payload_type());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct PayloadTypeDumpT {
+  pub payload_type: u8,
+  pub rtx_payload_type: Option<u8>,
+}
+impl Default for PayloadTypeDumpT {
+  fn default() -> Self {
+    Self {
+      payload_type: 0,
+      rtx_payload_type: None,
+    }
+  }
+}
+impl PayloadTypeDumpT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<PayloadTypeDump<'b>> {
+    let payload_type = self.payload_type;
+    let rtx_payload_type = self.rtx_payload_type;
+    PayloadTypeDump::create(_fbb, &PayloadTypeDumpArgs{
+      payload_type,
+      rtx_payload_type,
+    })
+  }
+}
+pub enum ProducerLineOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// What packets of a producer are known by before their SSRC is. An encoding without a RID has an empty one.
+pub struct ProducerLine<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ProducerLine<'a> {
+  type Inner = ProducerLine<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ProducerLine<'a> {
+  pub const VT_PRODUCER: ::flatbuffers::VOffsetT = 4;
+  pub const VT_MID: ::flatbuffers::VOffsetT = 6;
+  pub const VT_RIDS: ::flatbuffers::VOffsetT = 8;
+  pub const VT_PAYLOAD_TYPES: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ProducerLine { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ProducerLineArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ProducerLine<'bldr>> {
+    let mut builder = ProducerLineBuilder::new(_fbb);
+    builder.add_producer(args.producer);
+    if let Some(x) = args.payload_types { builder.add_payload_types(x); }
+    if let Some(x) = args.rids { builder.add_rids(x); }
+    if let Some(x) = args.mid { builder.add_mid(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> ProducerLineT {
+    let producer = self.producer();
+    let mid = self.mid().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
+    let rids = self.rids().map(|x| {
+      x.iter().map(|s| alloc::string::ToString::to_string(s)).collect()
+    });
+    let payload_types = self.payload_types().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    ProducerLineT {
+      producer,
+      mid,
+      rids,
+      payload_types,
+    }
+  }
+
+  #[inline]
+  pub fn producer(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ProducerLine::VT_PRODUCER, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn mid(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(ProducerLine::VT_MID, None)}
+  }
+  #[inline]
+  pub fn rids(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>(ProducerLine::VT_RIDS, None)}
+  }
+  #[inline]
+  pub fn payload_types(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PayloadTypeDump<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PayloadTypeDump>>>>(ProducerLine::VT_PAYLOAD_TYPES, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ProducerLine<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("producer", Self::VT_PRODUCER, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("mid", Self::VT_MID, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("rids", Self::VT_RIDS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<PayloadTypeDump>>>>("payload_types", Self::VT_PAYLOAD_TYPES, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ProducerLineArgs<'a> {
+    pub producer: u64,
+    pub mid: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub rids: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
+    pub payload_types: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PayloadTypeDump<'a>>>>>,
+}
+impl<'a> Default for ProducerLineArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ProducerLineArgs {
+      producer: 0,
+      mid: None,
+      rids: None,
+      payload_types: None,
+    }
+  }
+}
+
+pub struct ProducerLineBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ProducerLineBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_producer(&mut self, producer: u64) {
+    self.fbb_.push_slot::<u64>(ProducerLine::VT_PRODUCER, producer, 0);
+  }
+  #[inline]
+  pub fn add_mid(&mut self, mid: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ProducerLine::VT_MID, mid);
+  }
+  #[inline]
+  pub fn add_rids(&mut self, rids: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<&'b  str>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ProducerLine::VT_RIDS, rids);
+  }
+  #[inline]
+  pub fn add_payload_types(&mut self, payload_types: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<PayloadTypeDump<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ProducerLine::VT_PAYLOAD_TYPES, payload_types);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ProducerLineBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ProducerLineBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ProducerLine<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ProducerLine<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ProducerLine");
+      ds.field("producer", &self.producer());
+      ds.field("mid", &self.mid());
+      ds.field("rids", &self.rids());
+      ds.field("payload_types", &self.payload_types());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProducerLineT {
+  pub producer: u64,
+  pub mid: Option<alloc::string::String>,
+  pub rids: Option<alloc::vec::Vec<alloc::string::String>>,
+  pub payload_types: Option<alloc::vec::Vec<PayloadTypeDumpT>>,
+}
+impl Default for ProducerLineT {
+  fn default() -> Self {
+    Self {
+      producer: 0,
+      mid: None,
+      rids: None,
+      payload_types: None,
+    }
+  }
+}
+impl ProducerLineT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<ProducerLine<'b>> {
+    let producer = self.producer;
+    let mid = self.mid.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
+    let rids = self.rids.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|s| _fbb.create_string(s)).collect();_fbb.create_vector(&w)
+    });
+    let payload_types = self.payload_types.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    ProducerLine::create(_fbb, &ProducerLineArgs{
+      producer,
+      mid,
+      rids,
+      payload_types,
+    })
+  }
+}
+pub enum SentSsrcOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// An SSRC of ours and the consumer whose stream it is.
+pub struct SentSsrc<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SentSsrc<'a> {
+  type Inner = SentSsrc<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> SentSsrc<'a> {
+  pub const VT_SSRC: ::flatbuffers::VOffsetT = 4;
+  pub const VT_CONSUMER: ::flatbuffers::VOffsetT = 6;
+  pub const VT_RTX: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    SentSsrc { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SentSsrcArgs
+  ) -> ::flatbuffers::WIPOffset<SentSsrc<'bldr>> {
+    let mut builder = SentSsrcBuilder::new(_fbb);
+    builder.add_consumer(args.consumer);
+    builder.add_ssrc(args.ssrc);
+    builder.add_rtx(args.rtx);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> SentSsrcT {
+    let ssrc = self.ssrc();
+    let consumer = self.consumer();
+    let rtx = self.rtx();
+    SentSsrcT {
+      ssrc,
+      consumer,
+      rtx,
+    }
+  }
+
+  #[inline]
+  pub fn ssrc(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(SentSsrc::VT_SSRC, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn consumer(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(SentSsrc::VT_CONSUMER, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn rtx(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(SentSsrc::VT_RTX, Some(false)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for SentSsrc<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("ssrc", Self::VT_SSRC, false)?
+     .visit_field::<u64>("consumer", Self::VT_CONSUMER, false)?
+     .visit_field::<bool>("rtx", Self::VT_RTX, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SentSsrcArgs {
+    pub ssrc: u32,
+    pub consumer: u64,
+    pub rtx: bool,
+}
+impl<'a> Default for SentSsrcArgs {
+  #[inline]
+  fn default() -> Self {
+    SentSsrcArgs {
+      ssrc: 0,
+      consumer: 0,
+      rtx: false,
+    }
+  }
+}
+
+pub struct SentSsrcBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SentSsrcBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_ssrc(&mut self, ssrc: u32) {
+    self.fbb_.push_slot::<u32>(SentSsrc::VT_SSRC, ssrc, 0);
+  }
+  #[inline]
+  pub fn add_consumer(&mut self, consumer: u64) {
+    self.fbb_.push_slot::<u64>(SentSsrc::VT_CONSUMER, consumer, 0);
+  }
+  #[inline]
+  pub fn add_rtx(&mut self, rtx: bool) {
+    self.fbb_.push_slot::<bool>(SentSsrc::VT_RTX, rtx, false);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SentSsrcBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SentSsrcBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<SentSsrc<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for SentSsrc<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("SentSsrc");
+      ds.field("ssrc", &self.ssrc());
+      ds.field("consumer", &self.consumer());
+      ds.field("rtx", &self.rtx());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct SentSsrcT {
+  pub ssrc: u32,
+  pub consumer: u64,
+  pub rtx: bool,
+}
+impl Default for SentSsrcT {
+  fn default() -> Self {
+    Self {
+      ssrc: 0,
+      consumer: 0,
+      rtx: false,
+    }
+  }
+}
+impl SentSsrcT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<SentSsrc<'b>> {
+    let ssrc = self.ssrc;
+    let consumer = self.consumer;
+    let rtx = self.rtx;
+    SentSsrc::create(_fbb, &SentSsrcArgs{
+      ssrc,
+      consumer,
+      rtx,
+    })
+  }
+}
+pub enum HeaderExtensionIdOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct HeaderExtensionId<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for HeaderExtensionId<'a> {
+  type Inner = HeaderExtensionId<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> HeaderExtensionId<'a> {
+  pub const VT_URI: ::flatbuffers::VOffsetT = 4;
+  pub const VT_ID: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    HeaderExtensionId { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args HeaderExtensionIdArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<HeaderExtensionId<'bldr>> {
+    let mut builder = HeaderExtensionIdBuilder::new(_fbb);
+    if let Some(x) = args.uri { builder.add_uri(x); }
+    builder.add_id(args.id);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> HeaderExtensionIdT {
+    let uri = {
+      let x = self.uri();
+      alloc::string::ToString::to_string(x)
+    };
+    let id = self.id();
+    HeaderExtensionIdT {
+      uri,
+      id,
+    }
+  }
+
+  #[inline]
+  pub fn uri(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(HeaderExtensionId::VT_URI, None).unwrap()}
+  }
+  #[inline]
+  pub fn id(&self) -> u8 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(HeaderExtensionId::VT_ID, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for HeaderExtensionId<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("uri", Self::VT_URI, true)?
+     .visit_field::<u8>("id", Self::VT_ID, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct HeaderExtensionIdArgs<'a> {
+    pub uri: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub id: u8,
+}
+impl<'a> Default for HeaderExtensionIdArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    HeaderExtensionIdArgs {
+      uri: None, // required field
+      id: 0,
+    }
+  }
+}
+
+pub struct HeaderExtensionIdBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HeaderExtensionIdBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_uri(&mut self, uri: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(HeaderExtensionId::VT_URI, uri);
+  }
+  #[inline]
+  pub fn add_id(&mut self, id: u8) {
+    self.fbb_.push_slot::<u8>(HeaderExtensionId::VT_ID, id, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HeaderExtensionIdBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    HeaderExtensionIdBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<HeaderExtensionId<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, HeaderExtensionId::VT_URI,"uri");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for HeaderExtensionId<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("HeaderExtensionId");
+      ds.field("uri", &self.uri());
+      ds.field("id", &self.id());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeaderExtensionIdT {
+  pub uri: alloc::string::String,
+  pub id: u8,
+}
+impl Default for HeaderExtensionIdT {
+  fn default() -> Self {
+    Self {
+      uri: alloc::string::ToString::to_string(""),
+      id: 0,
+    }
+  }
+}
+impl HeaderExtensionIdT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<HeaderExtensionId<'b>> {
+    let uri = Some({
+      let x = &self.uri;
+      _fbb.create_string(x)
+    });
+    let id = self.id;
+    HeaderExtensionId::create(_fbb, &HeaderExtensionIdArgs{
+      uri,
+      id,
+    })
+  }
+}
+pub enum TapDumpOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// A tap at work; see StartTap.
+pub struct TapDump<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for TapDump<'a> {
+  type Inner = TapDump<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> TapDump<'a> {
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
+  pub const VT_FORMAT: ::flatbuffers::VOffsetT = 6;
+  pub const VT_MAX_BYTES: ::flatbuffers::VOffsetT = 8;
+  pub const VT_MAX_DURATION_MS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_HEADERS_ONLY: ::flatbuffers::VOffsetT = 12;
+  pub const VT_PACKETS: ::flatbuffers::VOffsetT = 14;
+  pub const VT_BYTES: ::flatbuffers::VOffsetT = 16;
+  pub const VT_DROPPED: ::flatbuffers::VOffsetT = 18;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    TapDump { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args TapDumpArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<TapDump<'bldr>> {
+    let mut builder = TapDumpBuilder::new(_fbb);
+    builder.add_dropped(args.dropped);
+    builder.add_bytes(args.bytes);
+    builder.add_packets(args.packets);
+    builder.add_max_bytes(args.max_bytes);
+    builder.add_max_duration_ms(args.max_duration_ms);
+    if let Some(x) = args.name { builder.add_name(x); }
+    builder.add_headers_only(args.headers_only);
+    builder.add_format(args.format);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> TapDumpT {
+    let name = self.name().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
+    let format = self.format();
+    let max_bytes = self.max_bytes();
+    let max_duration_ms = self.max_duration_ms();
+    let headers_only = self.headers_only();
+    let packets = self.packets();
+    let bytes = self.bytes();
+    let dropped = self.dropped();
+    TapDumpT {
+      name,
+      format,
+      max_bytes,
+      max_duration_ms,
+      headers_only,
+      packets,
+      bytes,
+      dropped,
+    }
+  }
+
+  #[inline]
+  pub fn name(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(TapDump::VT_NAME, None)}
+  }
+  #[inline]
+  pub fn format(&self) -> TapFormat {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<TapFormat>(TapDump::VT_FORMAT, Some(TapFormat::pcapng)).unwrap()}
+  }
+  #[inline]
+  pub fn max_bytes(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TapDump::VT_MAX_BYTES, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn max_duration_ms(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TapDump::VT_MAX_DURATION_MS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn headers_only(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(TapDump::VT_HEADERS_ONLY, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn packets(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TapDump::VT_PACKETS, Some(0)).unwrap()}
+  }
+  /// What they take in the file, at most.
+  #[inline]
+  pub fn bytes(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TapDump::VT_BYTES, Some(0)).unwrap()}
+  }
+  /// Packets that came faster than they could be copied.
+  #[inline]
+  pub fn dropped(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(TapDump::VT_DROPPED, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for TapDump<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, false)?
+     .visit_field::<TapFormat>("format", Self::VT_FORMAT, false)?
+     .visit_field::<u64>("max_bytes", Self::VT_MAX_BYTES, false)?
+     .visit_field::<u32>("max_duration_ms", Self::VT_MAX_DURATION_MS, false)?
+     .visit_field::<bool>("headers_only", Self::VT_HEADERS_ONLY, false)?
+     .visit_field::<u64>("packets", Self::VT_PACKETS, false)?
+     .visit_field::<u64>("bytes", Self::VT_BYTES, false)?
+     .visit_field::<u64>("dropped", Self::VT_DROPPED, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct TapDumpArgs<'a> {
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub format: TapFormat,
+    pub max_bytes: u64,
+    pub max_duration_ms: u32,
+    pub headers_only: bool,
+    pub packets: u64,
+    pub bytes: u64,
+    pub dropped: u64,
+}
+impl<'a> Default for TapDumpArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    TapDumpArgs {
+      name: None,
+      format: TapFormat::pcapng,
+      max_bytes: 0,
+      max_duration_ms: 0,
+      headers_only: false,
+      packets: 0,
+      bytes: 0,
+      dropped: 0,
+    }
+  }
+}
+
+pub struct TapDumpBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TapDumpBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(TapDump::VT_NAME, name);
+  }
+  #[inline]
+  pub fn add_format(&mut self, format: TapFormat) {
+    self.fbb_.push_slot::<TapFormat>(TapDump::VT_FORMAT, format, TapFormat::pcapng);
+  }
+  #[inline]
+  pub fn add_max_bytes(&mut self, max_bytes: u64) {
+    self.fbb_.push_slot::<u64>(TapDump::VT_MAX_BYTES, max_bytes, 0);
+  }
+  #[inline]
+  pub fn add_max_duration_ms(&mut self, max_duration_ms: u32) {
+    self.fbb_.push_slot::<u32>(TapDump::VT_MAX_DURATION_MS, max_duration_ms, 0);
+  }
+  #[inline]
+  pub fn add_headers_only(&mut self, headers_only: bool) {
+    self.fbb_.push_slot::<bool>(TapDump::VT_HEADERS_ONLY, headers_only, false);
+  }
+  #[inline]
+  pub fn add_packets(&mut self, packets: u64) {
+    self.fbb_.push_slot::<u64>(TapDump::VT_PACKETS, packets, 0);
+  }
+  #[inline]
+  pub fn add_bytes(&mut self, bytes: u64) {
+    self.fbb_.push_slot::<u64>(TapDump::VT_BYTES, bytes, 0);
+  }
+  #[inline]
+  pub fn add_dropped(&mut self, dropped: u64) {
+    self.fbb_.push_slot::<u64>(TapDump::VT_DROPPED, dropped, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TapDumpBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    TapDumpBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<TapDump<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for TapDump<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("TapDump");
+      ds.field("name", &self.name());
+      ds.field("format", &self.format());
+      ds.field("max_bytes", &self.max_bytes());
+      ds.field("max_duration_ms", &self.max_duration_ms());
+      ds.field("headers_only", &self.headers_only());
+      ds.field("packets", &self.packets());
+      ds.field("bytes", &self.bytes());
+      ds.field("dropped", &self.dropped());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct TapDumpT {
+  pub name: Option<alloc::string::String>,
+  pub format: TapFormat,
+  pub max_bytes: u64,
+  pub max_duration_ms: u32,
+  pub headers_only: bool,
+  pub packets: u64,
+  pub bytes: u64,
+  pub dropped: u64,
+}
+impl Default for TapDumpT {
+  fn default() -> Self {
+    Self {
+      name: None,
+      format: TapFormat::pcapng,
+      max_bytes: 0,
+      max_duration_ms: 0,
+      headers_only: false,
+      packets: 0,
+      bytes: 0,
+      dropped: 0,
+    }
+  }
+}
+impl TapDumpT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<TapDump<'b>> {
+    let name = self.name.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
+    let format = self.format;
+    let max_bytes = self.max_bytes;
+    let max_duration_ms = self.max_duration_ms;
+    let headers_only = self.headers_only;
+    let packets = self.packets;
+    let bytes = self.bytes;
+    let dropped = self.dropped;
+    TapDump::create(_fbb, &TapDumpArgs{
+      name,
+      format,
+      max_bytes,
+      max_duration_ms,
+      headers_only,
+      packets,
+      bytes,
+      dropped,
+    })
+  }
+}
+pub enum TransportStreamsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// How a transport tells streams from each other, and who looks at them.
+pub struct TransportStreams<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for TransportStreams<'a> {
+  type Inner = TransportStreams<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> TransportStreams<'a> {
+  pub const VT_RECEIVED: ::flatbuffers::VOffsetT = 4;
+  pub const VT_LINES: ::flatbuffers::VOffsetT = 6;
+  pub const VT_SENT: ::flatbuffers::VOffsetT = 8;
+  pub const VT_HEADER_EXTENSIONS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_LEARNED_SSRCS: ::flatbuffers::VOffsetT = 12;
+  pub const VT_LEARNED_SSRCS_LIMIT: ::flatbuffers::VOffsetT = 14;
+  pub const VT_DECISION_ROWS: ::flatbuffers::VOffsetT = 16;
+  pub const VT_TAP: ::flatbuffers::VOffsetT = 18;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    TransportStreams { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args TransportStreamsArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<TransportStreams<'bldr>> {
+    let mut builder = TransportStreamsBuilder::new(_fbb);
+    if let Some(x) = args.tap { builder.add_tap(x); }
+    builder.add_decision_rows(args.decision_rows);
+    builder.add_learned_ssrcs_limit(args.learned_ssrcs_limit);
+    builder.add_learned_ssrcs(args.learned_ssrcs);
+    if let Some(x) = args.header_extensions { builder.add_header_extensions(x); }
+    if let Some(x) = args.sent { builder.add_sent(x); }
+    if let Some(x) = args.lines { builder.add_lines(x); }
+    if let Some(x) = args.received { builder.add_received(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> TransportStreamsT {
+    let received = self.received().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    let lines = self.lines().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    let sent = self.sent().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    let header_extensions = self.header_extensions().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    let learned_ssrcs = self.learned_ssrcs();
+    let learned_ssrcs_limit = self.learned_ssrcs_limit();
+    let decision_rows = self.decision_rows();
+    let tap = self.tap().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    TransportStreamsT {
+      received,
+      lines,
+      sent,
+      header_extensions,
+      learned_ssrcs,
+      learned_ssrcs_limit,
+      decision_rows,
+      tap,
+    }
+  }
+
+  #[inline]
+  pub fn received(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ReceivedSsrc<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ReceivedSsrc>>>>(TransportStreams::VT_RECEIVED, None)}
+  }
+  #[inline]
+  pub fn lines(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ProducerLine<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ProducerLine>>>>(TransportStreams::VT_LINES, None)}
+  }
+  #[inline]
+  pub fn sent(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<SentSsrc<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<SentSsrc>>>>(TransportStreams::VT_SENT, None)}
+  }
+  /// What the peer calls the header extensions that it sends.
+  #[inline]
+  pub fn header_extensions(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<HeaderExtensionId<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<HeaderExtensionId>>>>(TransportStreams::VT_HEADER_EXTENSIONS, None)}
+  }
+  #[inline]
+  pub fn learned_ssrcs(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TransportStreams::VT_LEARNED_SSRCS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn learned_ssrcs_limit(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TransportStreams::VT_LEARNED_SSRCS_LIMIT, Some(0)).unwrap()}
+  }
+  /// So many decisions are kept (KeepDecisions).
+  #[inline]
+  pub fn decision_rows(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(TransportStreams::VT_DECISION_ROWS, Some(0)).unwrap()}
+  }
+  /// Absent: none.
+  #[inline]
+  pub fn tap(&self) -> Option<TapDump<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TapDump>>(TransportStreams::VT_TAP, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for TransportStreams<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<ReceivedSsrc>>>>("received", Self::VT_RECEIVED, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<ProducerLine>>>>("lines", Self::VT_LINES, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<SentSsrc>>>>("sent", Self::VT_SENT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<HeaderExtensionId>>>>("header_extensions", Self::VT_HEADER_EXTENSIONS, false)?
+     .visit_field::<u32>("learned_ssrcs", Self::VT_LEARNED_SSRCS, false)?
+     .visit_field::<u32>("learned_ssrcs_limit", Self::VT_LEARNED_SSRCS_LIMIT, false)?
+     .visit_field::<u32>("decision_rows", Self::VT_DECISION_ROWS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TapDump>>("tap", Self::VT_TAP, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct TransportStreamsArgs<'a> {
+    pub received: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ReceivedSsrc<'a>>>>>,
+    pub lines: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ProducerLine<'a>>>>>,
+    pub sent: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<SentSsrc<'a>>>>>,
+    pub header_extensions: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<HeaderExtensionId<'a>>>>>,
+    pub learned_ssrcs: u32,
+    pub learned_ssrcs_limit: u32,
+    pub decision_rows: u32,
+    pub tap: Option<::flatbuffers::WIPOffset<TapDump<'a>>>,
+}
+impl<'a> Default for TransportStreamsArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    TransportStreamsArgs {
+      received: None,
+      lines: None,
+      sent: None,
+      header_extensions: None,
+      learned_ssrcs: 0,
+      learned_ssrcs_limit: 0,
+      decision_rows: 0,
+      tap: None,
+    }
+  }
+}
+
+pub struct TransportStreamsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TransportStreamsBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_received(&mut self, received: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<ReceivedSsrc<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(TransportStreams::VT_RECEIVED, received);
+  }
+  #[inline]
+  pub fn add_lines(&mut self, lines: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<ProducerLine<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(TransportStreams::VT_LINES, lines);
+  }
+  #[inline]
+  pub fn add_sent(&mut self, sent: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<SentSsrc<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(TransportStreams::VT_SENT, sent);
+  }
+  #[inline]
+  pub fn add_header_extensions(&mut self, header_extensions: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<HeaderExtensionId<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(TransportStreams::VT_HEADER_EXTENSIONS, header_extensions);
+  }
+  #[inline]
+  pub fn add_learned_ssrcs(&mut self, learned_ssrcs: u32) {
+    self.fbb_.push_slot::<u32>(TransportStreams::VT_LEARNED_SSRCS, learned_ssrcs, 0);
+  }
+  #[inline]
+  pub fn add_learned_ssrcs_limit(&mut self, learned_ssrcs_limit: u32) {
+    self.fbb_.push_slot::<u32>(TransportStreams::VT_LEARNED_SSRCS_LIMIT, learned_ssrcs_limit, 0);
+  }
+  #[inline]
+  pub fn add_decision_rows(&mut self, decision_rows: u32) {
+    self.fbb_.push_slot::<u32>(TransportStreams::VT_DECISION_ROWS, decision_rows, 0);
+  }
+  #[inline]
+  pub fn add_tap(&mut self, tap: ::flatbuffers::WIPOffset<TapDump<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TapDump>>(TransportStreams::VT_TAP, tap);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TransportStreamsBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    TransportStreamsBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<TransportStreams<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for TransportStreams<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("TransportStreams");
+      ds.field("received", &self.received());
+      ds.field("lines", &self.lines());
+      ds.field("sent", &self.sent());
+      ds.field("header_extensions", &self.header_extensions());
+      ds.field("learned_ssrcs", &self.learned_ssrcs());
+      ds.field("learned_ssrcs_limit", &self.learned_ssrcs_limit());
+      ds.field("decision_rows", &self.decision_rows());
+      ds.field("tap", &self.tap());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct TransportStreamsT {
+  pub received: Option<alloc::vec::Vec<ReceivedSsrcT>>,
+  pub lines: Option<alloc::vec::Vec<ProducerLineT>>,
+  pub sent: Option<alloc::vec::Vec<SentSsrcT>>,
+  pub header_extensions: Option<alloc::vec::Vec<HeaderExtensionIdT>>,
+  pub learned_ssrcs: u32,
+  pub learned_ssrcs_limit: u32,
+  pub decision_rows: u32,
+  pub tap: Option<alloc::boxed::Box<TapDumpT>>,
+}
+impl Default for TransportStreamsT {
+  fn default() -> Self {
+    Self {
+      received: None,
+      lines: None,
+      sent: None,
+      header_extensions: None,
+      learned_ssrcs: 0,
+      learned_ssrcs_limit: 0,
+      decision_rows: 0,
+      tap: None,
+    }
+  }
+}
+impl TransportStreamsT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<TransportStreams<'b>> {
+    let received = self.received.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    let lines = self.lines.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    let sent = self.sent.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    let header_extensions = self.header_extensions.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    let learned_ssrcs = self.learned_ssrcs;
+    let learned_ssrcs_limit = self.learned_ssrcs_limit;
+    let decision_rows = self.decision_rows;
+    let tap = self.tap.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    TransportStreams::create(_fbb, &TransportStreamsArgs{
+      received,
+      lines,
+      sent,
+      header_extensions,
+      learned_ssrcs,
+      learned_ssrcs_limit,
+      decision_rows,
+      tap,
+    })
+  }
+}
+pub enum UsernameFragmentOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// A username fragment (ICE) and the transport that it leads to.
+pub struct UsernameFragment<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for UsernameFragment<'a> {
+  type Inner = UsernameFragment<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> UsernameFragment<'a> {
+  pub const VT_USERNAME_FRAGMENT: ::flatbuffers::VOffsetT = 4;
+  pub const VT_TRANSPORT: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    UsernameFragment { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args UsernameFragmentArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<UsernameFragment<'bldr>> {
+    let mut builder = UsernameFragmentBuilder::new(_fbb);
+    builder.add_transport(args.transport);
+    if let Some(x) = args.username_fragment { builder.add_username_fragment(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> UsernameFragmentT {
+    let username_fragment = self.username_fragment().map(|x| {
+      alloc::string::ToString::to_string(x)
+    });
+    let transport = self.transport();
+    UsernameFragmentT {
+      username_fragment,
+      transport,
+    }
+  }
+
+  #[inline]
+  pub fn username_fragment(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(UsernameFragment::VT_USERNAME_FRAGMENT, None)}
+  }
+  #[inline]
+  pub fn transport(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(UsernameFragment::VT_TRANSPORT, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for UsernameFragment<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("username_fragment", Self::VT_USERNAME_FRAGMENT, false)?
+     .visit_field::<u64>("transport", Self::VT_TRANSPORT, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct UsernameFragmentArgs<'a> {
+    pub username_fragment: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub transport: u64,
+}
+impl<'a> Default for UsernameFragmentArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    UsernameFragmentArgs {
+      username_fragment: None,
+      transport: 0,
+    }
+  }
+}
+
+pub struct UsernameFragmentBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> UsernameFragmentBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_username_fragment(&mut self, username_fragment: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(UsernameFragment::VT_USERNAME_FRAGMENT, username_fragment);
+  }
+  #[inline]
+  pub fn add_transport(&mut self, transport: u64) {
+    self.fbb_.push_slot::<u64>(UsernameFragment::VT_TRANSPORT, transport, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> UsernameFragmentBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    UsernameFragmentBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<UsernameFragment<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for UsernameFragment<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("UsernameFragment");
+      ds.field("username_fragment", &self.username_fragment());
+      ds.field("transport", &self.transport());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct UsernameFragmentT {
+  pub username_fragment: Option<alloc::string::String>,
+  pub transport: u64,
+}
+impl Default for UsernameFragmentT {
+  fn default() -> Self {
+    Self {
+      username_fragment: None,
+      transport: 0,
+    }
+  }
+}
+impl UsernameFragmentT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<UsernameFragment<'b>> {
+    let username_fragment = self.username_fragment.as_ref().map(|x|{
+      _fbb.create_string(x)
+    });
+    let transport = self.transport;
+    UsernameFragment::create(_fbb, &UsernameFragmentArgs{
+      username_fragment,
+      transport,
+    })
+  }
+}
 pub enum EngineDumpOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -18736,6 +20392,7 @@ impl<'a> WebRtcServerDump<'a> {
   pub const VT_ID: ::flatbuffers::VOffsetT = 4;
   pub const VT_LOCAL_ADDRESSES: ::flatbuffers::VOffsetT = 6;
   pub const VT_TRANSPORTS: ::flatbuffers::VOffsetT = 8;
+  pub const VT_USERNAME_FRAGMENTS: ::flatbuffers::VOffsetT = 10;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -18748,6 +20405,7 @@ impl<'a> WebRtcServerDump<'a> {
   ) -> ::flatbuffers::WIPOffset<WebRtcServerDump<'bldr>> {
     let mut builder = WebRtcServerDumpBuilder::new(_fbb);
     builder.add_id(args.id);
+    if let Some(x) = args.username_fragments { builder.add_username_fragments(x); }
     if let Some(x) = args.transports { builder.add_transports(x); }
     if let Some(x) = args.local_addresses { builder.add_local_addresses(x); }
     builder.finish()
@@ -18761,10 +20419,14 @@ impl<'a> WebRtcServerDump<'a> {
     let transports = self.transports().map(|x| {
       x.into_iter().collect()
     });
+    let username_fragments = self.username_fragments().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
     WebRtcServerDumpT {
       id,
       local_addresses,
       transports,
+      username_fragments,
     }
   }
 
@@ -18789,6 +20451,13 @@ impl<'a> WebRtcServerDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(WebRtcServerDump::VT_TRANSPORTS, None)}
   }
+  #[inline]
+  pub fn username_fragments(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<UsernameFragment<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<UsernameFragment>>>>(WebRtcServerDump::VT_USERNAME_FRAGMENTS, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for WebRtcServerDump<'_> {
@@ -18800,6 +20469,7 @@ impl ::flatbuffers::Verifiable for WebRtcServerDump<'_> {
      .visit_field::<u64>("id", Self::VT_ID, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("local_addresses", Self::VT_LOCAL_ADDRESSES, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("transports", Self::VT_TRANSPORTS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<UsernameFragment>>>>("username_fragments", Self::VT_USERNAME_FRAGMENTS, false)?
      .finish();
     Ok(())
   }
@@ -18808,6 +20478,7 @@ pub struct WebRtcServerDumpArgs<'a> {
     pub id: u64,
     pub local_addresses: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
     pub transports: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub username_fragments: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<UsernameFragment<'a>>>>>,
 }
 impl<'a> Default for WebRtcServerDumpArgs<'a> {
   #[inline]
@@ -18816,6 +20487,7 @@ impl<'a> Default for WebRtcServerDumpArgs<'a> {
       id: 0,
       local_addresses: None,
       transports: None,
+      username_fragments: None,
     }
   }
 }
@@ -18838,6 +20510,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WebRtcServerDumpBuilder<'a, '
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(WebRtcServerDump::VT_TRANSPORTS, transports);
   }
   #[inline]
+  pub fn add_username_fragments(&mut self, username_fragments: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<UsernameFragment<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(WebRtcServerDump::VT_USERNAME_FRAGMENTS, username_fragments);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> WebRtcServerDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     WebRtcServerDumpBuilder {
@@ -18858,6 +20534,7 @@ impl ::core::fmt::Debug for WebRtcServerDump<'_> {
       ds.field("id", &self.id());
       ds.field("local_addresses", &self.local_addresses());
       ds.field("transports", &self.transports());
+      ds.field("username_fragments", &self.username_fragments());
       ds.finish()
   }
 }
@@ -18867,6 +20544,7 @@ pub struct WebRtcServerDumpT {
   pub id: u64,
   pub local_addresses: Option<alloc::vec::Vec<alloc::string::String>>,
   pub transports: Option<alloc::vec::Vec<u64>>,
+  pub username_fragments: Option<alloc::vec::Vec<UsernameFragmentT>>,
 }
 impl Default for WebRtcServerDumpT {
   fn default() -> Self {
@@ -18874,6 +20552,7 @@ impl Default for WebRtcServerDumpT {
       id: 0,
       local_addresses: None,
       transports: None,
+      username_fragments: None,
     }
   }
 }
@@ -18889,10 +20568,14 @@ impl WebRtcServerDumpT {
     let transports = self.transports.as_ref().map(|x|{
       _fbb.create_vector(x)
     });
+    let username_fragments = self.username_fragments.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
     WebRtcServerDump::create(_fbb, &WebRtcServerDumpArgs{
       id,
       local_addresses,
       transports,
+      username_fragments,
     })
   }
 }
@@ -19710,6 +21393,7 @@ impl<'a> WebRtcTransportDump<'a> {
   pub const VT_SRTP_PROFILE: ::flatbuffers::VOffsetT = 24;
   pub const VT_PRODUCERS: ::flatbuffers::VOffsetT = 26;
   pub const VT_CONSUMERS: ::flatbuffers::VOffsetT = 28;
+  pub const VT_STREAMS: ::flatbuffers::VOffsetT = 30;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -19724,6 +21408,7 @@ impl<'a> WebRtcTransportDump<'a> {
     builder.add_webrtc_server(args.webrtc_server);
     builder.add_router(args.router);
     builder.add_id(args.id);
+    if let Some(x) = args.streams { builder.add_streams(x); }
     if let Some(x) = args.consumers { builder.add_consumers(x); }
     if let Some(x) = args.producers { builder.add_producers(x); }
     if let Some(x) = args.srtp_profile { builder.add_srtp_profile(x); }
@@ -19765,6 +21450,9 @@ impl<'a> WebRtcTransportDump<'a> {
     let consumers = self.consumers().map(|x| {
       x.into_iter().collect()
     });
+    let streams = self.streams().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
     WebRtcTransportDumpT {
       id,
       router,
@@ -19779,6 +21467,7 @@ impl<'a> WebRtcTransportDump<'a> {
       srtp_profile,
       producers,
       consumers,
+      streams,
     }
   }
 
@@ -19873,6 +21562,13 @@ impl<'a> WebRtcTransportDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(WebRtcTransportDump::VT_CONSUMERS, None)}
   }
+  #[inline]
+  pub fn streams(&self) -> Option<TransportStreams<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TransportStreams>>(WebRtcTransportDump::VT_STREAMS, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for WebRtcTransportDump<'_> {
@@ -19894,6 +21590,7 @@ impl ::flatbuffers::Verifiable for WebRtcTransportDump<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("srtp_profile", Self::VT_SRTP_PROFILE, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("producers", Self::VT_PRODUCERS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("consumers", Self::VT_CONSUMERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TransportStreams>>("streams", Self::VT_STREAMS, false)?
      .finish();
     Ok(())
   }
@@ -19912,6 +21609,7 @@ pub struct WebRtcTransportDumpArgs<'a> {
     pub srtp_profile: Option<::flatbuffers::WIPOffset<&'a str>>,
     pub producers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
     pub consumers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub streams: Option<::flatbuffers::WIPOffset<TransportStreams<'a>>>,
 }
 impl<'a> Default for WebRtcTransportDumpArgs<'a> {
   #[inline]
@@ -19930,6 +21628,7 @@ impl<'a> Default for WebRtcTransportDumpArgs<'a> {
       srtp_profile: None,
       producers: None,
       consumers: None,
+      streams: None,
     }
   }
 }
@@ -19992,6 +21691,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WebRtcTransportDumpBuilder<'a
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(WebRtcTransportDump::VT_CONSUMERS, consumers);
   }
   #[inline]
+  pub fn add_streams(&mut self, streams: ::flatbuffers::WIPOffset<TransportStreams<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TransportStreams>>(WebRtcTransportDump::VT_STREAMS, streams);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> WebRtcTransportDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     WebRtcTransportDumpBuilder {
@@ -20022,6 +21725,7 @@ impl ::core::fmt::Debug for WebRtcTransportDump<'_> {
       ds.field("srtp_profile", &self.srtp_profile());
       ds.field("producers", &self.producers());
       ds.field("consumers", &self.consumers());
+      ds.field("streams", &self.streams());
       ds.finish()
   }
 }
@@ -20041,6 +21745,7 @@ pub struct WebRtcTransportDumpT {
   pub srtp_profile: Option<alloc::string::String>,
   pub producers: Option<alloc::vec::Vec<u64>>,
   pub consumers: Option<alloc::vec::Vec<u64>>,
+  pub streams: Option<alloc::boxed::Box<TransportStreamsT>>,
 }
 impl Default for WebRtcTransportDumpT {
   fn default() -> Self {
@@ -20058,6 +21763,7 @@ impl Default for WebRtcTransportDumpT {
       srtp_profile: None,
       producers: None,
       consumers: None,
+      streams: None,
     }
   }
 }
@@ -20093,6 +21799,9 @@ impl WebRtcTransportDumpT {
     let consumers = self.consumers.as_ref().map(|x|{
       _fbb.create_vector(x)
     });
+    let streams = self.streams.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
     WebRtcTransportDump::create(_fbb, &WebRtcTransportDumpArgs{
       id,
       router,
@@ -20107,6 +21816,7 @@ impl WebRtcTransportDumpT {
       srtp_profile,
       producers,
       consumers,
+      streams,
     })
   }
 }
@@ -20137,6 +21847,8 @@ impl<'a> ProducerDump<'a> {
   pub const VT_CONSUMERS: ::flatbuffers::VOffsetT = 20;
   pub const VT_SCORES: ::flatbuffers::VOffsetT = 22;
   pub const VT_WANTED_LAYERS: ::flatbuffers::VOffsetT = 24;
+  pub const VT_TRACE: ::flatbuffers::VOffsetT = 26;
+  pub const VT_OBSERVED: ::flatbuffers::VOffsetT = 28;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -20150,12 +21862,14 @@ impl<'a> ProducerDump<'a> {
     let mut builder = ProducerDumpBuilder::new(_fbb);
     builder.add_transport(args.transport);
     builder.add_id(args.id);
+    if let Some(x) = args.trace { builder.add_trace(x); }
     if let Some(x) = args.wanted_layers { builder.add_wanted_layers(x); }
     if let Some(x) = args.scores { builder.add_scores(x); }
     if let Some(x) = args.consumers { builder.add_consumers(x); }
     if let Some(x) = args.ssrcs { builder.add_ssrcs(x); }
     if let Some(x) = args.consumable_rtp_parameters { builder.add_consumable_rtp_parameters(x); }
     if let Some(x) = args.rtp_parameters { builder.add_rtp_parameters(x); }
+    builder.add_observed(args.observed);
     builder.add_paused(args.paused);
     builder.add_type_(args.type_);
     builder.add_kind(args.kind);
@@ -20186,6 +21900,10 @@ impl<'a> ProducerDump<'a> {
     let wanted_layers = self.wanted_layers().map(|x| {
       alloc::boxed::Box::new(x.unpack())
     });
+    let trace = self.trace().map(|x| {
+      x.into_iter().collect()
+    });
+    let observed = self.observed();
     ProducerDumpT {
       id,
       transport,
@@ -20198,6 +21916,8 @@ impl<'a> ProducerDump<'a> {
       consumers,
       scores,
       wanted_layers,
+      trace,
+      observed,
     }
   }
 
@@ -20279,6 +21999,22 @@ impl<'a> ProducerDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(ProducerDump::VT_WANTED_LAYERS, None)}
   }
+  /// What of it is told as TraceEvent.
+  #[inline]
+  pub fn trace(&self) -> Option<::flatbuffers::Vector<'a, TraceKind>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, TraceKind>>>(ProducerDump::VT_TRACE, None)}
+  }
+  /// Observers hear it.
+  #[inline]
+  pub fn observed(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ProducerDump::VT_OBSERVED, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ProducerDump<'_> {
@@ -20298,6 +22034,8 @@ impl ::flatbuffers::Verifiable for ProducerDump<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("consumers", Self::VT_CONSUMERS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<EncodingScore>>>>("scores", Self::VT_SCORES, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("wanted_layers", Self::VT_WANTED_LAYERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, TraceKind>>>("trace", Self::VT_TRACE, false)?
+     .visit_field::<bool>("observed", Self::VT_OBSERVED, false)?
      .finish();
     Ok(())
   }
@@ -20314,6 +22052,8 @@ pub struct ProducerDumpArgs<'a> {
     pub consumers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
     pub scores: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<EncodingScore<'a>>>>>,
     pub wanted_layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
+    pub trace: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, TraceKind>>>,
+    pub observed: bool,
 }
 impl<'a> Default for ProducerDumpArgs<'a> {
   #[inline]
@@ -20330,6 +22070,8 @@ impl<'a> Default for ProducerDumpArgs<'a> {
       consumers: None,
       scores: None,
       wanted_layers: None,
+      trace: None,
+      observed: false,
     }
   }
 }
@@ -20384,6 +22126,14 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ProducerDumpBuilder<'a, 'b, A
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(ProducerDump::VT_WANTED_LAYERS, wanted_layers);
   }
   #[inline]
+  pub fn add_trace(&mut self, trace: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , TraceKind>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ProducerDump::VT_TRACE, trace);
+  }
+  #[inline]
+  pub fn add_observed(&mut self, observed: bool) {
+    self.fbb_.push_slot::<bool>(ProducerDump::VT_OBSERVED, observed, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ProducerDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ProducerDumpBuilder {
@@ -20412,6 +22162,8 @@ impl ::core::fmt::Debug for ProducerDump<'_> {
       ds.field("consumers", &self.consumers());
       ds.field("scores", &self.scores());
       ds.field("wanted_layers", &self.wanted_layers());
+      ds.field("trace", &self.trace());
+      ds.field("observed", &self.observed());
       ds.finish()
   }
 }
@@ -20429,6 +22181,8 @@ pub struct ProducerDumpT {
   pub consumers: Option<alloc::vec::Vec<u64>>,
   pub scores: Option<alloc::vec::Vec<EncodingScoreT>>,
   pub wanted_layers: Option<alloc::boxed::Box<LayersT>>,
+  pub trace: Option<alloc::vec::Vec<TraceKind>>,
+  pub observed: bool,
 }
 impl Default for ProducerDumpT {
   fn default() -> Self {
@@ -20444,6 +22198,8 @@ impl Default for ProducerDumpT {
       consumers: None,
       scores: None,
       wanted_layers: None,
+      trace: None,
+      observed: false,
     }
   }
 }
@@ -20475,6 +22231,10 @@ impl ProducerDumpT {
     let wanted_layers = self.wanted_layers.as_ref().map(|x|{
       x.pack(_fbb)
     });
+    let trace = self.trace.as_ref().map(|x|{
+      _fbb.create_vector(x)
+    });
+    let observed = self.observed;
     ProducerDump::create(_fbb, &ProducerDumpArgs{
       id,
       transport,
@@ -20487,6 +22247,8 @@ impl ProducerDumpT {
       consumers,
       scores,
       wanted_layers,
+      trace,
+      observed,
     })
   }
 }
@@ -20520,6 +22282,12 @@ impl<'a> ConsumerDump<'a> {
   pub const VT_PREFERRED_LAYERS: ::flatbuffers::VOffsetT = 26;
   pub const VT_TARGET_LAYERS: ::flatbuffers::VOffsetT = 28;
   pub const VT_CURRENT_LAYERS: ::flatbuffers::VOffsetT = 30;
+  pub const VT_PENDING_PRODUCER: ::flatbuffers::VOffsetT = 32;
+  pub const VT_PAYLOAD_TYPES: ::flatbuffers::VOffsetT = 34;
+  pub const VT_HEADER_EXTENSIONS: ::flatbuffers::VOffsetT = 36;
+  pub const VT_TRACE: ::flatbuffers::VOffsetT = 38;
+  pub const VT_DECISION_ROWS: ::flatbuffers::VOffsetT = 40;
+  pub const VT_HEADER_EXTENSIONS_LEFT_OUT: ::flatbuffers::VOffsetT = 42;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -20531,9 +22299,15 @@ impl<'a> ConsumerDump<'a> {
     args: &'args ConsumerDumpArgs<'args>
   ) -> ::flatbuffers::WIPOffset<ConsumerDump<'bldr>> {
     let mut builder = ConsumerDumpBuilder::new(_fbb);
+    builder.add_header_extensions_left_out(args.header_extensions_left_out);
+    builder.add_pending_producer(args.pending_producer);
     builder.add_producer(args.producer);
     builder.add_transport(args.transport);
     builder.add_id(args.id);
+    builder.add_decision_rows(args.decision_rows);
+    if let Some(x) = args.trace { builder.add_trace(x); }
+    if let Some(x) = args.header_extensions { builder.add_header_extensions(x); }
+    if let Some(x) = args.payload_types { builder.add_payload_types(x); }
     if let Some(x) = args.current_layers { builder.add_current_layers(x); }
     if let Some(x) = args.target_layers { builder.add_target_layers(x); }
     if let Some(x) = args.preferred_layers { builder.add_preferred_layers(x); }
@@ -20571,6 +22345,18 @@ impl<'a> ConsumerDump<'a> {
     let current_layers = self.current_layers().map(|x| {
       alloc::boxed::Box::new(x.unpack())
     });
+    let pending_producer = self.pending_producer();
+    let payload_types = self.payload_types().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    let header_extensions = self.header_extensions().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
+    let trace = self.trace().map(|x| {
+      x.into_iter().collect()
+    });
+    let decision_rows = self.decision_rows();
+    let header_extensions_left_out = self.header_extensions_left_out();
     ConsumerDumpT {
       id,
       transport,
@@ -20586,6 +22372,12 @@ impl<'a> ConsumerDump<'a> {
       preferred_layers,
       target_layers,
       current_layers,
+      pending_producer,
+      payload_types,
+      header_extensions,
+      trace,
+      decision_rows,
+      header_extensions_left_out,
     }
   }
 
@@ -20690,6 +22482,53 @@ impl<'a> ConsumerDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(ConsumerDump::VT_CURRENT_LAYERS, None)}
   }
+  /// The producer that it goes over to as soon as it can; 0: none.
+  #[inline]
+  pub fn pending_producer(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ConsumerDump::VT_PENDING_PRODUCER, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn payload_types(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PayloadTypeDump<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PayloadTypeDump>>>>(ConsumerDump::VT_PAYLOAD_TYPES, None)}
+  }
+  /// What its peer calls the header extensions that it is sent.
+  #[inline]
+  pub fn header_extensions(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<HeaderExtensionId<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<HeaderExtensionId>>>>(ConsumerDump::VT_HEADER_EXTENSIONS, None)}
+  }
+  /// What of it is told as TraceEvent.
+  #[inline]
+  pub fn trace(&self) -> Option<::flatbuffers::Vector<'a, TraceKind>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, TraceKind>>>(ConsumerDump::VT_TRACE, None)}
+  }
+  /// So many decisions are kept (KeepDecisions).
+  #[inline]
+  pub fn decision_rows(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(ConsumerDump::VT_DECISION_ROWS, Some(0)).unwrap()}
+  }
+  /// Header extensions left out since a packet had no room for them.
+  #[inline]
+  pub fn header_extensions_left_out(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ConsumerDump::VT_HEADER_EXTENSIONS_LEFT_OUT, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ConsumerDump<'_> {
@@ -20712,6 +22551,12 @@ impl ::flatbuffers::Verifiable for ConsumerDump<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("preferred_layers", Self::VT_PREFERRED_LAYERS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("target_layers", Self::VT_TARGET_LAYERS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("current_layers", Self::VT_CURRENT_LAYERS, false)?
+     .visit_field::<u64>("pending_producer", Self::VT_PENDING_PRODUCER, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<PayloadTypeDump>>>>("payload_types", Self::VT_PAYLOAD_TYPES, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<HeaderExtensionId>>>>("header_extensions", Self::VT_HEADER_EXTENSIONS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, TraceKind>>>("trace", Self::VT_TRACE, false)?
+     .visit_field::<u32>("decision_rows", Self::VT_DECISION_ROWS, false)?
+     .visit_field::<u64>("header_extensions_left_out", Self::VT_HEADER_EXTENSIONS_LEFT_OUT, false)?
      .finish();
     Ok(())
   }
@@ -20731,6 +22576,12 @@ pub struct ConsumerDumpArgs<'a> {
     pub preferred_layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
     pub target_layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
     pub current_layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
+    pub pending_producer: u64,
+    pub payload_types: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PayloadTypeDump<'a>>>>>,
+    pub header_extensions: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<HeaderExtensionId<'a>>>>>,
+    pub trace: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, TraceKind>>>,
+    pub decision_rows: u32,
+    pub header_extensions_left_out: u64,
 }
 impl<'a> Default for ConsumerDumpArgs<'a> {
   #[inline]
@@ -20750,6 +22601,12 @@ impl<'a> Default for ConsumerDumpArgs<'a> {
       preferred_layers: None,
       target_layers: None,
       current_layers: None,
+      pending_producer: 0,
+      payload_types: None,
+      header_extensions: None,
+      trace: None,
+      decision_rows: 0,
+      header_extensions_left_out: 0,
     }
   }
 }
@@ -20816,6 +22673,30 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConsumerDumpBuilder<'a, 'b, A
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(ConsumerDump::VT_CURRENT_LAYERS, current_layers);
   }
   #[inline]
+  pub fn add_pending_producer(&mut self, pending_producer: u64) {
+    self.fbb_.push_slot::<u64>(ConsumerDump::VT_PENDING_PRODUCER, pending_producer, 0);
+  }
+  #[inline]
+  pub fn add_payload_types(&mut self, payload_types: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<PayloadTypeDump<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ConsumerDump::VT_PAYLOAD_TYPES, payload_types);
+  }
+  #[inline]
+  pub fn add_header_extensions(&mut self, header_extensions: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<HeaderExtensionId<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ConsumerDump::VT_HEADER_EXTENSIONS, header_extensions);
+  }
+  #[inline]
+  pub fn add_trace(&mut self, trace: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , TraceKind>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ConsumerDump::VT_TRACE, trace);
+  }
+  #[inline]
+  pub fn add_decision_rows(&mut self, decision_rows: u32) {
+    self.fbb_.push_slot::<u32>(ConsumerDump::VT_DECISION_ROWS, decision_rows, 0);
+  }
+  #[inline]
+  pub fn add_header_extensions_left_out(&mut self, header_extensions_left_out: u64) {
+    self.fbb_.push_slot::<u64>(ConsumerDump::VT_HEADER_EXTENSIONS_LEFT_OUT, header_extensions_left_out, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConsumerDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ConsumerDumpBuilder {
@@ -20847,6 +22728,12 @@ impl ::core::fmt::Debug for ConsumerDump<'_> {
       ds.field("preferred_layers", &self.preferred_layers());
       ds.field("target_layers", &self.target_layers());
       ds.field("current_layers", &self.current_layers());
+      ds.field("pending_producer", &self.pending_producer());
+      ds.field("payload_types", &self.payload_types());
+      ds.field("header_extensions", &self.header_extensions());
+      ds.field("trace", &self.trace());
+      ds.field("decision_rows", &self.decision_rows());
+      ds.field("header_extensions_left_out", &self.header_extensions_left_out());
       ds.finish()
   }
 }
@@ -20867,6 +22754,12 @@ pub struct ConsumerDumpT {
   pub preferred_layers: Option<alloc::boxed::Box<LayersT>>,
   pub target_layers: Option<alloc::boxed::Box<LayersT>>,
   pub current_layers: Option<alloc::boxed::Box<LayersT>>,
+  pub pending_producer: u64,
+  pub payload_types: Option<alloc::vec::Vec<PayloadTypeDumpT>>,
+  pub header_extensions: Option<alloc::vec::Vec<HeaderExtensionIdT>>,
+  pub trace: Option<alloc::vec::Vec<TraceKind>>,
+  pub decision_rows: u32,
+  pub header_extensions_left_out: u64,
 }
 impl Default for ConsumerDumpT {
   fn default() -> Self {
@@ -20885,6 +22778,12 @@ impl Default for ConsumerDumpT {
       preferred_layers: None,
       target_layers: None,
       current_layers: None,
+      pending_producer: 0,
+      payload_types: None,
+      header_extensions: None,
+      trace: None,
+      decision_rows: 0,
+      header_extensions_left_out: 0,
     }
   }
 }
@@ -20915,6 +22814,18 @@ impl ConsumerDumpT {
     let current_layers = self.current_layers.as_ref().map(|x|{
       x.pack(_fbb)
     });
+    let pending_producer = self.pending_producer;
+    let payload_types = self.payload_types.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    let header_extensions = self.header_extensions.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
+    let trace = self.trace.as_ref().map(|x|{
+      _fbb.create_vector(x)
+    });
+    let decision_rows = self.decision_rows;
+    let header_extensions_left_out = self.header_extensions_left_out;
     ConsumerDump::create(_fbb, &ConsumerDumpArgs{
       id,
       transport,
@@ -20930,6 +22841,12 @@ impl ConsumerDumpT {
       preferred_layers,
       target_layers,
       current_layers,
+      pending_producer,
+      payload_types,
+      header_extensions,
+      trace,
+      decision_rows,
+      header_extensions_left_out,
     })
   }
 }
@@ -21145,6 +23062,7 @@ impl<'a> RtpStreamStats<'a> {
   pub const VT_ROUND_TRIP_TIME_MS: ::flatbuffers::VOffsetT = 44;
   pub const VT_SCORE: ::flatbuffers::VOffsetT = 46;
   pub const VT_BITRATE_BY_LAYER: ::flatbuffers::VOffsetT = 48;
+  pub const VT_RTX_PACKETS_DISCARDED: ::flatbuffers::VOffsetT = 50;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -21156,6 +23074,7 @@ impl<'a> RtpStreamStats<'a> {
     args: &'args RtpStreamStatsArgs<'args>
   ) -> ::flatbuffers::WIPOffset<RtpStreamStats<'bldr>> {
     let mut builder = RtpStreamStatsBuilder::new(_fbb);
+    builder.add_rtx_packets_discarded(args.rtx_packets_discarded);
     builder.add_key_frame_count(args.key_frame_count);
     builder.add_fir_count(args.fir_count);
     builder.add_pli_count(args.pli_count);
@@ -21212,6 +23131,7 @@ impl<'a> RtpStreamStats<'a> {
     let bitrate_by_layer = self.bitrate_by_layer().map(|x| {
       x.iter().map(|t| t.unpack()).collect()
     });
+    let rtx_packets_discarded = self.rtx_packets_discarded();
     RtpStreamStatsT {
       ssrc,
       rtx_ssrc,
@@ -21236,6 +23156,7 @@ impl<'a> RtpStreamStats<'a> {
       round_trip_time_ms,
       score,
       bitrate_by_layer,
+      rtx_packets_discarded,
     }
   }
 
@@ -21402,6 +23323,14 @@ impl<'a> RtpStreamStats<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<LayerBitrate>>>>(RtpStreamStats::VT_BITRATE_BY_LAYER, None)}
   }
+  /// Retransmissions of packets that were there already, or too old.
+  #[inline]
+  pub fn rtx_packets_discarded(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(RtpStreamStats::VT_RTX_PACKETS_DISCARDED, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for RtpStreamStats<'_> {
@@ -21433,6 +23362,7 @@ impl ::flatbuffers::Verifiable for RtpStreamStats<'_> {
      .visit_field::<f32>("round_trip_time_ms", Self::VT_ROUND_TRIP_TIME_MS, false)?
      .visit_field::<u8>("score", Self::VT_SCORE, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<LayerBitrate>>>>("bitrate_by_layer", Self::VT_BITRATE_BY_LAYER, false)?
+     .visit_field::<u64>("rtx_packets_discarded", Self::VT_RTX_PACKETS_DISCARDED, false)?
      .finish();
     Ok(())
   }
@@ -21461,6 +23391,7 @@ pub struct RtpStreamStatsArgs<'a> {
     pub round_trip_time_ms: Option<f32>,
     pub score: u8,
     pub bitrate_by_layer: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<LayerBitrate<'a>>>>>,
+    pub rtx_packets_discarded: u64,
 }
 impl<'a> Default for RtpStreamStatsArgs<'a> {
   #[inline]
@@ -21489,6 +23420,7 @@ impl<'a> Default for RtpStreamStatsArgs<'a> {
       round_trip_time_ms: None,
       score: 0,
       bitrate_by_layer: None,
+      rtx_packets_discarded: 0,
     }
   }
 }
@@ -21591,6 +23523,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RtpStreamStatsBuilder<'a, 'b,
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(RtpStreamStats::VT_BITRATE_BY_LAYER, bitrate_by_layer);
   }
   #[inline]
+  pub fn add_rtx_packets_discarded(&mut self, rtx_packets_discarded: u64) {
+    self.fbb_.push_slot::<u64>(RtpStreamStats::VT_RTX_PACKETS_DISCARDED, rtx_packets_discarded, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RtpStreamStatsBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     RtpStreamStatsBuilder {
@@ -21631,6 +23567,7 @@ impl ::core::fmt::Debug for RtpStreamStats<'_> {
       ds.field("round_trip_time_ms", &self.round_trip_time_ms());
       ds.field("score", &self.score());
       ds.field("bitrate_by_layer", &self.bitrate_by_layer());
+      ds.field("rtx_packets_discarded", &self.rtx_packets_discarded());
       ds.finish()
   }
 }
@@ -21660,6 +23597,7 @@ pub struct RtpStreamStatsT {
   pub round_trip_time_ms: Option<f32>,
   pub score: u8,
   pub bitrate_by_layer: Option<alloc::vec::Vec<LayerBitrateT>>,
+  pub rtx_packets_discarded: u64,
 }
 impl Default for RtpStreamStatsT {
   fn default() -> Self {
@@ -21687,6 +23625,7 @@ impl Default for RtpStreamStatsT {
       round_trip_time_ms: None,
       score: 0,
       bitrate_by_layer: None,
+      rtx_packets_discarded: 0,
     }
   }
 }
@@ -21724,6 +23663,7 @@ impl RtpStreamStatsT {
     let bitrate_by_layer = self.bitrate_by_layer.as_ref().map(|x|{
       let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
     });
+    let rtx_packets_discarded = self.rtx_packets_discarded;
     RtpStreamStats::create(_fbb, &RtpStreamStatsArgs{
       ssrc,
       rtx_ssrc,
@@ -21748,6 +23688,7 @@ impl RtpStreamStatsT {
       round_trip_time_ms,
       score,
       bitrate_by_layer,
+      rtx_packets_discarded,
     })
   }
 }
@@ -24831,6 +26772,7 @@ impl<'a> PlainTransportDump<'a> {
   pub const VT_SRTP_PROFILE: ::flatbuffers::VOffsetT = 18;
   pub const VT_PRODUCERS: ::flatbuffers::VOffsetT = 20;
   pub const VT_CONSUMERS: ::flatbuffers::VOffsetT = 22;
+  pub const VT_STREAMS: ::flatbuffers::VOffsetT = 24;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -24844,6 +26786,7 @@ impl<'a> PlainTransportDump<'a> {
     let mut builder = PlainTransportDumpBuilder::new(_fbb);
     builder.add_router(args.router);
     builder.add_id(args.id);
+    if let Some(x) = args.streams { builder.add_streams(x); }
     if let Some(x) = args.consumers { builder.add_consumers(x); }
     if let Some(x) = args.producers { builder.add_producers(x); }
     if let Some(x) = args.srtp_profile { builder.add_srtp_profile(x); }
@@ -24878,6 +26821,9 @@ impl<'a> PlainTransportDump<'a> {
     let consumers = self.consumers().map(|x| {
       x.into_iter().collect()
     });
+    let streams = self.streams().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
     PlainTransportDumpT {
       id,
       router,
@@ -24889,6 +26835,7 @@ impl<'a> PlainTransportDump<'a> {
       srtp_profile,
       producers,
       consumers,
+      streams,
     }
   }
 
@@ -24962,6 +26909,13 @@ impl<'a> PlainTransportDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(PlainTransportDump::VT_CONSUMERS, None)}
   }
+  #[inline]
+  pub fn streams(&self) -> Option<TransportStreams<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TransportStreams>>(PlainTransportDump::VT_STREAMS, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for PlainTransportDump<'_> {
@@ -24980,6 +26934,7 @@ impl ::flatbuffers::Verifiable for PlainTransportDump<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("srtp_profile", Self::VT_SRTP_PROFILE, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("producers", Self::VT_PRODUCERS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("consumers", Self::VT_CONSUMERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TransportStreams>>("streams", Self::VT_STREAMS, false)?
      .finish();
     Ok(())
   }
@@ -24995,6 +26950,7 @@ pub struct PlainTransportDumpArgs<'a> {
     pub srtp_profile: Option<::flatbuffers::WIPOffset<&'a str>>,
     pub producers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
     pub consumers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub streams: Option<::flatbuffers::WIPOffset<TransportStreams<'a>>>,
 }
 impl<'a> Default for PlainTransportDumpArgs<'a> {
   #[inline]
@@ -25010,6 +26966,7 @@ impl<'a> Default for PlainTransportDumpArgs<'a> {
       srtp_profile: None,
       producers: None,
       consumers: None,
+      streams: None,
     }
   }
 }
@@ -25060,6 +27017,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PlainTransportDumpBuilder<'a,
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PlainTransportDump::VT_CONSUMERS, consumers);
   }
   #[inline]
+  pub fn add_streams(&mut self, streams: ::flatbuffers::WIPOffset<TransportStreams<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TransportStreams>>(PlainTransportDump::VT_STREAMS, streams);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PlainTransportDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     PlainTransportDumpBuilder {
@@ -25087,6 +27048,7 @@ impl ::core::fmt::Debug for PlainTransportDump<'_> {
       ds.field("srtp_profile", &self.srtp_profile());
       ds.field("producers", &self.producers());
       ds.field("consumers", &self.consumers());
+      ds.field("streams", &self.streams());
       ds.finish()
   }
 }
@@ -25103,6 +27065,7 @@ pub struct PlainTransportDumpT {
   pub srtp_profile: Option<alloc::string::String>,
   pub producers: Option<alloc::vec::Vec<u64>>,
   pub consumers: Option<alloc::vec::Vec<u64>>,
+  pub streams: Option<alloc::boxed::Box<TransportStreamsT>>,
 }
 impl Default for PlainTransportDumpT {
   fn default() -> Self {
@@ -25117,6 +27080,7 @@ impl Default for PlainTransportDumpT {
       srtp_profile: None,
       producers: None,
       consumers: None,
+      streams: None,
     }
   }
 }
@@ -25147,6 +27111,9 @@ impl PlainTransportDumpT {
     let consumers = self.consumers.as_ref().map(|x|{
       _fbb.create_vector(x)
     });
+    let streams = self.streams.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
     PlainTransportDump::create(_fbb, &PlainTransportDumpArgs{
       id,
       router,
@@ -25158,6 +27125,7 @@ impl PlainTransportDumpT {
       srtp_profile,
       producers,
       consumers,
+      streams,
     })
   }
 }
@@ -25186,6 +27154,7 @@ impl<'a> PipeTransportDump<'a> {
   pub const VT_SILENT: ::flatbuffers::VOffsetT = 16;
   pub const VT_PRODUCERS: ::flatbuffers::VOffsetT = 18;
   pub const VT_CONSUMERS: ::flatbuffers::VOffsetT = 20;
+  pub const VT_STREAMS: ::flatbuffers::VOffsetT = 22;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -25199,6 +27168,7 @@ impl<'a> PipeTransportDump<'a> {
     let mut builder = PipeTransportDumpBuilder::new(_fbb);
     builder.add_router(args.router);
     builder.add_id(args.id);
+    if let Some(x) = args.streams { builder.add_streams(x); }
     if let Some(x) = args.consumers { builder.add_consumers(x); }
     if let Some(x) = args.producers { builder.add_producers(x); }
     if let Some(x) = args.tuple { builder.add_tuple(x); }
@@ -25227,6 +27197,9 @@ impl<'a> PipeTransportDump<'a> {
     let consumers = self.consumers().map(|x| {
       x.into_iter().collect()
     });
+    let streams = self.streams().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
     PipeTransportDumpT {
       id,
       router,
@@ -25237,6 +27210,7 @@ impl<'a> PipeTransportDump<'a> {
       silent,
       producers,
       consumers,
+      streams,
     }
   }
 
@@ -25303,6 +27277,13 @@ impl<'a> PipeTransportDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(PipeTransportDump::VT_CONSUMERS, None)}
   }
+  #[inline]
+  pub fn streams(&self) -> Option<TransportStreams<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TransportStreams>>(PipeTransportDump::VT_STREAMS, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for PipeTransportDump<'_> {
@@ -25320,6 +27301,7 @@ impl ::flatbuffers::Verifiable for PipeTransportDump<'_> {
      .visit_field::<bool>("silent", Self::VT_SILENT, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("producers", Self::VT_PRODUCERS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("consumers", Self::VT_CONSUMERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TransportStreams>>("streams", Self::VT_STREAMS, false)?
      .finish();
     Ok(())
   }
@@ -25334,6 +27316,7 @@ pub struct PipeTransportDumpArgs<'a> {
     pub silent: bool,
     pub producers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
     pub consumers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub streams: Option<::flatbuffers::WIPOffset<TransportStreams<'a>>>,
 }
 impl<'a> Default for PipeTransportDumpArgs<'a> {
   #[inline]
@@ -25348,6 +27331,7 @@ impl<'a> Default for PipeTransportDumpArgs<'a> {
       silent: false,
       producers: None,
       consumers: None,
+      streams: None,
     }
   }
 }
@@ -25394,6 +27378,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PipeTransportDumpBuilder<'a, 
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PipeTransportDump::VT_CONSUMERS, consumers);
   }
   #[inline]
+  pub fn add_streams(&mut self, streams: ::flatbuffers::WIPOffset<TransportStreams<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TransportStreams>>(PipeTransportDump::VT_STREAMS, streams);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PipeTransportDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     PipeTransportDumpBuilder {
@@ -25420,6 +27408,7 @@ impl ::core::fmt::Debug for PipeTransportDump<'_> {
       ds.field("silent", &self.silent());
       ds.field("producers", &self.producers());
       ds.field("consumers", &self.consumers());
+      ds.field("streams", &self.streams());
       ds.finish()
   }
 }
@@ -25435,6 +27424,7 @@ pub struct PipeTransportDumpT {
   pub silent: bool,
   pub producers: Option<alloc::vec::Vec<u64>>,
   pub consumers: Option<alloc::vec::Vec<u64>>,
+  pub streams: Option<alloc::boxed::Box<TransportStreamsT>>,
 }
 impl Default for PipeTransportDumpT {
   fn default() -> Self {
@@ -25448,6 +27438,7 @@ impl Default for PipeTransportDumpT {
       silent: false,
       producers: None,
       consumers: None,
+      streams: None,
     }
   }
 }
@@ -25473,6 +27464,9 @@ impl PipeTransportDumpT {
     let consumers = self.consumers.as_ref().map(|x|{
       _fbb.create_vector(x)
     });
+    let streams = self.streams.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
     PipeTransportDump::create(_fbb, &PipeTransportDumpArgs{
       id,
       router,
@@ -25483,6 +27477,7 @@ impl PipeTransportDumpT {
       silent,
       producers,
       consumers,
+      streams,
     })
   }
 }
@@ -25506,6 +27501,7 @@ impl<'a> DirectTransportDump<'a> {
   pub const VT_ROUTER: ::flatbuffers::VOffsetT = 6;
   pub const VT_PRODUCERS: ::flatbuffers::VOffsetT = 8;
   pub const VT_CONSUMERS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_STREAMS: ::flatbuffers::VOffsetT = 12;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -25519,6 +27515,7 @@ impl<'a> DirectTransportDump<'a> {
     let mut builder = DirectTransportDumpBuilder::new(_fbb);
     builder.add_router(args.router);
     builder.add_id(args.id);
+    if let Some(x) = args.streams { builder.add_streams(x); }
     if let Some(x) = args.consumers { builder.add_consumers(x); }
     if let Some(x) = args.producers { builder.add_producers(x); }
     builder.finish()
@@ -25533,11 +27530,15 @@ impl<'a> DirectTransportDump<'a> {
     let consumers = self.consumers().map(|x| {
       x.into_iter().collect()
     });
+    let streams = self.streams().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
     DirectTransportDumpT {
       id,
       router,
       producers,
       consumers,
+      streams,
     }
   }
 
@@ -25569,6 +27570,13 @@ impl<'a> DirectTransportDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(DirectTransportDump::VT_CONSUMERS, None)}
   }
+  #[inline]
+  pub fn streams(&self) -> Option<TransportStreams<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TransportStreams>>(DirectTransportDump::VT_STREAMS, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for DirectTransportDump<'_> {
@@ -25581,6 +27589,7 @@ impl ::flatbuffers::Verifiable for DirectTransportDump<'_> {
      .visit_field::<u64>("router", Self::VT_ROUTER, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("producers", Self::VT_PRODUCERS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("consumers", Self::VT_CONSUMERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<TransportStreams>>("streams", Self::VT_STREAMS, false)?
      .finish();
     Ok(())
   }
@@ -25590,6 +27599,7 @@ pub struct DirectTransportDumpArgs<'a> {
     pub router: u64,
     pub producers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
     pub consumers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+    pub streams: Option<::flatbuffers::WIPOffset<TransportStreams<'a>>>,
 }
 impl<'a> Default for DirectTransportDumpArgs<'a> {
   #[inline]
@@ -25599,6 +27609,7 @@ impl<'a> Default for DirectTransportDumpArgs<'a> {
       router: 0,
       producers: None,
       consumers: None,
+      streams: None,
     }
   }
 }
@@ -25625,6 +27636,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DirectTransportDumpBuilder<'a
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(DirectTransportDump::VT_CONSUMERS, consumers);
   }
   #[inline]
+  pub fn add_streams(&mut self, streams: ::flatbuffers::WIPOffset<TransportStreams<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TransportStreams>>(DirectTransportDump::VT_STREAMS, streams);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> DirectTransportDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     DirectTransportDumpBuilder {
@@ -25646,6 +27661,7 @@ impl ::core::fmt::Debug for DirectTransportDump<'_> {
       ds.field("router", &self.router());
       ds.field("producers", &self.producers());
       ds.field("consumers", &self.consumers());
+      ds.field("streams", &self.streams());
       ds.finish()
   }
 }
@@ -25656,6 +27672,7 @@ pub struct DirectTransportDumpT {
   pub router: u64,
   pub producers: Option<alloc::vec::Vec<u64>>,
   pub consumers: Option<alloc::vec::Vec<u64>>,
+  pub streams: Option<alloc::boxed::Box<TransportStreamsT>>,
 }
 impl Default for DirectTransportDumpT {
   fn default() -> Self {
@@ -25664,6 +27681,7 @@ impl Default for DirectTransportDumpT {
       router: 0,
       producers: None,
       consumers: None,
+      streams: None,
     }
   }
 }
@@ -25680,11 +27698,15 @@ impl DirectTransportDumpT {
     let consumers = self.consumers.as_ref().map(|x|{
       _fbb.create_vector(x)
     });
+    let streams = self.streams.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
     DirectTransportDump::create(_fbb, &DirectTransportDumpArgs{
       id,
       router,
       producers,
       consumers,
+      streams,
     })
   }
 }

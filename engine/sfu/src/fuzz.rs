@@ -96,7 +96,7 @@ pub fn datagrams(data: &[u8]) {
     }
     let id = world.members[alice].transport.id;
     let Some(Dump::WebRtcTransport(dump)) = world.dump(id) else { panic!("the transport is gone") };
-    assert!(dump.tuples.len() <= 8 && dump.learned_ssrcs <= Limits::default().learned_ssrcs_per_transport);
+    assert!(dump.tuples.len() <= 8 && dump.streams.learned.0 <= Limits::default().learned_ssrcs_per_transport);
 }
 
 /// What the peer's own SRTP refuses to protect is not sent.

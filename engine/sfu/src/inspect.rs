@@ -44,7 +44,14 @@ impl Shard {
             sockets: server.socket_ids().collect(),
             local_addresses: server.sockets.iter().map(|s| s.local).collect(),
             transports: server.transports.clone(),
+            username_fragments: self.username_fragments(&server.transports),
         }))
+    }
+
+    fn username_fragments(&self, transports: &[ObjectId]) -> Vec<(String, ObjectId)> {
+        let known = transports.iter().filter_map(|id| Some((*id, self.transports.get(*id)?.webrtc()?)));
+        let text = |ufrag: &[u8]| String::from_utf8_lossy(ufrag).into_owned();
+        known.flat_map(|(id, webrtc)| webrtc.ufrags.iter().map(move |ufrag| (text(ufrag), id))).collect()
     }
 
     fn dump_router(&self, id: ObjectId) -> Option<Dump> {
@@ -70,6 +77,7 @@ impl Shard {
     fn dump_transport(&self, id: ObjectId) -> Option<Dump> {
         let t = self.transports.get(id)?;
         let (router, producers, consumers) = (t.router, t.producers.clone(), t.consumers.clone());
+        let streams = self.streams_of(t);
         let webrtc = match &t.kind {
             Kind::WebRtc(webrtc) => webrtc,
             Kind::Plain(plain) => {
@@ -84,6 +92,7 @@ impl Shard {
                     srtp_profile: plain.local_key.as_ref().map(|key| key.profile.sdes_name()),
                     producers,
                     consumers,
+                    streams,
                 }));
             }
             Kind::Pipe(pipe) => {
@@ -97,10 +106,11 @@ impl Shard {
                     silent: pipe.is_silent(),
                     producers,
                     consumers,
+                    streams,
                 }));
             }
             Kind::Direct => {
-                return Some(Dump::DirectTransport(DirectTransportDump { id, router, producers, consumers }));
+                return Some(Dump::DirectTransport(DirectTransportDump { id, router, producers, consumers, streams }));
             }
         };
         Some(Dump::WebRtcTransport(WebRtcTransportDump {
@@ -118,12 +128,13 @@ impl Shard {
             srtp_profile: t.link.srtp().map(|srtp| srtp.profile.openssl_name()),
             producers: t.producers.clone(),
             consumers: t.consumers.clone(),
-            learned_ssrcs: t.listener.learned(),
+            streams,
         }))
     }
 
     fn dump_producer(&self, id: ObjectId) -> Option<Dump> {
-        let producer = &self.producers.get(id)?.it;
+        let held = self.producers.get(id)?;
+        let producer = &held.it;
         Some(Dump::Producer(ProducerDump {
             id,
             transport: producer.transport(),
@@ -134,11 +145,15 @@ impl Shard {
             stream_type: producer.config().stream_type,
             scores: producer.encoding_scores(),
             wanted_layers: producer.wanted,
+            trace: held.watch.traced(),
+            observed: held.watch.is_observed(),
         }))
     }
 
     fn dump_consumer(&self, id: ObjectId) -> Option<Dump> {
-        let consumer = &self.consumers.get(id)?.it;
+        let held = self.consumers.get(id)?;
+        let consumer = &held.it;
+        let codecs = &consumer.config().codecs;
         Some(Dump::Consumer(ConsumerDump {
             id,
             transport: consumer.transport(),
@@ -153,6 +168,12 @@ impl Shard {
             preferred_layers: consumer.preferred_layers(),
             target_layers: consumer.target_layers(),
             current_layers: consumer.current_layers(),
+            pending_producer: consumer.pending_source(),
+            payload_types: codecs.iter().map(|c| (c.payload_type, c.rtx_payload_type)).collect(),
+            extensions: consumer.config().extensions.iter().collect(),
+            trace: held.watch.traced(),
+            decision_rows: consumer.decisions().capacity(),
+            extensions_left_out: consumer.extensions_left_out(),
         }))
     }
 

@@ -28,6 +28,7 @@ pub mod tap;
 pub mod timers;
 pub mod trace;
 pub mod transport;
+pub mod transport_streams;
 pub mod webrtc_server;
 pub mod webrtc_transport;
 

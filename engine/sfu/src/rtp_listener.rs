@@ -20,6 +20,7 @@ use sfu_wire::media::{Mid, Rid};
 use sfu_wire::rtp::RtpView;
 
 use crate::config::ProducerConfig;
+use crate::transport_streams::{ProducerLine, ReceivedSsrc};
 
 /// Where a packet goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,6 +198,31 @@ impl RtpListener {
     /// SSRCs that were signalled, retransmissions included.
     pub fn signalled(&self) -> impl Iterator<Item = u32> + '_ {
         self.ssrcs.iter().filter(|(_, e)| e.signalled).map(|(ssrc, _)| *ssrc)
+    }
+
+    /// Every known SSRC and where it leads, in the order of the SSRCs.
+    pub fn received(&self) -> Vec<ReceivedSsrc> {
+        let one = |(ssrc, entry): (&u32, &Entry)| ReceivedSsrc {
+            ssrc: *ssrc,
+            producer: entry.route.producer,
+            encoding: entry.route.encoding as u8,
+            rtx: entry.route.is_rtx,
+            signalled: entry.signalled,
+        };
+        let mut all: Vec<ReceivedSsrc> = self.ssrcs.iter().map(one).collect();
+        all.sort_unstable_by_key(|r| r.ssrc);
+        all
+    }
+
+    /// What packets of each producer are known by before their SSRC is.
+    pub fn producer_lines(&self) -> Vec<ProducerLine> {
+        let one = |line: &Line| ProducerLine {
+            producer: line.producer,
+            mid: line.mid,
+            rids: line.rids.clone(),
+            payload_types: line.payload_types.clone(),
+        };
+        self.lines.iter().map(one).collect()
     }
 
     /// Ids of header extensions on this transport, all producers together.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use sfu_proto::crypto::{DtlsRole, Fingerprint};
 use sfu_wire::codec::CodecKind;
 use sfu_wire::drop_reason::DropCounters;
+use sfu_wire::extension::ExtensionKind;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Rid};
 use sfu_wire::net::SocketId;
@@ -15,6 +16,8 @@ use sfu_wire::scalability::Layers;
 use crate::command::{DtlsState, EncodingScore, IceCandidate, IceParameters, IceState};
 use crate::config::StreamType;
 use crate::observer::ObserverOptions;
+use crate::trace::TraceMask;
+use crate::transport_streams::TransportStreams;
 
 /// A 5-tuple in full: our address is known besides the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,6 +77,8 @@ pub struct WebRtcServerDump {
     pub local_addresses: Vec<SocketAddr>,
     /// Transports that use it.
     pub transports: Vec<ObjectId>,
+    /// The username fragments that lead to each.
+    pub username_fragments: Vec<(String, ObjectId)>,
 }
 
 /// State of a router.
@@ -143,8 +148,8 @@ pub struct WebRtcTransportDump {
     pub producers: Vec<ObjectId>,
     /// Consumers on it.
     pub consumers: Vec<ObjectId>,
-    /// SSRCs learned from packets.
-    pub learned_ssrcs: usize,
+    /// Its streams.
+    pub streams: TransportStreams,
 }
 
 /// State of a plain transport.
@@ -170,6 +175,8 @@ pub struct PlainTransportDump {
     pub producers: Vec<ObjectId>,
     /// Consumers on it.
     pub consumers: Vec<ObjectId>,
+    /// Its streams.
+    pub streams: TransportStreams,
 }
 
 /// State of a pipe transport.
@@ -193,6 +200,8 @@ pub struct PipeTransportDump {
     pub producers: Vec<ObjectId>,
     /// Consumers on it.
     pub consumers: Vec<ObjectId>,
+    /// Its streams.
+    pub streams: TransportStreams,
 }
 
 /// State of a direct transport.
@@ -206,6 +215,8 @@ pub struct DirectTransportDump {
     pub producers: Vec<ObjectId>,
     /// Consumers on it.
     pub consumers: Vec<ObjectId>,
+    /// Its streams.
+    pub streams: TransportStreams,
 }
 
 /// State of a producer.
@@ -229,6 +240,10 @@ pub struct ProducerDump {
     pub scores: Vec<EncodingScore>,
     /// The highest layers that any consumer wants; `None`: nobody watches.
     pub wanted_layers: Option<Layers>,
+    /// What of it is told as trace events.
+    pub trace: TraceMask,
+    /// Observers hear it.
+    pub observed: bool,
 }
 
 /// State of a consumer.
@@ -260,6 +275,18 @@ pub struct ConsumerDump {
     pub target_layers: Option<Layers>,
     /// The layers that it sends; `None`: nothing.
     pub current_layers: Option<Layers>,
+    /// The producer that it goes over to as soon as that one's stream can be begun with.
+    pub pending_producer: Option<ObjectId>,
+    /// The payload types that it sends, each with that of its RTX.
+    pub payload_types: Vec<(u8, Option<u8>)>,
+    /// What its peer calls the header extensions that it is sent.
+    pub extensions: Vec<(ExtensionKind, u8)>,
+    /// What of it is told as trace events.
+    pub trace: TraceMask,
+    /// So many decisions about it are kept; 0 is none.
+    pub decision_rows: usize,
+    /// Header extensions left out for want of room.
+    pub extensions_left_out: u64,
 }
 
 /// Counters of what was asked for and of what is below it.

@@ -16,6 +16,7 @@ use crate::command::{CommandError, ErrorCode, Event, Reply};
 use crate::shard::Shard;
 use crate::timers::{Slot, TimerKind};
 use crate::trace::Direction;
+use crate::transport_streams::TapDump;
 
 /// Bytes that a file has beyond its packets, at most.
 pub const FILE_OVERHEAD: u64 = 128;
@@ -224,6 +225,20 @@ impl Tap {
             self.bytes += cost;
         } else {
             self.dropped += 1;
+        }
+    }
+
+    /// How it stands.
+    pub(crate) fn dump(&self) -> TapDump {
+        TapDump {
+            name: self.options.name.clone(),
+            format: self.options.format,
+            max_bytes: self.options.max_bytes,
+            max_duration: self.options.max_duration,
+            headers_only: self.options.headers_only,
+            packets: self.packets,
+            bytes: self.bytes,
+            dropped: self.dropped,
         }
     }
 

@@ -205,7 +205,7 @@ fn h04_ssrcs_with_bad_tags_leave_no_state() {
     let grown = resident().saturating_sub(memory);
     assert!(grown <= SLACK_KIB, "{grown} KiB");
     let Some(Dump::WebRtcTransport(dump)) = world.dump(id) else { panic!("a transport") };
-    assert_eq!(dump.learned_ssrcs, 0);
+    assert_eq!(dump.streams.learned.0, 0);
     assert_eq!(world.drops(DropReason::SrtpAuth), u64::from(count));
     assert!(still_flows(&mut world, alice, bob, 2));
 }
@@ -235,7 +235,7 @@ fn h04_row_035_ssrcs_with_good_tags_are_capped_and_the_signalled_one_stays() {
     let grown = resident().saturating_sub(memory);
     assert!(count < 1_000_000 || grown <= 8 * SLACK_KIB, "{grown} KiB");
     let Some(Dump::WebRtcTransport(dump)) = world.dump(id) else { panic!("a transport") };
-    assert!(dump.learned_ssrcs <= 8, "{}", dump.learned_ssrcs);
+    assert!(dump.streams.learned.0 <= 8, "{}", dump.streams.learned.0);
     assert_eq!(transport_counter(&mut world, id, "learned_ssrcs_limit"), 8);
     assert_eq!(transport_counter(&mut world, id, "learned_ssrcs_total"), u64::from(count));
     assert_eq!(limits_reached(&world), [(id, 8)], "told once");

@@ -243,8 +243,27 @@ fn dumps_and_stats_of_every_object_carry_what_the_control_floor_knows() {
         Reply::ConsumerDump(d) => {
             let encodings = d.rtp_parameters.and_then(|p| p.encodings).expect("they are known");
             assert_eq!(encodings[0].ssrc, Some(d.ssrc));
+            assert!(
+                d.payload_types.is_some_and(|list| !list.is_empty()) && d.trace.is_some_and(|kinds| kinds.is_empty())
+            );
+            assert!(d.header_extensions.is_some_and(|list| list.iter().all(|e| !e.uri.is_empty() && e.id > 0)));
+            assert_eq!((d.pending_producer, d.decision_rows), (0, 0));
         }
         other => panic!("{other:?}"),
+    }
+    for (transport, received, sent) in [(room.publishing, 1, 0), (room.subscribing, 0, 1)] {
+        match dump(&mut room, transport) {
+            Reply::WebRtcTransportDump(d) => {
+                let streams = d.streams.expect("they are told");
+                let ssrcs = streams.received.unwrap_or_default();
+                assert!(ssrcs.len() >= received && ssrcs.iter().all(|r| r.producer == producer && r.signalled));
+                assert_eq!(streams.lines.expect("lines").len(), received);
+                let of_consumer = streams.sent.unwrap_or_default();
+                assert!(of_consumer.len() >= sent && of_consumer.iter().all(|s| s.consumer == consumer));
+                assert!(streams.tap.is_none() && streams.learned_ssrcs_limit > 0);
+            }
+            other => panic!("{other:?}"),
+        }
     }
     for id in [0, room.router, room.publishing, producer, consumer] {
         match room.call(id, Body::GetStats(Box::default())) {
