@@ -5,6 +5,7 @@
 //! Limits: [`MAX_STEPS`] operations for each input; what an operation takes from the input it consumes.
 
 mod layers;
+mod pipeline;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use crate::testing::world::{OPUS, VP8, World, consumer_config, opus, producer_co
 use crate::trace::TraceMask;
 
 pub use layers::layers;
+pub use pipeline::pipeline;
 
 /// Operations for one input.
 pub const MAX_STEPS: usize = 256;
@@ -272,6 +274,8 @@ fn any_command(world: &mut World, choices: &mut Choices<'_>, ids: &[ObjectId]) -
         13 => Command::Resume { object },
         14 => Command::RequestKeyFrame { consumer: object },
         15 => Command::Stats { object },
+        16 => Command::Summary { object },
+        17 => Command::Dump { object },
         18 => Command::CreateObserver { router: object, options: any_observer(choices) },
         19 | 20 => Command::Observe { observer: object, producer: id_of(ObjectKind::Producer, choices, ids) },
         21 => Command::Unobserve { observer: object, producer: id_of(ObjectKind::Producer, choices, ids) },
@@ -426,5 +430,11 @@ mod tests {
     #[test]
     fn random_datagrams_leave_a_call_alive() {
         inputs(60, 4_000).for_each(|data| datagrams(&data));
+    }
+
+    #[test]
+    fn h39_rows_030_to_033_random_redundancy_goes_through_the_whole_way_of_a_packet() {
+        let forwarded: usize = inputs(40, 6_000).map(|data| pipeline::run(&data)).sum();
+        assert!(forwarded > 1_000, "{forwarded} packets came out");
     }
 }

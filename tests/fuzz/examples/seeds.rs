@@ -241,6 +241,7 @@ fn scripts(root: &Path) {
         "proto_speakers",
         "core_datagrams",
         "core_commands",
+        "core_pipeline",
         "control_session",
     ];
     for target in targets {
