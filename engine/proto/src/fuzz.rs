@@ -4,6 +4,7 @@
 //! nothing. Each makes its machine anew, so that an input means the same every time. Keys and passwords are
 //! known, so that a fuzzer can get past them. It leaves out: what needs two parties.
 
+mod framing;
 mod speakers;
 mod streams;
 
@@ -19,6 +20,7 @@ use crate::ice::{IceAgent, IceConfig, IceCredentials, MAX_REPLY};
 use crate::keys::{KeyMaterial, SrtpProfile};
 use crate::srtp::{SrtpReceiver, SrtpSender};
 
+pub use framing::framing;
 pub use speakers::speakers;
 pub use streams::{history, layers, nack, rewrite, score, tcc};
 

@@ -4,6 +4,7 @@
 pub mod active_speaker;
 pub mod audio_level;
 pub mod crypto;
+pub mod framing;
 pub mod fuzz;
 pub mod history;
 pub mod ice;

@@ -71,6 +71,9 @@ fn stun(root: &Path) {
     write(root, "wire_stun", "error", &buf[..len]);
     let checks = [request, binding("password", "user:peer", false), binding("wrong", "user:peer", true)];
     write(root, "proto_ice", "checks", &pieces(&checks));
+    let stream = pieces(&checks);
+    write(root, "proto_framing", "checks", &[&[0, 1, 40, 200][..], &stream].concat());
+    write(root, "proto_framing", "too_long", &[&[5; 4][..], &stream, &[0xff; 9]].concat());
 }
 
 fn rtp_packet(payload_type: u8, exts: &[(u8, &[u8])], payload: &[u8]) -> Vec<u8> {
@@ -239,6 +242,7 @@ fn scripts(root: &Path) {
         "proto_score",
         "proto_tcc",
         "proto_speakers",
+        "proto_framing",
         "core_datagrams",
         "core_commands",
         "core_pipeline",
