@@ -553,6 +553,34 @@ inline const char *EnumNameIceCandidateType(IceCandidateType e) {
   return EnumNamesIceCandidateType()[index];
 }
 
+/// Who connects (RFC 6544): `passive` candidates wait for the other side to do it.
+enum class IceTcpType : uint8_t {
+  passive = 0,
+  MIN = passive,
+  MAX = passive
+};
+
+inline const IceTcpType (&EnumValuesIceTcpType())[1] {
+  static const IceTcpType values[] = {
+    IceTcpType::passive
+  };
+  return values;
+}
+
+inline const char * const *EnumNamesIceTcpType() {
+  static const char * const names[2] = {
+    "passive",
+    nullptr
+  };
+  return names;
+}
+
+inline const char *EnumNameIceTcpType(IceTcpType e) {
+  if (::flatbuffers::IsOutRange(e, IceTcpType::passive, IceTcpType::passive)) return "";
+  const size_t index = static_cast<size_t>(e);
+  return EnumNamesIceTcpType()[index];
+}
+
 enum class IceState : uint8_t {
   new_ = 0,
   connected = 1,
@@ -3105,7 +3133,8 @@ struct ListenInfo FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_PORT_RANGE = 14,
     VT_IPV6_ONLY = 16,
     VT_SEND_BUFFER_SIZE = 18,
-    VT_RECV_BUFFER_SIZE = 20
+    VT_RECV_BUFFER_SIZE = 20,
+    VT_UDP_REUSE_PORT = 22
   };
   libsfu::fbs::Protocol protocol() const {
     return static_cast<libsfu::fbs::Protocol>(GetField<uint8_t>(VT_PROTOCOL, 0));
@@ -3128,11 +3157,16 @@ struct ListenInfo FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   bool ipv6_only() const {
     return GetField<uint8_t>(VT_IPV6_ONLY, 0) != 0;
   }
+  /// Bytes of the kernel's buffers; 0 is the engine's choice. With TCP, those of each connection.
   uint32_t send_buffer_size() const {
     return GetField<uint32_t>(VT_SEND_BUFFER_SIZE, 0);
   }
   uint32_t recv_buffer_size() const {
     return GetField<uint32_t>(VT_RECV_BUFFER_SIZE, 0);
+  }
+  /// Other sockets that ask for the same may have the port too (SO_REUSEPORT). For UDP only.
+  bool udp_reuse_port() const {
+    return GetField<uint8_t>(VT_UDP_REUSE_PORT, 0) != 0;
   }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
@@ -3149,6 +3183,7 @@ struct ListenInfo FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_IPV6_ONLY, 1) &&
            VerifyField<uint32_t>(verifier, VT_SEND_BUFFER_SIZE, 4) &&
            VerifyField<uint32_t>(verifier, VT_RECV_BUFFER_SIZE, 4) &&
+           VerifyField<uint8_t>(verifier, VT_UDP_REUSE_PORT, 1) &&
            verifier.EndTable();
   }
 };
@@ -3184,6 +3219,9 @@ struct ListenInfoBuilder {
   void add_recv_buffer_size(uint32_t recv_buffer_size) {
     fbb_.AddElement<uint32_t>(ListenInfo::VT_RECV_BUFFER_SIZE, recv_buffer_size, 0);
   }
+  void add_udp_reuse_port(bool udp_reuse_port) {
+    fbb_.AddElement<uint8_t>(ListenInfo::VT_UDP_REUSE_PORT, static_cast<uint8_t>(udp_reuse_port), 0);
+  }
   explicit ListenInfoBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -3206,7 +3244,8 @@ inline ::flatbuffers::Offset<ListenInfo> CreateListenInfo(
     ::flatbuffers::Offset<libsfu::fbs::PortRange> port_range = 0,
     bool ipv6_only = false,
     uint32_t send_buffer_size = 0,
-    uint32_t recv_buffer_size = 0) {
+    uint32_t recv_buffer_size = 0,
+    bool udp_reuse_port = false) {
   ListenInfoBuilder builder_(_fbb);
   builder_.add_recv_buffer_size(recv_buffer_size);
   builder_.add_send_buffer_size(send_buffer_size);
@@ -3214,6 +3253,7 @@ inline ::flatbuffers::Offset<ListenInfo> CreateListenInfo(
   builder_.add_announced_address(announced_address);
   builder_.add_ip(ip);
   builder_.add_port(port);
+  builder_.add_udp_reuse_port(udp_reuse_port);
   builder_.add_ipv6_only(ipv6_only);
   builder_.add_expose_internal_ip(expose_internal_ip);
   builder_.add_protocol(protocol);
@@ -3235,7 +3275,8 @@ inline ::flatbuffers::Offset<ListenInfo> CreateListenInfoDirect(
     ::flatbuffers::Offset<libsfu::fbs::PortRange> port_range = 0,
     bool ipv6_only = false,
     uint32_t send_buffer_size = 0,
-    uint32_t recv_buffer_size = 0) {
+    uint32_t recv_buffer_size = 0,
+    bool udp_reuse_port = false) {
   auto ip__ = ip ? _fbb.CreateString(ip) : 0;
   auto announced_address__ = announced_address ? _fbb.CreateString(announced_address) : 0;
   return libsfu::fbs::CreateListenInfo(
@@ -3248,7 +3289,8 @@ inline ::flatbuffers::Offset<ListenInfo> CreateListenInfoDirect(
       port_range,
       ipv6_only,
       send_buffer_size,
-      recv_buffer_size);
+      recv_buffer_size,
+      udp_reuse_port);
 }
 
 struct IceParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -3346,7 +3388,8 @@ struct IceCandidate FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_ADDRESS = 8,
     VT_PORT = 10,
     VT_PROTOCOL = 12,
-    VT_TYPE = 14
+    VT_TYPE = 14,
+    VT_TCP_TYPE = 16
   };
   const ::flatbuffers::String *foundation() const {
     return GetPointer<const ::flatbuffers::String *>(VT_FOUNDATION);
@@ -3366,6 +3409,10 @@ struct IceCandidate FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   libsfu::fbs::IceCandidateType type() const {
     return static_cast<libsfu::fbs::IceCandidateType>(GetField<uint8_t>(VT_TYPE, 0));
   }
+  /// With protocol tcp.
+  ::flatbuffers::Optional<libsfu::fbs::IceTcpType> tcp_type() const {
+    return GetOptional<uint8_t, libsfu::fbs::IceTcpType>(VT_TCP_TYPE);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -3377,6 +3424,7 @@ struct IceCandidate FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint16_t>(verifier, VT_PORT, 2) &&
            VerifyField<uint8_t>(verifier, VT_PROTOCOL, 1) &&
            VerifyField<uint8_t>(verifier, VT_TYPE, 1) &&
+           VerifyField<uint8_t>(verifier, VT_TCP_TYPE, 1) &&
            verifier.EndTable();
   }
 };
@@ -3403,6 +3451,9 @@ struct IceCandidateBuilder {
   void add_type(libsfu::fbs::IceCandidateType type) {
     fbb_.AddElement<uint8_t>(IceCandidate::VT_TYPE, static_cast<uint8_t>(type), 0);
   }
+  void add_tcp_type(libsfu::fbs::IceTcpType tcp_type) {
+    fbb_.AddElement<uint8_t>(IceCandidate::VT_TCP_TYPE, static_cast<uint8_t>(tcp_type));
+  }
   explicit IceCandidateBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -3423,12 +3474,14 @@ inline ::flatbuffers::Offset<IceCandidate> CreateIceCandidate(
     ::flatbuffers::Offset<::flatbuffers::String> address = 0,
     uint16_t port = 0,
     libsfu::fbs::Protocol protocol = libsfu::fbs::Protocol::udp,
-    libsfu::fbs::IceCandidateType type = libsfu::fbs::IceCandidateType::host) {
+    libsfu::fbs::IceCandidateType type = libsfu::fbs::IceCandidateType::host,
+    ::flatbuffers::Optional<libsfu::fbs::IceTcpType> tcp_type = ::flatbuffers::nullopt) {
   IceCandidateBuilder builder_(_fbb);
   builder_.add_address(address);
   builder_.add_priority(priority);
   builder_.add_foundation(foundation);
   builder_.add_port(port);
+  if(tcp_type) { builder_.add_tcp_type(*tcp_type); }
   builder_.add_type(type);
   builder_.add_protocol(protocol);
   return builder_.Finish();
@@ -3446,7 +3499,8 @@ inline ::flatbuffers::Offset<IceCandidate> CreateIceCandidateDirect(
     const char *address = nullptr,
     uint16_t port = 0,
     libsfu::fbs::Protocol protocol = libsfu::fbs::Protocol::udp,
-    libsfu::fbs::IceCandidateType type = libsfu::fbs::IceCandidateType::host) {
+    libsfu::fbs::IceCandidateType type = libsfu::fbs::IceCandidateType::host,
+    ::flatbuffers::Optional<libsfu::fbs::IceTcpType> tcp_type = ::flatbuffers::nullopt) {
   auto foundation__ = foundation ? _fbb.CreateString(foundation) : 0;
   auto address__ = address ? _fbb.CreateString(address) : 0;
   return libsfu::fbs::CreateIceCandidate(
@@ -3456,7 +3510,8 @@ inline ::flatbuffers::Offset<IceCandidate> CreateIceCandidateDirect(
       address__,
       port,
       protocol,
-      type);
+      type,
+      tcp_type);
 }
 
 /// `value` is upper-case hexadecimal with colons (RFC 8122).
@@ -3937,7 +3992,11 @@ struct CreateWebRtcTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
     VT_LISTEN_INFOS = 4,
     VT_WEBRTC_SERVER = 6,
     VT_ICE_CONSENT_TIMEOUT_MS = 8,
-    VT_MAX_INCOMING_BITRATE = 10
+    VT_MAX_INCOMING_BITRATE = 10,
+    VT_ENABLE_UDP = 12,
+    VT_ENABLE_TCP = 14,
+    VT_PREFER_UDP = 16,
+    VT_PREFER_TCP = 18
   };
   const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ListenInfo>> *listen_infos() const {
     return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ListenInfo>> *>(VT_LISTEN_INFOS);
@@ -3953,6 +4012,20 @@ struct CreateWebRtcTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
   uint32_t max_incoming_bitrate() const {
     return GetField<uint32_t>(VT_MAX_INCOMING_BITRATE, 0);
   }
+  /// By which protocols it may be reached. Candidates are of those that are enabled and listened on.
+  bool enable_udp() const {
+    return GetField<uint8_t>(VT_ENABLE_UDP, 1) != 0;
+  }
+  bool enable_tcp() const {
+    return GetField<uint8_t>(VT_ENABLE_TCP, 1) != 0;
+  }
+  /// Which candidates come first; without either, UDP's do.
+  bool prefer_udp() const {
+    return GetField<uint8_t>(VT_PREFER_UDP, 0) != 0;
+  }
+  bool prefer_tcp() const {
+    return GetField<uint8_t>(VT_PREFER_TCP, 0) != 0;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -3962,6 +4035,10 @@ struct CreateWebRtcTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
            VerifyField<uint64_t>(verifier, VT_WEBRTC_SERVER, 8) &&
            VerifyField<uint32_t>(verifier, VT_ICE_CONSENT_TIMEOUT_MS, 4) &&
            VerifyField<uint32_t>(verifier, VT_MAX_INCOMING_BITRATE, 4) &&
+           VerifyField<uint8_t>(verifier, VT_ENABLE_UDP, 1) &&
+           VerifyField<uint8_t>(verifier, VT_ENABLE_TCP, 1) &&
+           VerifyField<uint8_t>(verifier, VT_PREFER_UDP, 1) &&
+           VerifyField<uint8_t>(verifier, VT_PREFER_TCP, 1) &&
            verifier.EndTable();
   }
 };
@@ -3982,6 +4059,18 @@ struct CreateWebRtcTransportBuilder {
   void add_max_incoming_bitrate(uint32_t max_incoming_bitrate) {
     fbb_.AddElement<uint32_t>(CreateWebRtcTransport::VT_MAX_INCOMING_BITRATE, max_incoming_bitrate, 0);
   }
+  void add_enable_udp(bool enable_udp) {
+    fbb_.AddElement<uint8_t>(CreateWebRtcTransport::VT_ENABLE_UDP, static_cast<uint8_t>(enable_udp), 1);
+  }
+  void add_enable_tcp(bool enable_tcp) {
+    fbb_.AddElement<uint8_t>(CreateWebRtcTransport::VT_ENABLE_TCP, static_cast<uint8_t>(enable_tcp), 1);
+  }
+  void add_prefer_udp(bool prefer_udp) {
+    fbb_.AddElement<uint8_t>(CreateWebRtcTransport::VT_PREFER_UDP, static_cast<uint8_t>(prefer_udp), 0);
+  }
+  void add_prefer_tcp(bool prefer_tcp) {
+    fbb_.AddElement<uint8_t>(CreateWebRtcTransport::VT_PREFER_TCP, static_cast<uint8_t>(prefer_tcp), 0);
+  }
   explicit CreateWebRtcTransportBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -3998,12 +4087,20 @@ inline ::flatbuffers::Offset<CreateWebRtcTransport> CreateCreateWebRtcTransport(
     ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ListenInfo>>> listen_infos = 0,
     uint64_t webrtc_server = 0,
     uint32_t ice_consent_timeout_ms = 30000,
-    uint32_t max_incoming_bitrate = 0) {
+    uint32_t max_incoming_bitrate = 0,
+    bool enable_udp = true,
+    bool enable_tcp = true,
+    bool prefer_udp = false,
+    bool prefer_tcp = false) {
   CreateWebRtcTransportBuilder builder_(_fbb);
   builder_.add_webrtc_server(webrtc_server);
   builder_.add_max_incoming_bitrate(max_incoming_bitrate);
   builder_.add_ice_consent_timeout_ms(ice_consent_timeout_ms);
   builder_.add_listen_infos(listen_infos);
+  builder_.add_prefer_tcp(prefer_tcp);
+  builder_.add_prefer_udp(prefer_udp);
+  builder_.add_enable_tcp(enable_tcp);
+  builder_.add_enable_udp(enable_udp);
   return builder_.Finish();
 }
 
@@ -4017,14 +4114,22 @@ inline ::flatbuffers::Offset<CreateWebRtcTransport> CreateCreateWebRtcTransportD
     const std::vector<::flatbuffers::Offset<libsfu::fbs::ListenInfo>> *listen_infos = nullptr,
     uint64_t webrtc_server = 0,
     uint32_t ice_consent_timeout_ms = 30000,
-    uint32_t max_incoming_bitrate = 0) {
+    uint32_t max_incoming_bitrate = 0,
+    bool enable_udp = true,
+    bool enable_tcp = true,
+    bool prefer_udp = false,
+    bool prefer_tcp = false) {
   auto listen_infos__ = listen_infos ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ListenInfo>>(*listen_infos) : 0;
   return libsfu::fbs::CreateCreateWebRtcTransport(
       _fbb,
       listen_infos__,
       webrtc_server,
       ice_consent_timeout_ms,
-      max_incoming_bitrate);
+      max_incoming_bitrate,
+      enable_udp,
+      enable_tcp,
+      prefer_udp,
+      prefer_tcp);
 }
 
 /// Target: WebRTC transport. Reply: Connected.
@@ -8571,11 +8676,13 @@ struct WebRtcServerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_ID = 4,
     VT_LOCAL_ADDRESSES = 6,
     VT_TRANSPORTS = 8,
-    VT_USERNAME_FRAGMENTS = 10
+    VT_USERNAME_FRAGMENTS = 10,
+    VT_TCP_LOCAL_ADDRESSES = 12
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
   }
+  /// Of UDP.
   const ::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>> *local_addresses() const {
     return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>> *>(VT_LOCAL_ADDRESSES);
   }
@@ -8584,6 +8691,9 @@ struct WebRtcServerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   }
   const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>> *username_fragments() const {
     return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>> *>(VT_USERNAME_FRAGMENTS);
+  }
+  const ::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>> *tcp_local_addresses() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>> *>(VT_TCP_LOCAL_ADDRESSES);
   }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
@@ -8597,6 +8707,9 @@ struct WebRtcServerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyOffset(verifier, VT_USERNAME_FRAGMENTS) &&
            verifier.VerifyVector(username_fragments()) &&
            verifier.VerifyVectorOfTables(username_fragments()) &&
+           VerifyOffset(verifier, VT_TCP_LOCAL_ADDRESSES) &&
+           verifier.VerifyVector(tcp_local_addresses()) &&
+           verifier.VerifyVectorOfStrings(tcp_local_addresses()) &&
            verifier.EndTable();
   }
 };
@@ -8617,6 +8730,9 @@ struct WebRtcServerDumpBuilder {
   void add_username_fragments(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>>> username_fragments) {
     fbb_.AddOffset(WebRtcServerDump::VT_USERNAME_FRAGMENTS, username_fragments);
   }
+  void add_tcp_local_addresses(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>>> tcp_local_addresses) {
+    fbb_.AddOffset(WebRtcServerDump::VT_TCP_LOCAL_ADDRESSES, tcp_local_addresses);
+  }
   explicit WebRtcServerDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -8633,9 +8749,11 @@ inline ::flatbuffers::Offset<WebRtcServerDump> CreateWebRtcServerDump(
     uint64_t id = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>>> local_addresses = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> transports = 0,
-    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>>> username_fragments = 0) {
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>>> username_fragments = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<::flatbuffers::String>>> tcp_local_addresses = 0) {
   WebRtcServerDumpBuilder builder_(_fbb);
   builder_.add_id(id);
+  builder_.add_tcp_local_addresses(tcp_local_addresses);
   builder_.add_username_fragments(username_fragments);
   builder_.add_transports(transports);
   builder_.add_local_addresses(local_addresses);
@@ -8652,16 +8770,19 @@ inline ::flatbuffers::Offset<WebRtcServerDump> CreateWebRtcServerDumpDirect(
     uint64_t id = 0,
     const std::vector<::flatbuffers::Offset<::flatbuffers::String>> *local_addresses = nullptr,
     const std::vector<uint64_t> *transports = nullptr,
-    const std::vector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>> *username_fragments = nullptr) {
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>> *username_fragments = nullptr,
+    const std::vector<::flatbuffers::Offset<::flatbuffers::String>> *tcp_local_addresses = nullptr) {
   auto local_addresses__ = local_addresses ? _fbb.CreateVector<::flatbuffers::Offset<::flatbuffers::String>>(*local_addresses) : 0;
   auto transports__ = transports ? _fbb.CreateVector<uint64_t>(*transports) : 0;
   auto username_fragments__ = username_fragments ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>>(*username_fragments) : 0;
+  auto tcp_local_addresses__ = tcp_local_addresses ? _fbb.CreateVector<::flatbuffers::Offset<::flatbuffers::String>>(*tcp_local_addresses) : 0;
   return libsfu::fbs::CreateWebRtcServerDump(
       _fbb,
       id,
       local_addresses__,
       transports__,
-      username_fragments__);
+      username_fragments__,
+      tcp_local_addresses__);
 }
 
 /// An object, and those of another kind that belong to it.

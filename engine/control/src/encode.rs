@@ -3,8 +3,6 @@
 mod streams;
 mod watching;
 
-use std::net::SocketAddr;
-
 use flatbuffers::FlatBufferBuilder;
 use sfu_core::command::{
     CloseReason, CommandError, DtlsState, EncodingScore, ErrorCode, Event, IceCandidate, IceParameters, IceState,
@@ -14,6 +12,7 @@ use sfu_proto::crypto::{DtlsRole, Fingerprint, FingerprintAlgorithm};
 use sfu_wire::codec::CodecKind;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::MediaKind;
+use sfu_wire::net::Protocol;
 
 pub(crate) use crate::encode_transports::{
     direct_dump, pipe_created, pipe_dump, plain_created, plain_dump, profile, profile_from,
@@ -94,8 +93,8 @@ pub(crate) fn shard_event(shard_event: Event) -> Vec<u8> {
             let body = fb::IceStateChangedT { state: ice_state(state) };
             event(transport.to_u64(), Body::IceStateChanged(Box::new(body)))
         }
-        Event::IceSelectedTuple { transport, local, tuple: remote } => {
-            let tuple = Some(Box::new(tuple(&TupleAddrs { local, remote: remote.remote })));
+        Event::IceSelectedTuple { transport, local, tuple: remote, protocol } => {
+            let tuple = Some(Box::new(tuple(&TupleAddrs { protocol, local, remote: remote.remote })));
             event(transport.to_u64(), Body::IceSelectedTupleChanged(Box::new(fb::IceSelectedTupleChangedT { tuple })))
         }
         Event::DtlsState { transport, state, reason } => {
@@ -114,7 +113,8 @@ pub(crate) fn shard_event(shard_event: Event) -> Vec<u8> {
         Event::Trace { object, trace } => event(object.to_u64(), watching::trace(&trace)),
         Event::TelemetryLost { count } => events_lost(count),
         Event::TransportTuple { transport, local, tuple: remote, rtcp } => {
-            let tuple = Some(Box::new(tuple(&TupleAddrs { local, remote: remote.remote })));
+            let addrs = TupleAddrs { protocol: Protocol::Udp, local, remote: remote.remote };
+            let tuple = Some(Box::new(tuple(&addrs)));
             let body = fb::TransportTupleChangedT { tuple, rtcp };
             event(transport.to_u64(), Body::TransportTupleChanged(Box::new(body)))
         }
@@ -213,9 +213,16 @@ pub(crate) fn dtls_role(role: Option<DtlsRole>) -> fb::DtlsRole {
     }
 }
 
+fn protocol(protocol: Protocol) -> fb::Protocol {
+    match protocol {
+        Protocol::Udp => fb::Protocol::udp,
+        Protocol::Tcp => fb::Protocol::tcp,
+    }
+}
+
 pub(crate) fn tuple(tuple: &TupleAddrs) -> fb::TransportTupleT {
     fb::TransportTupleT {
-        protocol: fb::Protocol::udp,
+        protocol: protocol(tuple.protocol),
         local_address: tuple.local.ip().to_string(),
         local_port: tuple.local.port(),
         remote_address: tuple.remote.ip().to_string(),
@@ -235,8 +242,9 @@ pub(crate) fn ice_candidates(candidates: Vec<IceCandidate>) -> Vec<fb::IceCandid
         priority: c.priority,
         address: c.address,
         port: c.port,
-        protocol: fb::Protocol::udp,
+        protocol: protocol(c.protocol),
         type_: fb::IceCandidateType::host,
+        tcp_type: (c.protocol == Protocol::Tcp).then_some(fb::IceTcpType::passive),
     };
     candidates.into_iter().map(make).collect()
 }
@@ -285,11 +293,16 @@ pub(crate) fn shard_dump(dump: &stats::ShardDump, cpu: Option<usize>) -> fb::Sha
 
 /// A server's state.
 pub(crate) fn server_dump(dump: &stats::WebRtcServerDump) -> fb::WebRtcServerDumpT {
+    let of = |protocol| {
+        let its = dump.local_addresses.iter().filter(|(of, _)| *of == protocol);
+        Some(its.map(|(_, address)| address.to_string()).collect())
+    };
     fb::WebRtcServerDumpT {
         id: dump.id.to_u64(),
-        local_addresses: Some(dump.local_addresses.iter().map(SocketAddr::to_string).collect()),
+        local_addresses: of(Protocol::Udp),
         transports: ids(&dump.transports),
         username_fragments: streams::username_fragments(&dump.username_fragments),
+        tcp_local_addresses: of(Protocol::Tcp),
     }
 }
 

@@ -239,6 +239,7 @@ fn listen(input: &mut Input<'_>) -> Option<Vec<fb::ListenInfoT>> {
     let ips = ["127.0.0.1", "::1", "0.0.0.0", "", "x"];
     let one = |input: &mut Input<'_>| fb::ListenInfoT {
         ip: ips[usize::from(input.byte()) % ips.len()].to_owned(),
+        protocol: fb::Protocol(input.byte() % 3),
         port: if input.flag() { input.short() } else { 0 },
         announced_address: input.flag().then(|| "sfu.example.org".to_owned()),
         ..Default::default()
@@ -286,6 +287,10 @@ fn body(op: u8, input: &mut Input<'_>, ids: &[u64]) -> fb::RequestBodyT {
             webrtc_server: if input.flag() { any_id(input) } else { 0 },
             ice_consent_timeout_ms: u32::from(input.short()),
             max_incoming_bitrate: u32::from(input.short()),
+            enable_udp: input.byte() & 7 != 0,
+            enable_tcp: input.byte() & 7 != 0,
+            prefer_udp: input.byte() & 7 == 0,
+            prefer_tcp: input.byte() & 7 == 0,
         })),
         4 => {
             let fingerprint = fb::DtlsFingerprintT {

@@ -118,6 +118,7 @@ impl Offline {
         let port = if info.port == 0 { 1024 + (self.sockets % 60_000) as u16 } else { info.port };
         BoundSocket {
             socket: SocketId(self.sockets),
+            protocol: info.protocol,
             local: SocketAddr::new(info.ip, port),
             announced: info.announced.clone(),
             expose_internal_ip: info.expose_internal_ip,

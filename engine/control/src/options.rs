@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use sfu_proto::crypto::Certificate;
 use sfu_proto::srtp::SrtpProfile;
-use sfu_runtime::{IoBackend, RuntimeOptions, ShardPlacement, StartCode, StartError};
+use sfu_runtime::{IoBackend, RuntimeOptions, ShardPlacement, StartCode, StartError, TcpLimits};
 
 use crate::schema as fb;
 use crate::{decode, encode};
@@ -153,6 +153,7 @@ impl EngineOptions {
             event_queue: queue("event_queue", self.event_queue)?,
             io: self.io_backend,
             tap_directory: self.tap_directory.as_ref().map(PathBuf::from),
+            tcp: TcpLimits::default(),
         })
     }
 

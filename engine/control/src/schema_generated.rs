@@ -351,6 +351,87 @@ impl<'a> ::flatbuffers::Verifiable for IceCandidateType {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for IceCandidateType {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_ICE_TCP_TYPE: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_ICE_TCP_TYPE: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_ICE_TCP_TYPE: [IceTcpType; 1] = [
+  IceTcpType::passive,
+];
+
+/// Who connects (RFC 6544): `passive` candidates wait for the other side to do it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct IceTcpType(pub u8);
+#[allow(non_upper_case_globals)]
+impl IceTcpType {
+  pub const passive: Self = Self(0);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 0;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::passive,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::passive => Some("passive"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for IceTcpType {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for IceTcpType {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for IceTcpType {
+    type Output = IceTcpType;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for IceTcpType {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for IceTcpType {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for IceTcpType {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_ICE_STATE: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MAX_ICE_STATE: u8 = 3;
@@ -7370,6 +7451,7 @@ impl<'a> ListenInfo<'a> {
   pub const VT_IPV6_ONLY: ::flatbuffers::VOffsetT = 16;
   pub const VT_SEND_BUFFER_SIZE: ::flatbuffers::VOffsetT = 18;
   pub const VT_RECV_BUFFER_SIZE: ::flatbuffers::VOffsetT = 20;
+  pub const VT_UDP_REUSE_PORT: ::flatbuffers::VOffsetT = 22;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -7387,6 +7469,7 @@ impl<'a> ListenInfo<'a> {
     if let Some(x) = args.announced_address { builder.add_announced_address(x); }
     if let Some(x) = args.ip { builder.add_ip(x); }
     builder.add_port(args.port);
+    builder.add_udp_reuse_port(args.udp_reuse_port);
     builder.add_ipv6_only(args.ipv6_only);
     builder.add_expose_internal_ip(args.expose_internal_ip);
     builder.add_protocol(args.protocol);
@@ -7410,6 +7493,7 @@ impl<'a> ListenInfo<'a> {
     let ipv6_only = self.ipv6_only();
     let send_buffer_size = self.send_buffer_size();
     let recv_buffer_size = self.recv_buffer_size();
+    let udp_reuse_port = self.udp_reuse_port();
     ListenInfoT {
       protocol,
       ip,
@@ -7420,6 +7504,7 @@ impl<'a> ListenInfo<'a> {
       ipv6_only,
       send_buffer_size,
       recv_buffer_size,
+      udp_reuse_port,
     }
   }
 
@@ -7472,6 +7557,7 @@ impl<'a> ListenInfo<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<bool>(ListenInfo::VT_IPV6_ONLY, Some(false)).unwrap()}
   }
+  /// Bytes of the kernel's buffers; 0 is the engine's choice. With TCP, those of each connection.
   #[inline]
   pub fn send_buffer_size(&self) -> u32 {
     // Safety:
@@ -7485,6 +7571,14 @@ impl<'a> ListenInfo<'a> {
     // Created from valid Table for this object
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(ListenInfo::VT_RECV_BUFFER_SIZE, Some(0)).unwrap()}
+  }
+  /// Other sockets that ask for the same may have the port too (SO_REUSEPORT). For UDP only.
+  #[inline]
+  pub fn udp_reuse_port(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ListenInfo::VT_UDP_REUSE_PORT, Some(false)).unwrap()}
   }
 }
 
@@ -7503,6 +7597,7 @@ impl ::flatbuffers::Verifiable for ListenInfo<'_> {
      .visit_field::<bool>("ipv6_only", Self::VT_IPV6_ONLY, false)?
      .visit_field::<u32>("send_buffer_size", Self::VT_SEND_BUFFER_SIZE, false)?
      .visit_field::<u32>("recv_buffer_size", Self::VT_RECV_BUFFER_SIZE, false)?
+     .visit_field::<bool>("udp_reuse_port", Self::VT_UDP_REUSE_PORT, false)?
      .finish();
     Ok(())
   }
@@ -7517,6 +7612,7 @@ pub struct ListenInfoArgs<'a> {
     pub ipv6_only: bool,
     pub send_buffer_size: u32,
     pub recv_buffer_size: u32,
+    pub udp_reuse_port: bool,
 }
 impl<'a> Default for ListenInfoArgs<'a> {
   #[inline]
@@ -7531,6 +7627,7 @@ impl<'a> Default for ListenInfoArgs<'a> {
       ipv6_only: false,
       send_buffer_size: 0,
       recv_buffer_size: 0,
+      udp_reuse_port: false,
     }
   }
 }
@@ -7577,6 +7674,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ListenInfoBuilder<'a, 'b, A> 
     self.fbb_.push_slot::<u32>(ListenInfo::VT_RECV_BUFFER_SIZE, recv_buffer_size, 0);
   }
   #[inline]
+  pub fn add_udp_reuse_port(&mut self, udp_reuse_port: bool) {
+    self.fbb_.push_slot::<bool>(ListenInfo::VT_UDP_REUSE_PORT, udp_reuse_port, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ListenInfoBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ListenInfoBuilder {
@@ -7604,6 +7705,7 @@ impl ::core::fmt::Debug for ListenInfo<'_> {
       ds.field("ipv6_only", &self.ipv6_only());
       ds.field("send_buffer_size", &self.send_buffer_size());
       ds.field("recv_buffer_size", &self.recv_buffer_size());
+      ds.field("udp_reuse_port", &self.udp_reuse_port());
       ds.finish()
   }
 }
@@ -7619,6 +7721,7 @@ pub struct ListenInfoT {
   pub ipv6_only: bool,
   pub send_buffer_size: u32,
   pub recv_buffer_size: u32,
+  pub udp_reuse_port: bool,
 }
 impl Default for ListenInfoT {
   fn default() -> Self {
@@ -7632,6 +7735,7 @@ impl Default for ListenInfoT {
       ipv6_only: false,
       send_buffer_size: 0,
       recv_buffer_size: 0,
+      udp_reuse_port: false,
     }
   }
 }
@@ -7656,6 +7760,7 @@ impl ListenInfoT {
     let ipv6_only = self.ipv6_only;
     let send_buffer_size = self.send_buffer_size;
     let recv_buffer_size = self.recv_buffer_size;
+    let udp_reuse_port = self.udp_reuse_port;
     ListenInfo::create(_fbb, &ListenInfoArgs{
       protocol,
       ip,
@@ -7666,6 +7771,7 @@ impl ListenInfoT {
       ipv6_only,
       send_buffer_size,
       recv_buffer_size,
+      udp_reuse_port,
     })
   }
 }
@@ -7876,6 +7982,7 @@ impl<'a> IceCandidate<'a> {
   pub const VT_PORT: ::flatbuffers::VOffsetT = 10;
   pub const VT_PROTOCOL: ::flatbuffers::VOffsetT = 12;
   pub const VT_TYPE_: ::flatbuffers::VOffsetT = 14;
+  pub const VT_TCP_TYPE: ::flatbuffers::VOffsetT = 16;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -7891,6 +7998,7 @@ impl<'a> IceCandidate<'a> {
     builder.add_priority(args.priority);
     if let Some(x) = args.foundation { builder.add_foundation(x); }
     builder.add_port(args.port);
+    if let Some(x) = args.tcp_type { builder.add_tcp_type(x); }
     builder.add_type_(args.type_);
     builder.add_protocol(args.protocol);
     builder.finish()
@@ -7909,6 +8017,7 @@ impl<'a> IceCandidate<'a> {
     let port = self.port();
     let protocol = self.protocol();
     let type_ = self.type_();
+    let tcp_type = self.tcp_type();
     IceCandidateT {
       foundation,
       priority,
@@ -7916,6 +8025,7 @@ impl<'a> IceCandidate<'a> {
       port,
       protocol,
       type_,
+      tcp_type,
     }
   }
 
@@ -7961,6 +8071,14 @@ impl<'a> IceCandidate<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<IceCandidateType>(IceCandidate::VT_TYPE_, Some(IceCandidateType::host)).unwrap()}
   }
+  /// With protocol tcp.
+  #[inline]
+  pub fn tcp_type(&self) -> Option<IceTcpType> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<IceTcpType>(IceCandidate::VT_TCP_TYPE, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for IceCandidate<'_> {
@@ -7975,6 +8093,7 @@ impl ::flatbuffers::Verifiable for IceCandidate<'_> {
      .visit_field::<u16>("port", Self::VT_PORT, false)?
      .visit_field::<Protocol>("protocol", Self::VT_PROTOCOL, false)?
      .visit_field::<IceCandidateType>("type_", Self::VT_TYPE_, false)?
+     .visit_field::<IceTcpType>("tcp_type", Self::VT_TCP_TYPE, false)?
      .finish();
     Ok(())
   }
@@ -7986,6 +8105,7 @@ pub struct IceCandidateArgs<'a> {
     pub port: u16,
     pub protocol: Protocol,
     pub type_: IceCandidateType,
+    pub tcp_type: Option<IceTcpType>,
 }
 impl<'a> Default for IceCandidateArgs<'a> {
   #[inline]
@@ -7997,6 +8117,7 @@ impl<'a> Default for IceCandidateArgs<'a> {
       port: 0,
       protocol: Protocol::udp,
       type_: IceCandidateType::host,
+      tcp_type: None,
     }
   }
 }
@@ -8031,6 +8152,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> IceCandidateBuilder<'a, 'b, A
     self.fbb_.push_slot::<IceCandidateType>(IceCandidate::VT_TYPE_, type_, IceCandidateType::host);
   }
   #[inline]
+  pub fn add_tcp_type(&mut self, tcp_type: IceTcpType) {
+    self.fbb_.push_slot_always::<IceTcpType>(IceCandidate::VT_TCP_TYPE, tcp_type);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> IceCandidateBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     IceCandidateBuilder {
@@ -8056,6 +8181,7 @@ impl ::core::fmt::Debug for IceCandidate<'_> {
       ds.field("port", &self.port());
       ds.field("protocol", &self.protocol());
       ds.field("type_", &self.type_());
+      ds.field("tcp_type", &self.tcp_type());
       ds.finish()
   }
 }
@@ -8068,6 +8194,7 @@ pub struct IceCandidateT {
   pub port: u16,
   pub protocol: Protocol,
   pub type_: IceCandidateType,
+  pub tcp_type: Option<IceTcpType>,
 }
 impl Default for IceCandidateT {
   fn default() -> Self {
@@ -8078,6 +8205,7 @@ impl Default for IceCandidateT {
       port: 0,
       protocol: Protocol::udp,
       type_: IceCandidateType::host,
+      tcp_type: None,
     }
   }
 }
@@ -8098,6 +8226,7 @@ impl IceCandidateT {
     let port = self.port;
     let protocol = self.protocol;
     let type_ = self.type_;
+    let tcp_type = self.tcp_type;
     IceCandidate::create(_fbb, &IceCandidateArgs{
       foundation,
       priority,
@@ -8105,6 +8234,7 @@ impl IceCandidateT {
       port,
       protocol,
       type_,
+      tcp_type,
     })
   }
 }
@@ -9131,6 +9261,10 @@ impl<'a> CreateWebRtcTransport<'a> {
   pub const VT_WEBRTC_SERVER: ::flatbuffers::VOffsetT = 6;
   pub const VT_ICE_CONSENT_TIMEOUT_MS: ::flatbuffers::VOffsetT = 8;
   pub const VT_MAX_INCOMING_BITRATE: ::flatbuffers::VOffsetT = 10;
+  pub const VT_ENABLE_UDP: ::flatbuffers::VOffsetT = 12;
+  pub const VT_ENABLE_TCP: ::flatbuffers::VOffsetT = 14;
+  pub const VT_PREFER_UDP: ::flatbuffers::VOffsetT = 16;
+  pub const VT_PREFER_TCP: ::flatbuffers::VOffsetT = 18;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -9146,6 +9280,10 @@ impl<'a> CreateWebRtcTransport<'a> {
     builder.add_max_incoming_bitrate(args.max_incoming_bitrate);
     builder.add_ice_consent_timeout_ms(args.ice_consent_timeout_ms);
     if let Some(x) = args.listen_infos { builder.add_listen_infos(x); }
+    builder.add_prefer_tcp(args.prefer_tcp);
+    builder.add_prefer_udp(args.prefer_udp);
+    builder.add_enable_tcp(args.enable_tcp);
+    builder.add_enable_udp(args.enable_udp);
     builder.finish()
   }
 
@@ -9156,11 +9294,19 @@ impl<'a> CreateWebRtcTransport<'a> {
     let webrtc_server = self.webrtc_server();
     let ice_consent_timeout_ms = self.ice_consent_timeout_ms();
     let max_incoming_bitrate = self.max_incoming_bitrate();
+    let enable_udp = self.enable_udp();
+    let enable_tcp = self.enable_tcp();
+    let prefer_udp = self.prefer_udp();
+    let prefer_tcp = self.prefer_tcp();
     CreateWebRtcTransportT {
       listen_infos,
       webrtc_server,
       ice_consent_timeout_ms,
       max_incoming_bitrate,
+      enable_udp,
+      enable_tcp,
+      prefer_udp,
+      prefer_tcp,
     }
   }
 
@@ -9194,6 +9340,36 @@ impl<'a> CreateWebRtcTransport<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(CreateWebRtcTransport::VT_MAX_INCOMING_BITRATE, Some(0)).unwrap()}
   }
+  /// By which protocols it may be reached. Candidates are of those that are enabled and listened on.
+  #[inline]
+  pub fn enable_udp(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(CreateWebRtcTransport::VT_ENABLE_UDP, Some(true)).unwrap()}
+  }
+  #[inline]
+  pub fn enable_tcp(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(CreateWebRtcTransport::VT_ENABLE_TCP, Some(true)).unwrap()}
+  }
+  /// Which candidates come first; without either, UDP's do.
+  #[inline]
+  pub fn prefer_udp(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(CreateWebRtcTransport::VT_PREFER_UDP, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn prefer_tcp(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(CreateWebRtcTransport::VT_PREFER_TCP, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for CreateWebRtcTransport<'_> {
@@ -9206,6 +9382,10 @@ impl ::flatbuffers::Verifiable for CreateWebRtcTransport<'_> {
      .visit_field::<u64>("webrtc_server", Self::VT_WEBRTC_SERVER, false)?
      .visit_field::<u32>("ice_consent_timeout_ms", Self::VT_ICE_CONSENT_TIMEOUT_MS, false)?
      .visit_field::<u32>("max_incoming_bitrate", Self::VT_MAX_INCOMING_BITRATE, false)?
+     .visit_field::<bool>("enable_udp", Self::VT_ENABLE_UDP, false)?
+     .visit_field::<bool>("enable_tcp", Self::VT_ENABLE_TCP, false)?
+     .visit_field::<bool>("prefer_udp", Self::VT_PREFER_UDP, false)?
+     .visit_field::<bool>("prefer_tcp", Self::VT_PREFER_TCP, false)?
      .finish();
     Ok(())
   }
@@ -9215,6 +9395,10 @@ pub struct CreateWebRtcTransportArgs<'a> {
     pub webrtc_server: u64,
     pub ice_consent_timeout_ms: u32,
     pub max_incoming_bitrate: u32,
+    pub enable_udp: bool,
+    pub enable_tcp: bool,
+    pub prefer_udp: bool,
+    pub prefer_tcp: bool,
 }
 impl<'a> Default for CreateWebRtcTransportArgs<'a> {
   #[inline]
@@ -9224,6 +9408,10 @@ impl<'a> Default for CreateWebRtcTransportArgs<'a> {
       webrtc_server: 0,
       ice_consent_timeout_ms: 30000,
       max_incoming_bitrate: 0,
+      enable_udp: true,
+      enable_tcp: true,
+      prefer_udp: false,
+      prefer_tcp: false,
     }
   }
 }
@@ -9250,6 +9438,22 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreateWebRtcTransportBuilder<
     self.fbb_.push_slot::<u32>(CreateWebRtcTransport::VT_MAX_INCOMING_BITRATE, max_incoming_bitrate, 0);
   }
   #[inline]
+  pub fn add_enable_udp(&mut self, enable_udp: bool) {
+    self.fbb_.push_slot::<bool>(CreateWebRtcTransport::VT_ENABLE_UDP, enable_udp, true);
+  }
+  #[inline]
+  pub fn add_enable_tcp(&mut self, enable_tcp: bool) {
+    self.fbb_.push_slot::<bool>(CreateWebRtcTransport::VT_ENABLE_TCP, enable_tcp, true);
+  }
+  #[inline]
+  pub fn add_prefer_udp(&mut self, prefer_udp: bool) {
+    self.fbb_.push_slot::<bool>(CreateWebRtcTransport::VT_PREFER_UDP, prefer_udp, false);
+  }
+  #[inline]
+  pub fn add_prefer_tcp(&mut self, prefer_tcp: bool) {
+    self.fbb_.push_slot::<bool>(CreateWebRtcTransport::VT_PREFER_TCP, prefer_tcp, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreateWebRtcTransportBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     CreateWebRtcTransportBuilder {
@@ -9271,6 +9475,10 @@ impl ::core::fmt::Debug for CreateWebRtcTransport<'_> {
       ds.field("webrtc_server", &self.webrtc_server());
       ds.field("ice_consent_timeout_ms", &self.ice_consent_timeout_ms());
       ds.field("max_incoming_bitrate", &self.max_incoming_bitrate());
+      ds.field("enable_udp", &self.enable_udp());
+      ds.field("enable_tcp", &self.enable_tcp());
+      ds.field("prefer_udp", &self.prefer_udp());
+      ds.field("prefer_tcp", &self.prefer_tcp());
       ds.finish()
   }
 }
@@ -9281,6 +9489,10 @@ pub struct CreateWebRtcTransportT {
   pub webrtc_server: u64,
   pub ice_consent_timeout_ms: u32,
   pub max_incoming_bitrate: u32,
+  pub enable_udp: bool,
+  pub enable_tcp: bool,
+  pub prefer_udp: bool,
+  pub prefer_tcp: bool,
 }
 impl Default for CreateWebRtcTransportT {
   fn default() -> Self {
@@ -9289,6 +9501,10 @@ impl Default for CreateWebRtcTransportT {
       webrtc_server: 0,
       ice_consent_timeout_ms: 30000,
       max_incoming_bitrate: 0,
+      enable_udp: true,
+      enable_tcp: true,
+      prefer_udp: false,
+      prefer_tcp: false,
     }
   }
 }
@@ -9303,11 +9519,19 @@ impl CreateWebRtcTransportT {
     let webrtc_server = self.webrtc_server;
     let ice_consent_timeout_ms = self.ice_consent_timeout_ms;
     let max_incoming_bitrate = self.max_incoming_bitrate;
+    let enable_udp = self.enable_udp;
+    let enable_tcp = self.enable_tcp;
+    let prefer_udp = self.prefer_udp;
+    let prefer_tcp = self.prefer_tcp;
     CreateWebRtcTransport::create(_fbb, &CreateWebRtcTransportArgs{
       listen_infos,
       webrtc_server,
       ice_consent_timeout_ms,
       max_incoming_bitrate,
+      enable_udp,
+      enable_tcp,
+      prefer_udp,
+      prefer_tcp,
     })
   }
 }
@@ -20393,6 +20617,7 @@ impl<'a> WebRtcServerDump<'a> {
   pub const VT_LOCAL_ADDRESSES: ::flatbuffers::VOffsetT = 6;
   pub const VT_TRANSPORTS: ::flatbuffers::VOffsetT = 8;
   pub const VT_USERNAME_FRAGMENTS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_TCP_LOCAL_ADDRESSES: ::flatbuffers::VOffsetT = 12;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -20405,6 +20630,7 @@ impl<'a> WebRtcServerDump<'a> {
   ) -> ::flatbuffers::WIPOffset<WebRtcServerDump<'bldr>> {
     let mut builder = WebRtcServerDumpBuilder::new(_fbb);
     builder.add_id(args.id);
+    if let Some(x) = args.tcp_local_addresses { builder.add_tcp_local_addresses(x); }
     if let Some(x) = args.username_fragments { builder.add_username_fragments(x); }
     if let Some(x) = args.transports { builder.add_transports(x); }
     if let Some(x) = args.local_addresses { builder.add_local_addresses(x); }
@@ -20422,11 +20648,15 @@ impl<'a> WebRtcServerDump<'a> {
     let username_fragments = self.username_fragments().map(|x| {
       x.iter().map(|t| t.unpack()).collect()
     });
+    let tcp_local_addresses = self.tcp_local_addresses().map(|x| {
+      x.iter().map(|s| alloc::string::ToString::to_string(s)).collect()
+    });
     WebRtcServerDumpT {
       id,
       local_addresses,
       transports,
       username_fragments,
+      tcp_local_addresses,
     }
   }
 
@@ -20437,6 +20667,7 @@ impl<'a> WebRtcServerDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(WebRtcServerDump::VT_ID, Some(0)).unwrap()}
   }
+  /// Of UDP.
   #[inline]
   pub fn local_addresses(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>> {
     // Safety:
@@ -20458,6 +20689,13 @@ impl<'a> WebRtcServerDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<UsernameFragment>>>>(WebRtcServerDump::VT_USERNAME_FRAGMENTS, None)}
   }
+  #[inline]
+  pub fn tcp_local_addresses(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>(WebRtcServerDump::VT_TCP_LOCAL_ADDRESSES, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for WebRtcServerDump<'_> {
@@ -20470,6 +20708,7 @@ impl ::flatbuffers::Verifiable for WebRtcServerDump<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("local_addresses", Self::VT_LOCAL_ADDRESSES, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("transports", Self::VT_TRANSPORTS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<UsernameFragment>>>>("username_fragments", Self::VT_USERNAME_FRAGMENTS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("tcp_local_addresses", Self::VT_TCP_LOCAL_ADDRESSES, false)?
      .finish();
     Ok(())
   }
@@ -20479,6 +20718,7 @@ pub struct WebRtcServerDumpArgs<'a> {
     pub local_addresses: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
     pub transports: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
     pub username_fragments: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<UsernameFragment<'a>>>>>,
+    pub tcp_local_addresses: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
 }
 impl<'a> Default for WebRtcServerDumpArgs<'a> {
   #[inline]
@@ -20488,6 +20728,7 @@ impl<'a> Default for WebRtcServerDumpArgs<'a> {
       local_addresses: None,
       transports: None,
       username_fragments: None,
+      tcp_local_addresses: None,
     }
   }
 }
@@ -20514,6 +20755,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WebRtcServerDumpBuilder<'a, '
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(WebRtcServerDump::VT_USERNAME_FRAGMENTS, username_fragments);
   }
   #[inline]
+  pub fn add_tcp_local_addresses(&mut self, tcp_local_addresses: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<&'b  str>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(WebRtcServerDump::VT_TCP_LOCAL_ADDRESSES, tcp_local_addresses);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> WebRtcServerDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     WebRtcServerDumpBuilder {
@@ -20535,6 +20780,7 @@ impl ::core::fmt::Debug for WebRtcServerDump<'_> {
       ds.field("local_addresses", &self.local_addresses());
       ds.field("transports", &self.transports());
       ds.field("username_fragments", &self.username_fragments());
+      ds.field("tcp_local_addresses", &self.tcp_local_addresses());
       ds.finish()
   }
 }
@@ -20545,6 +20791,7 @@ pub struct WebRtcServerDumpT {
   pub local_addresses: Option<alloc::vec::Vec<alloc::string::String>>,
   pub transports: Option<alloc::vec::Vec<u64>>,
   pub username_fragments: Option<alloc::vec::Vec<UsernameFragmentT>>,
+  pub tcp_local_addresses: Option<alloc::vec::Vec<alloc::string::String>>,
 }
 impl Default for WebRtcServerDumpT {
   fn default() -> Self {
@@ -20553,6 +20800,7 @@ impl Default for WebRtcServerDumpT {
       local_addresses: None,
       transports: None,
       username_fragments: None,
+      tcp_local_addresses: None,
     }
   }
 }
@@ -20571,11 +20819,15 @@ impl WebRtcServerDumpT {
     let username_fragments = self.username_fragments.as_ref().map(|x|{
       let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
     });
+    let tcp_local_addresses = self.tcp_local_addresses.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|s| _fbb.create_string(s)).collect();_fbb.create_vector(&w)
+    });
     WebRtcServerDump::create(_fbb, &WebRtcServerDumpArgs{
       id,
       local_addresses,
       transports,
       username_fragments,
+      tcp_local_addresses,
     })
   }
 }

@@ -1,14 +1,14 @@
 //! ICE lite: answers connectivity checks, keeps the valid tuples and the selected one.
 //!
 //! What it is: [`IceAgent`], the controlled, lite agent of one transport. What it is told: Binding requests
-//! with the tuple they came by, and `now`. What it tells: replies, [`IceEvent`]s, the selected tuple.
+//! with the tuple they came by, TCP connections that closed, and `now`. What it tells: replies, [`IceEvent`]s, the selected tuple.
 //!
 //! Limits: [`MAX_TUPLES`] tuples; a tuple exists only after a signed request; no reply to anything unsigned,
 //! and never one larger than its request (no amplification).
 //!
 //! RFCs: 8445 (section 2.5 lite, 7.3 server procedures, 9 restart), 8489 (STUN), 7675 (consent),
 //! draft-thatcher-ice-renomination (nomination values). It leaves out: candidates of either side, checks of our
-//! own, TURN, TCP framing.
+//! own, TURN; frames and connections of TCP (a connection is a tuple like any other here).
 //!
 //! Consent: a lite agent sends no checks, so the peer's own signed checks stand for its consent. A tuple
 //! without one for `consent_timeout` is dropped, and when none is left the agent is disconnected. The same
@@ -266,6 +266,15 @@ impl IceAgent {
                 let _ = self.expired.try_push(tuple);
             }
             self.removed(tuple);
+        }
+    }
+
+    /// The connection that a tuple stands for is closed (TCP): nothing goes there any more. Its consent had not run
+    /// out, so a new connection may be checked with the same credentials.
+    pub fn remove_tuple(&mut self, tuple: &Tuple) {
+        if let Some(at) = self.tuples.iter().position(|valid| valid.tuple == *tuple) {
+            self.tuples.remove(at);
+            self.removed(*tuple);
         }
     }
 

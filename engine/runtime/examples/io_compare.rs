@@ -76,6 +76,7 @@ impl ShardCore for FanOut {
             priority: 0,
             address: bound.local.ip().to_string(),
             port: bound.local.port(),
+            protocol: bound.protocol,
         };
         Ok(Reply::WebRtcTransport(WebRtcTransportCreated {
             id: ObjectId::new(0, ObjectKind::Transport, 1, 1),

@@ -6,7 +6,7 @@ use sfu_core::shard::{Shard, ShardConfig};
 use sfu_core::tap::TapPacket;
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::ObjectId;
-use sfu_wire::net::SocketId;
+use sfu_wire::net::{SocketId, Tuple};
 use sfu_wire::time::Time;
 use std::net::SocketAddr;
 
@@ -70,6 +70,16 @@ pub trait ShardCore {
     fn next_timeout(&self) -> Option<Time>;
     /// The next event.
     fn poll_event(&mut self) -> Option<Event>;
+    /// A TCP connection closed that [`is_verified`](Self::is_verified) was true for.
+    fn handle_disconnect(&mut self, _now: Time, _socket: SocketId, _from: SocketAddr) {}
+    /// Whether a TCP connection is a peer's.
+    fn is_verified(&self, _socket: SocketId, _from: SocketAddr) -> bool {
+        false
+    }
+    /// The next TCP connection that nothing uses any more.
+    fn poll_disconnect(&mut self) -> Option<Tuple> {
+        None
+    }
     /// The next socket that nothing uses any more.
     fn poll_release(&mut self) -> Option<ReleaseSocket>;
     /// Datagrams to send.
@@ -148,6 +158,18 @@ impl ShardCore for Shard {
 
     fn poll_event(&mut self) -> Option<Event> {
         Shard::poll_event(self)
+    }
+
+    fn handle_disconnect(&mut self, now: Time, socket: SocketId, from: SocketAddr) {
+        Shard::handle_disconnect(self, now, socket, from);
+    }
+
+    fn is_verified(&self, socket: SocketId, from: SocketAddr) -> bool {
+        Shard::is_verified(self, socket, from)
+    }
+
+    fn poll_disconnect(&mut self) -> Option<Tuple> {
+        Shard::poll_disconnect(self)
     }
 
     fn poll_release(&mut self) -> Option<ReleaseSocket> {

@@ -26,6 +26,7 @@ mod shard_loop;
 mod sys;
 mod tap;
 mod tap_format;
+mod tcp;
 mod usage;
 
 pub use crate::core::{Counts, ShardCore, ShardSeed};
@@ -33,5 +34,5 @@ pub use crate::error::{MediaError, ShutdownError, StartCode, StartError, SubmitE
 pub use crate::host::Host;
 pub use crate::load::ShardLoad;
 pub use crate::media_queue::{MAX_PACKET, records};
-pub use crate::options::{IoBackend, ListenInfo, Protocol, RuntimeOptions, ShardPlacement};
+pub use crate::options::{IoBackend, ListenInfo, Protocol, RuntimeOptions, ShardPlacement, TcpLimits};
 pub use crate::runtime::{Output, Runtime, ShardRequest};

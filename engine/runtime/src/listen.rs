@@ -1,11 +1,13 @@
 //! Binding the sockets that a command asks for, on the shard's own thread.
 //!
 //! Told: listen infos. Tells: bound sockets, or one error that names address and port, with nothing
-//! left behind. Sockets are blocking: io_uring would answer EAGAIN on non-blocking ones instead of
-//! waiting, and the other back end passes MSG_DONTWAIT.
+//! left behind. UDP sockets are blocking: io_uring would answer EAGAIN on non-blocking ones instead of
+//! waiting, and the other back end passes MSG_DONTWAIT. TCP sockets listen; what they accept inherits
+//! their options.
 //!
 //! Limits: [`MAX_SOCKETS`] per command; a scan of a port range asks the kernel for each port at most
-//! once and skips ports that this shard holds itself. There is no SO_REUSEADDR and no SO_REUSEPORT:
+//! once and skips ports that this shard holds itself. There is no SO_REUSEPORT unless asked for, and
+//! SO_REUSEADDR for TCP only, where it lets a restart have its port although old connections fade:
 //! two sockets never share a port by accident, whatever ranges were given.
 
 use std::collections::{HashMap, HashSet};
@@ -29,6 +31,27 @@ const DEFAULT_BUFFER: usize = 4 << 20;
 /// Largest kernel buffer that may be asked for.
 const MAX_BUFFER: usize = 256 << 20;
 
+/// How much of what a connection was given may wait in the kernel unsent, bytes: what has to wait longer waits where
+/// it can still be shed.
+const UNSENT: i32 = 64 << 10;
+/// For how long what was sent may stay unacknowledged before the kernel gives a connection up, ms: as long as consent
+/// lasts.
+const UNACKNOWLEDGED_MS: i32 = 30_000;
+/// Connections that may wait to be accepted; the kernel takes less without complaint.
+const BACKLOG: i32 = 1_024;
+
+/// The same for IPv6 as `IP_PMTUDISC_INTERFACE` for IPv4 (linux/in6.h).
+const IPV6_PMTUDISC_INTERFACE: i32 = 4;
+
+/// Ids of listening TCP sockets have this bit.
+const TCP: u32 = 1 << 31;
+
+/// Whether this is the id of a listening TCP socket.
+#[inline]
+pub(crate) const fn is_tcp(socket: SocketId) -> bool {
+    socket.0 & TCP != 0
+}
+
 /// A socket that was bound for a command.
 #[derive(Debug)]
 pub(crate) struct Bound {
@@ -41,9 +64,12 @@ pub(crate) struct Bound {
 pub(crate) struct Binder {
     next: u32,
     random: u64,
-    held: HashSet<(IpAddr, u16)>,
-    by_socket: HashMap<SocketId, (IpAddr, u16)>,
+    held: HashSet<Place>,
+    by_socket: HashMap<SocketId, Place>,
 }
+
+/// What one socket has.
+type Place = (Protocol, IpAddr, u16);
 
 /// Why one port could not be bound.
 enum Refused {
@@ -94,17 +120,20 @@ impl Binder {
                 Err(Refused::Address(error)) => return Err(error),
                 Err(Refused::Taken) => {
                     let addr = SocketAddr::new(info.ip, info.port);
-                    let text =
-                        format!("cannot bind UDP {addr}: the port is taken; choose another, or stop what holds it");
+                    let text = format!(
+                        "cannot bind {} {addr}: the port is taken; choose another, or stop what holds it",
+                        name(info)
+                    );
                     return Err(CommandError::new(ErrorCode::AddressUnavailable, format!("{field}.port"), text));
                 }
             },
         };
-        let socket = self.free_id();
-        self.held.insert((info.ip, local.port()));
-        self.by_socket.insert(socket, (info.ip, local.port()));
+        let socket = self.free_id(info.protocol);
+        self.held.insert((info.protocol, info.ip, local.port()));
+        self.by_socket.insert(socket, (info.protocol, info.ip, local.port()));
         let info = BoundSocket {
             socket,
+            protocol: info.protocol,
             local,
             announced: info.announced.clone(),
             expose_internal_ip: info.expose_internal_ip,
@@ -123,7 +152,7 @@ impl Binder {
         let start = (self.draw() % u64::from(size)) as u32;
         for step in 0..size {
             let port = low + ((start + step) % size) as u16;
-            if self.held.contains(&(info.ip, port)) {
+            if self.held.contains(&(info.protocol, info.ip, port)) {
                 continue;
             }
             match bind_port(field, info, port) {
@@ -133,8 +162,9 @@ impl Binder {
             }
         }
         let text = format!(
-            "no free UDP port at {} in {low}-{high}: all {size} are taken; widen portRange, close transports, \
+            "no free {} port at {} in {low}-{high}: all {size} are taken; widen portRange, close transports, \
              or use a WebRTC server, which needs one port for all",
+            name(info),
             SocketAddr::new(info.ip, low)
         );
         Err(CommandError::new(ErrorCode::AddressUnavailable, format!("{field}.portRange"), text))
@@ -148,9 +178,10 @@ impl Binder {
         self.random
     }
 
-    fn free_id(&mut self) -> SocketId {
+    fn free_id(&mut self, protocol: Protocol) -> SocketId {
+        let bit = if protocol == Protocol::Tcp { TCP } else { 0 };
         loop {
-            let id = SocketId(self.next);
+            let id = SocketId(self.next & !TCP | bit);
             self.next = self.next.wrapping_add(1);
             if !self.by_socket.contains_key(&id) {
                 return id;
@@ -162,9 +193,8 @@ impl Binder {
 fn validate(field: &str, info: &ListenInfo) -> Result<(), CommandError> {
     let invalid =
         |name: &str, text: String| Err(CommandError::new(ErrorCode::InvalidArgument, format!("{field}.{name}"), text));
-    if info.protocol == Protocol::Tcp {
-        let text = "TCP is not served yet: use udp";
-        return Err(CommandError::new(ErrorCode::Unsupported, format!("{field}.protocol"), text));
+    if info.udp_reuse_port && info.protocol == Protocol::Tcp {
+        return invalid("udpReusePort", "is for UDP; a TCP port is one listener's".to_owned());
     }
     if is_unroutable(info.ip) && (!info.ip.is_unspecified() || info.announced.is_none()) {
         let remedy = if info.ip.is_unspecified() { "set announcedAddress too, or give" } else { "give" };
@@ -190,30 +220,74 @@ fn bind_port(field: &str, info: &ListenInfo, port: u16) -> Result<(OwnedFd, Sock
     let addr = SocketAddr::new(info.ip, port);
     let refused = |error: io::Error| match error.raw_os_error() {
         Some(libc::EADDRINUSE) => Refused::Taken,
-        _ => Refused::Address(bind_error(field, addr, &error)),
+        _ => Refused::Address(bind_error(field, name(info), addr, &error)),
     };
-    let fd = sys::udp_socket(info.ip).map_err(refused)?;
+    let fd = match info.protocol {
+        Protocol::Udp => sys::udp_socket(info.ip),
+        Protocol::Tcp => sys::tcp_socket(info.ip),
+    };
+    let fd = fd.map_err(refused)?;
+    if info.udp_reuse_port {
+        sys::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1).map_err(refused)?;
+    }
+    match info.protocol {
+        Protocol::Udp => ignore_path_mtu(fd.as_fd(), info.ip),
+        Protocol::Tcp => sys::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1).map_err(refused)?,
+    }
     if info.ip.is_ipv6() {
         let only = i32::from(info.ipv6_only);
         sys::set_option(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, only).map_err(refused)?;
     }
     sys::bind(fd.as_fd(), addr).map_err(refused)?;
+    for (forced, plain, bytes) in [
+        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, info.recv_buffer),
+        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, info.send_buffer),
+    ] {
+        match (bytes, info.protocol) {
+            (0, Protocol::Udp) => set_buffer(fd.as_fd(), forced, plain, DEFAULT_BUFFER),
+            // The kernel sizes the buffers of each connection by what its path carries.
+            (0, Protocol::Tcp) => {}
+            (bytes, _) => set_buffer(fd.as_fd(), forced, plain, bytes),
+        }
+    }
+    if info.protocol == Protocol::Tcp {
+        for (option, value) in
+            [(libc::TCP_NODELAY, 1), (libc::TCP_NOTSENT_LOWAT, UNSENT), (libc::TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)]
+        {
+            sys::set_option(fd.as_fd(), libc::IPPROTO_TCP, option, value).map_err(refused)?;
+        }
+        sys::listen(fd.as_fd(), BACKLOG).map_err(refused)?;
+    }
     let local = sys::local_addr(fd.as_fd()).map_err(refused)?;
-    set_buffer(fd.as_fd(), libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, info.recv_buffer);
-    set_buffer(fd.as_fd(), libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, info.send_buffer);
     Ok((fd, local))
+}
+
+fn name(info: &ListenInfo) -> &'static str {
+    match info.protocol {
+        Protocol::Udp => "UDP",
+        Protocol::Tcp => "TCP",
+    }
+}
+
+/// Our packets fit every path that carries media, so what ICMP says of a path's MTU can only do harm: anybody may forge it,
+/// and the kernel would refuse what is larger. Without the "don't fragment" bit, routers with a smaller MTU that say
+/// nothing (black holes) let packets pass in pieces. A kernel that cannot goes by what it is told.
+fn ignore_path_mtu(fd: BorrowedFd<'_>, ip: IpAddr) {
+    let _ = sys::set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_INTERFACE);
+    if ip.is_ipv6() {
+        let _ = sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, IPV6_PMTUDISC_INTERFACE);
+    }
 }
 
 /// Sizes are wishes: the forced option needs a privilege, the other is clamped to a sysctl.
 fn set_buffer(fd: BorrowedFd<'_>, forced: i32, plain: i32, bytes: usize) {
-    let bytes = if bytes == 0 { DEFAULT_BUFFER } else { bytes };
     let bytes = i32::try_from(bytes.min(MAX_BUFFER)).unwrap_or(i32::MAX);
     if sys::set_option(fd, libc::SOL_SOCKET, forced, bytes).is_err() {
         let _ = sys::set_option(fd, libc::SOL_SOCKET, plain, bytes);
     }
 }
 
-fn bind_error(field: &str, addr: SocketAddr, error: &io::Error) -> CommandError {
+fn bind_error(field: &str, protocol: &str, addr: SocketAddr, error: &io::Error) -> CommandError {
     let (code, why) = match error.raw_os_error() {
         Some(libc::EADDRNOTAVAIL) => {
             (ErrorCode::AddressUnavailable, "the address is not on this host; use one that `ip addr` lists".to_owned())
@@ -238,7 +312,7 @@ fn bind_error(field: &str, addr: SocketAddr, error: &io::Error) -> CommandError 
         _ => (ErrorCode::AddressUnavailable, error.to_string()),
     };
     let name = if code == ErrorCode::ResourceExhausted { field.to_owned() } else { format!("{field}.ip") };
-    CommandError::new(code, name, format!("cannot bind UDP {addr}: {why}"))
+    CommandError::new(code, name, format!("cannot bind {protocol} {addr}: {why}"))
 }
 
 /// Whether `info` could be bound right now; used before a start.
@@ -333,8 +407,12 @@ mod tests {
         let error = Binder::new(1).bind_all(&[foreign]).unwrap_err();
         assert!(error.text.contains("192.0.2.1:4711") && error.text.contains("not on this host"), "{error}");
 
-        let off =
-            bind_error("listenInfos[0]", "[::1]:9".parse().unwrap(), &io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
+        let off = bind_error(
+            "listenInfos[0]",
+            "UDP",
+            "[::1]:9".parse().unwrap(),
+            &io::Error::from_raw_os_error(libc::EAFNOSUPPORT),
+        );
         assert!(off.text.contains("[::1]:9") && off.text.contains("IPv6 switched off"), "{off}");
     }
 
@@ -347,9 +425,90 @@ mod tests {
         assert_eq!(refused(ListenInfo::udp("224.0.0.1".parse().unwrap())).field, "listenInfos[0].ip");
         assert_eq!(refused(ListenInfo { port_range: Some((9, 8)), ..lo.clone() }).field, "listenInfos[0].portRange");
         assert_eq!(refused(ListenInfo { port_range: Some((0, 8)), ..lo.clone() }).field, "listenInfos[0].portRange");
-        assert_eq!(refused(ListenInfo { protocol: Protocol::Tcp, ..lo.clone() }).code, ErrorCode::Unsupported);
+        let shared = ListenInfo { protocol: Protocol::Tcp, udp_reuse_port: true, ..lo.clone() };
+        assert_eq!(refused(shared).field, "listenInfos[0].udpReusePort");
         assert_eq!(refused(ListenInfo { recv_buffer: 1 << 40, ..lo.clone() }).field, "listenInfos[0].recvBufferSize");
         assert_eq!(Binder::new(1).bind_all(&vec![lo; 17]).unwrap_err().field, "listenInfos");
+    }
+
+    fn option(fd: &OwnedFd, level: i32, name: i32) -> i32 {
+        sys::option(fd.as_fd(), level, name).unwrap()
+    }
+
+    #[test]
+    fn row_087_a_tcp_port_that_is_taken_or_used_up_names_the_address_and_the_port() {
+        let other = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = other.local_addr().unwrap().port();
+        let tcp = ListenInfo::tcp(Ipv4Addr::LOCALHOST.into());
+        let error = Binder::new(1).bind_all(&[ListenInfo { port, ..tcp.clone() }]).unwrap_err();
+        assert!(error.text.contains(&format!("TCP 127.0.0.1:{port}")) && error.text.contains("taken"), "{error}");
+        assert_eq!((error.code, error.field.as_str()), (ErrorCode::AddressUnavailable, "listenInfos[0].port"));
+        let range = ListenInfo { port_range: Some((port, port)), ..tcp.clone() };
+        let error = Binder::new(1).bind_all(&[range]).unwrap_err();
+        assert!(error.text.contains(&format!("TCP port at 127.0.0.1:{port}")), "{error}");
+        assert_eq!(error.field, "listenInfos[0].portRange");
+        let foreign = ListenInfo { port: 4711, ..ListenInfo::tcp("192.0.2.1".parse().unwrap()) };
+        let error = Binder::new(1).bind_all(&[foreign]).unwrap_err();
+        assert!(error.text.contains("TCP 192.0.2.1:4711") && error.text.contains("not on this host"), "{error}");
+    }
+
+    #[test]
+    fn one_port_serves_both_protocols_and_ids_tell_them_apart() {
+        let mut binder = Binder::new(5);
+        let udp = binder.bind_all(&[ListenInfo::udp(Ipv4Addr::LOCALHOST.into())]).unwrap().remove(0);
+        let port = udp.info.local.port();
+        let same = ListenInfo { port, ..ListenInfo::tcp(Ipv4Addr::LOCALHOST.into()) };
+        // Somebody else may have it.
+        let Ok(mut tcp) = binder.bind_all(&[same]) else { return };
+        let tcp = tcp.remove(0);
+        assert_eq!((tcp.info.local, tcp.info.protocol), (udp.info.local, Protocol::Tcp));
+        assert!(is_tcp(tcp.info.socket) && !is_tcp(udp.info.socket));
+        assert_eq!(option(&tcp.fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN), 1);
+        assert_eq!(sys::flags(tcp.fd.as_fd()), (true, true));
+        binder.released(udp.info.socket);
+        assert_eq!((binder.held.len(), binder.by_socket.len()), (1, 1));
+    }
+
+    #[test]
+    fn row_103_what_icmp_says_of_a_path_is_not_heeded_and_packets_may_be_fragmented() {
+        let bind = |info: ListenInfo| Binder::new(1).bind_all(&[info]).map(|mut bound| bound.remove(0).fd);
+        let fd = bind(ListenInfo::udp(Ipv4Addr::LOCALHOST.into())).unwrap();
+        assert_eq!(option(&fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER), libc::IP_PMTUDISC_INTERFACE);
+        // A host without IPv6 has nothing to show here.
+        if let Ok(fd) = bind(ListenInfo::udp(Ipv6Addr::LOCALHOST.into())) {
+            assert_eq!(option(&fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER), IPV6_PMTUDISC_INTERFACE);
+            assert_eq!(option(&fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER), libc::IP_PMTUDISC_INTERFACE);
+        }
+    }
+
+    #[test]
+    fn options_of_a_listen_info_reach_the_socket() {
+        let bind = |info: ListenInfo| Binder::new(1).bind_all(&[info]).unwrap().remove(0).fd;
+        let sized = ListenInfo { send_buffer: 8_192, recv_buffer: 16_384, ..ListenInfo::udp([127, 0, 0, 1].into()) };
+        for info in [sized.clone(), ListenInfo { protocol: Protocol::Tcp, ..sized }] {
+            let fd = bind(info);
+            // The kernel doubles what it is asked for (socket(7)).
+            assert_eq!(option(&fd, libc::SOL_SOCKET, libc::SO_SNDBUF), 2 * 8_192);
+            assert_eq!(option(&fd, libc::SOL_SOCKET, libc::SO_RCVBUF), 2 * 16_384);
+        }
+        let first = ListenInfo { udp_reuse_port: true, ..ListenInfo::udp([127, 0, 0, 1].into()) };
+        let held = Binder::new(1).bind_all(std::slice::from_ref(&first)).unwrap();
+        let second = ListenInfo { port: held[0].info.local.port(), ..first };
+        assert_eq!(option(&bind(second.clone()), libc::SOL_SOCKET, libc::SO_REUSEPORT), 1);
+        let alone = ListenInfo { udp_reuse_port: false, ..second };
+        assert_eq!(Binder::new(1).bind_all(&[alone]).unwrap_err().code, ErrorCode::AddressUnavailable);
+        // A host without IPv6 has nothing to show here.
+        for ipv6_only in [false, true] {
+            let any = ListenInfo {
+                ipv6_only,
+                announced: Some("2001:db8::1".to_owned()),
+                ..ListenInfo::tcp(Ipv6Addr::UNSPECIFIED.into())
+            };
+            if let Ok(bound) = Binder::new(1).bind_all(&[any]) {
+                let only = option(&bound[0].fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY);
+                assert_eq!(only, i32::from(ipv6_only));
+            }
+        }
     }
 
     #[test]

@@ -4,8 +4,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use sfu_core::limits::TcpLimits;
 use sfu_proto::crypto::Certificate;
 use sfu_proto::srtp::SrtpProfile;
+pub use sfu_wire::net::Protocol;
 
 /// Where a shard runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +47,8 @@ pub struct RuntimeOptions {
     pub io: IoBackend,
     /// Where taps may write files; `None` refuses them.
     pub tap_directory: Option<PathBuf>,
+    /// Caps on TCP connections, of each shard.
+    pub tcp: TcpLimits,
 }
 
 impl RuntimeOptions {
@@ -58,18 +62,9 @@ impl RuntimeOptions {
             event_queue: 4096,
             io: IoBackend::Default,
             tap_directory: None,
+            tcp: TcpLimits::default(),
         }
     }
-}
-
-/// Transport protocol of a listening socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Protocol {
-    /// UDP.
-    #[default]
-    Udp,
-    /// TCP (not served yet: refused as unsupported).
-    Tcp,
 }
 
 /// Where a command wants a socket bound.
@@ -89,10 +84,13 @@ pub struct ListenInfo {
     pub port_range: Option<(u16, u16)>,
     /// An IPv6 socket must not take IPv4 traffic.
     pub ipv6_only: bool,
-    /// Bytes of the kernel's send buffer; 0 takes the engine's default.
+    /// Bytes of the kernel's send buffer; 0 takes the engine's default. For TCP, that of each connection.
     pub send_buffer: usize,
-    /// Bytes of the kernel's receive buffer; 0 takes the engine's default.
+    /// Bytes of the kernel's receive buffer; 0 takes the engine's default. For TCP, that of each connection.
     pub recv_buffer: usize,
+    /// Other sockets that ask for the same may have the port too, and the kernel shares datagrams out among them by
+    /// their senders (SO_REUSEPORT). For UDP only.
+    pub udp_reuse_port: bool,
 }
 
 impl ListenInfo {
@@ -108,6 +106,12 @@ impl ListenInfo {
             ipv6_only: false,
             send_buffer: 0,
             recv_buffer: 0,
+            udp_reuse_port: false,
         }
+    }
+
+    /// TCP on any free port of `ip`.
+    pub fn tcp(ip: IpAddr) -> Self {
+        Self { protocol: Protocol::Tcp, ..Self::udp(ip) }
     }
 }

@@ -26,7 +26,7 @@ use crate::load::{LoadCell, ShardLoad};
 use crate::mailbox::{Inbox, Item, Outlet, Retention};
 use crate::media_io;
 use crate::media_queue::{MediaOutlet, records};
-use crate::options::{IoBackend, ListenInfo, RuntimeOptions, ShardPlacement};
+use crate::options::{IoBackend, ListenInfo, RuntimeOptions, ShardPlacement, TcpLimits};
 use crate::preflight::{self, PreflightOptions, Status};
 use crate::shard_loop::ShardLoop;
 use crate::sys;
@@ -216,6 +216,7 @@ impl Runtime {
                 seed: ShardSeed { index: index as u8, life: 0, seed, epoch_unix_nanos: epoch.unix_nanos() },
                 placement: *placement,
                 io: options.io,
+                tcp: options.tcp,
                 epoch,
                 shared: Arc::clone(&self.shared),
             };
@@ -443,6 +444,7 @@ struct Birth {
     seed: ShardSeed,
     placement: ShardPlacement,
     io: IoBackend,
+    tcp: TcpLimits,
     epoch: Epoch,
     shared: Arc<Shared>,
 }
@@ -525,7 +527,8 @@ impl Birth {
         let core = make(seed).map_err(|error| {
             StartError::new(StartCode::Certificate, "shard", format!("shard {index} could not be made: {error}"))
         })?;
-        let body = ShardLoop::new(core, io, self.epoch, seed, Arc::clone(&self.shared), Host::default());
+        let shared = Arc::clone(&self.shared);
+        let body = ShardLoop::new(core, io, self.epoch, seed, shared, Host::default(), self.tcp);
         Ok((executor, body))
     }
 }

@@ -7,23 +7,27 @@
 //! deadline lies in the past right after `handle_timeout` is called again after [`MIN_NAP`], so that
 //! a wrong deadline cannot turn into a spinning core.
 
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sfu_core::command::{BoundSocket, Command, CommandError, ErrorCode, Event, Reply};
 use sfu_wire::drop_reason::DropReason;
+use sfu_wire::net::{Protocol, SocketId};
 use sfu_wire::time::Time;
 
 use crate::clock::{Clock, Epoch};
 use crate::core::{ShardCore, ShardSeed};
 use crate::host::{Host, Yielding};
-use crate::listen::Binder;
+use crate::listen::{Binder, is_tcp};
 use crate::load::Traffic;
-use crate::media_io::MediaIo;
 use crate::media_io::runs::Runs;
+use crate::media_io::{MediaIo, Sent};
 use crate::media_queue::records;
+use crate::options::TcpLimits;
 use crate::runtime::{Output, ShardRequest, Shared};
+use crate::tcp::TcpIo;
 use crate::usage;
 
 /// Most datagrams between two looks at the mailbox.
@@ -45,6 +49,11 @@ pub(crate) struct ShardLoop<S> {
     io: Box<dyn MediaIo>,
     clock: Clock,
     binder: Binder,
+    /// Made when the first listening socket comes.
+    tcp: Option<Box<TcpIo>>,
+    tcp_limits: TcpLimits,
+    /// The last sleep ended for the sake of TCP connections.
+    tcp_ready: bool,
     runs: Runs,
     outputs: Vec<Output>,
     /// Packets of the application; made when the first ones come.
@@ -74,6 +83,7 @@ impl<S: ShardCore> ShardLoop<S> {
         seed: ShardSeed,
         shared: Arc<Shared>,
         host: Host,
+        tcp_limits: TcpLimits,
     ) -> Self {
         let random = seed.seed.iter().fold(1u64, |all, byte| all.rotate_left(7) ^ u64::from(*byte));
         Self {
@@ -81,6 +91,9 @@ impl<S: ShardCore> ShardLoop<S> {
             io,
             clock: Clock::new(epoch),
             binder: Binder::new(random),
+            tcp: None,
+            tcp_limits,
+            tcp_ready: false,
             runs: Runs::default(),
             outputs: Vec::with_capacity(OUTPUTS_PER_TURN),
             media: Vec::new(),
@@ -128,6 +141,7 @@ impl<S: ShardCore> ShardLoop<S> {
         self.traffic.turns += 1;
         let now = self.clock.now();
         let more_datagrams = self.receive(now);
+        self.receive_by_tcp(now);
         let commands = self.take_commands(now);
         self.take_media(now);
         let due = self.core.next_timeout().is_some_and(|at| at <= now);
@@ -171,6 +185,50 @@ impl<S: ShardCore> ShardLoop<S> {
         taken >= DATAGRAMS_PER_TURN
     }
 
+    /// Feeds what has come by TCP connections to the core, and tells it which of them have closed.
+    fn receive_by_tcp(&mut self, now: Time) {
+        let Some(tcp) = self.tcp.as_deref_mut() else { return };
+        // Whatever closed while sending: its address may come again.
+        tell_closed(&mut self.core, tcp, now);
+        tcp.begin(now, std::mem::take(&mut self.tcp_ready));
+        while let Some(packet) = tcp.next_packet() {
+            let (socket, from, verified) = (packet.tuple.socket, packet.tuple.remote, packet.verified);
+            self.core.handle_datagram(now, now, socket, from, packet.bytes);
+            if !verified {
+                tcp.judge(self.core.is_verified(socket, from));
+            }
+            self.traffic.datagrams_in += 1;
+            if self.core.outbox().is_nearly_full() {
+                flush(&mut self.core, &mut *self.io, Some(&mut *tcp), &mut self.runs, &mut self.traffic);
+            }
+        }
+        tell_closed(&mut self.core, tcp, now);
+    }
+
+    /// Gives a bound socket to whoever serves its protocol.
+    fn add_socket(&mut self, info: &BoundSocket, fd: OwnedFd) -> std::io::Result<()> {
+        if info.protocol == Protocol::Udp {
+            return self.io.add_socket(info.socket, info.local, fd);
+        }
+        let tcp = match &mut self.tcp {
+            Some(tcp) => tcp,
+            none => {
+                let tcp = TcpIo::new(self.tcp_limits)?;
+                self.io.watch_tcp(tcp.fd())?;
+                none.insert(Box::new(tcp))
+            }
+        };
+        tcp.add_listener(info.socket, fd)
+    }
+
+    fn remove_socket(&mut self, socket: SocketId) {
+        match &mut self.tcp {
+            Some(tcp) if is_tcp(socket) => tcp.remove_listener(socket),
+            _ => self.io.remove_socket(socket),
+        }
+        self.binder.released(socket);
+    }
+
     /// Gives packets of the application to the core.
     fn take_media(&mut self, now: Time) {
         let inbox = &self.shared.inboxes[usize::from(self.index)];
@@ -187,7 +245,7 @@ impl<S: ShardCore> ShardLoop<S> {
         for (target, packet) in records(&self.media[..written]).flatten() {
             self.core.handle_media(now, target, packet);
             if self.core.outbox().is_nearly_full() {
-                flush(&mut self.core, &mut *self.io, &mut self.runs, &mut self.traffic);
+                flush(&mut self.core, &mut *self.io, self.tcp.as_deref_mut(), &mut self.runs, &mut self.traffic);
             }
         }
     }
@@ -214,7 +272,7 @@ impl<S: ShardCore> ShardLoop<S> {
         let mut sockets: Vec<BoundSocket> = Vec::with_capacity(bound.len());
         let mut result = Ok(());
         for socket in bound {
-            let added = self.io.add_socket(socket.info.socket, socket.info.local, socket.fd);
+            let added = self.add_socket(&socket.info, socket.fd);
             sockets.push(socket.info);
             if let Err(error) = added {
                 let text = format!("the socket could not be watched: {error}");
@@ -237,11 +295,11 @@ impl<S: ShardCore> ShardLoop<S> {
         }
         if let (true, Ok(Reply::Stats(stats))) = (about_itself, &mut result) {
             stats.counters.extend(usage::counters(&self.shared, usize::from(self.index), &self.traffic));
+            stats.counters.extend(self.tcp.iter().flat_map(|tcp| tcp.counters()));
         }
         if result.is_err() {
             for socket in &sockets {
-                self.io.remove_socket(socket.socket);
-                self.binder.released(socket.socket);
+                self.remove_socket(socket.socket);
             }
         }
         result
@@ -276,17 +334,22 @@ impl<S: ShardCore> ShardLoop<S> {
                 self.publish();
             }
         }
-        while let Some(release) = self.core.poll_release() {
-            // Farewells to peers of this socket may still be in the outbox.
+        // Farewells to peers may still be in the outbox: what closes, closes after it is sent.
+        while let Some(tuple) = self.core.poll_disconnect() {
             self.flush();
-            self.io.remove_socket(release.0);
-            self.binder.released(release.0);
+            if let Some(tcp) = &mut self.tcp {
+                tcp.disconnect(&tuple);
+            }
+        }
+        while let Some(release) = self.core.poll_release() {
+            self.flush();
+            self.remove_socket(release.0);
         }
     }
 
     /// Hands the outbox to the kernel.
     fn flush(&mut self) {
-        flush(&mut self.core, &mut *self.io, &mut self.runs, &mut self.traffic);
+        flush(&mut self.core, &mut *self.io, self.tcp.as_deref_mut(), &mut self.runs, &mut self.traffic);
     }
 
     /// Hands packets for the application over.
@@ -321,10 +384,11 @@ impl<S: ShardCore> ShardLoop<S> {
     /// Sleeps until something happens; says whether a ring of glommio's is ready.
     fn park(&mut self, rest: &Rest) -> bool {
         let mut timeout = None;
-        if rest.busy || self.io.has_backlog() {
+        let tcp = self.tcp.as_deref();
+        if rest.busy || self.io.has_backlog() || tcp.is_some_and(TcpIo::has_work) {
             timeout = Some(Duration::ZERO);
         } else {
-            let deadlines = [self.core.next_timeout(), self.yielding.deadline()];
+            let deadlines = [self.core.next_timeout(), self.yielding.deadline(), tcp.and_then(TcpIo::next_timeout)];
             if let Some(deadline) = deadlines.into_iter().flatten().min() {
                 let floor = if rest.stuck { MIN_NAP } else { Duration::ZERO };
                 timeout = Some(deadline.saturating_since(self.clock.now()).max(floor));
@@ -336,18 +400,40 @@ impl<S: ShardCore> ShardLoop<S> {
         }
         let woken = self.io.park(timeout);
         self.inbox().unparked(woken.by_mailbox);
+        self.tcp_ready = woken.by_tcp;
         woken.by_ring
     }
 }
 
+/// Tells the core which connections are gone, and what was lost.
+fn tell_closed(core: &mut impl ShardCore, tcp: &mut TcpIo, now: Time) {
+    while let Some(tuple) = tcp.poll_closed() {
+        core.handle_disconnect(now, tuple.socket, tuple.remote);
+    }
+    if let Some(losses) = tcp.take_losses() {
+        losses.nonzero().for_each(|(reason, n)| core.count_drop(reason, n));
+    }
+}
+
 /// Hands the outbox to the kernel.
-fn flush(core: &mut impl ShardCore, io: &mut dyn MediaIo, runs: &mut Runs, traffic: &mut Traffic) {
+fn flush(
+    core: &mut impl ShardCore,
+    io: &mut dyn MediaIo,
+    tcp: Option<&mut TcpIo>,
+    runs: &mut Runs,
+    traffic: &mut Traffic,
+) {
     let outbox = core.outbox();
     if outbox.transmits().is_empty() {
         return;
     }
     runs.group(outbox, io.routes());
-    let sent = io.send_runs(outbox, runs);
+    let mut sent = if runs.runs().is_empty() { Sent::default() } else { io.send_runs(outbox, runs) };
+    if let (Some(tcp), false) = (tcp, runs.by_connection().is_empty()) {
+        let by_tcp = tcp.send_runs(outbox, runs);
+        sent.datagrams += by_tcp.datagrams;
+        sent.messages += by_tcp.messages;
+    }
     outbox.clear();
     traffic.datagrams_out += sent.datagrams;
     traffic.messages_out += sent.messages;

@@ -3,7 +3,7 @@
 //! All descriptors made here are close-on-exec: a host that forks and execs leaks none of them.
 
 use std::ffi::CStr;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
@@ -37,6 +37,27 @@ pub(crate) fn epoll() -> io::Result<OwnedFd> {
     let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
     // SAFETY: the call made `fd` for us; nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Adds, changes or removes what an epoll instance watches a descriptor for.
+pub(crate) fn epoll_control(
+    epoll: BorrowedFd<'_>,
+    operation: i32,
+    fd: BorrowedFd<'_>,
+    events: i32,
+    token: u64,
+) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: events as u32, u64: token };
+    // SAFETY: `event` is a valid place.
+    check(unsafe { libc::epoll_ctl(epoll.as_raw_fd(), operation, fd.as_raw_fd(), &raw mut event) }).map(drop)
+}
+
+/// Takes what an epoll instance has right now: how many of `events` it filled.
+pub(crate) fn epoll_poll(epoll: BorrowedFd<'_>, events: &mut [libc::epoll_event]) -> usize {
+    let room = libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: `events` has room for as many events as are asked for.
+    let n = unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), room, 0) };
+    usize::try_from(n).unwrap_or(0).min(events.len())
 }
 
 /// Writes one number to an eventfd.
@@ -87,6 +108,55 @@ pub(crate) fn udp_socket(ip: IpAddr) -> io::Result<OwnedFd> {
     let fd = check(unsafe { libc::socket(family, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
     // SAFETY: the call made `fd` for us; nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A new TCP socket: non-blocking, close-on-exec, not bound.
+pub(crate) fn tcp_socket(ip: IpAddr) -> io::Result<OwnedFd> {
+    let family = if ip.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: no pointers are passed.
+    let fd = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) })?;
+    // SAFETY: the call made `fd` for us; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Lets a bound socket take connections.
+pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
+    // SAFETY: no pointers are passed.
+    check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
+}
+
+/// Takes a connection: non-blocking, close-on-exec.
+pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
+    let mut name = SockAddr::empty();
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: `name` has room for `name.len` bytes, which the kernel heeds.
+    let taken =
+        check(unsafe { libc::accept4(fd.as_raw_fd(), (&raw mut name.storage).cast(), &raw mut name.len, flags) })?;
+    // SAFETY: the call made the descriptor for us; nothing else owns it.
+    let taken = unsafe { OwnedFd::from_raw_fd(taken) };
+    let from = name.addr().ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))?;
+    Ok((taken, from))
+}
+
+/// Reads from a stream what is there.
+pub(crate) fn recv(fd: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: `room` is as long as is said.
+    let n = unsafe { libc::recv(fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), libc::MSG_DONTWAIT) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes pieces to a stream, as far as it takes them. A stream that is closed is an error and no signal: the host's
+/// handlers are not for us.
+pub(crate) fn send(fd: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    // SAFETY: zeros are a valid msghdr.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    // An IoSlice is an iovec, and sendmsg does not write to it.
+    message.msg_iov = pieces.as_ptr().cast::<libc::iovec>().cast_mut();
+    message.msg_iovlen = pieces.len();
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the message points at `pieces`, which borrow what they point at.
+    let n = unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, flags) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
 /// Sets an option whose value is an int.
@@ -150,6 +220,16 @@ pub(crate) fn read_clock(id: libc::clockid_t) -> Option<Duration> {
         return None;
     }
     Some(Duration::new(u64::try_from(spec.tv_sec).ok()?, u32::try_from(spec.tv_nsec).ok()?))
+}
+
+/// An option whose value is an int.
+#[cfg(test)]
+pub(crate) fn option(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> {
+    let mut value: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the place is an int, as `len` says.
+    check(unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len) })?;
+    Ok(value)
 }
 
 /// Whether a descriptor closes on exec, and whether it is non-blocking.

@@ -105,7 +105,7 @@ impl Shard {
         transport.close(now, &mut self.out);
         let tap = transport.link.tap.take();
         self.out.events.extend(tap.map(|tap| tap.closed(TapEnd::TransportClosed)));
-        transport.release(&mut self.lookup);
+        transport.release(&mut self.lookup, &mut self.out);
         if let Some(router) = self.routers.get_mut(transport.router) {
             router.transports.retain(|t| *t != id);
         }

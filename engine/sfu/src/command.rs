@@ -7,7 +7,7 @@ use std::time::Duration;
 use sfu_proto::crypto::{DtlsRole, Fingerprint};
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::Rid;
-use sfu_wire::net::{SocketId, Tuple};
+use sfu_wire::net::{Protocol, SocketId, Tuple};
 use sfu_wire::scalability::Layers;
 
 pub use crate::command_error::{CommandError, ErrorCode};
@@ -28,6 +28,8 @@ use crate::trace::{Trace, TraceMask};
 pub struct BoundSocket {
     /// The handle by which datagrams come and go.
     pub socket: SocketId,
+    /// UDP, or TCP: then it listens, and what comes by its connections bears its handle.
+    pub protocol: Protocol,
     /// The bound address, with the real port.
     pub local: SocketAddr,
     /// What to put into the candidate instead of `local.ip()`: an address or a host name.
@@ -55,11 +57,24 @@ pub struct WebRtcTransportOptions {
     pub ice_consent_timeout: Option<Duration>,
     /// Upper bound of what the peer is told to send, bit/s; 0 is no bound.
     pub max_incoming_bitrate: u32,
+    /// It may be reached by UDP.
+    pub enable_udp: bool,
+    /// It may be reached by TCP.
+    pub enable_tcp: bool,
+    /// TCP candidates come before UDP candidates; otherwise they come after them.
+    pub prefer_tcp: bool,
 }
 
 impl Default for WebRtcTransportOptions {
     fn default() -> Self {
-        Self { listen: Listen::Own, ice_consent_timeout: Some(Duration::from_secs(30)), max_incoming_bitrate: 0 }
+        Self {
+            listen: Listen::Own,
+            ice_consent_timeout: Some(Duration::from_secs(30)),
+            max_incoming_bitrate: 0,
+            enable_udp: true,
+            enable_tcp: true,
+            prefer_tcp: false,
+        }
     }
 }
 
@@ -300,8 +315,10 @@ pub struct IceCandidate {
     pub priority: u32,
     /// An address or a host name.
     pub address: String,
-    /// UDP port.
+    /// The port.
     pub port: u16,
+    /// UDP, or TCP that waits for the peer to connect ("passive", RFC 6544).
+    pub protocol: Protocol,
 }
 
 /// The answer to [`Command::CreateWebRtcTransport`].
@@ -437,6 +454,8 @@ pub enum Event {
         local: SocketAddr,
         /// The tuple.
         tuple: Tuple,
+        /// UDP or TCP.
+        protocol: Protocol,
     },
     /// A transport's DTLS state changed.
     DtlsState {

@@ -5,6 +5,7 @@ use rand_core::RngCore;
 use sfu_proto::ice::{IceAgent, IceConfig};
 use sfu_wire::id::{ObjectId, ObjectKind};
 use sfu_wire::media::MediaKind;
+use sfu_wire::net::Protocol;
 use sfu_wire::time::Time;
 
 use crate::candidates::candidates;
@@ -62,8 +63,9 @@ impl Shard {
                 (Some(server), entry.sockets.clone())
             }
         };
+        let sockets = enabled(sockets, server.is_some(), &options)?;
         let (credentials, ufrag) = self.draw_credentials();
-        let candidates = candidates(&sockets);
+        let candidates = candidates(&sockets, options.prefer_tcp);
         let config = IceConfig { consent_timeout: options.ice_consent_timeout };
         let id = self.add_transport(now, router, options.max_incoming_bitrate, |id| {
             let ice = IceAgent::new(now, credentials, config);
@@ -350,6 +352,11 @@ impl Shard {
                 let text = format!("{} is no address to send to: announce one", socket.local.ip());
                 return Err(CommandError::new(ErrorCode::InvalidArgument, field, text));
             }
+            if socket.local.ip().is_unspecified() && socket.expose_internal_ip {
+                let field = format!("listenInfos[{i}].exposeInternalIp");
+                let text = format!("{} is no address to send to: listen at the one to expose", socket.local.ip());
+                return Err(CommandError::new(ErrorCode::InvalidArgument, field, text));
+            }
         }
         Ok(())
     }
@@ -373,6 +380,44 @@ impl Shard {
     /// Any SSRC but 0, which some peers take for "none".
     fn draw_ssrc(&mut self) -> u32 {
         self.rng.next_u32().max(1)
+    }
+}
+
+/// The sockets that a transport may be reached by. Of a server's, those of protocols that are switched off are not for
+/// it; to bind some for it alone and then not to use them is a mistake.
+fn enabled(
+    sockets: Vec<BoundSocket>,
+    shared: bool,
+    options: &WebRtcTransportOptions,
+) -> Result<Vec<BoundSocket>, CommandError> {
+    let is_on = |socket: &BoundSocket| match socket.protocol {
+        Protocol::Udp => options.enable_udp,
+        Protocol::Tcp => options.enable_tcp,
+    };
+    if let (false, Some(at)) = (shared, sockets.iter().position(|s| !is_on(s))) {
+        let field = format!("listenInfos[{at}].protocol");
+        return Err(CommandError::new(ErrorCode::InvalidArgument, field, "this protocol is switched off"));
+    }
+    let left: Vec<BoundSocket> = sockets.into_iter().filter(is_on).collect();
+    if left.is_empty() {
+        let (field, text) = match (options.enable_udp, options.enable_tcp) {
+            (false, false) => ("enable_udp", "UDP and TCP are both switched off: switch one on"),
+            (true, _) => ("enable_tcp", "the server listens on TCP only: switch it on"),
+            (false, true) => ("enable_udp", "the server listens on UDP only: switch it on"),
+        };
+        return Err(CommandError::new(ErrorCode::InvalidArgument, field, text));
+    }
+    Ok(left)
+}
+
+/// RTP without ICE goes over UDP.
+pub(crate) fn check_udp(sockets: &[BoundSocket]) -> Result<(), CommandError> {
+    match sockets.iter().all(|s| s.protocol == Protocol::Udp) {
+        true => Ok(()),
+        false => {
+            let text = "RTP without ICE goes over UDP";
+            Err(CommandError::new(ErrorCode::InvalidArgument, "listenInfo.protocol", text))
+        }
     }
 }
 

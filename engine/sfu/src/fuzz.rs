@@ -197,7 +197,12 @@ fn step(world: &mut World, choices: &mut Choices<'_>, ids: &mut Vec<ObjectId>, c
     let named = if let Command::Close { object } = &command { Some(*object) } else { None };
     let own = matches!(&command, Command::CreateWebRtcServer)
         || matches!(&command, Command::CreateWebRtcTransport { options, .. } if options.listen == Listen::Own);
-    let bound = if own && choices.byte() != 255 { vec![world.bind()] } else { vec![] };
+    let bound = match choices.byte() {
+        255 => vec![],
+        0..64 if own => vec![world.bind_tcp()],
+        _ if own => vec![world.bind()],
+        _ => vec![],
+    };
     match world.shard.handle_command(now, &bound, command) {
         Ok(Reply::Created(id)) => ids.push(id),
         Ok(Reply::WebRtcTransport(created)) => ids.push(created.id),
@@ -253,6 +258,9 @@ fn any_command(world: &mut World, choices: &mut Choices<'_>, ids: &[ObjectId]) -
                 listen: if by_server { Listen::Server(server) } else { Listen::Own },
                 ice_consent_timeout: (choices.byte() & 1 == 0).then_some(timeout),
                 max_incoming_bitrate: choices.number(),
+                enable_udp: choices.byte() & 7 != 0,
+                enable_tcp: choices.byte() & 7 != 0,
+                prefer_tcp: choices.byte() & 1 == 0,
             };
             Command::CreateWebRtcTransport { router: object, options }
         }

@@ -132,6 +132,17 @@ impl Shard {
         self.transports.get(self.lookup.by_ufrag(sampled.ufrags.last()?)?)
     }
 
+    /// Forgets a tuple whose connection is gone.
+    pub(crate) fn lose_tuple(&mut self, now: Time, tuple: &Tuple) {
+        let Some(id) = self.lookup.by_tuple(tuple) else { return };
+        self.work_for_object(id);
+        let Some(transport) = self.transports.get_mut(id) else { return };
+        let had_path = transport.is_connected();
+        let Some((webrtc, link)) = transport.webrtc_mut() else { return };
+        webrtc.handle_disconnect(now, tuple, link, &mut self.lookup, &mut self.out);
+        self.after_transport(now, id, had_path);
+    }
+
     fn handle_dtls(&mut self, now: Time, id: ObjectId, datagram: &[u8]) -> Result<(), DropReason> {
         let may_start = self.handshakes < self.limits.dtls_handshakes;
         let Some(transport) = self.transports.get_mut(id) else { return Err(DropReason::UnknownTuple) };

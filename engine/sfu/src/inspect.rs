@@ -42,7 +42,7 @@ impl Shard {
         Some(Dump::WebRtcServer(WebRtcServerDump {
             id,
             sockets: server.socket_ids().collect(),
-            local_addresses: server.sockets.iter().map(|s| s.local).collect(),
+            local_addresses: server.sockets.iter().map(|s| (s.protocol, s.local)).collect(),
             transports: server.transports.clone(),
             username_fragments: self.username_fragments(&server.transports),
         }))

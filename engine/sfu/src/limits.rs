@@ -4,6 +4,10 @@
 //! answers with an error that names the limit (controller). One exception: the oldest SSRC that a
 //! packet taught us makes room for a new one, since sources do change theirs.
 
+use std::time::Duration;
+
+use sfu_proto::framing::Room;
+
 /// Bounds of one shard. The defaults serve; smaller ones make tests of the bounds quick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -68,6 +72,68 @@ pub struct Limits {
     /// Largest datagram that is sent, bytes: 1500 less IPv6 and UDP headers (40 + 8) and a tunnel's
     /// header (20).
     pub datagram_bytes: usize,
+}
+
+/// Bounds of the TCP connections of one shard, for whoever accepts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpLimits {
+    /// Connections of the shard.
+    pub connections: usize,
+    /// Connections of one listening socket.
+    pub connections_per_listener: usize,
+    /// Connections from one address (IPv6: one /64). A whole company may be behind one.
+    pub connections_per_address: usize,
+    /// Connections that have brought no signed Binding request yet; the oldest makes room.
+    pub half_open: usize,
+    /// The same from one address.
+    pub half_open_per_address: usize,
+    /// How long a connection may stay so.
+    pub half_open_time: Duration,
+    /// Packets that a connection may bring meanwhile: requests with old credentials, say.
+    pub unverified_packets: usize,
+    /// Bytes of a packet meanwhile: a Binding request with the longest USERNAME (RFC 8489, section 14.3) fits.
+    pub half_open_frame_bytes: usize,
+    /// Bytes of a packet afterwards: above every path's MTU, and what some peers read at once.
+    pub frame_bytes: usize,
+    /// Bytes of STUN, DTLS and RTCP that may wait for one connection: two flights with long certificates.
+    pub control_bytes: usize,
+    /// Bytes of RTP that may wait for one connection: one large key frame, half a second of video.
+    pub media_bytes: usize,
+    /// Bytes that may wait for all connections together; beyond that, media is not queued.
+    pub pending_bytes: usize,
+    /// A connection by which nothing came for so long is closed. Consent runs out sooner, where it is checked.
+    pub idle_time: Duration,
+    /// A connection whose peer has read nothing for so long, while something waits, is closed.
+    pub stall_time: Duration,
+}
+
+impl TcpLimits {
+    /// What may wait for one connection when so many bytes wait already for all.
+    pub fn room(&self, pending: usize) -> Room {
+        let media = if pending < self.pending_bytes { self.media_bytes } else { 0 };
+        Room { control: self.control_bytes, media }
+    }
+}
+
+impl Default for TcpLimits {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            connections_per_listener: 8_192,
+            connections_per_address: 2_048,
+            half_open: 1_024,
+            half_open_per_address: 128,
+            half_open_time: Duration::from_secs(5),
+            unverified_packets: 16,
+            half_open_frame_bytes: 1_024,
+            frame_bytes: 8_192,
+            control_bytes: 64 << 10,
+            media_bytes: 128 << 10,
+            pending_bytes: 64 << 20,
+            idle_time: Duration::from_secs(90),
+            stall_time: Duration::from_secs(10),
+        }
+    }
 }
 
 impl Default for Limits {

@@ -47,11 +47,13 @@ impl Lookup {
         self.tuples.entry(tuple).or_insert(transport);
     }
 
-    /// A transport lost a tuple.
-    pub fn release_tuple(&mut self, tuple: &Tuple, transport: ObjectId) {
-        if self.tuples.get(tuple) == Some(&transport) {
+    /// A transport lost a tuple; `true` if it had been the one that datagrams of the tuple went to.
+    pub fn release_tuple(&mut self, tuple: &Tuple, transport: ObjectId) -> bool {
+        let is_its = self.tuples.get(tuple) == Some(&transport);
+        if is_its {
             self.tuples.remove(tuple);
         }
+        is_its
     }
 
     /// The transport that verified this tuple.

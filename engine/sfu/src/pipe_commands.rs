@@ -9,7 +9,7 @@ use sfu_wire::time::Time;
 use crate::command::{
     BoundSocket, CommandError, ErrorCode, PipeRemote, PipeTransportCreated, PipeTransportOptions, Reply,
 };
-use crate::commands::wrong_kind;
+use crate::commands::{check_udp, wrong_kind};
 use crate::link::Link;
 use crate::pipe_transport::PipeTransport;
 use crate::plain_commands::check_key;
@@ -33,6 +33,7 @@ impl Shard {
         options: PipeTransportOptions,
     ) -> Result<Reply, CommandError> {
         self.check_sockets(sockets)?;
+        check_udp(sockets)?;
         let [socket] = sockets else { return Err(invalid("listenInfo", "a pipe listens on one address")) };
         let srtp = if options.srtp { Some(self.draw_key(PROFILE)?) } else { None };
         let (listening, key) = (socket.clone(), srtp.clone());

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sfu_wire::id::ObjectId;
-use sfu_wire::net::Tuple;
+use sfu_wire::net::{Protocol, Tuple};
 use sfu_wire::rtcp::ReceiverReport;
 use sfu_wire::time::Time;
 
@@ -66,7 +66,7 @@ impl PipeTransport {
 
     /// The same with our address in full.
     pub(crate) fn addrs(&self) -> Option<TupleAddrs> {
-        Some(TupleAddrs { local: self.socket.local, remote: self.remote? })
+        Some(TupleAddrs { protocol: Protocol::Udp, local: self.socket.local, remote: self.remote? })
     }
 
     /// Nothing has come from the other end for [`SILENCE`].

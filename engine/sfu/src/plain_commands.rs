@@ -11,7 +11,7 @@ use crate::command::{
     BoundSocket, CommandError, ErrorCode, PlainRemote, PlainTransportCreated, PlainTransportOptions, Reply,
     SrtpParameters,
 };
-use crate::commands::wrong_kind;
+use crate::commands::{check_udp, wrong_kind};
 use crate::plain_transport::PlainTransport;
 use crate::remote_address;
 use crate::shard::Shard;
@@ -31,6 +31,7 @@ impl Shard {
     ) -> Result<Reply, CommandError> {
         let wanted = if options.rtcp_mux { 1 } else { 2 };
         self.check_sockets(sockets)?;
+        check_udp(sockets)?;
         if sockets.len() != wanted {
             let text = "one address with rtcpMux, two without";
             return Err(invalid("listenInfo", text));

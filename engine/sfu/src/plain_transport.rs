@@ -12,7 +12,7 @@
 use std::net::SocketAddr;
 
 use sfu_wire::id::ObjectId;
-use sfu_wire::net::{SocketId, Tuple};
+use sfu_wire::net::{Protocol, SocketId, Tuple};
 
 use crate::command::{BoundSocket, Event, SrtpParameters};
 use crate::link::Link;
@@ -59,7 +59,8 @@ impl PlainTransport {
 
     /// The same with our address in full.
     pub(crate) fn addrs(&self, rtcp: bool) -> Option<TupleAddrs> {
-        Some(TupleAddrs { local: self.socket(rtcp)?.local, remote: self.tuple(rtcp)?.remote })
+        let (local, remote) = (self.socket(rtcp)?.local, self.tuple(rtcp)?.remote);
+        Some(TupleAddrs { protocol: Protocol::Udp, local, remote })
     }
 
     /// Datagrams of this tuple are taken.

@@ -58,11 +58,12 @@ fn leads_to(socket: &BoundSocket, remote: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sfu_wire::net::SocketId;
+    use sfu_wire::net::{Protocol, SocketId};
 
     fn socket(local: &str) -> BoundSocket {
         BoundSocket {
             socket: SocketId(1),
+            protocol: Protocol::Udp,
             local: local.parse().unwrap(),
             announced: Some("198.51.100.7".to_owned()),
             expose_internal_ip: false,

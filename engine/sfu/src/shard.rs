@@ -14,7 +14,7 @@ use sfu_proto::ice::{IceAgent, IceConfig, IceCredentials};
 use sfu_wire::buf::PacketPool;
 use sfu_wire::drop_reason::{DropCounters, DropReason};
 use sfu_wire::id::{IdTable, ObjectId, ObjectKind};
-use sfu_wire::net::SocketId;
+use sfu_wire::net::{SocketId, Tuple};
 use sfu_wire::time::{NtpTime, Time};
 
 use crate::command::{BoundSocket, Command, CommandError, ErrorCode, Event, ReleaseSocket, Reply};
@@ -64,15 +64,15 @@ pub struct ShardConfig {
 ///
 /// There are four kinds of methods:
 /// 1. **Input**: [`Shard::handle_datagram`], [`Shard::handle_media`], [`Shard::handle_command`], [`Shard::handle_timeout`],
-///    [`Shard::handle_shutdown`], [`Shard::count_drop`]. They change state and fill the outputs; none of them blocks or fails half-way.
-/// 2. **Output**: [`Shard::outbox`], [`Shard::media`], [`Shard::taps`], [`Shard::poll_event`], [`Shard::poll_release`]. They hand out what
-///    input has produced.
+///    [`Shard::handle_disconnect`], [`Shard::handle_shutdown`], [`Shard::count_drop`]. They change state and fill the outputs; none of them blocks or fails half-way.
+/// 2. **Output**: [`Shard::outbox`], [`Shard::media`], [`Shard::taps`], [`Shard::poll_event`], [`Shard::poll_disconnect`],
+///    [`Shard::poll_release`]. They hand out what input has produced.
 /// 3. **Deadline**: [`Shard::next_timeout`].
 /// 4. **Inspection**: commands again (`Dump`, `Stats`), so that looking costs the same queue as acting.
 ///
 /// Polling order. After any number of inputs, and always before waiting: send and clear the outbox,
-/// take events until `None`, then release sockets until `None` (a socket may have a farewell in the
-/// outbox, so it is closed last), then ask for the deadline. When [`Outbox::is_nearly_full`], send
+/// take events until `None`, then close connections and release sockets until `None` (either may have a farewell in
+/// the outbox, so they are closed last), then ask for the deadline. When [`Outbox::is_nearly_full`], send
 /// before the next input; a full outbox drops and counts.
 ///
 /// Time contract. `now` never goes back from one call to the next; the shard copes with a clock that
@@ -142,6 +142,8 @@ pub(crate) struct Out {
     pub(crate) drops: DropCounters,
     pub(crate) traces: Traces,
     pub(crate) taps: Taps,
+    /// TCP connections that are of no use any more.
+    pub(crate) disconnects: VecDeque<Tuple>,
 }
 
 impl Shard {
@@ -177,6 +179,7 @@ impl Shard {
                 drops: DropCounters::default(),
                 traces: Traces::new(limits.traces, config.epoch_unix_nanos),
                 taps: Taps::new(limits.tap_bytes, limits.tap_packets, config.epoch_unix_nanos),
+                disconnects: VecDeque::new(),
             },
             releases: VecDeque::new(),
             handshakes: 0,
@@ -226,6 +229,12 @@ impl Shard {
         while self.contained(now, |shard| shard.run_timers(now)).is_err() {}
     }
 
+    /// A TCP connection is closed, by whomever. If it was a transport's, its tuple goes; if that was the last one, the
+    /// transport is disconnected.
+    pub fn handle_disconnect(&mut self, now: Time, socket: SocketId, from: SocketAddr) {
+        let _ = self.contained(now, |shard| shard.lose_tuple(now, &Tuple::new(socket, from)));
+    }
+
     /// The end: closes transports, so that each peer is told (RTCP BYE of what it was sent, DTLS
     /// close_notify) and need not wait for its consent to run out. Stops when the outbox is nearly full:
     /// `true` means send it and call again. Nobody is left to hear events, so there are none.
@@ -256,6 +265,19 @@ impl Shard {
             0 => None,
             count => Some(Event::TelemetryLost { count }),
         }
+    }
+
+    /// The next TCP connection to close; what the outbox holds for it goes first.
+    pub fn poll_disconnect(&mut self) -> Option<Tuple> {
+        self.out.disconnects.pop_front()
+    }
+
+    /// Whether a transport has verified these two addresses: for connections that have to show by when they are worth
+    /// their keep.
+    pub fn is_verified(&self, socket: SocketId, from: SocketAddr) -> bool {
+        let tuple = Tuple::new(socket, from);
+        let transport = self.lookup.by_tuple(&tuple).and_then(|id| self.transports.get(id));
+        transport.is_some_and(|t| t.accepts(&tuple))
     }
 
     /// The next socket to close.

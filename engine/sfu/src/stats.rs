@@ -10,7 +10,7 @@ use sfu_wire::drop_reason::DropCounters;
 use sfu_wire::extension::ExtensionKind;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Rid};
-use sfu_wire::net::SocketId;
+use sfu_wire::net::{Protocol, SocketId};
 use sfu_wire::scalability::Layers;
 
 use crate::command::{DtlsState, EncodingScore, IceCandidate, IceParameters, IceState};
@@ -22,6 +22,8 @@ use crate::transport_streams::TransportStreams;
 /// A 5-tuple in full: our address is known besides the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TupleAddrs {
+    /// UDP or TCP.
+    pub protocol: Protocol,
     /// Our address.
     pub local: SocketAddr,
     /// The peer's address.
@@ -74,7 +76,7 @@ pub struct WebRtcServerDump {
     /// The sockets that it owns.
     pub sockets: Vec<SocketId>,
     /// Their addresses, in the same order.
-    pub local_addresses: Vec<SocketAddr>,
+    pub local_addresses: Vec<(Protocol, SocketAddr)>,
     /// Transports that use it.
     pub transports: Vec<ObjectId>,
     /// The username fragments that lead to each.

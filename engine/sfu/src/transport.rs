@@ -135,9 +135,9 @@ impl Transport {
     }
 
     /// Gives back what leads here.
-    pub(crate) fn release(&self, lookup: &mut Lookup) {
+    pub(crate) fn release(&self, lookup: &mut Lookup, out: &mut Out) {
         match &self.kind {
-            Kind::WebRtc(webrtc) => webrtc.release(lookup),
+            Kind::WebRtc(webrtc) => webrtc.release(lookup, out),
             Kind::Plain(plain) => plain.release(lookup),
             Kind::Pipe(pipe) => pipe.release(lookup),
             Kind::Direct => {}

@@ -13,15 +13,15 @@
 //!                                         Failed            Closed
 //! ```
 //!
-//! Limits: tuples by the ICE agent, handshakes by the shard. Left out: TCP candidates, several
-//! components; media, which is [`crate::transport`]'s.
+//! Limits: tuples by the ICE agent, handshakes by the shard. Left out: several components; media, which is
+//! [`crate::transport`]'s; TCP connections, which the runtime has: a tuple of a listening socket is one.
 
 use arrayvec::ArrayVec;
 use sfu_proto::crypto::{DtlsContext, DtlsEvent, DtlsRole, DtlsSession, DtlsState as SessionState, SrtpKeys};
 use sfu_proto::ice::{IceAgent, IceEvent, MAX_REPLY, Signer};
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::ObjectId;
-use sfu_wire::net::Tuple;
+use sfu_wire::net::{Protocol, Tuple};
 use sfu_wire::stun::StunMessage;
 use sfu_wire::time::Time;
 
@@ -122,6 +122,21 @@ impl WebRtcTransport {
     /// Consent may have run out, or an event may be told now.
     pub(crate) fn handle_ice_timeout(&mut self, now: Time, link: &mut Link, lookup: &mut Lookup, out: &mut Out) {
         self.ice.handle_timeout(now);
+        self.after_ice(now, link, lookup, out);
+    }
+
+    /// The connection of a tuple is gone.
+    pub(crate) fn handle_disconnect(
+        &mut self,
+        now: Time,
+        tuple: &Tuple,
+        link: &mut Link,
+        lookup: &mut Lookup,
+        out: &mut Out,
+    ) {
+        // It is closed already: nobody has to be told.
+        lookup.release_tuple(tuple, self.id);
+        self.ice.remove_tuple(tuple);
         self.after_ice(now, link, lookup, out);
     }
 
@@ -245,9 +260,9 @@ impl WebRtcTransport {
     }
 
     /// Gives back what leads here.
-    pub(crate) fn release(&self, lookup: &mut Lookup) {
+    pub(crate) fn release(&self, lookup: &mut Lookup, out: &mut Out) {
         for tuple in self.ice.tuples() {
-            lookup.release_tuple(&tuple, self.id);
+            self.release_tuple(&tuple, lookup, out);
         }
         for ufrag in &self.ufrags {
             lookup.release_ufrag(ufrag);
@@ -277,8 +292,21 @@ impl WebRtcTransport {
 
     /// A tuple with our address in full.
     pub(crate) fn addrs(&self, tuple: &Tuple) -> Option<TupleAddrs> {
-        let local = self.sockets.iter().find(|s| s.socket == tuple.socket)?.local;
-        Some(TupleAddrs { local, remote: tuple.remote })
+        let socket = self.socket(tuple)?;
+        Some(TupleAddrs { protocol: socket.protocol, local: socket.local, remote: tuple.remote })
+    }
+
+    fn socket(&self, tuple: &Tuple) -> Option<&BoundSocket> {
+        self.sockets.iter().find(|s| s.socket == tuple.socket)
+    }
+
+    /// A tuple leads here no more. A connection that is a tuple of nobody is of no use, and costs its peer nothing
+    /// to keep: it is closed.
+    fn release_tuple(&self, tuple: &Tuple, lookup: &mut Lookup, out: &mut Out) {
+        let is_tcp = self.socket(tuple).is_some_and(|s| s.protocol == Protocol::Tcp);
+        if lookup.release_tuple(tuple, self.id) && is_tcp {
+            out.disconnects.push_back(*tuple);
+        }
     }
 
     /// Follows what the agent says: tables, path, events.
@@ -287,7 +315,7 @@ impl WebRtcTransport {
             match event {
                 IceEvent::State(_) => {}
                 IceEvent::Selected(tuple) => self.ice_events.note_selected(tuple),
-                IceEvent::TupleRemoved(tuple) => lookup.release_tuple(&tuple, self.id),
+                IceEvent::TupleRemoved(tuple) => self.release_tuple(&tuple, lookup, out),
             }
         }
         self.ice_events.note_state(self.ice_state());
@@ -300,8 +328,8 @@ impl WebRtcTransport {
             match news {
                 IceNews::State(state) => out.events.push_back(Event::IceState { transport, state }),
                 IceNews::Selected(tuple) => {
-                    if let Some(addrs) = self.addrs(&tuple) {
-                        out.events.push_back(Event::IceSelectedTuple { transport, local: addrs.local, tuple });
+                    if let Some(TupleAddrs { protocol, local, .. }) = self.addrs(&tuple) {
+                        out.events.push_back(Event::IceSelectedTuple { transport, local, tuple, protocol });
                     }
                 }
             }

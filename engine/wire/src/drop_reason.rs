@@ -105,6 +105,18 @@ drop_reasons! {
     SctpDisabled = "sctp_disabled",
     /// A packet between the application and a direct transport made room for younger ones.
     MediaQueueFull = "media_queue_full",
+    /// A TCP connection was refused, or closed to make room: a cap on connections is reached.
+    TcpLimit = "tcp_limit",
+    /// A TCP connection was closed: it had not brought a signed Binding request in time, or something else first.
+    TcpUnverified = "tcp_unverified",
+    /// A TCP connection was closed: a frame was longer than packets are.
+    TcpFrame = "tcp_frame",
+    /// A TCP connection was closed: nothing came, or nothing was read, for too long.
+    TcpIdle = "tcp_idle",
+    /// A packet for a TCP connection found no room, or made room for younger ones.
+    TcpBufferFull = "tcp_buffer_full",
+    /// A packet for a TCP connection that is closed.
+    TcpClosed = "tcp_closed",
 }
 
 /// One counter per [`DropReason`].

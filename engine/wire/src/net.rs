@@ -2,6 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+/// Transport protocol of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Protocol {
+    /// UDP.
+    #[default]
+    Udp,
+    /// TCP: each packet in a frame (RFC 4571). Its socket listens; a connection is known by the peer's address.
+    Tcp,
+}
+
 /// A socket of the runtime: a number that only the runtime can turn into a file descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(pub u32);

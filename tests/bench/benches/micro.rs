@@ -19,7 +19,7 @@ use sfu_sim::layer_call::{Plan, consumer_config, producer_config};
 use sfu_sim::layered::LayeredSource;
 use sfu_wire::codec::CodecKind;
 use sfu_wire::id::ObjectId;
-use sfu_wire::net::SocketId;
+use sfu_wire::net::{Protocol, SocketId};
 use sfu_wire::rtp::RtpView;
 use sfu_wire::stun::StunMessage;
 use sfu_wire::time::Time;
@@ -91,7 +91,8 @@ fn shard() -> (Shard, ObjectId, ObjectId) {
     })
     .expect("a shard");
     let local = SocketAddr::from(([198, 51, 100, 1], 4_444));
-    let bound = [BoundSocket { socket: SOCKET, local, announced: None, expose_internal_ip: false }];
+    let bound =
+        [BoundSocket { socket: SOCKET, protocol: Protocol::Udp, local, announced: None, expose_internal_ip: false }];
     let Ok(Reply::Created(server)) = shard.handle_command(START, &bound, Command::CreateWebRtcServer) else {
         panic!("no server");
     };

@@ -10,7 +10,7 @@ use sfu_core::limits::Limits;
 use sfu_core::shard::{Shard, ShardConfig};
 use sfu_proto::crypto::{Certificate, hmac};
 use sfu_proto::srtp::SrtpProfile;
-use sfu_wire::net::SocketId;
+use sfu_wire::net::{Protocol, SocketId};
 use sfu_wire::stun::{Class, StunBuilder};
 use sfu_wire::time::Time;
 
@@ -103,7 +103,8 @@ fn shard(transports: usize) -> (Shard, Vec<String>) {
         panic!("no router");
     };
     let local = SocketAddr::from(([198, 51, 100, 1], 4_444));
-    let bound = [BoundSocket { socket: SOCKET, local, announced: None, expose_internal_ip: false }];
+    let bound =
+        [BoundSocket { socket: SOCKET, protocol: Protocol::Udp, local, announced: None, expose_internal_ip: false }];
     let Ok(Reply::Created(server)) = shard.handle_command(START, &bound, Command::CreateWebRtcServer) else {
         panic!("no server");
     };

@@ -10,7 +10,7 @@ use sfu_core::testing::{Peer, PeerOptions};
 use sfu_proto::crypto::Certificate;
 use sfu_proto::srtp::SrtpProfile;
 use sfu_wire::id::ObjectId;
-use sfu_wire::net::SocketId;
+use sfu_wire::net::{Protocol, SocketId};
 use sfu_wire::time::Time;
 
 use crate::call;
@@ -45,7 +45,13 @@ impl PureRoom {
         })
         .expect("a shard");
         let local = SocketAddr::from(([198, 51, 100, 1], 4_444));
-        let bound = [BoundSocket { socket: SOCKET, local, announced: None, expose_internal_ip: false }];
+        let bound = [BoundSocket {
+            socket: SOCKET,
+            protocol: Protocol::Udp,
+            local,
+            announced: None,
+            expose_internal_ip: false,
+        }];
         let server = created(&mut shard, &bound, Command::CreateWebRtcServer);
         let router = created(&mut shard, &[], Command::CreateRouter);
         let mut room = Self { shard, server, router, peers: Vec::new(), now: START, sequence: 0 };

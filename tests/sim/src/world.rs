@@ -19,7 +19,7 @@ use sfu_core::testing::{Peer, PeerOptions, Received};
 use sfu_proto::crypto::Certificate;
 use sfu_proto::srtp::SrtpProfile;
 use sfu_wire::id::ObjectId;
-use sfu_wire::net::SocketId;
+use sfu_wire::net::{Protocol, SocketId};
 use sfu_wire::time::Time;
 
 use crate::net::{Link, LinkConfig};
@@ -164,7 +164,7 @@ impl World {
         let socket = SocketId(self.sockets);
         self.sockets += 1;
         let local = shard_addr(socket);
-        let bound = BoundSocket { socket, local, announced: None, expose_internal_ip: false };
+        let bound = BoundSocket { socket, protocol: Protocol::Udp, local, announced: None, expose_internal_ip: false };
         let create = Command::CreateWebRtcTransport { router, options: WebRtcTransportOptions::default() };
         let created = match self.shard.handle_command(self.now, &[bound], create) {
             Ok(Reply::WebRtcTransport(created)) => created,

@@ -23,7 +23,9 @@ use crate::decode;
 use crate::encode;
 use crate::engine::Engine;
 use crate::ortc::numbering::Numbering;
-use crate::ortc::{self, DtlsParameters, DtlsRole, IceParameters, RtpCapabilities, RtpCodecCapability, convert};
+use crate::ortc::{
+    self, DtlsParameters, DtlsRole, IceParameters, Protocol, RtpCapabilities, RtpCodecCapability, convert,
+};
 use crate::schema as fb;
 
 pub use call::Call;
@@ -206,6 +208,10 @@ impl Client {
             webrtc_server,
             ice_consent_timeout_ms: u32::try_from(timeout).unwrap_or(u32::MAX),
             max_incoming_bitrate: options.max_incoming_bitrate,
+            enable_udp: options.enable_udp,
+            enable_tcp: options.enable_tcp,
+            prefer_udp: options.prefer == Some(Protocol::Udp),
+            prefer_tcp: options.prefer == Some(Protocol::Tcp),
         };
         self.call(router, fb::RequestBodyT::CreateWebRtcTransport(Box::new(body)), transport_created)
     }

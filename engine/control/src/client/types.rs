@@ -215,12 +215,19 @@ pub struct ListenInfo {
     pub send_buffer_size: u32,
     /// Bytes; 0 is the default.
     pub recv_buffer_size: u32,
+    /// Share the UDP port with others that ask for the same.
+    pub udp_reuse_port: bool,
 }
 
 impl ListenInfo {
     /// UDP on `ip` with any free port.
     pub fn udp(ip: impl Into<String>) -> Self {
         Self { ip: ip.into(), ..Self::default() }
+    }
+
+    /// TCP on `ip` with any free port.
+    pub fn tcp(ip: impl Into<String>) -> Self {
+        Self { protocol: Protocol::Tcp, ..Self::udp(ip) }
     }
 
     pub(super) fn to_schema(&self) -> fb::ListenInfoT {
@@ -234,6 +241,7 @@ impl ListenInfo {
             ipv6_only: self.ipv6_only,
             send_buffer_size: self.send_buffer_size,
             recv_buffer_size: self.recv_buffer_size,
+            udp_reuse_port: self.udp_reuse_port,
         }
     }
 }
@@ -256,12 +264,25 @@ pub struct WebRtcTransportOptions {
     pub ice_consent_timeout: Option<Duration>,
     /// Bit/s; 0 is no bound.
     pub max_incoming_bitrate: u32,
+    /// It may be reached by UDP.
+    pub enable_udp: bool,
+    /// It may be reached by TCP.
+    pub enable_tcp: bool,
+    /// Whose candidates come first; without one, UDP's do.
+    pub prefer: Option<Protocol>,
 }
 
 impl WebRtcTransportOptions {
     /// The defaults, listening at `listen`.
     pub fn new(listen: Listen) -> Self {
-        Self { listen, ice_consent_timeout: Some(Duration::from_secs(30)), max_incoming_bitrate: 0 }
+        Self {
+            listen,
+            ice_consent_timeout: Some(Duration::from_secs(30)),
+            max_incoming_bitrate: 0,
+            enable_udp: true,
+            enable_tcp: true,
+            prefer: None,
+        }
     }
 }
 

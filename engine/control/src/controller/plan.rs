@@ -178,10 +178,10 @@ impl Controller {
         Ok(Plan::One { shard, listen, command: Command::CreateWebRtcServer, pending: Pending::Server })
     }
 
-    fn create_transport(&self, target: u64, body: fb::CreateWebRtcTransportT) -> Planned {
+    fn create_transport(&self, target: u64, mut body: fb::CreateWebRtcTransportT) -> Planned {
         const SERVER: &str = "webrtc_server";
         let router = self.object(target, &[ObjectKind::Router])?;
-        let infos = body.listen_infos.unwrap_or_default();
+        let infos = body.listen_infos.take().unwrap_or_default();
         let (server, listen) = match (body.webrtc_server, infos.is_empty()) {
             (0, true) => return Err(invalid("listen_infos", "is empty; give it or webrtc_server")),
             (0, false) => (None, values::listen_infos(infos)?),
@@ -203,10 +203,14 @@ impl Controller {
             let text = format!("{timeout}; give at most {MAX_CONSENT_TIMEOUT_MS}, or 0 for no check");
             return Err(invalid("ice_consent_timeout_ms", text));
         }
+        values::protocols(&body, &listen)?;
         let options = WebRtcTransportOptions {
             listen: server.map_or(Listen::Own, Listen::Server),
             ice_consent_timeout: (timeout > 0).then(|| Duration::from_millis(u64::from(timeout))),
             max_incoming_bitrate: body.max_incoming_bitrate,
+            enable_udp: body.enable_udp,
+            enable_tcp: body.enable_tcp,
+            prefer_tcp: body.prefer_tcp,
         };
         let command = Command::CreateWebRtcTransport { router, options };
         let pending = Pending::Transport { router, server };

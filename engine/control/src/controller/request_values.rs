@@ -28,7 +28,8 @@ pub(super) fn listen_infos(infos: Vec<fb::ListenInfoT>) -> Result<Vec<ListenInfo
     for (i, info) in infos.into_iter().enumerate() {
         let field = member("", FIELD, i);
         let info = listen_info(info, &field)?;
-        if info.port != 0 && out.iter().any(|o| o.port == info.port && o.ip == info.ip) {
+        let same = |o: &ListenInfo| (o.protocol, o.ip, o.port) == (info.protocol, info.ip, info.port);
+        if info.port != 0 && out.iter().any(same) {
             let text = format!("port {} of {} is in the list already", info.port, info.ip);
             return Err(CommandError::new(ErrorCode::AlreadyExists, path(&field, "port"), text));
         }
@@ -39,16 +40,17 @@ pub(super) fn listen_infos(infos: Vec<fb::ListenInfoT>) -> Result<Vec<ListenInfo
 
 /// Where one socket is wanted.
 pub(super) fn listen_info(info: fb::ListenInfoT, field: &str) -> Result<ListenInfo, CommandError> {
-    match info.protocol {
-        fb::Protocol::udp => {}
-        fb::Protocol::tcp => {
-            let text = "TCP is not served yet; give udp";
-            return Err(CommandError::new(ErrorCode::Unsupported, path(field, "protocol"), text));
+    let protocol = match info.protocol {
+        fb::Protocol::udp => Protocol::Udp,
+        fb::Protocol::tcp => Protocol::Tcp,
+        other => {
+            let text = format!("{} is no protocol; use 0 (udp) or 1 (tcp)", other.0);
+            return Err(invalid(path(field, "protocol"), text));
         }
-        other => return Err(invalid(path(field, "protocol"), format!("{} is no protocol; use 0 (udp)", other.0))),
-    }
-    let ip: IpAddr = match info.ip.parse() {
-        Ok(ip) => ip,
+    };
+    // One spelling: an IPv4 address in IPv6's clothes is an IPv4 address.
+    let ip = match info.ip.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical(),
         Err(_) => return Err(invalid(path(field, "ip"), format!("{} is no IP address", shown(&info.ip)))),
     };
     if ip.is_multicast() {
@@ -59,6 +61,14 @@ pub(super) fn listen_info(info: fb::ListenInfoT, field: &str) -> Result<ListenIn
     } else if ip.is_unspecified() {
         let text = format!("is missing; {ip} cannot be a candidate, give the address that peers reach");
         return Err(invalid(path(field, "announced_address"), text));
+    }
+    if info.expose_internal_ip && ip.is_unspecified() {
+        let text =
+            format!("is true for {ip}, which cannot be a candidate; listen at the address to expose, or give false");
+        return Err(invalid(path(field, "expose_internal_ip"), text));
+    }
+    if info.udp_reuse_port && protocol == Protocol::Tcp {
+        return Err(invalid(path(field, "udp_reuse_port"), "is true for tcp; a TCP port is one listener's"));
     }
     if info.ipv6_only && ip.is_ipv4() {
         return Err(invalid(path(field, "ipv6_only"), format!("is true for {ip}; give an IPv6 address or false")));
@@ -80,7 +90,7 @@ pub(super) fn listen_info(info: fb::ListenInfoT, field: &str) -> Result<ListenIn
         }
     }
     Ok(ListenInfo {
-        protocol: Protocol::Udp,
+        protocol,
         ip,
         announced: info.announced_address,
         expose_internal_ip: info.expose_internal_ip,
@@ -89,7 +99,29 @@ pub(super) fn listen_info(info: fb::ListenInfoT, field: &str) -> Result<ListenIn
         ipv6_only: info.ipv6_only,
         send_buffer: info.send_buffer_size as usize,
         recv_buffer: info.recv_buffer_size as usize,
+        udp_reuse_port: info.udp_reuse_port,
     })
+}
+
+/// Whether the protocols that a transport may be reached by go together, and with the sockets of its own, if any.
+pub(super) fn protocols(body: &fb::CreateWebRtcTransportT, own: &[ListenInfo]) -> Result<(), CommandError> {
+    if !body.enable_udp && !body.enable_tcp {
+        return Err(invalid("enable_udp", "and enable_tcp are both false; give true for one of them"));
+    }
+    if body.prefer_udp && body.prefer_tcp {
+        return Err(invalid("prefer_udp", "and prefer_tcp are both true; give true for at most one of them"));
+    }
+    for (at, info) in own.iter().enumerate() {
+        let (name, flag, enabled) = match info.protocol {
+            Protocol::Udp => ("udp", "enable_udp", body.enable_udp),
+            Protocol::Tcp => ("tcp", "enable_tcp", body.enable_tcp),
+        };
+        if !enabled {
+            let field = path(&member("", FIELD, at), "protocol");
+            return Err(invalid(field, format!("is {name}, but {flag} is false; leave the entry out or give true")));
+        }
+    }
+    Ok(())
 }
 
 /// An address, or a host name of letters, digits, hyphens and dots.

@@ -29,6 +29,7 @@ pub(crate) fn local() -> Local {
             protocol: Protocol::Udp,
             port: 40_000,
             r#type: "host".into(),
+            tcp_type: None,
         }],
         dtls: DtlsParameters {
             role: DtlsRole::Auto,

@@ -283,6 +283,7 @@ pub fn ice_candidate_from(item: fb::IceCandidateT) -> IceCandidate {
         protocol: if item.protocol == fb::Protocol::tcp { Protocol::Tcp } else { Protocol::Udp },
         port: item.port,
         r#type: "host".to_owned(),
+        tcp_type: item.tcp_type.map(|_| TcpType::Passive),
     }
 }
 

@@ -145,9 +145,13 @@ fn transports_speak_the_clients_member_names() {
         protocol: Protocol::Udp,
         port: 2,
         r#type: "host".into(),
+        tcp_type: None,
     };
+    let tcp = IceCandidate { protocol: Protocol::Tcp, tcp_type: Some(TcpType::Passive), ..candidate.clone() };
     let said = json!({ "foundation": "f", "priority": 1, "ip": "::1", "address": "::1", "protocol": "udp", "port": 2, "type": "host" });
     assert_eq!(serde_json::to_value(candidate).unwrap(), said);
+    let said = json!({ "foundation": "f", "priority": 1, "ip": "::1", "address": "::1", "protocol": "tcp", "port": 2, "type": "host", "tcpType": "passive" });
+    assert_eq!(serde_json::to_value(tcp).unwrap(), said);
     let said = json!({ "role": "client", "fingerprints": [{ "algorithm": "sha-256", "value": "AB" }] });
     let dtls: DtlsParameters = serde_json::from_value(said.clone()).expect("they are readable");
     assert_eq!(dtls.role, DtlsRole::Client);

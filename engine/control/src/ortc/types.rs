@@ -351,6 +351,17 @@ pub struct IceCandidate {
     pub port: u16,
     /// Always `host`.
     pub r#type: String,
+    /// With TCP: who connects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_type: Option<TcpType>,
+}
+
+/// Who connects (RFC 6544, section 4.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TcpType {
+    /// The other side does.
+    Passive,
 }
 
 /// DTLS role.

@@ -1,6 +1,6 @@
 //! Wrong targets, ids and values: each refusal has its code and names its field.
 
-use sfu_core::command::ErrorCode;
+use sfu_core::command::{CommandError, ErrorCode};
 use sfu_wire::id::{ObjectId, ObjectKind};
 
 use super::room::*;
@@ -249,13 +249,74 @@ fn row_078_listen_infos_with_bad_values_name_the_field() {
     assert_eq!(listen_field(room, both), at("port_range"));
     assert_eq!(listen_field(room, |i| i.ipv6_only = true), at("ipv6_only"));
     assert_eq!(listen_field(room, |i| i.send_buffer_size = u32::MAX), at("send_buffer_size"));
-    let tcp = listen_field(room, |i| i.protocol = fb::Protocol::tcp);
-    assert_eq!(tcp, (ErrorCode::Unsupported, "listen_infos[0].protocol".to_owned()));
+    assert_eq!(listen_field(room, |i| i.protocol = fb::Protocol(2)), at("protocol"));
+    let shared_tcp = |i: &mut fb::ListenInfoT| (i.protocol, i.udp_reuse_port) = (fb::Protocol::tcp, true);
+    assert_eq!(listen_field(room, shared_tcp), at("udp_reuse_port"));
+    let exposed = |i: &mut fb::ListenInfoT| {
+        (i.ip, i.announced_address, i.expose_internal_ip) = ("::".to_owned(), Some("sfu.example.org".to_owned()), true);
+    };
+    assert_eq!(listen_field(room, exposed), at("expose_internal_ip"));
+    // In IPv6's clothes it is still an IPv4 address.
+    let mapped = |i: &mut fb::ListenInfoT| (i.ip, i.ipv6_only) = ("::ffff:127.0.0.1".to_owned(), true);
+    assert_eq!(listen_field(room, mapped), at("ipv6_only"));
     for infos in [Vec::new(), vec![listen().unwrap().remove(0); 4096]] {
         let body = fb::CreateWebRtcTransportT { listen_infos: Some(infos), ..Default::default() };
         let refused = refusal(room.call(room.router, Body::CreateWebRtcTransport(Box::new(body))));
         assert_eq!(refused, (ErrorCode::InvalidArgument, "listen_infos".to_owned()));
     }
+}
+
+/// A listen info of the local host.
+fn local(protocol: fb::Protocol) -> fb::ListenInfoT {
+    fb::ListenInfoT { protocol, ..listen().unwrap().remove(0) }
+}
+
+#[test]
+fn candidates_are_of_the_protocols_that_are_enabled_in_the_order_that_is_preferred() {
+    let room = &mut Room::new();
+    let both = Some(vec![local(fb::Protocol::tcp), local(fb::Protocol::udp)]);
+    let body = fb::CreateWebRtcServerT { listen_infos: both.clone(), shard: Some(0) };
+    let server = match room.call(0, Body::CreateWebRtcServer(Box::new(body))) {
+        Ok(fb::ReplyBodyT::Created(created)) => created.id,
+        other => panic!("{other:?}"),
+    };
+    let mut offered = |body: fb::CreateWebRtcTransportT| {
+        let reply = room.call(room.router, Body::CreateWebRtcTransport(Box::new(body)))?;
+        let fb::ReplyBodyT::WebRtcTransportCreated(created) = reply else { panic!("{reply:?}") };
+        let candidates = created.ice_candidates.unwrap();
+        for candidate in &candidates {
+            let passive = (candidate.protocol == fb::Protocol::tcp).then_some(fb::IceTcpType::passive);
+            assert_eq!(candidate.tcp_type, passive);
+        }
+        Ok::<_, CommandError>(candidates.iter().map(|c| c.protocol).collect::<Vec<_>>())
+    };
+    let on_server = || fb::CreateWebRtcTransportT { webrtc_server: server, ..Default::default() };
+    let (udp, tcp) = (fb::Protocol::udp, fb::Protocol::tcp);
+    assert_eq!(offered(on_server()), Ok(vec![udp, tcp]));
+    assert_eq!(offered(fb::CreateWebRtcTransportT { prefer_udp: true, ..on_server() }), Ok(vec![udp, tcp]));
+    assert_eq!(offered(fb::CreateWebRtcTransportT { prefer_tcp: true, ..on_server() }), Ok(vec![tcp, udp]));
+    assert_eq!(offered(fb::CreateWebRtcTransportT { enable_udp: false, ..on_server() }), Ok(vec![tcp]));
+    assert_eq!(offered(fb::CreateWebRtcTransportT { enable_tcp: false, ..on_server() }), Ok(vec![udp]));
+    let own = || fb::CreateWebRtcTransportT { listen_infos: both.clone(), ..Default::default() };
+    assert_eq!(offered(own()), Ok(vec![udp, tcp]));
+    let mut field = |body| offered(body).map_err(|error| (error.code, error.field)).unwrap_err();
+    let at = |name: &str| (ErrorCode::InvalidArgument, name.to_owned());
+    let neither = fb::CreateWebRtcTransportT { enable_udp: false, enable_tcp: false, ..on_server() };
+    assert_eq!(field(neither), at("enable_udp"));
+    assert_eq!(field(fb::CreateWebRtcTransportT { prefer_udp: true, prefer_tcp: true, ..own() }), at("prefer_udp"));
+    assert_eq!(field(fb::CreateWebRtcTransportT { enable_tcp: false, ..own() }), at("listen_infos[0].protocol"));
+    assert_eq!(field(fb::CreateWebRtcTransportT { enable_udp: false, ..own() }), at("listen_infos[1].protocol"));
+    let only = fb::CreateWebRtcServerT { listen_infos: Some(vec![local(udp)]), shard: Some(0) };
+    let only = match room.call(0, Body::CreateWebRtcServer(Box::new(only))) {
+        Ok(fb::ReplyBodyT::Created(created)) => created.id,
+        other => panic!("{other:?}"),
+    };
+    let body = fb::CreateWebRtcTransportT { webrtc_server: only, enable_udp: false, ..Default::default() };
+    let refused = refusal(room.call(room.router, Body::CreateWebRtcTransport(Box::new(body))));
+    assert_eq!(refused, at("enable_udp"));
+    let dump = room.call(server, Body::GetDump(Box::default())).unwrap();
+    let fb::ReplyBodyT::WebRtcServerDump(dump) = dump else { panic!("{dump:?}") };
+    assert_eq!((dump.local_addresses.unwrap().len(), dump.tcp_local_addresses.unwrap().len()), (1, 1));
 }
 
 #[test]

@@ -19,6 +19,8 @@ use crate::sys::{self, SockAddr};
 const WAKE: u64 = u64::MAX;
 /// Marks a ring of glommio's.
 const RING: u64 = u64::MAX - 1;
+/// Marks what TCP connections wait in.
+const TCP: u64 = u64::MAX - 2;
 /// Events taken per sleep; what does not fit is still there the next time.
 const EVENTS: usize = 256;
 /// How long a flush may wait, once, for room in a socket's buffer.
@@ -394,6 +396,10 @@ impl MediaIo for Mmsg {
         }
     }
 
+    fn watch_tcp(&mut self, epoll: BorrowedFd<'_>) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, epoll.as_raw_fd(), TCP)
+    }
+
     fn park(&mut self, timeout: Option<Duration>) -> Woken {
         let mut woken = Woken::default();
         for index in 0..self.wait(timeout) {
@@ -401,6 +407,7 @@ impl MediaIo for Mmsg {
             match data {
                 WAKE => woken.by_mailbox = true,
                 RING => woken.by_ring = true,
+                TCP => woken.by_tcp = true,
                 id => {
                     let id = SocketId(id as u32);
                     if let Some(socket) = self.sockets.get_mut(&id)

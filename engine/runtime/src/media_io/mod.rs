@@ -7,7 +7,7 @@
 //! Limits: a batch is at most [`BATCH`] messages; nothing is allocated per packet; an error of one
 //! datagram or one destination never closes a socket.
 //!
-//! Left out: TCP.
+//! Left out: TCP, which has an epoll of its own that a sleep here watches.
 
 mod buffers;
 mod messages;
@@ -60,6 +60,8 @@ pub(crate) struct Woken {
     pub(crate) by_mailbox: bool,
     /// A ring of glommio's is ready.
     pub(crate) by_ring: bool,
+    /// There is something to do for TCP connections.
+    pub(crate) by_tcp: bool,
 }
 
 /// The sockets of one shard.
@@ -81,6 +83,8 @@ pub(crate) trait MediaIo {
     fn has_backlog(&self) -> bool;
     /// Whether the next sleeps end when one of glommio's rings is ready.
     fn watch_rings(&mut self, on: bool);
+    /// The next sleeps end, too, when this descriptor is readable. It outlives the back end.
+    fn watch_tcp(&mut self, epoll: BorrowedFd<'_>) -> std::io::Result<()>;
     /// Waits for datagrams, the mailbox, or `timeout`; `None` waits for ever.
     fn park(&mut self, timeout: Option<Duration>) -> Woken;
     /// Lets system calls fail.

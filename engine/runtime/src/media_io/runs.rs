@@ -12,6 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 use sfu_core::outbox::{Outbox, Transmit};
 use sfu_wire::net::SocketId;
 
+use crate::listen::is_tcp;
+
 /// Most datagrams of a run.
 pub(crate) const MAX_SEGMENTS: usize = 16;
 /// Most bytes of a run: below what one IP packet can claim, headers included.
@@ -67,6 +69,8 @@ pub(crate) struct Runs {
     keys: Vec<(u64, u32)>,
     order: Vec<u32>,
     runs: Vec<Run>,
+    /// So many of `runs` are for media sockets; the others go by TCP.
+    datagram_runs: usize,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -90,6 +94,8 @@ impl Runs {
             self.order.extend((0u32..).take(transmits.len()));
         }
         self.divide(transmits, routes);
+        // Listening sockets have the highest ids, so they come last.
+        self.datagram_runs = self.runs.partition_point(|run| !is_tcp(run.socket));
     }
 
     fn divide(&mut self, transmits: &[Transmit], routes: &Routes) {
@@ -121,9 +127,14 @@ impl Runs {
         }
     }
 
-    /// The runs, those of one socket side by side.
+    /// The runs for media sockets, those of one socket side by side.
     pub(crate) fn runs(&self) -> &[Run] {
-        &self.runs
+        &self.runs[..self.datagram_runs]
+    }
+
+    /// The runs that go by TCP connections, those of one connection side by side.
+    pub(crate) fn by_connection(&self) -> &[Run] {
+        &self.runs[self.datagram_runs..]
     }
 
     /// The datagrams of a run, in order.

@@ -44,6 +44,7 @@ const SEND: u64 = 2;
 const WAKE: u64 = 3;
 const RING: u64 = 4;
 const CANCEL: u64 = 5;
+const TCP: u64 = 6;
 
 fn tag(kind: u64, generation: u32, value: u32) -> u64 {
     kind << 56 | u64::from(generation & 0xff_ffff) << 32 | u64::from(value)
@@ -108,6 +109,8 @@ pub(super) struct Uring {
     routes: Routes,
     wake: RawFd,
     wake_armed: bool,
+    /// What TCP connections wait in, and whether it is polled.
+    tcp: Option<(RawFd, bool)>,
     rings: Vec<RawFd>,
     watching: bool,
     rings_armed: Vec<bool>,
@@ -137,6 +140,7 @@ impl Uring {
             routes: Routes::default(),
             wake: wake.as_raw_fd(),
             wake_armed: false,
+            tcp: None,
             rings: rings.to_vec(),
             watching: false,
             rings_armed: vec![false; rings.len()],
@@ -180,6 +184,12 @@ impl Uring {
                 self.woken.by_mailbox = true;
                 self.wake_armed = cqueue::more(entry.flags());
             }
+            TCP => {
+                self.woken.by_tcp = true;
+                if let Some((_, armed)) = &mut self.tcp {
+                    *armed = false;
+                }
+            }
             RING => {
                 self.woken.by_ring = true;
                 if let Some(armed) = self.rings_armed.get_mut((data & 0xffff_ffff) as usize) {
@@ -220,6 +230,11 @@ impl Uring {
             self.wake_armed = true;
             let poll =
                 opcode::PollAdd::new(types::Fd(self.wake), libc::POLLIN as u32).build().user_data(tag(WAKE, 0, 0));
+            self.submit(&poll);
+        }
+        if let Some((fd, armed @ false)) = &mut self.tcp {
+            *armed = true;
+            let poll = opcode::PollAdd::new(types::Fd(*fd), libc::POLLIN as u32).build().user_data(tag(TCP, 0, 0));
             self.submit(&poll);
         }
         if self.watching {
@@ -452,6 +467,11 @@ impl MediaIo for Uring {
     fn watch_rings(&mut self, on: bool) {
         // Polls that are under way when the watch ends fire once more, at most.
         self.watching = on;
+    }
+
+    fn watch_tcp(&mut self, epoll: BorrowedFd<'_>) -> io::Result<()> {
+        self.tcp = Some((epoll.as_raw_fd(), false));
+        Ok(())
     }
 
     fn park(&mut self, timeout: Option<Duration>) -> Woken {

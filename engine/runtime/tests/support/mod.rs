@@ -88,6 +88,7 @@ impl ShardCore for Echo {
                     priority: 0,
                     address: socket.local.ip().to_string(),
                     port: socket.local.port(),
+                    protocol: socket.protocol,
                 };
                 Ok(Reply::WebRtcTransport(WebRtcTransportCreated {
                     id: object(0),

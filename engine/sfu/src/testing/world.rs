@@ -14,7 +14,7 @@ use sfu_wire::drop_reason::DropReason;
 use sfu_wire::extension::{ExtensionIds, ExtensionKind};
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Mid};
-use sfu_wire::net::SocketId;
+use sfu_wire::net::{Protocol, SocketId, Tuple};
 use sfu_wire::rtp::{RtpHeaderFields, write_header};
 use sfu_wire::time::Time;
 
@@ -67,6 +67,8 @@ pub struct World {
     pub events: Vec<Event>,
     /// All sockets released so far.
     pub releases: Vec<ReleaseSocket>,
+    /// All connections that the shard wanted closed so far.
+    pub disconnects: Vec<Tuple>,
     /// Datagrams to addresses that no peer has.
     pub strays: Vec<(SocketId, SocketAddr, Vec<u8>)>,
     sockets: HashMap<SocketId, SocketAddr>,
@@ -102,6 +104,7 @@ impl World {
             members: Vec::new(),
             events: Vec::new(),
             releases: Vec::new(),
+            disconnects: Vec::new(),
             strays: Vec::new(),
             sockets: HashMap::new(),
             next_socket: 1,
@@ -137,7 +140,19 @@ impl World {
         let local = SocketAddr::from(([192, 0, 2, 1], 10_000 + (self.next_socket % 50_000) as u16));
         self.next_socket += 1;
         self.sockets.insert(socket, local);
-        BoundSocket { socket, local, announced: None, expose_internal_ip: false }
+        BoundSocket { socket, protocol: Protocol::Udp, local, announced: None, expose_internal_ip: false }
+    }
+
+    /// A listening TCP socket as the runtime would bind it.
+    pub fn bind_tcp(&mut self) -> BoundSocket {
+        BoundSocket { protocol: Protocol::Tcp, ..self.bind() }
+    }
+
+    /// The connection of a member's peer closes.
+    pub fn disconnect(&mut self, member: usize) {
+        let Member { peer, socket, .. } = &self.members[member];
+        self.shard.handle_disconnect(self.now, *socket, peer.addr());
+        self.settle();
     }
 
     /// A transport on a socket of its own.
@@ -414,6 +429,7 @@ impl World {
         }
         moved |= self.deliver();
         self.events.extend(std::iter::from_fn(|| self.shard.poll_event()));
+        self.disconnects.extend(std::iter::from_fn(|| self.shard.poll_disconnect()));
         self.releases.extend(std::iter::from_fn(|| self.shard.poll_release()));
         moved
     }
