@@ -61,7 +61,7 @@ test('wrong requests are answered with the field at fault and the connection sta
 			['join', { displayName: 7 }, 400, 'displayName'],
 			['join', { displayName: 'x'.repeat(1000) }, 400, 'displayName'],
 			['join', { displayName: 'Ada', rtpCapabilities: [] }, 400, 'rtpCapabilities'],
-			['createWebRtcTransport', { forceTcp: true }, 501, 'forceTcp'],
+			['createWebRtcTransport', { forceTcp: 'yes' }, 400, 'forceTcp'],
 			['createWebRtcTransport', { consuming: 'yes' }, 400, 'consuming'],
 			['connectWebRtcTransport', { transportId: 'nonsense' }, 404, 'transportId'],
 			['connectWebRtcTransport', {}, 400, 'transportId'],

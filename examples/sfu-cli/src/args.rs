@@ -34,9 +34,12 @@ pub(crate) struct ServeArgs {
     /// What browsers are told instead of the --rtc-ip at the same place (an address or a host name).
     #[arg(long, value_name = "ADDRESS", env = "SFU_ANNOUNCED_ADDRESS", value_delimiter = ',')]
     pub(crate) announced_address: Vec<String>,
-    /// UDP port for media of the first shard; each further shard takes the next one. 0 takes any free ports.
+    /// Port for media of the first shard; each further shard takes the next one. 0 takes any free ports.
     #[arg(long, value_name = "PORT", default_value_t = 40000, env = "SFU_RTC_PORT")]
     pub(crate) rtc_port: u16,
+    /// Protocols for media. TCP takes the same port numbers as UDP, for browsers whose network lets no UDP through.
+    #[arg(long, value_name = "PROTOCOL", value_enum, default_values_t = [RtcProtocol::Udp, RtcProtocol::Tcp], env = "SFU_RTC_PROTOCOL", value_delimiter = ',')]
+    pub(crate) rtc_protocol: Vec<RtcProtocol>,
     /// Number of shards; 0 is one for each core that the process may use.
     #[arg(long, value_name = "N", default_value_t = 0, env = "SFU_SHARDS")]
     pub(crate) shards: u16,
@@ -89,12 +92,24 @@ pub(crate) struct DoctorArgs {
     /// Address for media to try; may be given several times.
     #[arg(long, value_name = "IP", default_values_t = [IpAddr::V4(Ipv4Addr::LOCALHOST)], env = "SFU_RTC_IP", value_delimiter = ',')]
     pub(crate) rtc_ip: Vec<IpAddr>,
-    /// UDP port for media of the first shard.
+    /// Port for media of the first shard.
     #[arg(long, value_name = "PORT", default_value_t = 40000, env = "SFU_RTC_PORT")]
     pub(crate) rtc_port: u16,
+    /// Protocols for media.
+    #[arg(long, value_name = "PROTOCOL", value_enum, default_values_t = [RtcProtocol::Udp, RtcProtocol::Tcp], env = "SFU_RTC_PROTOCOL", value_delimiter = ',')]
+    pub(crate) rtc_protocol: Vec<RtcProtocol>,
     /// Number of shards; 0 is one for each core that the process may use.
     #[arg(long, value_name = "N", default_value_t = 0, env = "SFU_SHARDS")]
     pub(crate) shards: u16,
+}
+
+/// What media travels by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RtcProtocol {
+    /// UDP.
+    Udp,
+    /// TCP: browsers connect to the service (RFC 6544).
+    Tcp,
 }
 
 /// An SRTP protection profile by its IANA name.
@@ -132,6 +147,17 @@ mod tests {
     fn a_certificate_without_its_key_is_refused() {
         assert!(CommandLine::try_parse_from(["sfu", "serve", "--tls-cert", "x.pem"]).is_err());
         assert!(CommandLine::try_parse_from(["sfu", "serve", "--tls-key", "x.pem"]).is_err());
+    }
+
+    #[test]
+    fn media_goes_by_udp_and_tcp_unless_told_otherwise() {
+        let protocols = |line: &[&str]| match CommandLine::try_parse_from(line).unwrap().command {
+            Command::Serve(serve) => serve.rtc_protocol,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(protocols(&["sfu", "serve"]), [RtcProtocol::Udp, RtcProtocol::Tcp]);
+        assert_eq!(protocols(&["sfu", "serve", "--rtc-protocol", "tcp"]), [RtcProtocol::Tcp]);
+        assert!(CommandLine::try_parse_from(["sfu", "serve", "--rtc-protocol", "sctp"]).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use sfu_control::host::{Check, ListenInfo, PreflightOptions, Status, check, usable_cpus};
 
-use crate::args::DoctorArgs;
+use crate::args::{DoctorArgs, RtcProtocol};
 
 /// Prints the table; fails if a check failed.
 pub(crate) fn run(args: &DoctorArgs) -> ExitCode {
@@ -32,8 +32,11 @@ fn options(args: &DoctorArgs) -> PreflightOptions {
     let mut listen = Vec::new();
     for shard in 0..shards {
         let next = u16::try_from(shard).ok().and_then(|shard| args.rtc_port.checked_add(shard));
-        for ip in &args.rtc_ip {
-            let mut info = ListenInfo::udp(*ip);
+        for (protocol, ip) in args.rtc_protocol.iter().flat_map(|p| args.rtc_ip.iter().map(move |ip| (p, ip))) {
+            let mut info = match protocol {
+                RtcProtocol::Udp => ListenInfo::udp(*ip),
+                RtcProtocol::Tcp => ListenInfo::tcp(*ip),
+            };
             info.port = if args.rtc_port == 0 { 0 } else { next.unwrap_or(u16::MAX) };
             info.ipv6_only = ip.is_ipv6();
             listen.push(info);

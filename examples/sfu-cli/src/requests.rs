@@ -122,16 +122,20 @@ fn join(service: &Arc<Service>, room: &Arc<Room>, peer: &Arc<Peer>, id: u32, dat
 async fn create_transport(service: &Arc<Service>, room: &Arc<Room>, peer: &Arc<Peer>, data: &Data) -> Handled {
     let consuming = data.flag("consuming")?;
     data.flag("producing")?;
-    if data.flag("forceTcp")? {
-        return Err(Refusal::new(501, "forceTcp: this build has UDP candidates only"));
-    }
+    let force_tcp = data.flag("forceTcp")?;
     if peer.state().transports.len() >= MAX_TRANSPORTS {
         return Err(Refusal::new(503, format!("the peer has {MAX_TRANSPORTS} transports, the most")));
     }
     let mut options = WebRtcTransportOptions::new(Listen::Server(service.server_for(room.router)?));
     options.ice_consent_timeout = Some(CONSENT);
     options.max_incoming_bitrate = service.limits.incoming_bitrate;
-    let made = service.client.create_webrtc_transport(room.router, &options).await.map_err(refusal)?;
+    options.enable_udp = !force_tcp;
+    let made = service.client.create_webrtc_transport(room.router, &options).await.map_err(|error| {
+        match error.field.as_str() {
+            "enable_udp" => Refusal::new(501, "forceTcp: this service takes media by UDP only (--rtc-protocol)"),
+            _ => refusal(error),
+        }
+    })?;
     service.own(made.id, Owner::Transport(Arc::downgrade(peer)));
     let offers = room.add_transport(peer, made.id, consuming);
     consumers::offer_all(service, peer, offers);

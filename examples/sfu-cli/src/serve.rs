@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sfu_control::client::{Client, Event, Id, ListenInfo};
+use sfu_control::ortc::Protocol;
 use sfu_control::{Engine, EngineOptions, SrtpProfile};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::args::{Profile, ServeArgs};
+use crate::args::{Profile, RtcProtocol, ServeArgs};
 use crate::codecs;
 use crate::log::Log;
 use crate::service::{Limits, Service};
@@ -160,11 +161,10 @@ async fn start_servers(client: &Client, args: &ServeArgs, shards: usize) -> Resu
             0 => 0,
             first => first.checked_add(u16::from(number)).ok_or("--rtc-port: no port is left for the last shards")?,
         };
-        let infos: Vec<ListenInfo> = args
-            .rtc_ip
-            .iter()
-            .enumerate()
-            .map(|(at, ip)| listen_info(ip, args.announced_address.get(at), port))
+        let infos: Vec<ListenInfo> = protocols(args)
+            .into_iter()
+            .flat_map(|protocol| args.rtc_ip.iter().enumerate().map(move |(at, ip)| (protocol, at, ip)))
+            .map(|(protocol, at, ip)| listen_info(protocol, ip, args.announced_address.get(at), port))
             .collect();
         let server = client.create_webrtc_server(&infos, Some(number)).await;
         servers.push(server.map_err(|error| format!("media port {port} of shard {shard}: {error}"))?);
@@ -172,8 +172,15 @@ async fn start_servers(client: &Client, args: &ServeArgs, shards: usize) -> Resu
     Ok(servers)
 }
 
-fn listen_info(ip: &IpAddr, announced: Option<&String>, port: u16) -> ListenInfo {
-    let mut info = ListenInfo::udp(ip.to_string());
+/// The protocols for media, each once.
+fn protocols(args: &ServeArgs) -> Vec<Protocol> {
+    let has = |wanted| args.rtc_protocol.contains(&wanted);
+    let all = [(RtcProtocol::Udp, Protocol::Udp), (RtcProtocol::Tcp, Protocol::Tcp)];
+    all.into_iter().filter(|(wanted, _)| has(*wanted)).map(|(_, protocol)| protocol).collect()
+}
+
+fn listen_info(protocol: Protocol, ip: &IpAddr, announced: Option<&String>, port: u16) -> ListenInfo {
+    let mut info = ListenInfo { protocol, ..ListenInfo::udp(ip.to_string()) };
     info.announced_address = announced.filter(|address| !address.is_empty()).cloned();
     info.port = port;
     info.ipv6_only = ip.is_ipv6();
@@ -183,7 +190,7 @@ fn listen_info(ip: &IpAddr, announced: Option<&String>, port: u16) -> ListenInfo
 /// Plain transports listen on the first address for media, each on free ports of its own.
 fn plain_listen(args: &ServeArgs) -> ListenInfo {
     let ip = args.rtc_ip.first().copied().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
-    listen_info(&ip, args.announced_address.first(), 0)
+    listen_info(Protocol::Udp, &ip, args.announced_address.first(), 0)
 }
 
 async fn pump(service: Arc<Service>, mut events: mpsc::UnboundedReceiver<Event>) {
@@ -217,7 +224,7 @@ async fn banner(args: &ServeArgs, listeners: &[TcpListener], shards: usize, serv
     for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
         text += &format!("  open    {scheme}://{address}/\n");
     }
-    text += &format!("  media   {media} (UDP, {shards} {})\n", if shards == 1 { "shard" } else { "shards" });
+    text += &format!("  media   {media} ({shards} {})\n", if shards == 1 { "shard" } else { "shards" });
     if args.rtc_ip.iter().all(IpAddr::is_loopback) {
         text += "  reach   this machine only; see --listen, --rtc-ip and --announced-address for more\n";
     }

@@ -166,12 +166,16 @@ impl Service {
         self.servers.len()
     }
 
-    /// Where the WebRTC servers listen.
+    /// Where the WebRTC servers listen: address, port and protocol.
     pub(crate) async fn media_addresses(&self) -> Vec<String> {
         let mut addresses = Vec::new();
         for server in &self.servers {
             if let Ok(fb::ReplyBodyT::WebRtcServerDump(dump)) = self.client.dump(*server).await {
-                addresses.extend(dump.local_addresses.unwrap_or_default());
+                let of = |name: &'static str, all: Option<Vec<String>>| {
+                    all.unwrap_or_default().into_iter().map(move |address| format!("{address}/{name}"))
+                };
+                addresses.extend(of("udp", dump.local_addresses));
+                addresses.extend(of("tcp", dump.tcp_local_addresses));
             }
         }
         addresses

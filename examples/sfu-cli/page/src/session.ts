@@ -73,7 +73,6 @@ export class Session extends Emitter<SessionEvents> {
 		this.#enabled = new Set();
 		if (choice.microphone) this.#adopt('mic', choice.microphone);
 		if (choice.camera) this.#adopt('webcam', choice.camera);
-		if (this.params.forceTcp) this.#notice('warning', 'TCP candidates are not offered by this server yet; using UDP.');
 
 		this.#setPhase('connecting');
 		const signalling = new Signalling(this.roomId, this.params.peerId, this.params.consumerReplicas);
@@ -309,7 +308,7 @@ export class Session extends Emitter<SessionEvents> {
 	}
 
 	async #createSendTransport(signalling: Signalling, device: Device, attempt: number): Promise<void> {
-		const options = await signalling.request('createWebRtcTransport', { forceTcp: false, producing: true, consuming: false });
+		const options = await signalling.request('createWebRtcTransport', { forceTcp: this.params.forceTcp, producing: true, consuming: false });
 		if (attempt !== this.#attempt) return;
 		const transport = device.createSendTransport(options);
 		this.sendTransport = transport;
@@ -321,7 +320,7 @@ export class Session extends Emitter<SessionEvents> {
 	}
 
 	async #createRecvTransport(signalling: Signalling, device: Device, attempt: number): Promise<void> {
-		const options = await signalling.request('createWebRtcTransport', { forceTcp: false, producing: false, consuming: true });
+		const options = await signalling.request('createWebRtcTransport', { forceTcp: this.params.forceTcp, producing: false, consuming: true });
 		if (attempt !== this.#attempt) return;
 		this.recvTransport = device.createRecvTransport(options);
 		this.#watchTransport(signalling, this.recvTransport);

@@ -43,6 +43,7 @@ export interface TransportNumbers {
 	iceState: string;
 	remoteAddress: string;
 	remotePort: number;
+	protocol: string;
 	roundTripMs: number | undefined;
 	availableOutgoing: number | undefined;
 }
@@ -139,6 +140,7 @@ export class Statistics {
 			iceState: text(report?.['iceState']) || transport.connectionState,
 			remoteAddress: text(remote?.['address']) || text(remote?.['ip']),
 			remotePort: num(remote?.['port']),
+			protocol: text(remote?.['protocol']),
 			roundTripMs: typeof roundTrip === 'number' ? 1000 * roundTrip : undefined,
 			availableOutgoing: typeof available === 'number' ? available : undefined,
 		};
@@ -170,7 +172,7 @@ export class Statistics {
 				['received', size(numbers.bytesReceived)],
 				['round trip', milliseconds(numbers.roundTripMs)],
 				['may send', bits(numbers.availableOutgoing)],
-				['server', numbers.remoteAddress ? `${numbers.remoteAddress} : ${numbers.remotePort}` : '–'],
+				['server', numbers.remoteAddress ? `${numbers.remoteAddress} : ${numbers.remotePort} ${numbers.protocol}` : '–'],
 				['SRTP', breakable(numbers.srtpCipher.replace(/^SRTP_/, '') || '–')],
 			],
 			server: this.#serverRows(server[0], [
