@@ -247,6 +247,19 @@ fn listen(input: &mut Input<'_>) -> Option<Vec<fb::ListenInfoT>> {
     Some((0..input.byte() % 4).map(|_| one(input)).collect())
 }
 
+fn webrtc_transport(input: &mut Input<'_>, webrtc_server: u64) -> fb::CreateWebRtcTransportT {
+    fb::CreateWebRtcTransportT {
+        listen_infos: if input.flag() { listen(input) } else { None },
+        webrtc_server,
+        ice_consent_timeout_ms: u32::from(input.short()),
+        max_incoming_bitrate: u32::from(input.short()),
+        enable_udp: input.byte() & 7 != 0,
+        enable_tcp: input.byte() & 7 != 0,
+        prefer_udp: input.byte() & 7 == 0,
+        prefer_tcp: input.byte() & 7 == 0,
+    }
+}
+
 fn sdp_answer(input: &mut Input<'_>, ids: &[u64]) -> fb::RequestBodyT {
     let seeds = description_seeds();
     let offer = seeds[usize::from(input.byte()) % seeds.len()].1.to_owned();
@@ -282,16 +295,10 @@ fn body(op: u8, input: &mut Input<'_>, ids: &[u64]) -> fb::RequestBodyT {
             let shard = input.flag().then(|| input.byte() % 3);
             Body::CreateWebRtcServer(Box::new(fb::CreateWebRtcServerT { listen_infos: listen(input), shard }))
         }
-        2 | 3 => Body::CreateWebRtcTransport(Box::new(fb::CreateWebRtcTransportT {
-            listen_infos: if input.flag() { listen(input) } else { None },
-            webrtc_server: if input.flag() { any_id(input) } else { 0 },
-            ice_consent_timeout_ms: u32::from(input.short()),
-            max_incoming_bitrate: u32::from(input.short()),
-            enable_udp: input.byte() & 7 != 0,
-            enable_tcp: input.byte() & 7 != 0,
-            prefer_udp: input.byte() & 7 == 0,
-            prefer_tcp: input.byte() & 7 == 0,
-        })),
+        2 | 3 => {
+            let server = if input.flag() { any_id(input) } else { 0 };
+            Body::CreateWebRtcTransport(Box::new(webrtc_transport(input, server)))
+        }
         4 => {
             let fingerprint = fb::DtlsFingerprintT {
                 algorithm: fb::FingerprintAlgorithm(input.byte() % 4),

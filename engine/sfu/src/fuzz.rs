@@ -238,6 +238,20 @@ fn id_of(kind: ObjectKind, choices: &mut Choices<'_>, ids: &[ObjectId]) -> Objec
     fitting.rev().nth(at % count).copied().unwrap_or(ObjectId::from_u64(0))
 }
 
+/// Options of a WebRTC transport, perhaps on a server.
+fn any_transport(choices: &mut Choices<'_>, server: ObjectId) -> WebRtcTransportOptions {
+    let by_server = choices.byte() & 3 == 0;
+    let timeout = Duration::from_millis(u64::from(choices.word()));
+    WebRtcTransportOptions {
+        listen: if by_server { Listen::Server(server) } else { Listen::Own },
+        ice_consent_timeout: (choices.byte() & 1 == 0).then_some(timeout),
+        max_incoming_bitrate: choices.number(),
+        enable_udp: choices.byte() & 7 != 0,
+        enable_tcp: choices.byte() & 7 != 0,
+        prefer_tcp: choices.byte() & 1 == 0,
+    }
+}
+
 fn any_command(world: &mut World, choices: &mut Choices<'_>, ids: &[ObjectId]) -> Command {
     let method = choices.byte() % 32;
     let kind = match method {
@@ -251,18 +265,8 @@ fn any_command(world: &mut World, choices: &mut Choices<'_>, ids: &[ObjectId]) -
         0 => Command::CreateRouter,
         1 => Command::CreateWebRtcServer,
         2 | 3 => {
-            let by_server = choices.byte() & 3 == 0;
             let server = id_of(ObjectKind::WebRtcServer, choices, ids);
-            let timeout = Duration::from_millis(u64::from(choices.word()));
-            let options = WebRtcTransportOptions {
-                listen: if by_server { Listen::Server(server) } else { Listen::Own },
-                ice_consent_timeout: (choices.byte() & 1 == 0).then_some(timeout),
-                max_incoming_bitrate: choices.number(),
-                enable_udp: choices.byte() & 7 != 0,
-                enable_tcp: choices.byte() & 7 != 0,
-                prefer_tcp: choices.byte() & 1 == 0,
-            };
-            Command::CreateWebRtcTransport { router: object, options }
+            Command::CreateWebRtcTransport { router: object, options: any_transport(choices, server) }
         }
         4 => {
             let role = [None, Some(DtlsRole::Client), Some(DtlsRole::Server)][usize::from(choices.byte() % 3)];

@@ -187,11 +187,7 @@ impl TcpIo {
     /// The next packet of this turn.
     pub(crate) fn next_packet(&mut self) -> Option<Packet<'_>> {
         loop {
-            let reading = match self.reading.or_else(|| self.read_next()) {
-                Some(reading) => reading,
-                None => return None,
-            };
-            let Reading { index, generation, mut at, end } = reading;
+            let Reading { index, generation, mut at, end } = self.reading.or_else(|| self.read_next())?;
             self.reading = None;
             let Some(connection) = self.connections.get_mut(index as usize).and_then(Option::as_mut) else { continue };
             if connection.generation != generation {
