@@ -44,6 +44,7 @@ mod ingress;
 mod inspect;
 mod layer_commands;
 mod link;
+mod listening;
 mod newcomer;
 mod pipe_commands;
 mod plain_commands;
