@@ -25,6 +25,7 @@ test=(
   "python3:ensurepip|python3-venv"
   "valgrind|valgrind"
   "chromium chromium-browser google-chrome|chromium"
+  "ffmpeg|ffmpeg"
   "ip|iproute2"
   "nm|binutils"
   "/usr/lib/*/libseccomp.so.2|libseccomp2"

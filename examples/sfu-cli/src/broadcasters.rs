@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
@@ -34,6 +35,10 @@ const MAX_TRANSPORTS: usize = 16;
 const MAX_NAME: usize = 60;
 /// Bytes of JSON that are carried to others.
 const MAX_OPAQUE: usize = 4096;
+/// How often publishers are asked for a key frame for a recorder that may be starting, at most.
+const KEY_FRAME_ASKS: u8 = 20;
+/// Time between them.
+const KEY_FRAME_PERIOD: Duration = Duration::from_secs(1);
 
 type Answer = Result<Value, Refusal>;
 
@@ -50,6 +55,8 @@ struct Plain {
     created: PlainTransport,
     remote: Option<PlainRemote>,
     consumers: Vec<Consumer>,
+    /// Asks for key frames that are left.
+    asks: u8,
 }
 
 impl Broadcaster {
@@ -227,7 +234,7 @@ async fn make_transport(web: &Web, broadcaster: &Broadcaster, mut data: Data) ->
                 "rtcpPort": made.rtcp_port,
                 "srtpParameters": made.srtp_parameters,
             });
-            broadcaster.plain().insert(made.id, Plain { created: made, remote: None, consumers: Vec::new() });
+            broadcaster.plain().insert(made.id, Plain { created: made, remote: None, consumers: Vec::new(), asks: 0 });
             Ok(told)
         }
         "webrtc" => {
@@ -277,6 +284,7 @@ async fn connect(
         if let Some(plain) = broadcaster.plain().get_mut(&transport) {
             plain.remote = Some(remote);
         }
+        start_asking(&web, &broadcaster);
         Ok(json!({}))
     };
     answer(connected.await)
@@ -345,14 +353,62 @@ async fn consume(
         if let Some(plain) = broadcaster.plain().get_mut(&transport) {
             plain.consumers.push(made);
         }
+        start_asking(&web, &broadcaster);
         Ok(told)
     };
     answer(consumed.await)
 }
 
+/// A recorder that reads a file has no way to ask for key frames, and nobody tells when it starts. So they are asked for
+/// on its behalf, from when it could start and each time when the description is read.
+fn start_asking(web: &Web, broadcaster: &Arc<Broadcaster>) {
+    for (id, plain) in broadcaster.plain().iter_mut() {
+        let video = plain.consumers.iter().any(|c| c.kind == MediaKind::Video);
+        if !video || plain.remote.is_none() {
+            continue;
+        }
+        let asking = plain.asks > 0;
+        plain.asks = KEY_FRAME_ASKS;
+        if !asking {
+            tokio::spawn(ask_for_key_frames(web.clone(), Arc::clone(broadcaster), *id));
+        }
+    }
+}
+
+/// Asks until the recorder is heard of, its time is over or its transport is gone.
+async fn ask_for_key_frames(web: Web, broadcaster: Arc<Broadcaster>, transport: Id) {
+    let client = &web.service.client;
+    let mut heard_before = None;
+    let mut asked_since_heard = false;
+    loop {
+        let consumers: Vec<Id> = match broadcaster.plain().get_mut(&transport) {
+            Some(plain) if plain.asks > 0 && !asked_since_heard => {
+                plain.asks -= 1;
+                plain.consumers.iter().filter(|c| c.kind == MediaKind::Video).map(|c| c.id).collect()
+            }
+            Some(plain) => {
+                plain.asks = 0;
+                return;
+            }
+            None => return,
+        };
+        let Some(heard) = client.summary(transport).await.ok().and_then(|report| report.transport) else { return };
+        // What comes back from a recorder is RTCP; from one that publishes as well it could be anything.
+        let publishes = !broadcaster.peer.state().producers.is_empty();
+        asked_since_heard = !publishes && heard.packets_received > *heard_before.get_or_insert(heard.packets_received);
+        for consumer in consumers {
+            if let Err(error) = client.request_key_frame(consumer).await {
+                tracing::debug!(target: "sfu::room", "{}: no key frame asked of {}: {error}", broadcaster.peer.id, id_text(consumer));
+            }
+        }
+        tokio::time::sleep(KEY_FRAME_PERIOD).await;
+    }
+}
+
 /// What the plain transports send, as a file that ffmpeg, VLC and GStreamer open.
 async fn description(State(web): State<Web>, Path((room, id)): Path<(String, String)>) -> Response {
     let text = web.broadcasters.find(&room, &id).and_then(|broadcaster| {
+        start_asking(&web, &broadcaster);
         let plain = broadcaster.plain();
         let streams = plain.values().flat_map(|plain| {
             let to = plain.remote.as_ref().and_then(|r| Some((r.ip.clone()?, r.port?)));
