@@ -9,6 +9,7 @@
 //!
 //! Left out: encoding of commands (the floor above), packets between shards, recordings other than taps.
 
+mod backlog;
 mod clock;
 mod core;
 mod error;

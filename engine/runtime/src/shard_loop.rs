@@ -17,6 +17,7 @@ use sfu_wire::drop_reason::DropReason;
 use sfu_wire::net::{Protocol, SocketId};
 use sfu_wire::time::Time;
 
+use crate::backlog::Backlog;
 use crate::clock::{Clock, Epoch};
 use crate::core::{ShardCore, ShardSeed};
 use crate::host::{Host, Yielding};
@@ -55,6 +56,8 @@ pub(crate) struct ShardLoop<S> {
     /// The last sleep ended for the sake of TCP connections.
     tcp_ready: bool,
     runs: Runs,
+    /// What the kernel had no room for.
+    backlog: Backlog,
     outputs: Vec<Output>,
     /// Packets of the application; made when the first ones come.
     media: Vec<u8>,
@@ -95,6 +98,7 @@ impl<S: ShardCore> ShardLoop<S> {
             tcp_limits,
             tcp_ready: false,
             runs: Runs::default(),
+            backlog: Backlog::default(),
             outputs: Vec::with_capacity(OUTPUTS_PER_TURN),
             media: Vec::new(),
             traffic: Traffic::default(),
@@ -245,7 +249,7 @@ impl<S: ShardCore> ShardLoop<S> {
         for (target, packet) in records(&self.media[..written]).flatten() {
             self.core.handle_media(now, target, packet);
             if self.core.outbox().is_nearly_full() {
-                flush(&mut self.core, &mut *self.io, self.tcp.as_deref_mut(), &mut self.runs, &mut self.traffic);
+                flush(&mut self.core, &mut *self.io, self.tcp.as_deref_mut(), &mut self.runs, &mut self.backlog, &mut self.traffic);
             }
         }
     }
@@ -349,7 +353,7 @@ impl<S: ShardCore> ShardLoop<S> {
 
     /// Hands the outbox to the kernel.
     fn flush(&mut self) {
-        flush(&mut self.core, &mut *self.io, self.tcp.as_deref_mut(), &mut self.runs, &mut self.traffic);
+        flush(&mut self.core, &mut *self.io, self.tcp.as_deref_mut(), &mut self.runs, &mut self.backlog, &mut self.traffic);
     }
 
     /// Hands packets for the application over.
@@ -371,7 +375,7 @@ impl<S: ShardCore> ShardLoop<S> {
             let now = self.clock.now();
             let more = self.core.handle_shutdown(now);
             self.flush();
-            if !more || now >= end {
+            if !more && self.backlog.is_empty() || now >= end {
                 return;
             }
         }
@@ -389,7 +393,9 @@ impl<S: ShardCore> ShardLoop<S> {
             timeout = Some(Duration::ZERO);
         } else {
             let deadlines = [self.core.next_timeout(), self.yielding.deadline(), tcp.and_then(TcpIo::next_timeout)];
-            if let Some(deadline) = deadlines.into_iter().flatten().min() {
+            // What the kernel had no room for is tried again soon.
+            let retry = (!self.backlog.is_empty()).then(|| self.clock.now() + MIN_NAP);
+            if let Some(deadline) = deadlines.into_iter().chain([retry]).flatten().min() {
                 let floor = if rest.stuck { MIN_NAP } else { Duration::ZERO };
                 timeout = Some(deadline.saturating_since(self.clock.now()).max(floor));
             }
@@ -419,26 +425,36 @@ fn tell_closed(core: &mut impl ShardCore, tcp: &mut TcpIo, now: Time) {
 fn flush(
     core: &mut impl ShardCore,
     io: &mut dyn MediaIo,
-    tcp: Option<&mut TcpIo>,
+    mut tcp: Option<&mut TcpIo>,
     runs: &mut Runs,
+    backlog: &mut Backlog,
     traffic: &mut Traffic,
 ) {
     let outbox = core.outbox();
-    if outbox.transmits().is_empty() {
+    if outbox.transmits().is_empty() && backlog.is_empty() {
         return;
     }
-    runs.group(outbox, io.routes());
-    let mut sent = if runs.runs().is_empty() { Sent::default() } else { io.send_runs(outbox, runs) };
-    if let (Some(tcp), false) = (tcp, runs.by_connection().is_empty()) {
-        let by_tcp = tcp.send_runs(outbox, runs);
-        sent.datagrams += by_tcp.datagrams;
-        sent.messages += by_tcp.messages;
-    }
+    let mut failed = 0;
+    let shed = backlog.pass(outbox, |outbox, held| {
+        runs.group(outbox, io.routes());
+        let mut sent = if runs.runs().is_empty() { Sent::default() } else { io.send_runs(outbox, runs, held) };
+        if let (Some(tcp), false) = (tcp.as_deref_mut(), runs.by_connection().is_empty()) {
+            let by_tcp = tcp.send_runs(outbox, runs);
+            sent.datagrams += by_tcp.datagrams;
+            sent.messages += by_tcp.messages;
+        }
+        traffic.datagrams_out += sent.datagrams;
+        traffic.messages_out += sent.messages;
+        failed += sent.failed;
+    });
     outbox.clear();
-    traffic.datagrams_out += sent.datagrams;
-    traffic.messages_out += sent.messages;
-    if sent.failed > 0 {
-        traffic.send_failures += sent.failed;
-        core.count_drop(DropReason::SendFailed, sent.failed);
+    failed += shed.control;
+    traffic.send_failures += failed;
+    for (reason, n) in
+        [(DropReason::SendFailed, failed), (DropReason::ShedVideo, shed.video), (DropReason::ShedAudio, shed.audio)]
+    {
+        if n > 0 {
+            core.count_drop(reason, n);
+        }
     }
 }

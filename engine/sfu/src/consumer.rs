@@ -320,6 +320,12 @@ impl Consumer {
         &mut self.cold.decisions
     }
 
+    /// It sends video.
+    #[inline]
+    pub fn is_video(&self) -> bool {
+        self.video
+    }
+
     /// Video that can only go on with a key frame.
     pub fn awaits_key_frame(&self) -> bool {
         self.video && self.starting

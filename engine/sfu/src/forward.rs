@@ -80,7 +80,8 @@ impl Shard {
             let Some(transport) = self.transports.get_mut(held.it.transport()) else { continue };
             let mut number = transport.next_transport_seq;
             let sent_before = self.out.outbox.transmits().len();
-            let sent = transport.send_rtp(now, RtpKind::Media, self.limits.datagram_bytes, &mut self.out, |slot| {
+            let kind = RtpKind::media(held.it.is_video());
+            let sent = transport.send_rtp(now, kind, self.limits.datagram_bytes, &mut self.out, |slot| {
                 held.it.forward(now, producer, ingress, &shared, slot, &mut number)
             });
             match sent {

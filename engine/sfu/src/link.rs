@@ -15,6 +15,7 @@ use sfu_wire::rate::RateMeter;
 use sfu_wire::time::Time;
 
 use crate::command::SrtpParameters;
+use crate::outbox::Urgency;
 use crate::shard::Out;
 use crate::tap::{Passing, Tap, Taps};
 use crate::trace::Direction;
@@ -39,10 +40,26 @@ pub(crate) struct Counters {
 /// What kind of RTP is sent, for the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RtpKind {
-    /// Media as it comes.
-    Media,
+    /// Audio as it comes.
+    Audio,
+    /// Video as it comes.
+    Video,
     /// A retransmission.
     Rtx,
+}
+
+impl RtpKind {
+    /// Media of this kind.
+    pub(crate) fn media(video: bool) -> Self {
+        if video { Self::Video } else { Self::Audio }
+    }
+
+    fn urgency(self) -> Urgency {
+        match self {
+            Self::Audio => Urgency::Audio,
+            Self::Video | Self::Rtx => Urgency::Video,
+        }
+    }
 }
 
 /// How packets are protected.
@@ -189,23 +206,28 @@ impl Link {
                 tap.take(taps, what, slot.get(..plain.written).unwrap_or_default(), plain.tail);
             }
         };
+        let urgency = kind.urgency();
         let len = match (self.path, &mut self.guard) {
-            (Some(path), Guard::Srtp(srtp)) => out.outbox.try_push_with(path.socket, path.remote, max_len, |slot| {
-                let room = slot.len().saturating_sub(srtp.profile.rtp_overhead());
-                let plain = write(slot.get_mut(..room).unwrap_or_default())?;
-                if plain.is_empty() {
-                    return Ok(0);
-                }
-                copy(slot, &plain);
-                srtp.sender.protect_rtp_from(slot, plain)
-            })?,
-            (Some(path), Guard::Clear) => out.outbox.try_push_with(path.socket, path.remote, max_len, |slot| {
-                let plain = write(slot)?;
-                if !plain.is_empty() {
+            (Some(path), Guard::Srtp(srtp)) => {
+                out.outbox.try_push_as(urgency, path.socket, path.remote, max_len, |slot| {
+                    let room = slot.len().saturating_sub(srtp.profile.rtp_overhead());
+                    let plain = write(slot.get_mut(..room).unwrap_or_default())?;
+                    if plain.is_empty() {
+                        return Ok(0);
+                    }
                     copy(slot, &plain);
-                }
-                plain.complete(slot).ok_or(DropReason::TooLarge)
-            })?,
+                    srtp.sender.protect_rtp_from(slot, plain)
+                })?
+            }
+            (Some(path), Guard::Clear) => {
+                out.outbox.try_push_as(urgency, path.socket, path.remote, max_len, |slot| {
+                    let plain = write(slot)?;
+                    if !plain.is_empty() {
+                        copy(slot, &plain);
+                    }
+                    plain.complete(slot).ok_or(DropReason::TooLarge)
+                })?
+            }
             (_, Guard::Direct(transport)) => out.media.try_push_with(*transport, false, max_len, |slot| {
                 let plain = write(slot)?;
                 if !plain.is_empty() {
@@ -220,7 +242,7 @@ impl Link {
         }
         self.counters.sent(now, len);
         match kind {
-            RtpKind::Media => self.counters.rtp_bytes_sent += len as u64,
+            RtpKind::Audio | RtpKind::Video => self.counters.rtp_bytes_sent += len as u64,
             RtpKind::Rtx => {
                 self.counters.rtx_bytes_sent += len as u64;
                 self.counters.rtx_send_rate.add(now, len);

@@ -2,13 +2,24 @@
 //!
 //! Told: a writer for each datagram (it writes in place, so that encryption is the only copy).
 //! Tells: bytes and destinations, in the order in which they were written; the caller sends them and
-//! calls [`Outbox::clear`]. Limits: bytes and datagrams, both fixed when made; a full arena refuses
-//! with [`DropReason::TransmitFull`] and never grows. It leaves grouping by destination to the sender.
+//! calls [`Outbox::clear`]. Limits: bytes and datagrams, both fixed when made; a full arena refuses, video
+//! before the rest, and never grows. It leaves grouping by destination to the sender.
 
 use std::net::SocketAddr;
 
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::net::SocketId;
+
+/// What is given up first when there is no room: the lesser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Video and retransmissions: what is lost of it is asked for again.
+    Video,
+    /// Audio.
+    Audio,
+    /// What calls hang on: RTCP, STUN, DTLS.
+    Control,
+}
 
 /// One datagram to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +32,8 @@ pub struct Transmit {
     pub offset: u32,
     /// How many there are.
     pub len: u16,
+    /// When it is given up.
+    pub urgency: Urgency,
 }
 
 /// The arena.
@@ -64,17 +77,51 @@ impl Outbox {
         max_len: usize,
         write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
     ) -> Result<usize, DropReason> {
+        self.try_push_as(Urgency::Control, socket, to, max_len, write)
+    }
+
+    /// As [`Outbox::try_push_with`], for media: video leaves an eighth of the arena to others, so that one
+    /// packet with very many receivers costs no audio. What has no room is a [`DropReason::ShedVideo`] or
+    /// [`DropReason::ShedAudio`].
+    pub fn try_push_as(
+        &mut self,
+        urgency: Urgency,
+        socket: SocketId,
+        to: SocketAddr,
+        max_len: usize,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
+    ) -> Result<usize, DropReason> {
+        let (part, full) = match urgency {
+            Urgency::Video => (7, DropReason::ShedVideo),
+            Urgency::Audio => (8, DropReason::ShedAudio),
+            Urgency::Control => (8, DropReason::TransmitFull),
+        };
         let end = self.fill.saturating_add(max_len);
-        if self.transmits.len() >= self.max_transmits || max_len > usize::from(u16::MAX) {
-            return Err(DropReason::TransmitFull);
+        let room = end <= self.arena.len() / 8 * part + self.arena.len() % 8;
+        let place = self.transmits.len() < self.max_transmits / 8 * part + self.max_transmits % 8;
+        if !room || !place || max_len > usize::from(u16::MAX) {
+            return Err(full);
         }
-        let slot = self.arena.get_mut(self.fill..end).ok_or(DropReason::TransmitFull)?;
+        let slot = self.arena.get_mut(self.fill..end).ok_or(full)?;
         let len = write(slot)?.min(max_len);
         if len > 0 {
-            self.transmits.push(Transmit { socket, to, offset: self.fill as u32, len: len as u16 });
+            self.transmits.push(Transmit { socket, to, offset: self.fill as u32, len: len as u16, urgency });
             self.fill += len;
         }
         Ok(len)
+    }
+
+    /// Takes a datagram over from another arena, into all the room that there is. `false`: there is none.
+    pub fn push_copy(&mut self, transmit: &Transmit, bytes: &[u8]) -> bool {
+        let end = self.fill.saturating_add(bytes.len());
+        let Some(slot) = self.arena.get_mut(self.fill..end) else { return false };
+        if self.transmits.len() >= self.max_transmits || bytes.len() > usize::from(u16::MAX) {
+            return false;
+        }
+        slot.copy_from_slice(bytes);
+        self.transmits.push(Transmit { offset: self.fill as u32, len: bytes.len() as u16, ..*transmit });
+        self.fill = end;
+        true
     }
 
     /// Forgets all datagrams: they have been handed to the kernel.
@@ -92,6 +139,11 @@ impl Outbox {
     pub fn bytes(&self, transmit: &Transmit) -> &[u8] {
         let start = transmit.offset as usize;
         self.arena.get(start..start + usize::from(transmit.len)).unwrap_or(&[])
+    }
+
+    /// Bytes that it can hold.
+    pub fn capacity(&self) -> usize {
+        self.arena.len()
     }
 
     /// Bytes in use.
@@ -129,6 +181,35 @@ mod tests {
         assert_eq!(outbox.fill(), 6);
         outbox.clear();
         assert_eq!((outbox.fill(), outbox.transmits().len()), (0, 0));
+    }
+
+    #[test]
+    fn video_leaves_room_for_audio_and_both_for_control() {
+        let mut outbox = Outbox::new(160, 100);
+        let mut push = |urgency| outbox.try_push_as(urgency, SocketId(0), to(), 10, |_| Ok(10));
+        let video: Vec<_> = (0..16).map(|_| push(Urgency::Video)).collect();
+        assert_eq!(video.iter().filter(|sent| sent.is_ok()).count(), 14);
+        assert_eq!(video.last(), Some(&Err(DropReason::ShedVideo)));
+        assert_eq!(push(Urgency::Audio), Ok(10));
+        assert_eq!(push(Urgency::Control), Ok(10));
+        assert_eq!(push(Urgency::Audio), Err(DropReason::ShedAudio));
+        assert_eq!(push(Urgency::Control), Err(DropReason::TransmitFull));
+    }
+
+    #[test]
+    fn a_copy_keeps_everything_but_its_place() {
+        let mut from = Outbox::new(100, 10);
+        let mut into = Outbox::new(10, 10);
+        from.try_push_as(Urgency::Audio, SocketId(4), to(), 8, |slot| {
+            slot.fill(7);
+            Ok(8)
+        })
+        .expect("room");
+        let transmit = from.transmits()[0];
+        assert!(into.push_copy(&transmit, from.bytes(&transmit)));
+        assert!(!into.push_copy(&transmit, from.bytes(&transmit)), "no room for a second one");
+        assert_eq!(into.transmits(), from.transmits());
+        assert_eq!(into.bytes(&into.transmits()[0]), [7; 8]);
     }
 
     #[test]

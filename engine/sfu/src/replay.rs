@@ -45,7 +45,8 @@ impl Shard {
                 }
                 let mut number = transport.next_transport_seq;
                 let max_len = self.limits.datagram_bytes;
-                let written = transport.send_rtp(now, RtpKind::Media, max_len, &mut self.out, |slot| {
+                let kind = RtpKind::media(held.it.is_video());
+                let written = transport.send_rtp(now, kind, max_len, &mut self.out, |slot| {
                     held.it.forward(now, &producer.it, &meta, &entry.packet, slot, &mut number)
                 });
                 match written {

@@ -117,6 +117,11 @@ drop_reasons! {
     TcpBufferFull = "tcp_buffer_full",
     /// A packet for a TCP connection that is closed.
     TcpClosed = "tcp_closed",
+    /// Video given up under pressure: the transmit arena or a socket's buffer is full, and younger video and all audio come
+    /// first.
+    ShedVideo = "shed_video",
+    /// Audio given up under pressure, when there was no video left to give up.
+    ShedAudio = "shed_audio",
 }
 
 /// One counter per [`DropReason`].

@@ -13,6 +13,7 @@ use super::messages::{Outgoing, RECEIVE_CONTROL, Received, parse_control};
 use super::runs::{Routes, Run, Runs};
 use super::verdict::{Call, Faults, Verdict, judge};
 use super::{BATCH, Datagram, MESSAGE_ROOM, MediaIo, Sent, Woken};
+use crate::backlog::Held;
 use crate::sys::{self, SockAddr};
 
 /// Marks the mailbox among the events of epoll; socket ids have 32 bits.
@@ -223,7 +224,7 @@ impl Mmsg {
     }
 
     /// Sends runs of one socket.
-    fn send_batch(&mut self, outbox: &Outbox, runs: &Runs, batch: &[Run], patient: &mut bool) -> Sent {
+    fn send_batch(&mut self, outbox: &Outbox, runs: &Runs, batch: &[Run], patient: &mut bool, held: &mut Held) -> Sent {
         let mut sent = Sent::default();
         let Some(socket) = self.sockets.get(&batch[0].socket) else {
             sent.failed = batch.iter().map(|run| u64::from(run.count)).sum();
@@ -258,7 +259,8 @@ impl Mmsg {
                     sys::poll_out(socket.fd.as_fd(), PATIENCE);
                 }
                 Verdict::Wait => {
-                    sent.failed += batch[done..].iter().map(|run| u64::from(run.count)).sum::<u64>();
+                    held.stuff(run.socket);
+                    held.hold(batch[done..].iter().flat_map(|run| runs.indices(run)));
                     return sent;
                 }
                 Verdict::Singly { remember } => {
@@ -365,18 +367,22 @@ impl MediaIo for Mmsg {
         &self.routes
     }
 
-    fn send_runs(&mut self, outbox: &Outbox, runs: &Runs) -> Sent {
+    fn send_runs(&mut self, outbox: &Outbox, runs: &Runs, held: &mut Held) -> Sent {
         let mut total = Sent::default();
         let mut patient = true;
         let mut rest = runs.runs();
         while let Some(first) = rest.first() {
             let same = rest.iter().take(BATCH).take_while(|run| run.socket == first.socket).count();
             let (batch, later) = rest.split_at(same);
-            let sent = self.send_batch(outbox, runs, batch, &mut patient);
+            rest = later;
+            if held.is_stuffed(first.socket) {
+                held.hold(batch.iter().flat_map(|run| runs.indices(run)));
+                continue;
+            }
+            let sent = self.send_batch(outbox, runs, batch, &mut patient, held);
             total.datagrams += sent.datagrams;
             total.messages += sent.messages;
             total.failed += sent.failed;
-            rest = later;
         }
         total
     }

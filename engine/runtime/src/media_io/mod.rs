@@ -23,6 +23,7 @@ use std::time::Duration;
 use sfu_core::outbox::Outbox;
 use sfu_wire::net::SocketId;
 
+use crate::backlog::Held;
 use crate::options::IoBackend;
 use runs::{Routes, Runs};
 
@@ -77,8 +78,9 @@ pub(crate) trait MediaIo {
     fn next_datagram(&mut self) -> Option<Datagram<'_>>;
     /// Routes on which runs must go singly.
     fn routes(&self) -> &Routes;
-    /// Sends runs of `outbox`; on return the kernel needs none of its bytes.
-    fn send_runs(&mut self, outbox: &Outbox, runs: &Runs) -> Sent;
+    /// Sends runs of `outbox`; on return the kernel needs none of its bytes. What a socket has no room for is held,
+    /// and with it everything else for that socket.
+    fn send_runs(&mut self, outbox: &Outbox, runs: &Runs, held: &mut Held) -> Sent;
     /// Something was left by the last batch, here or in the kernel.
     fn has_backlog(&self) -> bool;
     /// Whether the next sleeps end when one of glommio's rings is ready.

@@ -137,6 +137,12 @@ impl Runs {
         &self.runs[self.datagram_runs..]
     }
 
+    /// Which datagrams of the outbox a run is made of, in order.
+    pub(crate) fn indices(&self, run: &Run) -> impl Iterator<Item = u32> + '_ {
+        let first = run.first as usize;
+        self.order.get(first..first + usize::from(run.count)).unwrap_or(&[]).iter().copied()
+    }
+
     /// The datagrams of a run, in order.
     pub(crate) fn segments<'a>(&'a self, run: &Run, outbox: &'a Outbox) -> impl Iterator<Item = &'a [u8]> {
         let first = run.first as usize;

@@ -21,6 +21,7 @@ use super::mmsg::receive_options;
 use super::runs::{Routes, Run, Runs};
 use super::verdict::{Call, Faults, Verdict, judge};
 use super::{BATCH, Datagram, MediaIo, Sent, Woken};
+use crate::backlog::Held;
 use crate::sys::{self, parse_sockaddr};
 
 /// Submissions that fit into the ring: a batch of sends, and as many receives to arm.
@@ -282,10 +283,14 @@ impl Uring {
     }
 
     /// Sends one batch of messages and waits until the kernel is done with it.
-    fn send_messages(&mut self, batch: &[Run]) {
+    fn send_messages(&mut self, batch: &[Run], held: &Held) {
         self.results[..batch.len()].fill(None);
         let headers: *mut libc::mmsghdr = self.outgoing.headers().as_mut_ptr();
         for (index, run) in batch.iter().enumerate() {
+            if held.is_stuffed(run.socket) {
+                self.results[index] = Some(-libc::EAGAIN);
+                continue;
+            }
             if let Some(errno) = self.faults.inject(Call::Send(run.count)) {
                 self.results[index] = Some(-errno);
                 continue;
@@ -312,31 +317,50 @@ impl Uring {
         }
     }
 
-    fn send_batch(&mut self, outbox: &Outbox, runs: &Runs, batch: &[Run], patient: &mut bool, sent: &mut Sent) {
+    fn send_batch(
+        &mut self,
+        outbox: &Outbox,
+        runs: &Runs,
+        batch: &[Run],
+        patient: &mut bool,
+        outcome: &mut Outcome<'_>,
+    ) {
         self.outgoing.clear();
         for run in batch {
             let ipv6 = self.sockets.get(&run.socket).is_some_and(|socket| socket.ipv6);
             self.outgoing.push(run, ipv6, runs, outbox);
         }
-        self.send_messages(batch);
+        self.send_messages(batch, outcome.held);
         for (index, run) in batch.iter().enumerate() {
             let result = self.results[index].unwrap_or(-libc::EIO);
             if result >= 0 {
-                sent.messages += 1;
-                sent.datagrams += u64::from(run.count);
+                outcome.sent.messages += 1;
+                outcome.sent.datagrams += u64::from(run.count);
+            } else if outcome.held.is_stuffed(run.socket) {
+                outcome.held.hold(runs.indices(run));
             } else {
-                self.refused(-result, run, outbox, runs, patient, sent);
+                self.refused(-result, run, outbox, runs, patient, outcome);
             }
         }
     }
 
     /// A run was refused: tries what may help, with plain calls, since this is rare.
-    fn refused(&mut self, errno: i32, run: &Run, outbox: &Outbox, runs: &Runs, patient: &mut bool, sent: &mut Sent) {
+    fn refused(
+        &mut self,
+        errno: i32,
+        run: &Run,
+        outbox: &Outbox,
+        runs: &Runs,
+        patient: &mut bool,
+        outcome: &mut Outcome<'_>,
+    ) {
+        let sent = &mut *outcome.sent;
         let Some(socket) = self.sockets.get(&run.socket) else {
             sent.failed += u64::from(run.count);
             return;
         };
         let mut message = Outgoing::new();
+        let mut waited = false;
         match judge(errno, run.count) {
             Verdict::Singly { remember } => {
                 if remember {
@@ -355,19 +379,36 @@ impl Uring {
             }
             Verdict::Wait if std::mem::take(patient) => {
                 sys::poll_out(socket.fd.as_fd(), PATIENCE);
+                waited = true;
             }
             Verdict::Again | Verdict::AgainOnce => {}
-            Verdict::Wait | Verdict::Drop => {
+            Verdict::Wait => {
+                outcome.held.stuff(run.socket);
+                outcome.held.hold(runs.indices(run));
+                return;
+            }
+            Verdict::Drop => {
                 sent.failed += u64::from(run.count);
                 return;
             }
         }
         message.push(run, socket.ipv6, runs, outbox);
         let taken = self.faults.inject(Call::Send(run.count)).is_none() && send_one(socket.fd.as_fd(), &mut message);
+        if waited && !taken {
+            outcome.held.stuff(run.socket);
+            outcome.held.hold(runs.indices(run));
+            return;
+        }
         sent.messages += u64::from(taken);
         sent.datagrams += u64::from(run.count) * u64::from(taken);
         sent.failed += u64::from(run.count) * u64::from(!taken);
     }
+}
+
+/// Where a flush notes what became of its runs.
+struct Outcome<'a> {
+    sent: &'a mut Sent,
+    held: &'a mut Held,
 }
 
 /// Sends one message with a plain call.
@@ -451,11 +492,11 @@ impl MediaIo for Uring {
         &self.routes
     }
 
-    fn send_runs(&mut self, outbox: &Outbox, runs: &Runs) -> Sent {
+    fn send_runs(&mut self, outbox: &Outbox, runs: &Runs, held: &mut Held) -> Sent {
         let mut sent = Sent::default();
         let mut patient = true;
         for batch in runs.runs().chunks(BATCH) {
-            self.send_batch(outbox, runs, batch, &mut patient, &mut sent);
+            self.send_batch(outbox, runs, batch, &mut patient, &mut Outcome { sent: &mut sent, held });
         }
         sent
     }
