@@ -328,6 +328,14 @@ fn rtcp_again(packet: &RtcpPacket<'_>, room: usize) {
             assert!(again.dlrr().eq(answers));
             return;
         }
+        RtcpPacket::Wanted(wanted) => {
+            let streams: Vec<_> = wanted.streams().collect();
+            assert!(streams.len() <= crate::rtcp::WantedStreams::MAX);
+            let len = crate::rtcp::WantedStreams::write(&mut buf, 0, &streams).expect("room for what was read");
+            let again = crate::rtcp::WantedStreams::parse(&buf[..len]).expect("what was written is well-formed");
+            assert!(again.streams().eq(streams));
+            return;
+        }
         RtcpPacket::Congestion(feedback) => {
             for stream in feedback.streams() {
                 assert!(stream.reports().count() <= usize::from(congestion::MAX_REPORTS).min(room / 2));

@@ -17,6 +17,7 @@ mod report_block;
 mod sdes;
 mod sender_report;
 pub mod transport_cc;
+mod wanted;
 mod xr;
 
 pub use bye::Bye;
@@ -32,4 +33,5 @@ pub use report_block::{ReportBlock, ReportBlocks};
 pub use sdes::{Sdes, SdesChunk, SdesItems, sdes_item};
 pub use sender_report::SenderReport;
 pub use transport_cc::{Arrivals, TransportCc, TransportCcHeader};
+pub use wanted::{WantedStream, WantedStreams};
 pub use xr::{DlrrBlock, Xr};

@@ -2,7 +2,8 @@
 
 use super::header::{RtcpHeader, packet_type};
 use super::{
-    Bye, CongestionFeedback, Fir, Nack, Pli, ReceiverReport, Remb, ReportBlocks, Sdes, SenderReport, TransportCc, Xr,
+    Bye, CongestionFeedback, Fir, Nack, Pli, ReceiverReport, Remb, ReportBlocks, Sdes, SenderReport, TransportCc,
+    WantedStreams, Xr,
 };
 use crate::error::ParseError;
 
@@ -34,7 +35,9 @@ pub enum RtcpPacket<'a> {
     Congestion(CongestionFeedback<'a>),
     /// PT 207.
     Xr(Xr<'a>),
-    /// Anything else, APP included.
+    /// PT 204, subtype 1, name `lsfu`.
+    Wanted(WantedStreams<'a>),
+    /// Anything else, other APP included.
     Unknown {
         /// Packet type.
         pt: u8,
@@ -71,6 +74,9 @@ impl<'a> RtcpPacket<'a> {
             // An SSRC and a name of four letters (RFC 3550, section 6.7).
             (packet_type::APP, _) if packet.len() < 12 => {
                 return Err(ParseError::new("RTCP APP too short", packet.len()));
+            }
+            (packet_type::APP, WantedStreams::FORMAT) if WantedStreams::is_one(packet) => {
+                Self::Wanted(WantedStreams::parse(packet)?)
             }
             (pt, fmt) => Self::Unknown { pt, fmt },
         })
