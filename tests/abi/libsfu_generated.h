@@ -289,6 +289,9 @@ struct WebRtcTransportDumpBuilder;
 struct ProducerDump;
 struct ProducerDumpBuilder;
 
+struct ConsumerLane;
+struct ConsumerLaneBuilder;
+
 struct ConsumerDump;
 struct ConsumerDumpBuilder;
 
@@ -4431,7 +4434,9 @@ struct Produce::Traits {
   static auto constexpr Create = CreateProduce;
 };
 
-/// Target: transport. Reply: ConsumerCreated.
+/// Target: transport. Reply: ConsumerCreated. On a pipe transport the consumer is of type pipe: it carries each encoding of
+/// the producer as a stream of its own, whose SSRCs are in the reply; what the other router's Produce takes are the
+/// rtp_parameters of the reply as they are. There `rtp_capabilities` is not looked at, and RTX is the transport's.
 struct Consume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef ConsumeBuilder Builder;
   struct Traits;
@@ -6365,7 +6370,8 @@ struct CreatePipeTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
     VT_LISTEN_INFO = 4,
     VT_ENABLE_RTX = 6,
-    VT_ENABLE_SRTP = 8
+    VT_ENABLE_SRTP = 8,
+    VT_ONLY_WANTED = 10
   };
   const libsfu::fbs::ListenInfo *listen_info() const {
     return GetPointer<const libsfu::fbs::ListenInfo *>(VT_LISTEN_INFO);
@@ -6377,6 +6383,11 @@ struct CreatePipeTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
   bool enable_srtp() const {
     return GetField<uint8_t>(VT_ENABLE_SRTP, 0) != 0;
   }
+  /// Of the streams and layers of what is consumed only those pass that the far router wants, which it tells by RTCP; give
+  /// it at both ends. Else all pass.
+  bool only_wanted() const {
+    return GetField<uint8_t>(VT_ONLY_WANTED, 0) != 0;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -6384,6 +6395,7 @@ struct CreatePipeTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
            verifier.VerifyTable(listen_info()) &&
            VerifyField<uint8_t>(verifier, VT_ENABLE_RTX, 1) &&
            VerifyField<uint8_t>(verifier, VT_ENABLE_SRTP, 1) &&
+           VerifyField<uint8_t>(verifier, VT_ONLY_WANTED, 1) &&
            verifier.EndTable();
   }
 };
@@ -6401,6 +6413,9 @@ struct CreatePipeTransportBuilder {
   void add_enable_srtp(bool enable_srtp) {
     fbb_.AddElement<uint8_t>(CreatePipeTransport::VT_ENABLE_SRTP, static_cast<uint8_t>(enable_srtp), 0);
   }
+  void add_only_wanted(bool only_wanted) {
+    fbb_.AddElement<uint8_t>(CreatePipeTransport::VT_ONLY_WANTED, static_cast<uint8_t>(only_wanted), 0);
+  }
   explicit CreatePipeTransportBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -6416,9 +6431,11 @@ inline ::flatbuffers::Offset<CreatePipeTransport> CreateCreatePipeTransport(
     ::flatbuffers::FlatBufferBuilder &_fbb,
     ::flatbuffers::Offset<libsfu::fbs::ListenInfo> listen_info = 0,
     bool enable_rtx = false,
-    bool enable_srtp = false) {
+    bool enable_srtp = false,
+    bool only_wanted = false) {
   CreatePipeTransportBuilder builder_(_fbb);
   builder_.add_listen_info(listen_info);
+  builder_.add_only_wanted(only_wanted);
   builder_.add_enable_srtp(enable_srtp);
   builder_.add_enable_rtx(enable_rtx);
   return builder_.Finish();
@@ -9413,7 +9430,8 @@ struct ProducerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_SCORES = 22,
     VT_WANTED_LAYERS = 24,
     VT_TRACE = 26,
-    VT_OBSERVED = 28
+    VT_OBSERVED = 28,
+    VT_OPAQUE_PAYLOAD = 30
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
@@ -9457,6 +9475,10 @@ struct ProducerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   bool observed() const {
     return GetField<uint8_t>(VT_OBSERVED, 0) != 0;
   }
+  /// The payload is encrypted from end to end and never looked into.
+  bool opaque_payload() const {
+    return GetField<uint8_t>(VT_OPAQUE_PAYLOAD, 0) != 0;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -9481,6 +9503,7 @@ struct ProducerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyOffset(verifier, VT_TRACE) &&
            verifier.VerifyVector(trace()) &&
            VerifyField<uint8_t>(verifier, VT_OBSERVED, 1) &&
+           VerifyField<uint8_t>(verifier, VT_OPAQUE_PAYLOAD, 1) &&
            verifier.EndTable();
   }
 };
@@ -9528,6 +9551,9 @@ struct ProducerDumpBuilder {
   void add_observed(bool observed) {
     fbb_.AddElement<uint8_t>(ProducerDump::VT_OBSERVED, static_cast<uint8_t>(observed), 0);
   }
+  void add_opaque_payload(bool opaque_payload) {
+    fbb_.AddElement<uint8_t>(ProducerDump::VT_OPAQUE_PAYLOAD, static_cast<uint8_t>(opaque_payload), 0);
+  }
   explicit ProducerDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -9553,7 +9579,8 @@ inline ::flatbuffers::Offset<ProducerDump> CreateProducerDump(
     ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>>> scores = 0,
     ::flatbuffers::Offset<libsfu::fbs::Layers> wanted_layers = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<libsfu::fbs::TraceKind>> trace = 0,
-    bool observed = false) {
+    bool observed = false,
+    bool opaque_payload = false) {
   ProducerDumpBuilder builder_(_fbb);
   builder_.add_transport(transport);
   builder_.add_id(id);
@@ -9564,6 +9591,7 @@ inline ::flatbuffers::Offset<ProducerDump> CreateProducerDump(
   builder_.add_ssrcs(ssrcs);
   builder_.add_consumable_rtp_parameters(consumable_rtp_parameters);
   builder_.add_rtp_parameters(rtp_parameters);
+  builder_.add_opaque_payload(opaque_payload);
   builder_.add_observed(observed);
   builder_.add_paused(paused);
   builder_.add_type(type);
@@ -9590,7 +9618,8 @@ inline ::flatbuffers::Offset<ProducerDump> CreateProducerDumpDirect(
     const std::vector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>> *scores = nullptr,
     ::flatbuffers::Offset<libsfu::fbs::Layers> wanted_layers = 0,
     const std::vector<libsfu::fbs::TraceKind> *trace = nullptr,
-    bool observed = false) {
+    bool observed = false,
+    bool opaque_payload = false) {
   auto ssrcs__ = ssrcs ? _fbb.CreateVector<uint32_t>(*ssrcs) : 0;
   auto consumers__ = consumers ? _fbb.CreateVector<uint64_t>(*consumers) : 0;
   auto scores__ = scores ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>>(*scores) : 0;
@@ -9609,8 +9638,91 @@ inline ::flatbuffers::Offset<ProducerDump> CreateProducerDumpDirect(
       scores__,
       wanted_layers,
       trace__,
-      observed);
+      observed,
+      opaque_payload);
 }
+
+/// One stream of a pipe consumer.
+struct ConsumerLane FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ConsumerLaneBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_SSRC = 4,
+    VT_RTX_SSRC = 6,
+    VT_WANTED = 8,
+    VT_CURRENT_LAYERS = 10
+  };
+  uint32_t ssrc() const {
+    return GetField<uint32_t>(VT_SSRC, 0);
+  }
+  ::flatbuffers::Optional<uint32_t> rtx_ssrc() const {
+    return GetOptional<uint32_t, uint32_t>(VT_RTX_SSRC);
+  }
+  /// The far router wants it, and the consumer's preferred layers include it.
+  bool wanted() const {
+    return GetField<uint8_t>(VT_WANTED, 0) != 0;
+  }
+  /// The layers within the encoding that it sends; absent: nothing.
+  const libsfu::fbs::Layers *current_layers() const {
+    return GetPointer<const libsfu::fbs::Layers *>(VT_CURRENT_LAYERS);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint32_t>(verifier, VT_SSRC, 4) &&
+           VerifyField<uint32_t>(verifier, VT_RTX_SSRC, 4) &&
+           VerifyField<uint8_t>(verifier, VT_WANTED, 1) &&
+           VerifyOffset(verifier, VT_CURRENT_LAYERS) &&
+           verifier.VerifyTable(current_layers()) &&
+           verifier.EndTable();
+  }
+};
+
+struct ConsumerLaneBuilder {
+  typedef ConsumerLane Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_ssrc(uint32_t ssrc) {
+    fbb_.AddElement<uint32_t>(ConsumerLane::VT_SSRC, ssrc, 0);
+  }
+  void add_rtx_ssrc(uint32_t rtx_ssrc) {
+    fbb_.AddElement<uint32_t>(ConsumerLane::VT_RTX_SSRC, rtx_ssrc);
+  }
+  void add_wanted(bool wanted) {
+    fbb_.AddElement<uint8_t>(ConsumerLane::VT_WANTED, static_cast<uint8_t>(wanted), 0);
+  }
+  void add_current_layers(::flatbuffers::Offset<libsfu::fbs::Layers> current_layers) {
+    fbb_.AddOffset(ConsumerLane::VT_CURRENT_LAYERS, current_layers);
+  }
+  explicit ConsumerLaneBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<ConsumerLane> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<ConsumerLane>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<ConsumerLane> CreateConsumerLane(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    uint32_t ssrc = 0,
+    ::flatbuffers::Optional<uint32_t> rtx_ssrc = ::flatbuffers::nullopt,
+    bool wanted = false,
+    ::flatbuffers::Offset<libsfu::fbs::Layers> current_layers = 0) {
+  ConsumerLaneBuilder builder_(_fbb);
+  builder_.add_current_layers(current_layers);
+  if(rtx_ssrc) { builder_.add_rtx_ssrc(*rtx_ssrc); }
+  builder_.add_ssrc(ssrc);
+  builder_.add_wanted(wanted);
+  return builder_.Finish();
+}
+
+struct ConsumerLane::Traits {
+  using type = ConsumerLane;
+  static auto constexpr Create = CreateConsumerLane;
+};
 
 struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef ConsumerDumpBuilder Builder;
@@ -9635,7 +9747,8 @@ struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_HEADER_EXTENSIONS = 36,
     VT_TRACE = 38,
     VT_DECISION_ROWS = 40,
-    VT_HEADER_EXTENSIONS_LEFT_OUT = 42
+    VT_HEADER_EXTENSIONS_LEFT_OUT = 42,
+    VT_LANES = 44
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
@@ -9705,6 +9818,10 @@ struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   uint64_t header_extensions_left_out() const {
     return GetField<uint64_t>(VT_HEADER_EXTENSIONS_LEFT_OUT, 0);
   }
+  /// Of a pipe consumer: its streams, one for each encoding of the producer, in order.
+  const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>> *lanes() const {
+    return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>> *>(VT_LANES);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -9737,6 +9854,9 @@ struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVector(trace()) &&
            VerifyField<uint32_t>(verifier, VT_DECISION_ROWS, 4) &&
            VerifyField<uint64_t>(verifier, VT_HEADER_EXTENSIONS_LEFT_OUT, 8) &&
+           VerifyOffset(verifier, VT_LANES) &&
+           verifier.VerifyVector(lanes()) &&
+           verifier.VerifyVectorOfTables(lanes()) &&
            verifier.EndTable();
   }
 };
@@ -9805,6 +9925,9 @@ struct ConsumerDumpBuilder {
   void add_header_extensions_left_out(uint64_t header_extensions_left_out) {
     fbb_.AddElement<uint64_t>(ConsumerDump::VT_HEADER_EXTENSIONS_LEFT_OUT, header_extensions_left_out, 0);
   }
+  void add_lanes(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>>> lanes) {
+    fbb_.AddOffset(ConsumerDump::VT_LANES, lanes);
+  }
   explicit ConsumerDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -9837,13 +9960,15 @@ inline ::flatbuffers::Offset<ConsumerDump> CreateConsumerDump(
     ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>>> header_extensions = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<libsfu::fbs::TraceKind>> trace = 0,
     uint32_t decision_rows = 0,
-    uint64_t header_extensions_left_out = 0) {
+    uint64_t header_extensions_left_out = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>>> lanes = 0) {
   ConsumerDumpBuilder builder_(_fbb);
   builder_.add_header_extensions_left_out(header_extensions_left_out);
   builder_.add_pending_producer(pending_producer);
   builder_.add_producer(producer);
   builder_.add_transport(transport);
   builder_.add_id(id);
+  builder_.add_lanes(lanes);
   builder_.add_decision_rows(decision_rows);
   builder_.add_trace(trace);
   builder_.add_header_extensions(header_extensions);
@@ -9888,10 +10013,12 @@ inline ::flatbuffers::Offset<ConsumerDump> CreateConsumerDumpDirect(
     const std::vector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>> *header_extensions = nullptr,
     const std::vector<libsfu::fbs::TraceKind> *trace = nullptr,
     uint32_t decision_rows = 0,
-    uint64_t header_extensions_left_out = 0) {
+    uint64_t header_extensions_left_out = 0,
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>> *lanes = nullptr) {
   auto payload_types__ = payload_types ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>>(*payload_types) : 0;
   auto header_extensions__ = header_extensions ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>>(*header_extensions) : 0;
   auto trace__ = trace ? _fbb.CreateVector<libsfu::fbs::TraceKind>(*trace) : 0;
+  auto lanes__ = lanes ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>>(*lanes) : 0;
   return libsfu::fbs::CreateConsumerDump(
       _fbb,
       id,
@@ -9913,7 +10040,8 @@ inline ::flatbuffers::Offset<ConsumerDump> CreateConsumerDumpDirect(
       header_extensions__,
       trace__,
       decision_rows,
-      header_extensions_left_out);
+      header_extensions_left_out,
+      lanes__);
 }
 
 /// What one layer of an encoding takes, without those below it, in bit/s over the last second.
@@ -11970,7 +12098,8 @@ struct PipeTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table 
     VT_SILENT = 16,
     VT_PRODUCERS = 18,
     VT_CONSUMERS = 20,
-    VT_STREAMS = 22
+    VT_STREAMS = 22,
+    VT_ONLY_WANTED = 24
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
@@ -12002,6 +12131,9 @@ struct PipeTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table 
   const libsfu::fbs::TransportStreams *streams() const {
     return GetPointer<const libsfu::fbs::TransportStreams *>(VT_STREAMS);
   }
+  bool only_wanted() const {
+    return GetField<uint8_t>(VT_ONLY_WANTED, 0) != 0;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -12020,6 +12152,7 @@ struct PipeTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table 
            verifier.VerifyVector(consumers()) &&
            VerifyOffset(verifier, VT_STREAMS) &&
            verifier.VerifyTable(streams()) &&
+           VerifyField<uint8_t>(verifier, VT_ONLY_WANTED, 1) &&
            verifier.EndTable();
   }
 };
@@ -12058,6 +12191,9 @@ struct PipeTransportDumpBuilder {
   void add_streams(::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams) {
     fbb_.AddOffset(PipeTransportDump::VT_STREAMS, streams);
   }
+  void add_only_wanted(bool only_wanted) {
+    fbb_.AddElement<uint8_t>(PipeTransportDump::VT_ONLY_WANTED, static_cast<uint8_t>(only_wanted), 0);
+  }
   explicit PipeTransportDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -12080,7 +12216,8 @@ inline ::flatbuffers::Offset<PipeTransportDump> CreatePipeTransportDump(
     bool silent = false,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> producers = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint64_t>> consumers = 0,
-    ::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams = 0) {
+    ::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams = 0,
+    bool only_wanted = false) {
   PipeTransportDumpBuilder builder_(_fbb);
   builder_.add_router(router);
   builder_.add_id(id);
@@ -12089,6 +12226,7 @@ inline ::flatbuffers::Offset<PipeTransportDump> CreatePipeTransportDump(
   builder_.add_producers(producers);
   builder_.add_tuple(tuple);
   builder_.add_local_address(local_address);
+  builder_.add_only_wanted(only_wanted);
   builder_.add_silent(silent);
   builder_.add_srtp(srtp);
   builder_.add_rtx(rtx);
@@ -12111,7 +12249,8 @@ inline ::flatbuffers::Offset<PipeTransportDump> CreatePipeTransportDumpDirect(
     bool silent = false,
     const std::vector<uint64_t> *producers = nullptr,
     const std::vector<uint64_t> *consumers = nullptr,
-    ::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams = 0) {
+    ::flatbuffers::Offset<libsfu::fbs::TransportStreams> streams = 0,
+    bool only_wanted = false) {
   auto local_address__ = local_address ? _fbb.CreateString(local_address) : 0;
   auto producers__ = producers ? _fbb.CreateVector<uint64_t>(*producers) : 0;
   auto consumers__ = consumers ? _fbb.CreateVector<uint64_t>(*consumers) : 0;
@@ -12126,7 +12265,8 @@ inline ::flatbuffers::Offset<PipeTransportDump> CreatePipeTransportDumpDirect(
       silent,
       producers__,
       consumers__,
-      streams);
+      streams,
+      only_wanted);
 }
 
 struct DirectTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {

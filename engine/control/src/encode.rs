@@ -14,6 +14,7 @@ use sfu_wire::id::ObjectId;
 use sfu_wire::media::MediaKind;
 use sfu_wire::net::Protocol;
 
+use crate::encode_transports::lanes;
 pub(crate) use crate::encode_transports::{
     direct_dump, pipe_created, pipe_dump, plain_created, plain_dump, profile, profile_from,
 };
@@ -356,6 +357,7 @@ pub(crate) fn producer_dump(dump: &stats::ProducerDump) -> fb::ProducerDumpT {
         wanted_layers: layers_to(dump.wanted_layers),
         trace: streams::trace_kinds(dump.trace),
         observed: dump.observed,
+        opaque_payload: dump.opaque_payload,
     }
 }
 
@@ -382,6 +384,7 @@ pub(crate) fn consumer_dump(dump: &stats::ConsumerDump) -> fb::ConsumerDumpT {
         trace: streams::trace_kinds(dump.trace),
         decision_rows: u32::try_from(dump.decision_rows).unwrap_or(u32::MAX),
         header_extensions_left_out: dump.extensions_left_out,
+        lanes: lanes(&dump.lanes),
     }
 }
 

@@ -8,6 +8,7 @@ use sfu_core::stats;
 use sfu_proto::keys::SrtpProfile;
 
 use crate::encode::{ids, transport_streams, tuple};
+use crate::ortc::convert::layers_to;
 use crate::schema as fb;
 
 /// A suite as the schema has it.
@@ -86,7 +87,19 @@ pub(crate) fn pipe_dump(dump: &stats::PipeTransportDump) -> fb::PipeTransportDum
         producers: ids(&dump.producers),
         consumers: ids(&dump.consumers),
         streams: transport_streams(&dump.streams),
+        only_wanted: dump.only_wanted,
     }
+}
+
+/// The streams of a pipe consumer; absent for others.
+pub(crate) fn lanes(lanes: &[stats::LaneDump]) -> Option<Vec<fb::ConsumerLaneT>> {
+    let lane = |lane: &stats::LaneDump| fb::ConsumerLaneT {
+        ssrc: lane.ssrc,
+        rtx_ssrc: lane.rtx_ssrc,
+        wanted: lane.wanted,
+        current_layers: layers_to(lane.current_layers),
+    };
+    (!lanes.is_empty()).then(|| lanes.iter().map(lane).collect())
 }
 
 /// A direct transport's state.

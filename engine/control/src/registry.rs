@@ -33,6 +33,8 @@ pub(crate) struct Transport {
     next_mid: u32,
     /// What descriptions say of our side; absent for what is no WebRTC transport.
     pub(crate) local: Option<Local>,
+    /// Of a pipe transport: whether its consumers have RTX.
+    pub(crate) pipe: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,7 @@ impl Registry {
             mids: HashSet::new(),
             next_mid: 0,
             local: None,
+            pipe: None,
         };
         self.transports.insert(id, transport);
         true
@@ -127,6 +130,13 @@ impl Registry {
     pub(crate) fn describe(&mut self, transport: ObjectId, local: Local) {
         if let Some(transport) = self.transports.get_mut(&transport) {
             transport.local = Some(local);
+        }
+    }
+
+    /// A transport is a pipe, with RTX or without.
+    pub(crate) fn set_pipe(&mut self, transport: ObjectId, rtx: bool) {
+        if let Some(transport) = self.transports.get_mut(&transport) {
+            transport.pipe = Some(rtx);
         }
     }
 

@@ -10294,7 +10294,9 @@ impl ProduceT {
 pub enum ConsumeOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
-/// Target: transport. Reply: ConsumerCreated.
+/// Target: transport. Reply: ConsumerCreated. On a pipe transport the consumer is of type pipe: it carries each encoding of
+/// the producer as a stream of its own, whose SSRCs are in the reply; what the other router's Produce takes are the
+/// rtp_parameters of the reply as they are. There `rtp_capabilities` is not looked at, and RTX is the transport's.
 pub struct Consume<'a> {
   pub _tab: ::flatbuffers::Table<'a>,
 }
@@ -14842,6 +14844,7 @@ impl<'a> CreatePipeTransport<'a> {
   pub const VT_LISTEN_INFO: ::flatbuffers::VOffsetT = 4;
   pub const VT_ENABLE_RTX: ::flatbuffers::VOffsetT = 6;
   pub const VT_ENABLE_SRTP: ::flatbuffers::VOffsetT = 8;
+  pub const VT_ONLY_WANTED: ::flatbuffers::VOffsetT = 10;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -14854,6 +14857,7 @@ impl<'a> CreatePipeTransport<'a> {
   ) -> ::flatbuffers::WIPOffset<CreatePipeTransport<'bldr>> {
     let mut builder = CreatePipeTransportBuilder::new(_fbb);
     if let Some(x) = args.listen_info { builder.add_listen_info(x); }
+    builder.add_only_wanted(args.only_wanted);
     builder.add_enable_srtp(args.enable_srtp);
     builder.add_enable_rtx(args.enable_rtx);
     builder.finish()
@@ -14865,10 +14869,12 @@ impl<'a> CreatePipeTransport<'a> {
     });
     let enable_rtx = self.enable_rtx();
     let enable_srtp = self.enable_srtp();
+    let only_wanted = self.only_wanted();
     CreatePipeTransportT {
       listen_info,
       enable_rtx,
       enable_srtp,
+      only_wanted,
     }
   }
 
@@ -14894,6 +14900,15 @@ impl<'a> CreatePipeTransport<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<bool>(CreatePipeTransport::VT_ENABLE_SRTP, Some(false)).unwrap()}
   }
+  /// Of the streams and layers of what is consumed only those pass that the far router wants, which it tells by RTCP; give
+  /// it at both ends. Else all pass.
+  #[inline]
+  pub fn only_wanted(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(CreatePipeTransport::VT_ONLY_WANTED, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for CreatePipeTransport<'_> {
@@ -14905,6 +14920,7 @@ impl ::flatbuffers::Verifiable for CreatePipeTransport<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<ListenInfo>>("listen_info", Self::VT_LISTEN_INFO, false)?
      .visit_field::<bool>("enable_rtx", Self::VT_ENABLE_RTX, false)?
      .visit_field::<bool>("enable_srtp", Self::VT_ENABLE_SRTP, false)?
+     .visit_field::<bool>("only_wanted", Self::VT_ONLY_WANTED, false)?
      .finish();
     Ok(())
   }
@@ -14913,6 +14929,7 @@ pub struct CreatePipeTransportArgs<'a> {
     pub listen_info: Option<::flatbuffers::WIPOffset<ListenInfo<'a>>>,
     pub enable_rtx: bool,
     pub enable_srtp: bool,
+    pub only_wanted: bool,
 }
 impl<'a> Default for CreatePipeTransportArgs<'a> {
   #[inline]
@@ -14921,6 +14938,7 @@ impl<'a> Default for CreatePipeTransportArgs<'a> {
       listen_info: None,
       enable_rtx: false,
       enable_srtp: false,
+      only_wanted: false,
     }
   }
 }
@@ -14943,6 +14961,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreatePipeTransportBuilder<'a
     self.fbb_.push_slot::<bool>(CreatePipeTransport::VT_ENABLE_SRTP, enable_srtp, false);
   }
   #[inline]
+  pub fn add_only_wanted(&mut self, only_wanted: bool) {
+    self.fbb_.push_slot::<bool>(CreatePipeTransport::VT_ONLY_WANTED, only_wanted, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreatePipeTransportBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     CreatePipeTransportBuilder {
@@ -14963,6 +14985,7 @@ impl ::core::fmt::Debug for CreatePipeTransport<'_> {
       ds.field("listen_info", &self.listen_info());
       ds.field("enable_rtx", &self.enable_rtx());
       ds.field("enable_srtp", &self.enable_srtp());
+      ds.field("only_wanted", &self.only_wanted());
       ds.finish()
   }
 }
@@ -14972,6 +14995,7 @@ pub struct CreatePipeTransportT {
   pub listen_info: Option<alloc::boxed::Box<ListenInfoT>>,
   pub enable_rtx: bool,
   pub enable_srtp: bool,
+  pub only_wanted: bool,
 }
 impl Default for CreatePipeTransportT {
   fn default() -> Self {
@@ -14979,6 +15003,7 @@ impl Default for CreatePipeTransportT {
       listen_info: None,
       enable_rtx: false,
       enable_srtp: false,
+      only_wanted: false,
     }
   }
 }
@@ -14992,10 +15017,12 @@ impl CreatePipeTransportT {
     });
     let enable_rtx = self.enable_rtx;
     let enable_srtp = self.enable_srtp;
+    let only_wanted = self.only_wanted;
     CreatePipeTransport::create(_fbb, &CreatePipeTransportArgs{
       listen_info,
       enable_rtx,
       enable_srtp,
+      only_wanted,
     })
   }
 }
@@ -22101,6 +22128,7 @@ impl<'a> ProducerDump<'a> {
   pub const VT_WANTED_LAYERS: ::flatbuffers::VOffsetT = 24;
   pub const VT_TRACE: ::flatbuffers::VOffsetT = 26;
   pub const VT_OBSERVED: ::flatbuffers::VOffsetT = 28;
+  pub const VT_OPAQUE_PAYLOAD: ::flatbuffers::VOffsetT = 30;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -22121,6 +22149,7 @@ impl<'a> ProducerDump<'a> {
     if let Some(x) = args.ssrcs { builder.add_ssrcs(x); }
     if let Some(x) = args.consumable_rtp_parameters { builder.add_consumable_rtp_parameters(x); }
     if let Some(x) = args.rtp_parameters { builder.add_rtp_parameters(x); }
+    builder.add_opaque_payload(args.opaque_payload);
     builder.add_observed(args.observed);
     builder.add_paused(args.paused);
     builder.add_type_(args.type_);
@@ -22156,6 +22185,7 @@ impl<'a> ProducerDump<'a> {
       x.into_iter().collect()
     });
     let observed = self.observed();
+    let opaque_payload = self.opaque_payload();
     ProducerDumpT {
       id,
       transport,
@@ -22170,6 +22200,7 @@ impl<'a> ProducerDump<'a> {
       wanted_layers,
       trace,
       observed,
+      opaque_payload,
     }
   }
 
@@ -22267,6 +22298,14 @@ impl<'a> ProducerDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<bool>(ProducerDump::VT_OBSERVED, Some(false)).unwrap()}
   }
+  /// The payload is encrypted from end to end and never looked into.
+  #[inline]
+  pub fn opaque_payload(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ProducerDump::VT_OPAQUE_PAYLOAD, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ProducerDump<'_> {
@@ -22288,6 +22327,7 @@ impl ::flatbuffers::Verifiable for ProducerDump<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("wanted_layers", Self::VT_WANTED_LAYERS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, TraceKind>>>("trace", Self::VT_TRACE, false)?
      .visit_field::<bool>("observed", Self::VT_OBSERVED, false)?
+     .visit_field::<bool>("opaque_payload", Self::VT_OPAQUE_PAYLOAD, false)?
      .finish();
     Ok(())
   }
@@ -22306,6 +22346,7 @@ pub struct ProducerDumpArgs<'a> {
     pub wanted_layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
     pub trace: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, TraceKind>>>,
     pub observed: bool,
+    pub opaque_payload: bool,
 }
 impl<'a> Default for ProducerDumpArgs<'a> {
   #[inline]
@@ -22324,6 +22365,7 @@ impl<'a> Default for ProducerDumpArgs<'a> {
       wanted_layers: None,
       trace: None,
       observed: false,
+      opaque_payload: false,
     }
   }
 }
@@ -22386,6 +22428,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ProducerDumpBuilder<'a, 'b, A
     self.fbb_.push_slot::<bool>(ProducerDump::VT_OBSERVED, observed, false);
   }
   #[inline]
+  pub fn add_opaque_payload(&mut self, opaque_payload: bool) {
+    self.fbb_.push_slot::<bool>(ProducerDump::VT_OPAQUE_PAYLOAD, opaque_payload, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ProducerDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ProducerDumpBuilder {
@@ -22416,6 +22462,7 @@ impl ::core::fmt::Debug for ProducerDump<'_> {
       ds.field("wanted_layers", &self.wanted_layers());
       ds.field("trace", &self.trace());
       ds.field("observed", &self.observed());
+      ds.field("opaque_payload", &self.opaque_payload());
       ds.finish()
   }
 }
@@ -22435,6 +22482,7 @@ pub struct ProducerDumpT {
   pub wanted_layers: Option<alloc::boxed::Box<LayersT>>,
   pub trace: Option<alloc::vec::Vec<TraceKind>>,
   pub observed: bool,
+  pub opaque_payload: bool,
 }
 impl Default for ProducerDumpT {
   fn default() -> Self {
@@ -22452,6 +22500,7 @@ impl Default for ProducerDumpT {
       wanted_layers: None,
       trace: None,
       observed: false,
+      opaque_payload: false,
     }
   }
 }
@@ -22487,6 +22536,7 @@ impl ProducerDumpT {
       _fbb.create_vector(x)
     });
     let observed = self.observed;
+    let opaque_payload = self.opaque_payload;
     ProducerDump::create(_fbb, &ProducerDumpArgs{
       id,
       transport,
@@ -22501,6 +22551,208 @@ impl ProducerDumpT {
       wanted_layers,
       trace,
       observed,
+      opaque_payload,
+    })
+  }
+}
+pub enum ConsumerLaneOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// One stream of a pipe consumer.
+pub struct ConsumerLane<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ConsumerLane<'a> {
+  type Inner = ConsumerLane<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ConsumerLane<'a> {
+  pub const VT_SSRC: ::flatbuffers::VOffsetT = 4;
+  pub const VT_RTX_SSRC: ::flatbuffers::VOffsetT = 6;
+  pub const VT_WANTED: ::flatbuffers::VOffsetT = 8;
+  pub const VT_CURRENT_LAYERS: ::flatbuffers::VOffsetT = 10;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ConsumerLane { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ConsumerLaneArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ConsumerLane<'bldr>> {
+    let mut builder = ConsumerLaneBuilder::new(_fbb);
+    if let Some(x) = args.current_layers { builder.add_current_layers(x); }
+    if let Some(x) = args.rtx_ssrc { builder.add_rtx_ssrc(x); }
+    builder.add_ssrc(args.ssrc);
+    builder.add_wanted(args.wanted);
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> ConsumerLaneT {
+    let ssrc = self.ssrc();
+    let rtx_ssrc = self.rtx_ssrc();
+    let wanted = self.wanted();
+    let current_layers = self.current_layers().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
+    ConsumerLaneT {
+      ssrc,
+      rtx_ssrc,
+      wanted,
+      current_layers,
+    }
+  }
+
+  #[inline]
+  pub fn ssrc(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(ConsumerLane::VT_SSRC, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn rtx_ssrc(&self) -> Option<u32> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(ConsumerLane::VT_RTX_SSRC, None)}
+  }
+  /// The far router wants it, and the consumer's preferred layers include it.
+  #[inline]
+  pub fn wanted(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ConsumerLane::VT_WANTED, Some(false)).unwrap()}
+  }
+  /// The layers within the encoding that it sends; absent: nothing.
+  #[inline]
+  pub fn current_layers(&self) -> Option<Layers<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(ConsumerLane::VT_CURRENT_LAYERS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ConsumerLane<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("ssrc", Self::VT_SSRC, false)?
+     .visit_field::<u32>("rtx_ssrc", Self::VT_RTX_SSRC, false)?
+     .visit_field::<bool>("wanted", Self::VT_WANTED, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("current_layers", Self::VT_CURRENT_LAYERS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ConsumerLaneArgs<'a> {
+    pub ssrc: u32,
+    pub rtx_ssrc: Option<u32>,
+    pub wanted: bool,
+    pub current_layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
+}
+impl<'a> Default for ConsumerLaneArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ConsumerLaneArgs {
+      ssrc: 0,
+      rtx_ssrc: None,
+      wanted: false,
+      current_layers: None,
+    }
+  }
+}
+
+pub struct ConsumerLaneBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConsumerLaneBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_ssrc(&mut self, ssrc: u32) {
+    self.fbb_.push_slot::<u32>(ConsumerLane::VT_SSRC, ssrc, 0);
+  }
+  #[inline]
+  pub fn add_rtx_ssrc(&mut self, rtx_ssrc: u32) {
+    self.fbb_.push_slot_always::<u32>(ConsumerLane::VT_RTX_SSRC, rtx_ssrc);
+  }
+  #[inline]
+  pub fn add_wanted(&mut self, wanted: bool) {
+    self.fbb_.push_slot::<bool>(ConsumerLane::VT_WANTED, wanted, false);
+  }
+  #[inline]
+  pub fn add_current_layers(&mut self, current_layers: ::flatbuffers::WIPOffset<Layers<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(ConsumerLane::VT_CURRENT_LAYERS, current_layers);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConsumerLaneBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ConsumerLaneBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ConsumerLane<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ConsumerLane<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ConsumerLane");
+      ds.field("ssrc", &self.ssrc());
+      ds.field("rtx_ssrc", &self.rtx_ssrc());
+      ds.field("wanted", &self.wanted());
+      ds.field("current_layers", &self.current_layers());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConsumerLaneT {
+  pub ssrc: u32,
+  pub rtx_ssrc: Option<u32>,
+  pub wanted: bool,
+  pub current_layers: Option<alloc::boxed::Box<LayersT>>,
+}
+impl Default for ConsumerLaneT {
+  fn default() -> Self {
+    Self {
+      ssrc: 0,
+      rtx_ssrc: None,
+      wanted: false,
+      current_layers: None,
+    }
+  }
+}
+impl ConsumerLaneT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<ConsumerLane<'b>> {
+    let ssrc = self.ssrc;
+    let rtx_ssrc = self.rtx_ssrc;
+    let wanted = self.wanted;
+    let current_layers = self.current_layers.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
+    ConsumerLane::create(_fbb, &ConsumerLaneArgs{
+      ssrc,
+      rtx_ssrc,
+      wanted,
+      current_layers,
     })
   }
 }
@@ -22540,6 +22792,7 @@ impl<'a> ConsumerDump<'a> {
   pub const VT_TRACE: ::flatbuffers::VOffsetT = 38;
   pub const VT_DECISION_ROWS: ::flatbuffers::VOffsetT = 40;
   pub const VT_HEADER_EXTENSIONS_LEFT_OUT: ::flatbuffers::VOffsetT = 42;
+  pub const VT_LANES: ::flatbuffers::VOffsetT = 44;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -22556,6 +22809,7 @@ impl<'a> ConsumerDump<'a> {
     builder.add_producer(args.producer);
     builder.add_transport(args.transport);
     builder.add_id(args.id);
+    if let Some(x) = args.lanes { builder.add_lanes(x); }
     builder.add_decision_rows(args.decision_rows);
     if let Some(x) = args.trace { builder.add_trace(x); }
     if let Some(x) = args.header_extensions { builder.add_header_extensions(x); }
@@ -22609,6 +22863,9 @@ impl<'a> ConsumerDump<'a> {
     });
     let decision_rows = self.decision_rows();
     let header_extensions_left_out = self.header_extensions_left_out();
+    let lanes = self.lanes().map(|x| {
+      x.iter().map(|t| t.unpack()).collect()
+    });
     ConsumerDumpT {
       id,
       transport,
@@ -22630,6 +22887,7 @@ impl<'a> ConsumerDump<'a> {
       trace,
       decision_rows,
       header_extensions_left_out,
+      lanes,
     }
   }
 
@@ -22781,6 +23039,14 @@ impl<'a> ConsumerDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(ConsumerDump::VT_HEADER_EXTENSIONS_LEFT_OUT, Some(0)).unwrap()}
   }
+  /// Of a pipe consumer: its streams, one for each encoding of the producer, in order.
+  #[inline]
+  pub fn lanes(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ConsumerLane<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ConsumerLane>>>>(ConsumerDump::VT_LANES, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ConsumerDump<'_> {
@@ -22809,6 +23075,7 @@ impl ::flatbuffers::Verifiable for ConsumerDump<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, TraceKind>>>("trace", Self::VT_TRACE, false)?
      .visit_field::<u32>("decision_rows", Self::VT_DECISION_ROWS, false)?
      .visit_field::<u64>("header_extensions_left_out", Self::VT_HEADER_EXTENSIONS_LEFT_OUT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<ConsumerLane>>>>("lanes", Self::VT_LANES, false)?
      .finish();
     Ok(())
   }
@@ -22834,6 +23101,7 @@ pub struct ConsumerDumpArgs<'a> {
     pub trace: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, TraceKind>>>,
     pub decision_rows: u32,
     pub header_extensions_left_out: u64,
+    pub lanes: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ConsumerLane<'a>>>>>,
 }
 impl<'a> Default for ConsumerDumpArgs<'a> {
   #[inline]
@@ -22859,6 +23127,7 @@ impl<'a> Default for ConsumerDumpArgs<'a> {
       trace: None,
       decision_rows: 0,
       header_extensions_left_out: 0,
+      lanes: None,
     }
   }
 }
@@ -22949,6 +23218,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConsumerDumpBuilder<'a, 'b, A
     self.fbb_.push_slot::<u64>(ConsumerDump::VT_HEADER_EXTENSIONS_LEFT_OUT, header_extensions_left_out, 0);
   }
   #[inline]
+  pub fn add_lanes(&mut self, lanes: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<ConsumerLane<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ConsumerDump::VT_LANES, lanes);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConsumerDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ConsumerDumpBuilder {
@@ -22986,6 +23259,7 @@ impl ::core::fmt::Debug for ConsumerDump<'_> {
       ds.field("trace", &self.trace());
       ds.field("decision_rows", &self.decision_rows());
       ds.field("header_extensions_left_out", &self.header_extensions_left_out());
+      ds.field("lanes", &self.lanes());
       ds.finish()
   }
 }
@@ -23012,6 +23286,7 @@ pub struct ConsumerDumpT {
   pub trace: Option<alloc::vec::Vec<TraceKind>>,
   pub decision_rows: u32,
   pub header_extensions_left_out: u64,
+  pub lanes: Option<alloc::vec::Vec<ConsumerLaneT>>,
 }
 impl Default for ConsumerDumpT {
   fn default() -> Self {
@@ -23036,6 +23311,7 @@ impl Default for ConsumerDumpT {
       trace: None,
       decision_rows: 0,
       header_extensions_left_out: 0,
+      lanes: None,
     }
   }
 }
@@ -23078,6 +23354,9 @@ impl ConsumerDumpT {
     });
     let decision_rows = self.decision_rows;
     let header_extensions_left_out = self.header_extensions_left_out;
+    let lanes = self.lanes.as_ref().map(|x|{
+      let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
+    });
     ConsumerDump::create(_fbb, &ConsumerDumpArgs{
       id,
       transport,
@@ -23099,6 +23378,7 @@ impl ConsumerDumpT {
       trace,
       decision_rows,
       header_extensions_left_out,
+      lanes,
     })
   }
 }
@@ -27407,6 +27687,7 @@ impl<'a> PipeTransportDump<'a> {
   pub const VT_PRODUCERS: ::flatbuffers::VOffsetT = 18;
   pub const VT_CONSUMERS: ::flatbuffers::VOffsetT = 20;
   pub const VT_STREAMS: ::flatbuffers::VOffsetT = 22;
+  pub const VT_ONLY_WANTED: ::flatbuffers::VOffsetT = 24;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -27425,6 +27706,7 @@ impl<'a> PipeTransportDump<'a> {
     if let Some(x) = args.producers { builder.add_producers(x); }
     if let Some(x) = args.tuple { builder.add_tuple(x); }
     if let Some(x) = args.local_address { builder.add_local_address(x); }
+    builder.add_only_wanted(args.only_wanted);
     builder.add_silent(args.silent);
     builder.add_srtp(args.srtp);
     builder.add_rtx(args.rtx);
@@ -27452,6 +27734,7 @@ impl<'a> PipeTransportDump<'a> {
     let streams = self.streams().map(|x| {
       alloc::boxed::Box::new(x.unpack())
     });
+    let only_wanted = self.only_wanted();
     PipeTransportDumpT {
       id,
       router,
@@ -27463,6 +27746,7 @@ impl<'a> PipeTransportDump<'a> {
       producers,
       consumers,
       streams,
+      only_wanted,
     }
   }
 
@@ -27536,6 +27820,13 @@ impl<'a> PipeTransportDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<TransportStreams>>(PipeTransportDump::VT_STREAMS, None)}
   }
+  #[inline]
+  pub fn only_wanted(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(PipeTransportDump::VT_ONLY_WANTED, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for PipeTransportDump<'_> {
@@ -27554,6 +27845,7 @@ impl ::flatbuffers::Verifiable for PipeTransportDump<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("producers", Self::VT_PRODUCERS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("consumers", Self::VT_CONSUMERS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<TransportStreams>>("streams", Self::VT_STREAMS, false)?
+     .visit_field::<bool>("only_wanted", Self::VT_ONLY_WANTED, false)?
      .finish();
     Ok(())
   }
@@ -27569,6 +27861,7 @@ pub struct PipeTransportDumpArgs<'a> {
     pub producers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
     pub consumers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
     pub streams: Option<::flatbuffers::WIPOffset<TransportStreams<'a>>>,
+    pub only_wanted: bool,
 }
 impl<'a> Default for PipeTransportDumpArgs<'a> {
   #[inline]
@@ -27584,6 +27877,7 @@ impl<'a> Default for PipeTransportDumpArgs<'a> {
       producers: None,
       consumers: None,
       streams: None,
+      only_wanted: false,
     }
   }
 }
@@ -27634,6 +27928,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PipeTransportDumpBuilder<'a, 
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<TransportStreams>>(PipeTransportDump::VT_STREAMS, streams);
   }
   #[inline]
+  pub fn add_only_wanted(&mut self, only_wanted: bool) {
+    self.fbb_.push_slot::<bool>(PipeTransportDump::VT_ONLY_WANTED, only_wanted, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PipeTransportDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     PipeTransportDumpBuilder {
@@ -27661,6 +27959,7 @@ impl ::core::fmt::Debug for PipeTransportDump<'_> {
       ds.field("producers", &self.producers());
       ds.field("consumers", &self.consumers());
       ds.field("streams", &self.streams());
+      ds.field("only_wanted", &self.only_wanted());
       ds.finish()
   }
 }
@@ -27677,6 +27976,7 @@ pub struct PipeTransportDumpT {
   pub producers: Option<alloc::vec::Vec<u64>>,
   pub consumers: Option<alloc::vec::Vec<u64>>,
   pub streams: Option<alloc::boxed::Box<TransportStreamsT>>,
+  pub only_wanted: bool,
 }
 impl Default for PipeTransportDumpT {
   fn default() -> Self {
@@ -27691,6 +27991,7 @@ impl Default for PipeTransportDumpT {
       producers: None,
       consumers: None,
       streams: None,
+      only_wanted: false,
     }
   }
 }
@@ -27719,6 +28020,7 @@ impl PipeTransportDumpT {
     let streams = self.streams.as_ref().map(|x|{
       x.pack(_fbb)
     });
+    let only_wanted = self.only_wanted;
     PipeTransportDump::create(_fbb, &PipeTransportDumpArgs{
       id,
       router,
@@ -27730,6 +28032,7 @@ impl PipeTransportDumpT {
       producers,
       consumers,
       streams,
+      only_wanted,
     })
   }
 }

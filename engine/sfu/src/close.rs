@@ -151,13 +151,13 @@ impl Shard {
         true
     }
 
-    fn close_consumer(&mut self, now: Time, id: ObjectId) -> Option<()> {
+    pub(crate) fn close_consumer(&mut self, now: Time, id: ObjectId) -> Option<()> {
         let consumer = self.consumers.remove(id)?.it;
         for producer in [Some(consumer.producer()), consumer.pending_source()].into_iter().flatten() {
             if let Some(producer) = self.producers.get_mut(producer) {
                 producer.it.consumers.retain(|c| *c != id);
             }
-            self.tell_wanted(producer);
+            self.tell_wanted(now, producer);
         }
         if let Some(transport) = self.transports.get_mut(consumer.transport()) {
             if let Some(bye) = consumer.write_bye(&mut self.rtcp).and_then(|len| self.rtcp.get(..len)) {
@@ -165,6 +165,9 @@ impl Shard {
                 let _ = transport.send_rtcp(now, &mut self.out, bye);
             }
             transport.remove_consumer(id, consumer.ssrc(), consumer.rtx_ssrc());
+        }
+        for lane in consumer.other_lanes() {
+            self.close_consumer(now, *lane);
         }
         Some(())
     }

@@ -278,6 +278,15 @@ pub struct WebRtcTransportCreated {
     pub fingerprints: Vec<Fingerprint>,
 }
 
+/// SSRCs of one stream that a consumer sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamSsrcs {
+    /// Of the stream, unique on its transport.
+    pub ssrc: u32,
+    /// Of its RTX stream, where RTX was negotiated.
+    pub rtx_ssrc: Option<u32>,
+}
+
 /// The answer to [`Command::Consume`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerCreated {
@@ -287,6 +296,8 @@ pub struct ConsumerCreated {
     pub ssrc: u32,
     /// SSRC of its RTX stream, where RTX was negotiated.
     pub rtx_ssrc: Option<u32>,
+    /// All streams that it sends: one, or of a pipe one for each encoding of the producer, in order.
+    pub streams: Vec<StreamSsrcs>,
     /// The producer is paused right now.
     pub producer_paused: bool,
 }

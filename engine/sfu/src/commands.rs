@@ -10,10 +10,10 @@ use sfu_wire::time::Time;
 
 use crate::candidates::candidates;
 use crate::command::{
-    BoundSocket, CommandError, ConsumerCreated, ErrorCode, Event, Listen, RemoteDtls, Reply, WebRtcTransportCreated,
-    WebRtcTransportOptions,
+    BoundSocket, CommandError, ConsumerCreated, ErrorCode, Event, Listen, RemoteDtls, Reply, StreamSsrcs,
+    WebRtcTransportCreated, WebRtcTransportOptions,
 };
-use crate::config::{CodecConfig, ConsumerConfig, ProducerConfig};
+use crate::config::{CodecConfig, ConsumerConfig, ProducerConfig, StreamType};
 use crate::consumer::Consumer;
 use crate::decision::LayerCause;
 use crate::feedback::Feedback;
@@ -171,7 +171,11 @@ impl Shard {
         transport.listener.check(&config).map_err(|(f, t)| CommandError::new(ErrorCode::AlreadyExists, f, t))?;
         let full = || exhausted("", "producers", limits.producers);
         let producer = self.producers.next_id().ok_or_else(full)?;
-        let it = Producer::new(now, producer, id, config.clone())?;
+        let demanding = transport.is_demanding();
+        let mut it = Producer::new(now, producer, id, config.clone())?;
+        if demanding {
+            it.tell_wishes_from(now);
+        }
         let producer = self.producers.insert(Held::new(it)).ok_or_else(full)?;
         self.add_producer(now, id, producer, &config);
         Ok(Reply::Created(producer))
@@ -189,29 +193,63 @@ impl Shard {
     }
 
     pub(crate) fn consume(&mut self, now: Time, id: ObjectId, config: ConsumerConfig) -> Result<Reply, CommandError> {
-        let limits = self.limits;
         let producer_paused = self.check_consume(id, &config)?;
+        let producer = config.producer;
+        let count = self.lane_count(&config);
+        let first = self.add_consumer(now, id, &config, None)?;
+        let mut streams = vec![first.1];
+        for encoding in 1..count {
+            match self.add_consumer(now, id, &config, Some((first.0, encoding))) {
+                Ok((_, stream)) => streams.push(stream),
+                Err(error) => {
+                    self.close_consumer(now, first.0);
+                    return Err(error);
+                }
+            }
+        }
+        for lane in self.lanes(first.0) {
+            self.choose(now, lane, LayerCause::Start);
+            self.arm_stream(lane, now);
+        }
+        self.tell_wanted(now, producer);
+        let StreamSsrcs { ssrc, rtx_ssrc } = first.1;
+        Ok(Reply::Consumer(ConsumerCreated { id: first.0, ssrc, rtx_ssrc, streams, producer_paused }))
+    }
+
+    /// Makes a consumer, or one more lane of `lane.0`.
+    fn add_consumer(
+        &mut self,
+        now: Time,
+        id: ObjectId,
+        config: &ConsumerConfig,
+        lane: Option<(ObjectId, u8)>,
+    ) -> Result<(ObjectId, StreamSsrcs), CommandError> {
         let ssrc = self.draw_free_ssrc(id, 0);
         let rtx = config.codecs.iter().any(|c| c.rtx_payload_type.is_some());
         let rtx_ssrc = rtx.then(|| self.draw_free_ssrc(id, ssrc));
-        let (producer, reduced_size) = (config.producer, config.reduced_size_rtcp);
-        let consumer = self.consumers.insert_with(|cid| {
-            let mut it = Consumer::new(now, cid, id, config, ssrc, rtx_ssrc);
-            it.set_producer_paused(now, producer_paused);
+        let wish = self.first_wish(id);
+        let paused = self.producers.get(config.producer).is_some_and(|p| p.it.is_paused());
+        let consumer = self.consumers.insert_with(|own| {
+            let named = lane.map_or(own, |(first, _)| first);
+            let mut it = Consumer::new(now, named, id, config.clone(), ssrc, rtx_ssrc);
+            it.set_producer_paused(now, paused);
+            if config.stream_type == StreamType::Pipe {
+                it.set_lane(lane.map_or(0, |(_, encoding)| encoding), wish);
+            }
             Held::new(it)
         });
-        let consumer = consumer.ok_or_else(|| exhausted("", "consumers", limits.consumers))?;
-        if let Some(entry) = self.producers.get_mut(producer) {
+        let consumer = consumer.ok_or_else(|| exhausted("", "consumers", self.limits.consumers))?;
+        if let Some(first) = lane.and_then(|(first, _)| self.consumers.get_mut(first)) {
+            first.it.add_lane(consumer);
+        }
+        if let Some(entry) = self.producers.get_mut(config.producer) {
             entry.it.consumers.push(consumer);
         }
         if let Some(transport) = self.transports.get_mut(id) {
             transport.add_consumer(consumer, ssrc, rtx_ssrc);
-            transport.reduced_size_rtcp |= reduced_size;
+            transport.reduced_size_rtcp |= config.reduced_size_rtcp;
         }
-        self.choose(now, consumer, LayerCause::Start);
-        self.tell_wanted(producer);
-        self.arm_stream(consumer, now);
-        Ok(Reply::Consumer(ConsumerCreated { id: consumer, ssrc, rtx_ssrc, producer_paused }))
+        Ok((consumer, StreamSsrcs { ssrc, rtx_ssrc }))
     }
 
     /// Whether the consumer may exist. Answers whether its producer is paused.
@@ -234,10 +272,11 @@ impl Shard {
             let text = "none of them is a codec of the producer";
             return Err(CommandError::new(ErrorCode::Unsupported, "codecs", text));
         }
-        if transport.consumers.len() >= limits.consumers_per_transport {
+        let streams = usize::from(self.lane_count(config));
+        if transport.consumers.len() + streams > limits.consumers_per_transport {
             return Err(exhausted("target", "consumers of one transport", limits.consumers_per_transport));
         }
-        if !transport.has_room_for_consumer() {
+        if !transport.has_room_for_consumers(streams) {
             let text = "too many streams have come and gone under one SRTP key: make a new transport";
             return Err(CommandError::new(ErrorCode::ResourceExhausted, "target", text));
         }
@@ -276,6 +315,9 @@ impl Shard {
                 continue;
             }
             held.it.set_producer_paused(now, paused);
+            if held.it.is_hidden() {
+                continue;
+            }
             let consumer = *consumer;
             let event = if paused { Event::ProducerPaused { consumer } } else { Event::ProducerResumed { consumer } };
             self.out.events.push_back(event);
@@ -286,8 +328,19 @@ impl Shard {
     }
 
     fn set_consumer_paused(&mut self, now: Time, id: ObjectId, paused: bool) -> Result<(), CommandError> {
-        let consumer = &mut self.consumers.get_mut(id).ok_or_else(|| CommandError::not_found("target", id))?.it;
-        if consumer.is_paused() != paused {
+        if self.consumers.get(id).is_none() {
+            return Err(CommandError::not_found("target", id));
+        }
+        for lane in self.lanes(id) {
+            self.set_lane_paused(now, lane, paused);
+        }
+        Ok(())
+    }
+
+    fn set_lane_paused(&mut self, now: Time, id: ObjectId, paused: bool) {
+        let Some(held) = self.consumers.get_mut(id) else { return };
+        let consumer = &mut held.it;
+        if consumer.is_paused_by_command() != paused {
             if paused {
                 consumer.pause(now);
             } else {
@@ -296,10 +349,9 @@ impl Shard {
             let sources = [Some(consumer.producer()), consumer.pending_source()];
             self.ask_for_start(now, id);
             self.settle_consumer(now, id);
-            sources.into_iter().flatten().for_each(|producer| self.tell_wanted(producer));
+            sources.into_iter().flatten().for_each(|producer| self.tell_wanted(now, producer));
         }
         self.arm_stream(id, now);
-        Ok(())
     }
 
     pub(crate) fn request_key_frame(&mut self, now: Time, id: ObjectId) -> Result<Reply, CommandError> {
@@ -308,8 +360,14 @@ impl Shard {
         }
         let held = self.consumers.get(id).ok_or_else(|| CommandError::not_found("target", id))?;
         if held.it.config().kind == MediaKind::Video {
-            let (producer, encoding) = (held.it.producer(), held.it.encoding());
-            self.want_key_frame(now, producer, encoding);
+            for lane in self.lanes(id) {
+                let Some(held) = self.consumers.get(lane) else { continue };
+                if held.it.is_lane() && held.it.is_paused() {
+                    continue;
+                }
+                let (producer, encoding) = (held.it.producer(), held.it.encoding());
+                self.want_key_frame(now, producer, encoding);
+            }
         }
         Ok(Reply::Done)
     }

@@ -18,6 +18,7 @@ mod choice;
 mod forwarding;
 #[cfg(test)]
 mod hostile_tests;
+mod lane;
 mod packet;
 mod parity;
 mod quality;
@@ -55,6 +56,8 @@ use crate::config::{CodecConfig, ConsumerConfig};
 use crate::decision::{DecisionLog, LayerCause};
 use crate::stats::RtpStreamStats;
 use choice::Pending;
+pub(crate) use lane::ALL_LAYERS;
+use lane::Lane;
 use resends::Resend;
 pub use sfu_proto::source_clock::SourceClock;
 use stretch::{Stretch, Stretches};
@@ -114,6 +117,7 @@ pub struct Consumer {
     /// Header extensions have the two-byte form.
     two_byte: bool,
     mid: Mid,
+    /// By command, or since nobody wants its stream of a pipe.
     paused: bool,
     producer_paused: bool,
     /// The next packet begins a new stretch.
@@ -178,6 +182,9 @@ struct Cold {
     cause: LayerCause,
     replay_due: Option<Time>,
     replay_from: (ObjectId, u8),
+    paused_by_command: bool,
+    /// Of a pipe: which of its streams this is.
+    lane: Option<Box<Lane>>,
 }
 
 impl Consumer {
@@ -255,12 +262,14 @@ impl Consumer {
                 cause: LayerCause::Start,
                 replay_due: None,
                 replay_from: (config.producer, 0),
+                paused_by_command: config.paused,
+                lane: None,
                 config,
             }),
         }
     }
 
-    /// Its id.
+    /// Its id towards others. All streams of a pipe consumer have that of the first one.
     pub fn id(&self) -> ObjectId {
         self.cold.id
     }
@@ -290,9 +299,14 @@ impl Consumer {
         &self.cold.config
     }
 
-    /// Paused by command.
+    /// Paused, by command or since nobody wants its stream of a pipe.
     pub fn is_paused(&self) -> bool {
         self.paused
+    }
+
+    /// Paused by command.
+    pub fn is_paused_by_command(&self) -> bool {
+        self.cold.paused_by_command
     }
 
     /// Its weight in the sharing of bandwidth.
@@ -333,13 +347,15 @@ impl Consumer {
 
     /// Stops sending.
     pub fn pause(&mut self, _now: Time) {
+        self.cold.paused_by_command = true;
         self.paused = true;
         self.stop();
     }
 
     /// Goes on sending. If it then awaits a key frame, ask the producer for one.
     pub fn resume(&mut self, _now: Time) {
-        self.paused = false;
+        self.cold.paused_by_command = false;
+        self.paused = self.is_unwanted_lane();
     }
 
     /// The producer was paused or resumed.

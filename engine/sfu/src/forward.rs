@@ -91,7 +91,7 @@ impl Shard {
                     if held.watch.any() && self.out.outbox.transmits().len() > sent_before {
                         let key_frame = ingress.key_frame && ingress.codec.is_video();
                         let packet = last_sent(&self.out.outbox, key_frame, false);
-                        self.out.traces.sent(now, *consumer, held.watch.traced(), packet);
+                        self.out.traces.sent(now, held.it.id(), held.watch.traced(), packet);
                     }
                     // A stream that had fallen silent has something to report again.
                     if held.timer.deadline().is_none() {
@@ -104,7 +104,7 @@ impl Shard {
                     self.out.drops.add(reason);
                     transport.drops.add(reason);
                     let packet = (held.it.ssrc(), ingress.position as u16);
-                    transport.decisions.note_drop(now, *consumer, reason, packet, 1);
+                    transport.decisions.note_drop(now, held.it.id(), reason, packet, 1);
                     if held.watch.keeps_decisions() {
                         held.it.decisions_mut().note_drop(now, *consumer, reason, packet, 1);
                     }
@@ -152,7 +152,7 @@ impl Shard {
                     transport.next_transport_seq = number;
                     if held.watch.any() && self.out.outbox.transmits().len() > sent_before {
                         let packet = last_sent(&self.out.outbox, false, true);
-                        self.out.traces.sent(now, id, held.watch.traced(), packet);
+                        self.out.traces.sent(now, held.it.id(), held.watch.traced(), packet);
                     }
                 }
                 Err(reason) => {

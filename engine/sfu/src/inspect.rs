@@ -61,12 +61,12 @@ impl Shard {
             transports.flat_map(|t| of(t).iter().copied()).collect()
         };
         let producers = all(|t| &t.producers);
-        let consumers_of = |p: &ObjectId| Some((*p, self.producers.get(*p)?.it.consumers.clone()));
+        let consumers_of = |p: &ObjectId| Some((*p, self.shown(&self.producers.get(*p)?.it.consumers)));
         let observers_of = |p: &ObjectId| Some((*p, self.observed.get(p)?.clone()));
         Some(Dump::Router(RouterDump {
             id,
             transports: router.transports.clone(),
-            consumers: all(|t| &t.consumers),
+            consumers: self.shown(&all(|t| &t.consumers)),
             observers: router.observers.clone(),
             consumers_of: producers.iter().filter_map(consumers_of).filter(|(_, all)| !all.is_empty()).collect(),
             observers_of: producers.iter().filter_map(observers_of).collect(),
@@ -76,7 +76,7 @@ impl Shard {
 
     fn dump_transport(&self, id: ObjectId) -> Option<Dump> {
         let t = self.transports.get(id)?;
-        let (router, producers, consumers) = (t.router, t.producers.clone(), t.consumers.clone());
+        let (router, producers, consumers) = (t.router, t.producers.clone(), self.shown(&t.consumers));
         let streams = self.streams_of(t);
         let webrtc = match &t.kind {
             Kind::WebRtc(webrtc) => webrtc,
@@ -103,6 +103,7 @@ impl Shard {
                     tuple: pipe.addrs(),
                     rtx: pipe.rtx,
                     srtp: pipe.local_key.is_some(),
+                    only_wanted: pipe.only_wanted,
                     silent: pipe.is_silent(),
                     producers,
                     consumers,
@@ -127,7 +128,7 @@ impl Shard {
             fingerprints: self.fingerprints.clone(),
             srtp_profile: t.link.srtp().map(|srtp| srtp.profile.openssl_name()),
             producers: t.producers.clone(),
-            consumers: t.consumers.clone(),
+            consumers: self.shown(&t.consumers),
             streams,
         }))
     }
@@ -141,12 +142,13 @@ impl Shard {
             kind: producer.kind(),
             paused: producer.is_paused(),
             ssrcs: producer.ssrcs().map(|(ssrc, _)| ssrc).collect(),
-            consumers: producer.consumers.clone(),
+            consumers: self.shown(&producer.consumers),
             stream_type: producer.config().stream_type,
             scores: producer.encoding_scores(),
             wanted_layers: producer.wanted,
             trace: held.watch.traced(),
             observed: held.watch.is_observed(),
+            opaque_payload: producer.config().opaque_payload,
         }))
     }
 
@@ -159,7 +161,7 @@ impl Shard {
             transport: consumer.transport(),
             producer: consumer.producer(),
             kind: consumer.config().kind,
-            paused: consumer.is_paused(),
+            paused: consumer.is_paused_by_command(),
             producer_paused: consumer.producer_paused(),
             ssrc: consumer.ssrc(),
             rtx_ssrc: consumer.rtx_ssrc(),
@@ -174,6 +176,7 @@ impl Shard {
             trace: held.watch.traced(),
             decision_rows: consumer.decisions().capacity(),
             extensions_left_out: consumer.extensions_left_out(),
+            lanes: self.dump_lanes(id),
         }))
     }
 
@@ -223,7 +226,11 @@ impl Shard {
         let mut sums = [0_u64; 6];
         for transport in router.transports.iter().filter_map(|t| self.transports.get(*t)) {
             let one = transport.stats(now);
-            let counts = [transport.producers.len(), transport.consumers.len()].map(|n| n as u64);
+            let consumers = match transport.kind {
+                Kind::Pipe(_) => self.shown(&transport.consumers).len(),
+                _ => transport.consumers.len(),
+            };
+            let counts = [transport.producers.len(), consumers].map(|n| n as u64);
             let rates = [one.receive_bitrate, one.send_bitrate].map(u64::from);
             let all = [counts[0], counts[1], rates[0], rates[1], one.bytes_received, one.bytes_sent];
             sums.iter_mut().zip(all).for_each(|(sum, one)| *sum = sum.saturating_add(one));
@@ -309,7 +316,8 @@ impl Shard {
     /// A consumer's own stream and its producer's: what goes out is judged by what comes in.
     fn consumer_stats(&self, now: Time, id: ObjectId, stats: &mut Stats) -> Option<()> {
         let consumer = &self.consumers.get(id)?.it;
-        stats.streams.push(consumer.stats(now));
+        let lanes = self.lanes(id);
+        stats.streams.extend(lanes.iter().filter_map(|lane| Some(self.consumers.get(*lane)?.it.stats(now))));
         let inbound = |p: &Producer| p.stats(now);
         stats.streams.extend(self.producers.get(consumer.producer()).map(|p| inbound(&p.it)).unwrap_or_default());
         Some(())

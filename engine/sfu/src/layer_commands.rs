@@ -22,11 +22,15 @@ impl Shard {
     ) -> Result<Reply, CommandError> {
         let producer = self.named_consumer(id)?.producer();
         let clamped = layers.map(|layers| self.clamp_layers(producer, layers));
-        self.named_consumer(id)?.set_preferred_layers(clamped);
-        self.choose(now, id, LayerCause::Preferred);
-        self.tell_wanted(producer);
+        for lane in self.lanes(id) {
+            if let Some(held) = self.consumers.get_mut(lane) {
+                held.it.set_preferred_layers(clamped);
+            }
+            self.choose(now, lane, LayerCause::Preferred);
+        }
+        self.tell_wanted(now, producer);
         if let Some(pending) = self.consumers.get(id).and_then(|c| c.it.pending_source()) {
-            self.tell_wanted(pending);
+            self.tell_wanted(now, pending);
         }
         Ok(Reply::Done)
     }
@@ -46,10 +50,15 @@ impl Shard {
         id: ObjectId,
         config: ConsumerConfig,
     ) -> Result<Reply, CommandError> {
-        let old = self.named_consumer(id)?.producer();
+        let consumer = self.named_consumer(id)?;
+        let old = consumer.producer();
+        if consumer.is_lane() {
+            let text = "a pipe consumer carries all streams of its producer: close it and pipe the other one";
+            return Err(CommandError::new(ErrorCode::Unsupported, "target", text));
+        }
         self.check_switch(id, &config)?;
         let new = config.producer;
-        self.cancel_switch(id);
+        self.cancel_switch(now, id);
         if new == old {
             return Ok(Reply::Done);
         }
@@ -63,7 +72,7 @@ impl Shard {
         if !paused {
             self.choose(now, id, LayerCause::Source);
         }
-        self.tell_wanted(new);
+        self.tell_wanted(now, new);
         Ok(Reply::Done)
     }
 
@@ -98,19 +107,19 @@ impl Shard {
     }
 
     /// A consumer waits for another producer no more.
-    pub(crate) fn cancel_switch(&mut self, id: ObjectId) {
+    pub(crate) fn cancel_switch(&mut self, now: Time, id: ObjectId) {
         let Some(held) = self.consumers.get_mut(id) else { return };
         let Some(pending) = held.it.pending_source() else { return };
         held.it.cancel_switch();
-        self.leave_producer(id, pending);
+        self.leave_producer(now, id, pending);
     }
 
     /// Takes a consumer off a producer's list.
-    fn leave_producer(&mut self, consumer: ObjectId, producer: ObjectId) {
+    fn leave_producer(&mut self, now: Time, consumer: ObjectId, producer: ObjectId) {
         if let Some(held) = self.producers.get_mut(producer) {
             held.it.consumers.retain(|c| *c != consumer);
         }
-        self.tell_wanted(producer);
+        self.tell_wanted(now, producer);
     }
 
     /// Lets a consumer choose what to get, and gets it started: from what is kept, else with a key frame.
@@ -137,6 +146,7 @@ impl Shard {
                 self.choose(now, consumer, LayerCause::Active);
             }
         }
+        self.tell_wishes(now, producer);
     }
 
     /// Starts a consumer with the encoding that it waits for.
@@ -174,26 +184,26 @@ impl Shard {
             if let Some(producer) = self.producers.get(source) {
                 held.it.choose(now, &producer.it, LayerCause::Source);
             }
-            self.leave_producer(id, left);
+            self.leave_producer(now, id, left);
         }
         let Some(held) = self.consumers.get_mut(id) else { return };
         if let Some(layers) = held.it.take_layers_changed(now) {
             self.out.events.push_back(Event::LayersChanged { consumer: id, layers });
         }
+        let source = held.it.producer();
         if held.it.has_replay_at_hand() {
             self.replay(now, id);
         }
+        self.tell_wishes(now, source);
     }
 
     /// Tells which layers of a producer are wanted, if that has changed.
-    pub(crate) fn tell_wanted(&mut self, id: ObjectId) {
+    pub(crate) fn tell_wanted(&mut self, now: Time, id: ObjectId) {
         let Some(held) = self.producers.get(id) else { return };
         let mut wanted: Option<Layers> = None;
         for consumer in held.it.consumers.iter().filter_map(|c| self.consumers.get(*c)) {
-            if consumer.it.is_paused() {
-                continue;
-            }
-            let layers = self.clamp_layers(id, consumer.it.preferred_layers().unwrap_or(Layers::new(u8::MAX, u8::MAX)));
+            let Some(layers) = consumer.it.wanted_layers() else { continue };
+            let layers = self.clamp_layers(id, layers);
             let so_far = wanted.unwrap_or_default();
             wanted = Some(Layers::new(so_far.spatial.max(layers.spatial), so_far.temporal.max(layers.temporal)));
         }
@@ -202,6 +212,7 @@ impl Shard {
             held.it.wanted = wanted;
             self.out.events.push_back(Event::WantedLayers { producer: id, wanted });
         }
+        self.tell_wishes(now, id);
     }
 
     /// What there is of these layers: as signalled, and as seen if that is more.

@@ -47,6 +47,7 @@ mod link;
 mod listening;
 mod newcomer;
 mod pipe_commands;
+mod pipe_lanes;
 mod plain_commands;
 mod remote_address;
 mod replay;

@@ -37,7 +37,7 @@ impl Shard {
         let [socket] = sockets else { return Err(invalid("listenInfo", "a pipe listens on one address")) };
         let srtp = if options.srtp { Some(self.draw_key(PROFILE)?) } else { None };
         let (listening, key) = (socket.clone(), srtp.clone());
-        let make = move |id| Kind::Pipe(Box::new(PipeTransport::new(now, id, listening, key, options.rtx)));
+        let make = move |id| Kind::Pipe(Box::new(PipeTransport::new(now, id, listening, key, options)));
         let id = self.add_transport(now, router, 0, make)?;
         self.lookup.claim_socket(socket.socket, id);
         if let Some(transport) = self.transports.get_mut(id)
@@ -46,7 +46,7 @@ impl Shard {
             transport.link.set_clear();
         }
         let local = (socket.announced.clone(), socket.local);
-        Ok(Reply::PipeTransport(PipeTransportCreated { id, local, srtp }))
+        Ok(Reply::PipeTransport(PipeTransportCreated { id, local, srtp, rtx: options.rtx }))
     }
 
     pub(crate) fn connect_pipe_transport(

@@ -4,7 +4,7 @@
 //! each [`KEEP_ALIVE`], and as an event when nothing has come for [`SILENCE`], and when it comes again. There is no
 //! ICE: the two controllers know each other. The keep-alive is an empty receiver report: it keeps middleboxes
 //! open and shows each end that the other lives. RFC 3550, RFC 5761 (RTP and RTCP share the port), RFC 7714
-//! (AEAD_AES_256_GCM is the one suite). Left out: discovery; re-keying.
+//! (AEAD_AES_256_GCM is the one suite). Left out: discovery; re-keying; what passes, which is the consumers' affair.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use sfu_wire::net::{Protocol, Tuple};
 use sfu_wire::rtcp::ReceiverReport;
 use sfu_wire::time::Time;
 
-use crate::command::{BoundSocket, Event, SrtpParameters};
+use crate::command::{BoundSocket, Event, PipeTransportOptions, SrtpParameters};
 use crate::link::Link;
 use crate::lookup::Lookup;
 use crate::shard::Out;
@@ -35,6 +35,8 @@ pub struct PipeTransport {
     pub(crate) local_key: Option<SrtpParameters>,
     /// Retransmissions pass.
     pub(crate) rtx: bool,
+    /// Only what the far router wants passes.
+    pub(crate) only_wanted: bool,
     remote: Option<SocketAddr>,
     pub(crate) timer: Slot,
     next_keep_alive: Time,
@@ -45,12 +47,19 @@ pub struct PipeTransport {
 
 impl PipeTransport {
     /// A pipe whose other end is not known.
-    pub(crate) fn new(now: Time, id: ObjectId, socket: BoundSocket, key: Option<SrtpParameters>, rtx: bool) -> Self {
+    pub(crate) fn new(
+        now: Time,
+        id: ObjectId,
+        socket: BoundSocket,
+        key: Option<SrtpParameters>,
+        options: PipeTransportOptions,
+    ) -> Self {
         Self {
             id,
             socket,
             local_key: key,
-            rtx,
+            rtx: options.rtx,
+            only_wanted: options.only_wanted,
             remote: None,
             timer: Slot::default(),
             next_keep_alive: now,
@@ -90,6 +99,8 @@ impl PipeTransport {
         if now < self.next_keep_alive {
             return;
         }
+        // Who was away itself has not heard the other end, and must not take that for its silence.
+        let away = now.saturating_since(self.next_keep_alive) >= KEEP_ALIVE;
         self.next_keep_alive = now + KEEP_ALIVE;
         let mut report = [0; 8];
         if let Ok(len) = (ReceiverReport { ssrc }).write(&mut report, &[])
@@ -98,7 +109,7 @@ impl PipeTransport {
             out.drops.add(reason);
         }
         let received = link.counters.packets_received;
-        if received != self.heard.0 {
+        if received != self.heard.0 || away {
             self.heard = (received, now);
         }
         let silent = now.saturating_since(self.heard.1) >= SILENCE;

@@ -17,6 +17,7 @@ mod look;
 mod redundancy;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ use crate::stats::RtpStreamStats;
 use encoding::{Encoding, is_start_told};
 pub(crate) use look::descriptor_of;
 pub use redundancy::Recovered;
+pub(crate) use wishes::WishList;
+use wishes::Wishes;
 
 /// Mean distance of two receiver reports.
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
@@ -168,6 +171,8 @@ pub struct Producer {
     /// The last video orientation, and whether it was told.
     orientation: Option<u8>,
     orientation_changed: bool,
+    /// What is wanted of a stream that comes by a pipe, if the other end asks for that.
+    wishes: Option<Box<Wishes>>,
 }
 
 impl Producer {
@@ -198,6 +203,7 @@ impl Producer {
             wanted: None,
             orientation: None,
             orientation_changed: false,
+            wishes: None,
             config,
         })
     }
@@ -468,9 +474,16 @@ impl Producer {
             return Some(len + Xr::write(buf.get_mut(len..)?, self.rtcp_ssrc, Some(ntp), &[]).ok()?);
         }
         let video = self.config.kind == MediaKind::Video;
-        let feedback = self.encodings.iter_mut().find_map(|e| e.poll_feedback(now, &self.config, video))?;
+        let feedback = self.encodings.iter_mut().find_map(|e| e.poll_feedback(now, &self.config, video));
+        if feedback.is_none() && !self.wishes.as_mut().is_some_and(|wishes| wishes.poll(now)) {
+            return None;
+        }
         let head = if self.config.reduced_size_rtcp { 0 } else { self.write_head(buf, &[])? };
-        let len = feedback.write(buf.get_mut(head..)?, self.rtcp_ssrc)?;
+        let rest = buf.get_mut(head..)?;
+        let len = match feedback {
+            Some(feedback) => feedback.write(rest, self.rtcp_ssrc)?,
+            None => self.write_wishes(rest)?,
+        };
         Some(head + len)
     }
 
@@ -479,7 +492,8 @@ impl Producer {
         let feedback = self.encodings.iter().filter_map(Encoding::next_timeout).min();
         let report = self.is_started().then(|| self.schedule.next_timeout());
         let silence = self.encodings.iter().filter_map(|e| e.score.next_timeout()).min().filter(|_| !self.paused);
-        [feedback, report, silence].into_iter().flatten().min()
+        let wishes = self.wishes.as_ref().map(|wishes| wishes.next_timeout());
+        [feedback, report, silence, wishes].into_iter().flatten().min()
     }
 
     /// Whether a score changed since the last call.

@@ -82,6 +82,7 @@ impl Shard {
                 Ok(())
             }
             RtcpPacket::Xr(xr) => self.take_extended_report(now, id, &xr),
+            RtcpPacket::Wanted(wanted) => self.take_wishes(now, id, &wanted),
             // Names say nothing that we act upon.
             RtcpPacket::Sdes(_) => Ok(()),
             // RFC 8888 is read, and nobody negotiates it: our feedback is transport-cc.
@@ -147,7 +148,7 @@ impl Shard {
         let asked = nack.sequences().count();
         if held.watch.traced().has(TraceMask::NACK) {
             let what = Traced::Nack { ssrc: nack.media_ssrc, packets: asked as u32 };
-            self.out.traces.push(now, consumer, Direction::In, what);
+            self.out.traces.push(now, held.it.id(), Direction::In, what);
         }
         let allowed = asked.min(budget.nacks);
         budget.nacks -= allowed;
@@ -183,7 +184,7 @@ impl Shard {
                 KeyFrameRequest::Fir { .. } => (TraceMask::FIR, Traced::Fir { ssrc }),
             };
             if held.watch.traced().has(kind) {
-                self.out.traces.push(now, consumer, Direction::In, what);
+                self.out.traces.push(now, held.it.id(), Direction::In, what);
             }
         }
         if !held.it.handle_key_frame_request(now, request) {

@@ -108,6 +108,8 @@ impl Shard {
             for (_, stream) in group {
                 if stream.kind() == Some(ObjectKind::Consumer) {
                     self.replay(now, *stream);
+                } else {
+                    self.tell_wishes(now, *stream);
                 }
             }
             self.send_rtcp_of(now, *transport, group.iter().map(|(_, stream)| *stream), later);

@@ -4,6 +4,7 @@
 use sfu_wire::id::ObjectId;
 
 use crate::command::Event;
+use crate::consumer::Consumer;
 use crate::shard::Shard;
 
 impl Shard {
@@ -29,10 +30,16 @@ impl Shard {
     /// Tells the score of a consumer, and with it those of its producer.
     pub(crate) fn tell_consumer_score(&mut self, id: ObjectId) {
         let Some(consumer) = self.consumers.get(id).map(|held| &held.it) else { return };
+        if consumer.is_hidden() {
+            // The first lane speaks for all.
+            return;
+        }
         let Some(producer) = self.producers.get(consumer.producer()).map(|held| &held.it) else { return };
         let producer_scores: Vec<u8> = producer.scores().collect();
         let producer_score = producer_scores.get(usize::from(consumer.encoding())).copied().unwrap_or(0);
-        let score = consumer.score();
+        let lanes = consumer.other_lanes().iter().filter_map(|lane| self.consumers.get(*lane));
+        let lanes = lanes.map(|held| &held.it).filter(|lane| !lane.is_paused());
+        let score = lanes.map(Consumer::score).fold(consumer.score(), u8::min);
         self.out.events.push_back(Event::ConsumerScore { consumer: id, score, producer_score, producer_scores });
     }
 }

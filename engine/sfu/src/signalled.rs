@@ -48,6 +48,9 @@ pub struct PipeTransportOptions {
     pub srtp: bool,
     /// Consumers have RTX streams.
     pub rtx: bool,
+    /// Of the streams and layers of what is consumed only those pass that the far router wants, which it tells by RTCP;
+    /// both ends must be made so. Else all pass.
+    pub only_wanted: bool,
 }
 
 /// Where the other end of a pipe is.
@@ -87,4 +90,6 @@ pub struct PipeTransportCreated {
     pub local: LocalAddress,
     /// Our key, with SRTP.
     pub srtp: Option<SrtpParameters>,
+    /// Consumers have RTX streams.
+    pub rtx: bool,
 }

@@ -70,9 +70,9 @@ impl Transport {
         self.link.srtp().is_some_and(|srtp| srtp.sender.is_spent(ssrc))
     }
 
-    /// Whether the key has room for the SSRCs of one more consumer.
-    pub(crate) fn has_room_for_consumer(&self) -> bool {
-        self.link.srtp().is_none_or(|srtp| srtp.sender.room() >= 2)
+    /// Whether the key has room for the SSRCs of so many more streams.
+    pub(crate) fn has_room_for_consumers(&self, streams: usize) -> bool {
+        self.link.srtp().is_none_or(|srtp| srtp.sender.room() >= 2 * streams)
     }
 }
 

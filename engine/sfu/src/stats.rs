@@ -196,6 +196,8 @@ pub struct PipeTransportDump {
     pub rtx: bool,
     /// It uses SRTP.
     pub srtp: bool,
+    /// Only what the far router wants passes.
+    pub only_wanted: bool,
     /// Nothing has come for long.
     pub silent: bool,
     /// Producers on it.
@@ -246,6 +248,8 @@ pub struct ProducerDump {
     pub trace: TraceMask,
     /// Observers hear it.
     pub observed: bool,
+    /// The payload is encrypted from end to end and never looked into.
+    pub opaque_payload: bool,
 }
 
 /// State of a consumer.
@@ -289,6 +293,21 @@ pub struct ConsumerDump {
     pub decision_rows: usize,
     /// Header extensions left out for want of room.
     pub extensions_left_out: u64,
+    /// Of a pipe: its streams, one for each encoding of the producer, in order.
+    pub lanes: Vec<LaneDump>,
+}
+
+/// One stream of a pipe consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneDump {
+    /// SSRC that it sends.
+    pub ssrc: u32,
+    /// SSRC of its RTX stream.
+    pub rtx_ssrc: Option<u32>,
+    /// The far router wants it, and the consumer's preferred layers include it.
+    pub wanted: bool,
+    /// The layers within the encoding that it sends; `None`: nothing.
+    pub current_layers: Option<Layers>,
 }
 
 /// Counters of what was asked for and of what is below it.

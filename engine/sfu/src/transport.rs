@@ -216,6 +216,11 @@ impl Transport {
         }
     }
 
+    /// The far router tells what it wants, and gets nothing else.
+    pub(crate) fn is_demanding(&self) -> bool {
+        matches!(&self.kind, Kind::Pipe(pipe) if pipe.only_wanted)
+    }
+
     /// Where media goes, with our address.
     pub(crate) fn selected(&self) -> Option<TupleAddrs> {
         match &self.kind {

@@ -139,6 +139,11 @@ impl Shard {
             return Err(CommandError::new(ErrorCode::InvalidArgument, "kinds", text));
         }
         watch.set_traced(mask);
+        for lane in self.lanes(id) {
+            if let Some(held) = self.consumers.get_mut(lane) {
+                held.watch.set_traced(mask);
+            }
+        }
         if mask != TraceMask::NONE {
             self.out.traces.reserve();
         }

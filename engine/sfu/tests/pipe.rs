@@ -21,7 +21,8 @@ struct Pipe {
 
 fn pipe(world: &mut World, router: ObjectId, srtp: bool) -> Pipe {
     let bound = world.bind();
-    let command = Command::CreatePipeTransport { router, options: PipeTransportOptions { srtp, rtx: true } };
+    let command =
+        Command::CreatePipeTransport { router, options: PipeTransportOptions { srtp, rtx: true, only_wanted: false } };
     match world.shard.handle_command(world.now, std::slice::from_ref(&bound), command) {
         Ok(Reply::PipeTransport(created)) => Pipe { created, socket: bound.socket },
         other => panic!("expected a pipe, got {other:?}"),
@@ -94,6 +95,23 @@ fn a_pipe_keeps_its_path_open_and_tells_when_the_other_end_falls_silent_and_come
     world.run(Duration::from_secs(30));
     assert_eq!(silent(&world), [(a.created.id, true)]);
     assert!(matches!(world.dump(a.created.id), Some(Dump::PipeTransport(dump)) if dump.silent));
+}
+
+#[test]
+fn row_093_a_suspended_machine_does_not_take_its_own_absence_for_the_silence_of_a_pipe() {
+    let mut world = World::new(104);
+    let (_, _, _, b) = joined(&mut world, true);
+    world.run(Duration::from_secs(5));
+    for leap in [9, 3_600, 86_400] {
+        world.now += Duration::from_secs(leap);
+        world.run(Duration::from_secs(5));
+    }
+    let silent = |world: &World| world.events.iter().any(|e| matches!(e, Event::PipeSilent { .. }));
+    assert!(!silent(&world), "{:?}", world.events);
+    // Its real silence is still told.
+    world.close(b.created.id).expect("close");
+    world.run(Duration::from_secs(30));
+    assert!(silent(&world));
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::world::{EPOCH, World};
 
 const FRAME_INTERVAL: Duration = Duration::from_millis(33);
 const PUBLISHER_PT: u8 = 96;
-const CONSUMER_PT: u8 = 101;
+pub(crate) const CONSUMER_PT: u8 = 101;
 const VOICE_PT: u8 = 111;
 const HEARD_PT: u8 = 120;
 /// The slots of the two codecs.
@@ -110,8 +110,19 @@ impl LayerCall {
 
     /// One more watcher, of a publisher.
     pub fn watch(&mut self, link: LinkConfig, publisher: usize, preferred: Option<Layers>) -> usize {
-        let member = self.world.join(self.router, link, PeerOptions::default());
-        let config = self.consumer_config(publisher, preferred);
+        self.watch_in(link, self.router, self.publishers[publisher].producer, preferred)
+    }
+
+    /// One more watcher, of a producer in a router.
+    pub fn watch_in(
+        &mut self,
+        link: LinkConfig,
+        router: ObjectId,
+        producer: ObjectId,
+        preferred: Option<Layers>,
+    ) -> usize {
+        let member = self.world.join(router, link, PeerOptions::default());
+        let config = consumer_config(&self.plan, producer, preferred);
         let created = self.world.consume(member, config);
         let sink = LayeredSink::new(self.plan.codec, created.ssrc, created.rtx_ssrc, self.plan.opaque);
         self.watchers.push(Watcher { member, consumer: created.id, sink, ear: Ear::default() });
@@ -310,7 +321,7 @@ fn opus(payload_type: u8) -> CodecConfig {
     }
 }
 
-fn stream_type(plan: &Plan) -> StreamType {
+pub(crate) fn stream_type(plan: &Plan) -> StreamType {
     match (plan.encodings, plan.mode.starts_with("L1")) {
         (1, true) => StreamType::Simple,
         (1, false) => StreamType::Svc,
@@ -366,7 +377,7 @@ pub fn consumer_config(plan: &Plan, producer: ObjectId, preferred_layers: Option
     }
 }
 
-fn codec(kind: CodecKind, payload_type: u8) -> CodecConfig {
+pub(crate) fn codec(kind: CodecKind, payload_type: u8) -> CodecConfig {
     CodecConfig {
         slot: VIDEO_SLOT,
         kind,
@@ -377,7 +388,7 @@ fn codec(kind: CodecKind, payload_type: u8) -> CodecConfig {
     }
 }
 
-fn extensions() -> ExtensionIds {
+pub(crate) fn extensions() -> ExtensionIds {
     let mut ids = ExtensionIds::default();
     ids.set(ExtensionKind::DependencyDescriptor, DESCRIPTOR_ID);
     ids

@@ -8,5 +8,6 @@ pub mod layer_call;
 pub mod layered;
 pub mod media;
 pub mod net;
+pub mod pipe_call;
 pub mod studio;
 pub mod world;

@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sfu_core::command::{
-    BoundSocket, Command, CommandError, ConsumerCreated, Event, Reply, WebRtcTransportCreated, WebRtcTransportOptions,
+    BoundSocket, Command, CommandError, ConsumerCreated, Event, PipeRemote, PipeTransportCreated, PipeTransportOptions,
+    Reply, SrtpParameters, WebRtcTransportCreated, WebRtcTransportOptions,
 };
 use sfu_core::config::{ConsumerConfig, ProducerConfig};
 use sfu_core::limits::Limits;
@@ -63,12 +64,25 @@ pub struct Member {
     socket: SocketId,
 }
 
+/// One end of a pipe between two routers.
+pub struct PipeEnd {
+    /// The transport.
+    pub transport: ObjectId,
+    /// What the shard said about it.
+    pub created: PipeTransportCreated,
+    /// From the other end to this one.
+    pub link: Link,
+    socket: SocketId,
+}
+
 /// A shard, its peers and the network between them.
 pub struct World {
     /// The shard under test.
     pub shard: Shard,
     /// The peers.
     pub members: Vec<Member>,
+    /// Ends of pipes.
+    pub pipes: Vec<PipeEnd>,
     /// Events that the shard told and nobody took yet.
     pub events: Vec<(Time, Event)>,
     /// Copies of all datagrams that the shard sends to members, by member, while this is there.
@@ -111,6 +125,7 @@ impl World {
         Self {
             shard,
             members: Vec::new(),
+            pipes: Vec::new(),
             events: Vec::new(),
             tap: None,
             now: Time::from_micros(1_000_000),
@@ -175,6 +190,54 @@ impl World {
         self.command(connect).expect("connects");
         self.admit(peer, socket, local, &created, link);
         index
+    }
+
+    /// Makes an end of a pipe in `router`; returns its index.
+    ///
+    /// # Panics
+    /// If the shard refuses.
+    pub fn pipe_end(&mut self, router: ObjectId, link: LinkConfig, options: PipeTransportOptions) -> usize {
+        let socket = SocketId(self.sockets);
+        self.sockets += 1;
+        let local = shard_addr(socket);
+        let bound = BoundSocket { socket, local, announced: None, expose_internal_ip: false };
+        let create = Command::CreatePipeTransport { router, options };
+        let created = match self.shard.handle_command(self.now, &[bound], create) {
+            Ok(Reply::PipeTransport(created)) => created,
+            other => panic!("no pipe: {other:?}"),
+        };
+        let link = Link::new(link, self.seed.wrapping_mul(37).wrapping_add(self.pipes.len() as u64));
+        self.pipes.push(PipeEnd { transport: created.id, created, link, socket });
+        self.pipes.len() - 1
+    }
+
+    /// Tells an end of a pipe where the other one is, and its key.
+    ///
+    /// # Panics
+    /// If the shard refuses.
+    pub fn connect_pipe(&mut self, end: usize, other: usize, srtp: Option<SrtpParameters>) {
+        let to = self.pipes[other].created.local.1;
+        let remote = Box::new(PipeRemote { ip: to.ip(), port: to.port(), srtp });
+        let transport = self.pipes[end].transport;
+        self.command(Command::ConnectPipeTransport { transport, remote }).expect("connects");
+    }
+
+    /// Joins two routers by a pipe; returns its ends.
+    ///
+    /// # Panics
+    /// If the shard refuses.
+    pub fn join_routers(
+        &mut self,
+        routers: [ObjectId; 2],
+        link: LinkConfig,
+        options: PipeTransportOptions,
+    ) -> [usize; 2] {
+        let ends = routers.map(|router| self.pipe_end(router, link, options));
+        for (end, other) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+            let srtp = self.pipes[other].created.srtp.clone();
+            self.connect_pipe(end, other, srtp);
+        }
+        ends
     }
 
     fn admit(
@@ -326,10 +389,16 @@ impl World {
         let mut sent = Vec::new();
         let outbox = self.shard.outbox();
         for transmit in outbox.transmits() {
-            sent.push((transmit.to, outbox.bytes(transmit).to_vec()));
+            sent.push((transmit.socket, transmit.to, outbox.bytes(transmit).to_vec()));
         }
         outbox.clear();
-        for (to, bytes) in sent {
+        for (from, to, bytes) in sent {
+            if let Some(end) = self.pipes.iter_mut().find(|end| shard_addr(end.socket) == to) {
+                let arrivals = end.link.send(self.now, bytes.len());
+                let to = To::Shard(end.socket, shard_addr(from));
+                self.launch(arrivals, to, &bytes);
+                continue;
+            }
             // A datagram to an address that nobody has is gone, as in life.
             if let Some(index) = self.members.iter().position(|m| m.peer.addr() == to) {
                 if let Some(tap) = &mut self.tap {

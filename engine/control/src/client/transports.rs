@@ -95,6 +95,26 @@ pub struct PlainRemote {
     pub srtp_parameters: Option<SrtpParameters>,
 }
 
+/// Options of a pipe transport. Both ends are made with the same, but for the address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PipeTransportOptions {
+    /// Where it listens.
+    pub listen: ListenInfo,
+    /// Lost packets are sent again (RTX).
+    pub rtx: bool,
+    /// SRTP with AEAD_AES_256_GCM.
+    pub srtp: bool,
+    /// Of the streams and layers of what is consumed only those pass that the far router wants. Else all pass.
+    pub only_wanted: bool,
+}
+
+impl PipeTransportOptions {
+    /// Everything passes, as it is.
+    pub fn new(listen: ListenInfo) -> Self {
+        Self { listen, rtx: false, srtp: false, only_wanted: false }
+    }
+}
+
 /// A new pipe transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PipeTransport {
@@ -162,9 +182,13 @@ impl Client {
     }
 
     /// Makes a pipe transport in a router.
-    pub fn create_pipe_transport(&self, router: Id, listen: &ListenInfo, rtx: bool, srtp: bool) -> Call<PipeTransport> {
-        let listen_info = Some(Box::new(listen.to_schema()));
-        let body = fb::CreatePipeTransportT { listen_info, enable_rtx: rtx, enable_srtp: srtp };
+    pub fn create_pipe_transport(&self, router: Id, options: &PipeTransportOptions) -> Call<PipeTransport> {
+        let body = fb::CreatePipeTransportT {
+            listen_info: Some(Box::new(options.listen.to_schema())),
+            enable_rtx: options.rtx,
+            enable_srtp: options.srtp,
+            only_wanted: options.only_wanted,
+        };
         self.call(router, fb::RequestBodyT::CreatePipeTransport(Box::new(body)), |reply| match reply {
             fb::ReplyBodyT::PipeTransportCreated(created) => Ok(PipeTransport {
                 id: created.id,

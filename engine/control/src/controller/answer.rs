@@ -1,7 +1,7 @@
 //! From a shard's reply to the body of ours: what only the control floor knows is added, and what it has to remember
 //! is put into the registry.
 
-use sfu_core::command::{CommandError, ErrorCode, IceParameters, Reply, WebRtcTransportCreated};
+use sfu_core::command::{CommandError, ErrorCode, IceParameters, PipeTransportCreated, Reply, WebRtcTransportCreated};
 use sfu_core::stats::Dump;
 use sfu_wire::id::ObjectId;
 
@@ -56,7 +56,7 @@ impl Controller {
                 Pending::Consume { transport, producer, parameters: mut rtp, kind, stream_type, share, .. },
                 Reply::Consumer(created),
             ) => {
-                consumer::complete(&mut rtp, created.ssrc, created.rtx_ssrc);
+                consumer::complete(&mut rtp, &created.streams);
                 let rtp_parameters = parameters(&rtp);
                 let entry = Consumer { transport, producer, kind, parameters: rtp, share };
                 if self.registry.add_consumer(created.id, entry) {
@@ -127,9 +127,7 @@ impl Controller {
             Reply::PlainTransport(created) => {
                 (created.id, fb::ReplyBodyT::PlainTransportCreated(Box::new(encode::plain_created(&created))))
             }
-            Reply::PipeTransport(created) => {
-                (created.id, fb::ReplyBodyT::PipeTransportCreated(Box::new(encode::pipe_created(&created))))
-            }
+            Reply::PipeTransport(created) => return Ok(self.pipe_created(shard, router, &created)),
             Reply::Created(id) => {
                 let body = fb::CreatedT { id: id.to_u64(), rtp_capabilities: None };
                 (id, fb::ReplyBodyT::Created(Box::new(body)))
@@ -140,6 +138,15 @@ impl Controller {
             self.placement.add(shard);
         }
         Ok(body)
+    }
+
+    /// What consumes there will be a pipe consumer.
+    fn pipe_created(&mut self, shard: u8, router: ObjectId, created: &PipeTransportCreated) -> fb::ReplyBodyT {
+        if self.registry.add_transport(created.id, router, None) {
+            self.placement.add(shard);
+        }
+        self.registry.set_pipe(created.id, created.rtx);
+        fb::ReplyBodyT::PipeTransportCreated(Box::new(encode::pipe_created(created)))
     }
 
     fn plain(&self, target: u64, reply: Reply) -> Answered {

@@ -6,6 +6,7 @@
 
 mod answer;
 mod descriptions;
+mod pipes;
 mod plan;
 mod plan_layers;
 mod request_values;

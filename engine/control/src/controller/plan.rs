@@ -282,10 +282,13 @@ impl Controller {
 
     fn consume(&mut self, target: u64, body: fb::ConsumeT) -> Planned {
         let transport = self.object(target, &[ObjectKind::Transport])?;
-        let Some(router) = self.registry.transport(transport).map(|t| t.router) else {
+        let Some((router, pipe)) = self.registry.transport(transport).map(|t| (t.router, t.pipe)) else {
             return Err(CommandError::not_found(TARGET, transport));
         };
         let producer = self.producer_of(body.producer, router)?;
+        if let Some(rtx) = pipe {
+            return self.consume_by_pipe(transport, producer, &body, rtx);
+        }
         let capabilities = Self::peer_capabilities(body.rtp_capabilities)?;
         if let Some(mid) = &body.mid {
             validate::mid(mid, "mid")?;

@@ -69,7 +69,8 @@ impl Controller {
     pub(super) fn create_pipe_transport(&self, target: u64, body: fb::CreatePipeTransportT) -> Planned {
         let router = self.object(target, &[ObjectKind::Router])?;
         let listen = vec![udp(*body.listen_info.ok_or_else(|| missing(LISTEN))?, LISTEN)?];
-        let options = PipeTransportOptions { srtp: body.enable_srtp, rtx: body.enable_rtx };
+        let options =
+            PipeTransportOptions { srtp: body.enable_srtp, rtx: body.enable_rtx, only_wanted: body.only_wanted };
         Ok(created(router, listen, Command::CreatePipeTransport { router, options }))
     }
 

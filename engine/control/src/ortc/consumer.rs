@@ -5,7 +5,7 @@
 //! router's, unless the peer's are asked for ([`numbering`]). Feedback for bandwidth estimation is
 //! transport-cc, else REMB, never both.
 
-use sfu_core::command::{CommandError, ErrorCode};
+use sfu_core::command::{CommandError, ErrorCode, StreamSsrcs};
 use sfu_core::config::{CodecConfig, ConsumerConfig, LOWEST_PRIORITY};
 use sfu_wire::codec::CodecKind;
 use sfu_wire::extension::ExtensionKind;
@@ -157,7 +157,7 @@ pub fn negotiate(consumable: &Consumable, wish: &Wish<'_>) -> Result<(ConsumerCo
 }
 
 /// The numbers for the shard behind parameters whose payload types are those of `consumable`.
-fn config(
+pub(super) fn config(
     consumable: &Consumable,
     producer: ObjectId,
     parameters: &RtpParameters,
@@ -201,10 +201,10 @@ pub(super) fn codec_configs(codecs: &[RtpCodecParameters], slot: impl Fn(u8) -> 
         .collect()
 }
 
-/// Puts the SSRCs that the shard chose into the parameters.
-pub fn complete(parameters: &mut RtpParameters, ssrc: u32, rtx_ssrc: Option<u32>) {
-    for encoding in &mut parameters.encodings {
-        encoding.ssrc = Some(ssrc);
-        encoding.rtx = rtx_ssrc.map(|ssrc| RtpRtxParameters { ssrc });
+/// Puts the SSRCs that the shard chose into the parameters: one stream for each encoding.
+pub fn complete(parameters: &mut RtpParameters, streams: &[StreamSsrcs]) {
+    for (encoding, stream) in parameters.encodings.iter_mut().zip(streams) {
+        encoding.ssrc = Some(stream.ssrc);
+        encoding.rtx = stream.rtx_ssrc.map(|ssrc| RtpRtxParameters { ssrc });
     }
 }

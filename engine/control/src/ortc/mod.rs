@@ -13,6 +13,7 @@ pub mod h265;
 pub mod layers;
 pub mod limits;
 pub mod numbering;
+pub mod pipe;
 pub mod producer;
 pub mod red;
 pub mod switch;

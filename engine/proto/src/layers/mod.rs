@@ -177,6 +177,8 @@ pub struct Selector {
     targets: Targets,
     /// The picture that got its marker last, with a dependency descriptor.
     closed: Option<u32>,
+    /// All layers pass as they are.
+    whole: bool,
 }
 
 impl Selector {
@@ -190,7 +192,13 @@ impl Selector {
             pictures: Pictures::default(),
             targets: Targets::default(),
             closed: None,
+            whole: false,
         }
+    }
+
+    /// Whether all layers pass as they are, whatever the target: for a receiver that chooses from them itself.
+    pub fn set_whole(&mut self, whole: bool) {
+        self.whole = whole;
     }
 
     /// The highest layers wanted from now on; more than there is means all.
@@ -226,6 +234,10 @@ impl Selector {
     /// What to do with a packet of the picture with this timestamp. `table` is that of its generation,
     /// if it has a dependency descriptor.
     pub fn select(&mut self, layer: &PacketLayer, timestamp: u32, table: &TargetTable) -> Verdict {
+        if self.whole {
+            self.current = self.target;
+            return Verdict { forward: true, marker: false, dropped: 0 };
+        }
         match layer.scheme {
             Scheme::None => Verdict { forward: true, marker: false, dropped: 0 },
             Scheme::Vp8 | Scheme::H265 => self.select_temporal(layer, timestamp),
@@ -237,7 +249,7 @@ impl Selector {
     /// With a dependency descriptor: the decode targets that this receiver can decode, one bit each, and
     /// whether the frame `frame` is where that changed.
     pub fn active_targets(&self, table: &TargetTable, frame: u16) -> (u32, bool) {
-        self.targets.active(table, frame)
+        if self.whole { (table.active(), false) } else { self.targets.active(table, frame) }
     }
 
     fn select_target(&mut self, layer: &PacketLayer, timestamp: u32, table: &TargetTable) -> Verdict {

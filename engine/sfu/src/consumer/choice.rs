@@ -23,6 +23,9 @@ impl Consumer {
     /// Chooses what to get of a producer that it consumes, or waits for: anew after anything that the
     /// choice depends on. `true`: the encoding that is wanted does not flow.
     pub fn choose(&mut self, now: Time, producer: &Producer, cause: LayerCause) -> bool {
+        if self.is_lane() {
+            return self.choose_within_lane(now, producer, cause);
+        }
         let preferred = self.preferred_layers();
         let simulcast = producer.encoding_count() > 1;
         let spatial = preferred.filter(|_| simulcast).map(|layers| layers.spatial);
@@ -117,7 +120,7 @@ impl Consumer {
         self.cold.cause = cause;
     }
 
-    fn note_decision(&mut self, now: Time, cause: LayerCause) {
+    pub(super) fn note_decision(&mut self, now: Time, cause: LayerCause) {
         if !self.cold.decisions.is_on() {
             return;
         }
