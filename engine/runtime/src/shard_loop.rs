@@ -203,7 +203,7 @@ impl<S: ShardCore> ShardLoop<S> {
             }
             self.traffic.datagrams_in += 1;
             if self.core.outbox().is_nearly_full() {
-                flush(&mut self.core, &mut *self.io, Some(&mut *tcp), &mut self.runs, &mut self.traffic);
+                flush(&mut self.core, &mut *self.io, Some(&mut *tcp), &mut self.runs, &mut self.backlog, &mut self.traffic);
             }
         }
         tell_closed(&mut self.core, tcp, now);

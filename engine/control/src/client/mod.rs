@@ -6,6 +6,8 @@
 
 mod call;
 mod descriptions;
+mod mirrors;
+mod pipes;
 mod transports;
 mod types;
 mod watching;
@@ -30,7 +32,12 @@ use crate::schema as fb;
 
 pub use call::Call;
 use call::{Answer, Slot, lock};
-pub use transports::{Left, PipeTransport, PlainRemote, PlainTransport, PlainTransportOptions, SrtpParameters};
+use mirrors::{Change, Mirrors};
+use pipes::Pipes;
+pub use pipes::{PipeToRouter, Piped};
+pub use transports::{
+    Left, PipeTransport, PipeTransportOptions, PlainRemote, PlainTransport, PlainTransportOptions, SrtpParameters,
+};
 pub use types::*;
 
 fn unexpected(text: &str) -> ClientError {
@@ -42,6 +49,9 @@ struct Inner {
     next_request: AtomicU64,
     waiting: Mutex<HashMap<u64, Arc<Slot>>>,
     stopping: AtomicBool,
+    /// Objects of pipes, and what follows them.
+    mirrors: Mirrors,
+    pipes: Pipes,
 }
 
 /// How long a shutdown may take before it gives up on a shard.
@@ -106,6 +116,8 @@ impl Client {
             next_request: AtomicU64::new(1),
             waiting: Mutex::default(),
             stopping: AtomicBool::new(false),
+            mirrors: Mirrors::default(),
+            pipes: Pipes::default(),
         });
         let pumped = Arc::clone(&inner);
         let spawned = std::thread::Builder::new().name("sfu-client".to_owned()).spawn(move || pumped.pump(on_event));
@@ -263,6 +275,13 @@ impl Client {
         })
     }
 
+    /// Makes a pipe consumer on a pipe transport. What it sends is produced at the other end with its `rtp_parameters`;
+    /// pausing and closing are to be passed on ([`pipe_to_router`](Self::pipe_to_router) does all of that).
+    pub fn consume_by_pipe(&self, transport: Id, producer: Id) -> Call<Consumer> {
+        let body = fb::ConsumeT { producer, ..fb::ConsumeT::default() };
+        self.call(transport, fb::RequestBodyT::Consume(Box::new(body)), consumer_created)
+    }
+
     /// Makes a consumer.
     pub fn consume(&self, transport: Id, options: &ConsumeOptions) -> Call<Consumer> {
         let body = fb::ConsumeT {
@@ -279,19 +298,7 @@ impl Client {
                 Numbering::Peer => fb::Numbering::peer,
             },
         };
-        self.call(transport, fb::RequestBodyT::Consume(Box::new(body)), |reply| match reply {
-            fb::ReplyBodyT::ConsumerCreated(c) => {
-                let parameters = c.rtp_parameters.map(|p| *p).unwrap_or_default();
-                Ok(Consumer {
-                    id: c.id,
-                    kind: convert::kind_from(c.kind, "kind")?,
-                    rtp_parameters: convert::parameters_of_stream_from(parameters, "rtp_parameters")?,
-                    r#type: type_name(c.type_),
-                    producer_paused: c.producer_paused,
-                })
-            }
-            _ => Err(unexpected("another reply than ConsumerCreated")),
-        })
+        self.call(transport, fb::RequestBodyT::Consume(Box::new(body)), consumer_created)
     }
 
     /// Would [`consume`](Self::consume) find a codec?
@@ -363,8 +370,9 @@ impl Client {
         })
     }
 
-    /// Closes any object.
+    /// Closes any object. What was made for it at the other end of a pipe closes too.
     pub fn close(&self, object: Id) -> Call<()> {
+        self.guard.inner.mirror(object, Change::Closed);
         self.done(object, fb::RequestBodyT::Close(Box::default()))
     }
 
@@ -415,6 +423,20 @@ fn capabilities(reply: fb::ReplyBodyT) -> Result<RtpCapabilities, ClientError> {
     }
 }
 
+fn consumer_created(reply: fb::ReplyBodyT) -> Result<Consumer, ClientError> {
+    let fb::ReplyBodyT::ConsumerCreated(created) = reply else {
+        return Err(unexpected("another reply than ConsumerCreated"));
+    };
+    let parameters = created.rtp_parameters.map(|p| *p).unwrap_or_default();
+    Ok(Consumer {
+        id: created.id,
+        kind: convert::kind_from(created.kind, "kind")?,
+        rtp_parameters: convert::parameters_of_stream_from(parameters, "rtp_parameters")?,
+        r#type: type_name(created.type_),
+        producer_paused: created.producer_paused,
+    })
+}
+
 fn transport_created(reply: fb::ReplyBodyT) -> Result<WebRtcTransport, ClientError> {
     let fb::ReplyBodyT::WebRtcTransportCreated(created) = reply else {
         return Err(unexpected("another reply than WebRtcTransportCreated"));
@@ -436,7 +458,10 @@ impl Inner {
         let mut buffer = vec![0; PUMP_BUFFER];
         loop {
             match self.engine.poll(&mut buffer) {
-                Ok(outcome) if outcome.written > 0 => self.deliver(&buffer[..outcome.written], &mut on_event),
+                Ok(outcome) if outcome.written > 0 => {
+                    self.deliver(&buffer[..outcome.written], &mut on_event);
+                    self.pay_debts();
+                }
                 Ok(outcome) if outcome.needed > 0 => buffer.resize(outcome.needed, 0),
                 Ok(_) if !self.stopping.load(Ordering::Acquire) => {
                     self.engine.wait(None);
@@ -459,6 +484,7 @@ impl Inner {
                 }
                 Ok(fb::ContentT::Event(event)) => {
                     if let Some(event) = typed_event(*event) {
+                        self.mirror_event(&event);
                         on_event(event);
                     }
                 }

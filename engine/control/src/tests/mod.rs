@@ -8,6 +8,7 @@ mod live;
 mod live_sdp;
 mod malformed;
 mod options;
+mod pipes;
 mod room;
 mod schema_text;
 mod taps;
