@@ -96,7 +96,7 @@ impl Default for Backlog {
 }
 
 impl Backlog {
-    fn new(max_bytes: usize, max_datagrams: usize) -> Self {
+    pub(crate) fn new(max_bytes: usize, max_datagrams: usize) -> Self {
         let empty = || Outbox::new(0, 0);
         let (waiting, spare) = (empty(), empty());
         Self { waiting, spare, held: Held::default(), kept: Vec::new(), max_bytes, max_datagrams }
