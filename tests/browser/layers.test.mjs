@@ -55,8 +55,9 @@ async function gets(person, peerId, layers, width) {
 const WIDTHS = [240, 480, 960];
 const FRAME_RATE = 20;
 
-async function eachLayer(params, { widths = WIDTHS, temporal = 3, codec }) {
-	await withService({}, async (service) => {
+/// `also` looks further before the two of them leave.
+async function eachLayer(params, { widths = WIDTHS, temporal = 3, codec, args = [], also = async () => {} }) {
+	await withService({ args }, async (service) => {
 		const ada = await Person.join(service, 'Ada', { params: { enableWebcamLayers: 'true', resolution: 'qhd', ...params } });
 		// As if somebody else watched all of it: what is left out is left out by the server.
 		await until('Ada publishes', async () => (await ada.state()).producers.webcam !== undefined);
@@ -75,6 +76,7 @@ async function eachLayer(params, { widths = WIDTHS, temporal = 3, codec }) {
 		const top = { spatial: widths.length - 1, temporal: temporal - 1 };
 		for (const spatial of [2, 0, 1, 2, 1, 0].filter((one) => one <= top.spatial)) await gets(grace, adaId, { spatial, temporal: top.temporal }, widths[spatial]);
 		if (temporal > 1) await eachRate(grace, adaId, temporal);
+		await also(service, ada, grace);
 		for (const person of [ada, grace]) await person.leave();
 	});
 }
@@ -102,6 +104,28 @@ for (const codec of ['VP8', 'H264', 'VP9', 'AV1']) {
 		await eachLayer(params, { codec: `video/${codec}` });
 	});
 }
+
+/// Objects of a kind in all shards.
+async function count(service, kind) {
+	const text = await (await fetch(new URL('metrics', service.url))).text();
+	const values = [...text.matchAll(new RegExp(`^sfu_shard_objects\\{[^}]*kind="${kind}"[^}]*\\} (\\d+)`, 'gm'))];
+	return values.reduce((sum, [, value]) => sum + Number(value), 0);
+}
+
+test('simulcast into one router, watched in another that a pipe joins to it', async () => {
+	const params = { forceVP8: 'true', numSimulcastStreams: '3', webcamScalabilityMode: 'L1T3' };
+	const args = ['--room-routers', '2', '--shards', '2'];
+	await eachLayer(params, {
+		codec: 'video/VP8',
+		args,
+		also: async (service, ada, grace) => {
+			assert.equal(await count(service, 'routers'), 2);
+			// Two of Ada's, one of Grace's, who publishes nothing, and the two ends of one pipe.
+			assert.equal(await count(service, 'transports'), 5);
+			await grace.hears(await ada.peerId());
+		},
+	});
+});
 
 for (const [codec, mode] of [['VP9', 'L3T3_KEY'], ['AV1', 'L3T3']]) {
 	test(`SVC with ${codec}`, async () => {

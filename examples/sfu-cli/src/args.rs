@@ -58,6 +58,10 @@ pub(crate) struct ServeArgs {
     /// SRTP profiles in order of preference; all four when absent.
     #[arg(long, value_name = "PROFILE", value_enum, value_delimiter = ',')]
     pub(crate) srtp_profile: Vec<Profile>,
+    /// Routers of each room. Peers are spread over them, and over the shards with them; what is wanted in another router
+    /// than its own goes there by a pipe.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) room_routers: u8,
     /// Most rooms at a time.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) max_rooms: usize,

@@ -225,7 +225,7 @@ async fn make_transport(web: &Web, broadcaster: &Broadcaster, mut data: Data) ->
             options.rtcp_mux = data.flag("rtcpMux")?;
             options.comedia = data.take_option::<bool>("comedia")?.unwrap_or(true);
             options.srtp_crypto_suite = data.take_option("srtpCryptoSuite")?;
-            let made = service.client.create_plain_transport(room.router, &options).await.map_err(refusal)?;
+            let made = service.client.create_plain_transport(peer.router(), &options).await.map_err(refusal)?;
             adopt(service, room, peer, made.id);
             let told = json!({
                 "id": id_text(made.id),
@@ -238,8 +238,8 @@ async fn make_transport(web: &Web, broadcaster: &Broadcaster, mut data: Data) ->
             Ok(told)
         }
         "webrtc" => {
-            let options = WebRtcTransportOptions::new(Listen::Server(service.server_for(room.router)?));
-            let made = service.client.create_webrtc_transport(room.router, &options).await.map_err(refusal)?;
+            let options = WebRtcTransportOptions::new(Listen::Server(service.server_for(peer.router())?));
+            let made = service.client.create_webrtc_transport(peer.router(), &options).await.map_err(refusal)?;
             adopt(service, room, peer, made.id);
             Ok(json!({
                 "id": id_text(made.id),
@@ -330,19 +330,16 @@ async fn consume(
         let transport = broadcaster.transport(&transport)?;
         let text = query.get("producerId").ok_or_else(|| Refusal::field("producerId", "missing in the address"))?;
         let producer = id_from_text("producerId", text)?;
-        let known = broadcaster.room.peers().iter().any(|peer| peer.state().producers.contains_key(&producer));
-        if !known {
-            return Err(Refusal::unknown("producerId", text));
-        }
+        let peers = broadcaster.room.peers();
+        let publisher = peers.iter().find(|peer| peer.state().producers.contains_key(&producer));
+        let publisher = publisher.ok_or_else(|| Refusal::unknown("producerId", text))?;
         let capabilities = broadcaster.capabilities.clone().ok_or_else(|| {
             Refusal::new(409, "rtpCapabilities: the broadcaster gave none when it came; it cannot receive")
         })?;
-        let made = web
-            .service
-            .client
-            .consume(transport, &ConsumeOptions::new(producer, capabilities))
-            .await
-            .map_err(refusal)?;
+        let service = &web.service;
+        let here = service.producer_in(broadcaster.peer.router(), publisher, producer).await.map_err(refusal)?;
+        let made = service.client.consume(transport, &ConsumeOptions::new(here, capabilities)).await;
+        let made = made.map_err(refusal)?;
         let told = json!({
             "id": id_text(made.id),
             "producerId": text,

@@ -42,15 +42,20 @@ async fn make(service: &Service, peer: &Arc<Peer>, offer: &Offer) -> Option<Cons
         }
         (state.consuming_transport()?, state.joined.as_ref()?.rtp_capabilities.clone()?)
     };
-    let options = ConsumeOptions {
+    let producer = service.producer_in(peer.router(), &offer.publisher, offer.producer).await;
+    let options = |producer| ConsumeOptions {
         paused: true,
         // For audio too: a lost packet is worth one repetition.
         enable_rtx: Some(true),
         // Silence needs no packets.
         ignore_dtx: true,
-        ..ConsumeOptions::new(offer.producer, (*capabilities).clone())
+        ..ConsumeOptions::new(producer, (*capabilities).clone())
     };
-    let consumer = match service.client.consume(transport, &options).await {
+    let consumer = match producer {
+        Ok(producer) => service.client.consume(transport, &options(producer)).await,
+        Err(error) => Err(error),
+    };
+    let consumer = match consumer {
         Ok(consumer) => consumer,
         Err(error) => {
             // The publisher or the subscriber may have left meanwhile.

@@ -126,11 +126,11 @@ async fn create_transport(service: &Arc<Service>, room: &Arc<Room>, peer: &Arc<P
     if peer.state().transports.len() >= MAX_TRANSPORTS {
         return Err(Refusal::new(503, format!("the peer has {MAX_TRANSPORTS} transports, the most")));
     }
-    let mut options = WebRtcTransportOptions::new(Listen::Server(service.server_for(room.router)?));
+    let mut options = WebRtcTransportOptions::new(Listen::Server(service.server_for(peer.router())?));
     options.ice_consent_timeout = Some(CONSENT);
     options.max_incoming_bitrate = service.limits.incoming_bitrate;
     options.enable_udp = !force_tcp;
-    let made = service.client.create_webrtc_transport(room.router, &options).await.map_err(|error| {
+    let made = service.client.create_webrtc_transport(peer.router(), &options).await.map_err(|error| {
         match error.field.as_str() {
             "enable_udp" => Refusal::new(501, "forceTcp: this service takes media by UDP only (--rtc-protocol)"),
             _ => refusal(error),
@@ -176,7 +176,7 @@ async fn produce(service: &Arc<Service>, room: &Arc<Room>, peer: &Arc<Peer>, dat
     let made = service.client.produce(transport, &options).await.map_err(refusal)?;
     service.own(made.id, Owner::Producer(Arc::downgrade(peer)));
     if kind == MediaKind::Audio {
-        speaker::hear(service, room, made.id).await;
+        speaker::hear(service, room, peer, made.id).await;
     }
     // Nobody watches yet; whoever does from now on is told of by the engine.
     if kind == MediaKind::Video {
@@ -240,7 +240,8 @@ async fn switch_producer(service: &Service, room: &Room, peer: &Peer, data: &Dat
     // Another room's producers are unknown here, whatever the engine knows.
     let publisher = room.peers().into_iter().find(|other| other.state().producers.contains_key(&producer));
     let Some(publisher) = publisher else { return Err(Refusal::unknown("producerId", text)) };
-    let switched = service.client.switch_producer(consumer, producer).await.map_err(refusal)?;
+    let here = service.producer_in(peer.router(), &publisher, producer).await.map_err(refusal)?;
+    let switched = service.client.switch_producer(consumer, here).await.map_err(refusal)?;
     Ok(Some(json!({
         "peerId": publisher.id,
         "producerId": id_text(producer),

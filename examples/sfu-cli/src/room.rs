@@ -5,7 +5,7 @@
 //! The lock is never held over an await.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::{Map, Value, json};
@@ -33,7 +33,12 @@ pub(crate) fn id_from_text(field: &str, text: &str) -> Result<Id, Refusal> {
 /// A room.
 pub(crate) struct Room {
     pub(crate) name: String,
+    /// The first of its routers.
     pub(crate) router: Id,
+    /// All of them, joined by pipes where media has to cross. All have the same capabilities.
+    pub(crate) routers: Vec<Id>,
+    /// Peers that have entered.
+    entered: AtomicUsize,
     pub(crate) capabilities: RtpCapabilities,
     /// Who listens for speakers.
     pub(crate) observer: OnceLock<Id>,
@@ -48,6 +53,8 @@ pub(crate) struct Peer {
     pub(crate) connection: Arc<Connection>,
     /// Each consumer is made this many times more, for load.
     pub(crate) replicas: usize,
+    /// The router that its transports are in; set when it enters.
+    router: OnceLock<Id>,
     state: Mutex<PeerState>,
 }
 
@@ -129,11 +136,16 @@ pub(crate) struct Offer {
 
 impl Peer {
     pub(crate) fn new(id: &str, replicas: usize, connection: Arc<Connection>) -> Arc<Self> {
-        Arc::new(Self { id: id.to_owned(), connection, replicas, state: Mutex::default() })
+        Arc::new(Self { id: id.to_owned(), connection, replicas, router: OnceLock::new(), state: Mutex::default() })
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, PeerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The router that its transports are in.
+    pub(crate) fn router(&self) -> Id {
+        self.router.get().copied().unwrap_or_default()
     }
 
     /// How others are told of it; `None` before it has joined.
@@ -155,10 +167,12 @@ impl Peer {
 }
 
 impl Room {
-    pub(crate) fn new(name: &str, router: Id, capabilities: RtpCapabilities) -> Arc<Self> {
+    pub(crate) fn new(name: &str, routers: Vec<Id>, capabilities: RtpCapabilities) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
-            router,
+            router: routers.first().copied().unwrap_or_default(),
+            routers,
+            entered: AtomicUsize::new(0),
             capabilities,
             observer: OnceLock::new(),
             dead: AtomicBool::new(false),
@@ -192,6 +206,9 @@ impl Room {
         if peers.len() >= max && !peers.contains_key(&peer.id) {
             return Err(Refusal::new(503, format!("roomId: the room is full ({max} peers)")));
         }
+        let at = self.entered.fetch_add(1, Ordering::Relaxed) % self.routers.len().max(1);
+        // A peer enters once.
+        let _ = peer.router.set(self.routers.get(at).copied().unwrap_or(self.router));
         let replaced = peers.insert(peer.id.clone(), Arc::clone(peer));
         drop(peers);
         if let Some(old) = &replaced {
@@ -301,7 +318,7 @@ mod tests {
     }
 
     fn room_of(peers: &[&Arc<Peer>]) -> Arc<Room> {
-        let room = Room::new("r", 1, RtpCapabilities::default());
+        let room = Room::new("r", vec![1, 2], RtpCapabilities::default());
         for peer in peers {
             room.add(peer, 10).unwrap();
         }
@@ -344,6 +361,13 @@ mod tests {
         assert_eq!(room.add(&peer("b"), 1).err().map(|refusal| refusal.code), Some(503));
         room.join(&a, joined()).unwrap();
         assert_eq!(room.join(&a, joined()).err().map(|refusal| refusal.code), Some(409));
+    }
+
+    #[test]
+    fn peers_take_the_rooms_routers_by_turns() {
+        let peers = ["a", "b", "c"].map(peer);
+        room_of(&[&peers[0], &peers[1], &peers[2]]);
+        assert_eq!(peers.map(|peer| peer.router()), [1, 2, 1]);
     }
 
     #[test]

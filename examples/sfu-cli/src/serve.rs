@@ -77,6 +77,7 @@ async fn serve(args: &ServeArgs, log: Log) -> Result<(), String> {
     let limits = Limits {
         rooms: args.max_rooms.max(1),
         peers: args.max_peers.max(1),
+        room_routers: args.room_routers.max(1),
         incoming_bitrate: args.max_incoming_bitrate,
     };
     let service = Service::new(client.clone(), servers, codecs::of_a_room(), limits);

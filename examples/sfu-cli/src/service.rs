@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sfu_control::client::{Client, ClientError, Event, Id, Layers};
+use sfu_control::client::{Client, ClientError, Event, Id, Layers, PipeToRouter};
 use sfu_control::ortc::RtpCodecCapability;
 use sfu_control::schema as fb;
 
@@ -59,6 +59,8 @@ pub(crate) enum Owner {
     Producer(Weak<Peer>),
     Consumer(Weak<Peer>),
     Observer(Weak<Room>),
+    /// What stands for a peer's producer in the router that listens for speakers.
+    Voice(Weak<Peer>),
 }
 
 /// Numbers that the operator sets.
@@ -66,6 +68,8 @@ pub(crate) enum Owner {
 pub(crate) struct Limits {
     pub(crate) rooms: usize,
     pub(crate) peers: usize,
+    /// Routers of each room.
+    pub(crate) room_routers: u8,
     /// What a publisher is told to stay below, bit/s; 0 is no bound.
     pub(crate) incoming_bitrate: u32,
 }
@@ -202,16 +206,9 @@ impl Service {
                 if rooms.len() >= self.limits.rooms {
                     return Err(Refusal::new(503, format!("roomId: {} rooms are open, the most", self.limits.rooms)));
                 }
-                let router = self.client.create_router(&self.codecs).await.map_err(refusal)?;
-                let room = Room::new(&hello.room_id, router.id, router.rtp_capabilities);
-                if let Err(refused) = speaker::listen(self, &room).await {
-                    // Nothing of it is known to anybody; it goes with what is below it.
-                    let _ = self.client.close(router.id).await;
-                    return Err(refused);
-                }
-                self.own(router.id, Owner::Router(Arc::downgrade(&room)));
+                let room = self.open(&hello.room_id).await?;
                 rooms.insert(hello.room_id.clone(), Arc::clone(&room));
-                tracing::info!(target: "sfu::room", "room {} opened on shard {}", room.name, router.id >> 56);
+                tracing::info!(target: "sfu::room", "room {} opened on shard {}", room.name, room.router >> 56);
                 room
             }
         };
@@ -223,6 +220,53 @@ impl Service {
         }
         tracing::info!(target: "sfu::room", "{}: entered room {}", peer.id, room.name);
         Ok((room, peer))
+    }
+
+    /// Makes the routers of a room, and lets the first listen.
+    async fn open(&self, name: &str) -> Result<Arc<Room>, Refusal> {
+        let mut routers = Vec::new();
+        let mut capabilities = None;
+        for _ in 0..self.limits.room_routers {
+            match self.client.create_router(&self.codecs).await {
+                Ok(router) => {
+                    routers.push(router.id);
+                    capabilities = Some(router.rtp_capabilities);
+                }
+                Err(error) => {
+                    self.close_routers(&routers).await;
+                    return Err(refusal(error));
+                }
+            }
+        }
+        let room = Room::new(name, routers, capabilities.unwrap_or_default());
+        if let Err(refused) = speaker::listen(self, &room).await {
+            // Nothing of it is known to anybody; it goes with what is below it.
+            self.close_routers(&room.routers).await;
+            return Err(refused);
+        }
+        for router in &room.routers {
+            self.own(*router, Owner::Router(Arc::downgrade(&room)));
+        }
+        Ok(room)
+    }
+
+    async fn close_routers(&self, routers: &[Id]) {
+        for router in routers {
+            if let Err(error) = self.client.close(*router).await {
+                tracing::debug!(target: "sfu::room", "router {router:016x} was gone already: {error}");
+            }
+        }
+    }
+
+    /// What stands for a publisher's producer in a router: the producer itself, or one that a pipe feeds.
+    pub(crate) async fn producer_in(&self, router: Id, publisher: &Peer, producer: Id) -> Result<Id, ClientError> {
+        if publisher.router() == router {
+            return Ok(producer);
+        }
+        let mut wanted = PipeToRouter::new(producer, publisher.router(), router);
+        wanted.transports.rtx = true;
+        wanted.transports.only_wanted = true;
+        Ok(self.client.pipe_to_router(&wanted).await?.producer)
     }
 
     /// A peer is gone: its transports close, and with the last peer the room.
@@ -240,13 +284,11 @@ impl Service {
         tracing::info!(target: "sfu::room", "{}: left room {}{}{why}", peer.id, room.name, if why.is_empty() { "" } else { ": " });
         self.close_objects(peer).await;
         if empty {
-            self.disown(room.router);
+            room.routers.iter().for_each(|router| self.disown(*router));
             if let Some(observer) = room.observer.get() {
                 self.disown(*observer);
             }
-            if let Err(error) = self.client.close(room.router).await {
-                tracing::debug!(target: "sfu::room", "room {}: its router was gone already: {error}", room.name);
-            }
+            self.close_routers(&room.routers).await;
             tracing::info!(target: "sfu::room", "room {} closed", room.name);
         }
     }
@@ -355,7 +397,7 @@ impl Service {
                     peer.connection.close(close_code::RETRY, format!("the room closed: {why}"));
                 }
             }
-            Some(Owner::Observer(_)) | None => {}
+            Some(Owner::Observer(_) | Owner::Voice(_)) | None => {}
         }
     }
 
@@ -364,7 +406,7 @@ impl Service {
             let owners = self.owners();
             let Some(Owner::Observer(room)) = owners.get(&observer) else { return };
             let publisher = match loudest.and_then(|(producer, _)| owners.get(&producer)) {
-                Some(Owner::Producer(peer)) => peer.upgrade(),
+                Some(Owner::Producer(peer) | Owner::Voice(peer)) => peer.upgrade(),
                 _ => None,
             };
             (room.upgrade(), publisher)

@@ -7,7 +7,7 @@ use serde_json::json;
 use sfu_control::client::{AudioLevelObserverOptions, Id};
 
 use crate::protoo::Refusal;
-use crate::room::Room;
+use crate::room::{Peer, Room};
 use crate::service::{Owner, Service, refusal};
 
 /// One speaker, everything above near silence, often enough for a face to light up while it speaks.
@@ -24,9 +24,16 @@ pub(crate) async fn listen(service: &Service, room: &Arc<Room>) -> Result<(), Re
 }
 
 /// Lets a room hear a new audio producer.
-pub(crate) async fn hear(service: &Service, room: &Room, producer: Id) {
+pub(crate) async fn hear(service: &Service, room: &Room, peer: &Arc<Peer>, producer: Id) {
     let Some(observer) = room.observer.get() else { return };
-    if let Err(error) = service.client.observe(*observer, producer).await {
+    let heard = async {
+        let voice = service.producer_in(room.router, peer, producer).await?;
+        if voice != producer {
+            service.own(voice, Owner::Voice(Arc::downgrade(peer)));
+        }
+        service.client.observe(*observer, voice).await
+    };
+    if let Err(error) = heard.await {
         // Most likely the producer is gone again.
         tracing::debug!(target: "sfu::room", "room {}: {producer:016x} is not heard: {error}", room.name);
     }

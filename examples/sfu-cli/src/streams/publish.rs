@@ -67,10 +67,10 @@ pub(super) async fn transport(
     peer: &Arc<Peer>,
     consuming: bool,
 ) -> Result<u64, Problem> {
-    let mut options = WebRtcTransportOptions::new(Listen::Server(service.server_for(room.router)?));
+    let mut options = WebRtcTransportOptions::new(Listen::Server(service.server_for(peer.router())?));
     // See `Resource`: silence is what ends these.
     options.ice_consent_timeout = None;
-    let made = service.client.create_webrtc_transport(room.router, &options).await?;
+    let made = service.client.create_webrtc_transport(peer.router(), &options).await?;
     service.own(made.id, Owner::Transport(Arc::downgrade(peer)));
     room.add_transport(peer, made.id, consuming);
     Ok(made.id)

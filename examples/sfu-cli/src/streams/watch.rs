@@ -217,7 +217,11 @@ async fn consume(
     offer: &Offer,
     options: &ConsumeOptions,
 ) -> Option<Id> {
-    let consumer = match service.client.consume(transport, options).await {
+    let consumed = async {
+        let producer = service.producer_in(peer.router(), &offer.publisher, offer.producer).await?;
+        service.client.consume(transport, &ConsumeOptions { producer, ..options.clone() }).await
+    };
+    let consumer = match consumed.await {
         Ok(consumer) => consumer.id,
         Err(error) => {
             tracing::info!("{}: receives no {} of {}: {error}", peer.id, offer.kind, offer.publisher.id);
