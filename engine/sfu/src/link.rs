@@ -185,8 +185,15 @@ impl Link {
     /// Copies an opened packet for the tap.
     pub(crate) fn tap_in(&mut self, now: Time, rtcp: bool, bytes: &[u8], taps: &mut Taps) {
         if let Some(tap) = &mut self.tap {
-            let path = if rtcp { self.rtcp_path } else { self.path };
+            let path = if rtcp { self.rtcp_path } else { self.path }.or(tap.newcomer);
             tap.take(taps, Passing { now, path, direction: Direction::In, rtcp }, bytes, &[]);
+        }
+    }
+
+    /// What comes next is from there, which is no path yet.
+    pub(crate) fn note_newcomer(&mut self, tuple: Tuple) {
+        if let Some(tap) = &mut self.tap {
+            tap.newcomer = Some(tuple);
         }
     }
 

@@ -53,7 +53,7 @@ impl Shard {
         tuple: Tuple,
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
-        let (len, proven) = self.open_first(id, false, datagram)?;
+        let (len, proven) = self.open_first(id, false, tuple, datagram)?;
         if proven {
             self.latch(now, id, false, tuple.remote);
             self.count_received(now, id, datagram.len());
@@ -74,7 +74,7 @@ impl Shard {
         tuple: Tuple,
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
-        let (len, proven) = self.open_first(id, true, datagram)?;
+        let (len, proven) = self.open_first(id, true, tuple, datagram)?;
         let plain = datagram.get(..len).ok_or(DropReason::SrtpOther)?;
         let transport = self.transports.get(id).ok_or(DropReason::UnknownTuple)?;
         let trusted = matches!(&transport.kind, Kind::Plain(p) if p.trusts_rtcp_from(tuple.remote));
@@ -88,8 +88,15 @@ impl Shard {
     }
 
     /// Opens a first packet: its length, and whether a tag has proven the sender.
-    fn open_first(&mut self, id: ObjectId, rtcp: bool, datagram: &mut [u8]) -> Result<(usize, bool), DropReason> {
+    fn open_first(
+        &mut self,
+        id: ObjectId,
+        rtcp: bool,
+        tuple: Tuple,
+        datagram: &mut [u8],
+    ) -> Result<(usize, bool), DropReason> {
         let link = &mut self.transports.get_mut(id).ok_or(DropReason::UnknownTuple)?.link;
+        link.note_newcomer(tuple);
         let len = if rtcp { link.unprotect_rtcp(datagram) } else { link.unprotect_rtp(datagram) }?;
         Ok((len, link.srtp().is_some()))
     }

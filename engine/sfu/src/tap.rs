@@ -173,6 +173,8 @@ pub(crate) struct Tap {
     options: TapOptions,
     /// Our addresses.
     sockets: Vec<(SocketId, SocketAddr)>,
+    /// Where the packet came from that a transport without a path has got.
+    pub(crate) newcomer: Option<Tuple>,
     pub(crate) timer: Slot,
     packets: u64,
     bytes: u64,
@@ -280,6 +282,7 @@ impl Shard {
             transport: id,
             options,
             sockets,
+            newcomer: None,
             timer: Slot::default(),
             packets: 0,
             bytes: FILE_OVERHEAD,

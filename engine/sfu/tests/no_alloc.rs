@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sfu_core::command::{Command, Event};
 use sfu_core::observer::ObserverOptions;
+use sfu_core::tap::{TapFormat, TapOptions};
 use sfu_core::testing::world::{OPUS, VP8, World, rtp, vp8_frame};
 use sfu_core::trace::TraceMask;
 use sfu_wire::extension::ExtensionKind;
@@ -68,6 +69,7 @@ fn turn(world: &mut World, alice: usize, first: u16, packets: u16) -> (usize, u6
         world.shard.handle_timeout(now);
         out += world.shard.outbox().transmits().len();
         world.shard.outbox().clear();
+        world.shard.clear_taps();
     }
     COUNTING.store(false, Ordering::Relaxed);
     world.now = now + Duration::from_millis(10 * datagrams.len() as u64);
@@ -93,6 +95,7 @@ fn bulk(world: &mut World, alice: usize, first: u16, packets: u16) -> (usize, u6
         world.shard.handle_timeout(now);
         out += world.shard.outbox().transmits().len();
         world.shard.outbox().clear();
+        world.shard.clear_taps();
     }
     COUNTING.store(false, Ordering::Relaxed);
     (out, ALLOCATIONS.load(Ordering::Relaxed) - before)
@@ -184,4 +187,44 @@ fn a_media_packet_allocates_nothing_after_warm_up() {
     let (out, allocations) = turn(&mut world, alice, 1_000, 200);
     assert!(out >= 400 * 20, "{out} datagrams");
     assert_eq!(allocations, 0, "for {out} datagrams");
+}
+
+/// The room for copies is made when the tap starts.
+#[test]
+fn a_tap_allocates_nothing_for_a_packet_neither_on_nor_off() {
+    let _alone = alone();
+    let mut world = World::new(63);
+    let router = world.router();
+    let alice = world.join(router);
+    let (audio, video) = (world.produce_audio(alice, 5), world.produce_video(alice, 7));
+    let member = world.join(router);
+    world.consume(member, audio);
+    world.consume(member, video);
+    world.settle();
+    turn(&mut world, alice, 0, 1_000);
+    let transports = [alice, member].map(|who| world.members[who].transport.id);
+    for transport in transports {
+        let options = TapOptions {
+            name: "a".to_owned(),
+            format: TapFormat::Pcapng,
+            max_bytes: 1 << 30,
+            max_duration: Duration::from_secs(3_600),
+            headers_only: false,
+        };
+        world.command(Command::StartTap { transport, options }).expect("it can be tapped");
+    }
+    let (on, allocations) = turn(&mut world, alice, 1_000, 200);
+    assert_eq!(allocations, 0, "for {on} tapped datagrams");
+    for transport in transports {
+        world.command(Command::StopTap { transport }).expect("it can be stopped");
+    }
+    world.events.extend(std::iter::from_fn(|| world.shard.poll_event()));
+    let told = world.events.drain(..).filter_map(|event| match event {
+        Event::TapClosed { packets, dropped, .. } => Some((packets, dropped)),
+        _ => None,
+    });
+    let told: Vec<_> = told.collect();
+    assert!(told.len() == 2 && told.iter().all(|(packets, dropped)| *packets >= 400 && *dropped == 0), "{told:?}");
+    let (off, allocations) = turn(&mut world, alice, 1_200, 200);
+    assert_eq!((off >= 400, allocations), (true, 0));
 }

@@ -89,6 +89,10 @@ pub(crate) struct ServeArgs {
     /// once.
     #[arg(long, value_name = "SECONDS", default_value_t = 3, env = "SFU_DRAIN_TIMEOUT", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub(crate) drain_timeout: u64,
+    /// Write the media of every transport there, DECRYPTED, each to a pcapng file named by its id, for its first minute and
+    /// at most 16 MiB. For finding faults, with the consent of those who are heard. Off by default.
+    #[arg(long, value_name = "DIRECTORY", env = "SFU_TAP_DIRECTORY")]
+    pub(crate) tap_directory: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -162,6 +166,16 @@ mod tests {
         assert_eq!(protocols(&["sfu", "serve"]), [RtcProtocol::Udp, RtcProtocol::Tcp]);
         assert_eq!(protocols(&["sfu", "serve", "--rtc-protocol", "tcp"]), [RtcProtocol::Tcp]);
         assert!(CommandLine::try_parse_from(["sfu", "serve", "--rtc-protocol", "sctp"]).is_err());
+    }
+
+    #[test]
+    fn taps_are_off_without_a_directory() {
+        let directory = |line: &[&str]| match CommandLine::try_parse_from(line).unwrap().command {
+            Command::Serve(serve) => serve.tap_directory,
+            _ => panic!("not serve"),
+        };
+        assert_eq!(directory(&["sfu", "serve"]), None);
+        assert_eq!(directory(&["sfu", "serve", "--tap-directory", "/tmp"]), Some(PathBuf::from("/tmp")));
     }
 
     #[test]

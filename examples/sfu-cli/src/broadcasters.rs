@@ -227,6 +227,7 @@ async fn make_transport(web: &Web, broadcaster: &Broadcaster, mut data: Data) ->
             options.srtp_crypto_suite = data.take_option("srtpCryptoSuite")?;
             let made = service.client.create_plain_transport(peer.router(), &options).await.map_err(refusal)?;
             adopt(service, room, peer, made.id);
+            service.tap(made.id);
             let told = json!({
                 "id": id_text(made.id),
                 "ip": made.address,
@@ -241,6 +242,7 @@ async fn make_transport(web: &Web, broadcaster: &Broadcaster, mut data: Data) ->
             let options = WebRtcTransportOptions::new(Listen::Server(service.server_for(peer.router())?));
             let made = service.client.create_webrtc_transport(peer.router(), &options).await.map_err(refusal)?;
             adopt(service, room, peer, made.id);
+            service.tap(made.id);
             Ok(json!({
                 "id": id_text(made.id),
                 "iceParameters": made.ice_parameters,

@@ -137,6 +137,7 @@ async fn create_transport(service: &Arc<Service>, room: &Arc<Room>, peer: &Arc<P
         }
     })?;
     service.own(made.id, Owner::Transport(Arc::downgrade(peer)));
+    service.tap(made.id);
     let offers = room.add_transport(peer, made.id, consuming);
     consumers::offer_all(service, peer, offers);
     Ok(Some(json!({

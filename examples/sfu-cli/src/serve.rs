@@ -79,6 +79,7 @@ async fn serve(args: &ServeArgs, log: Log) -> Result<(), String> {
         peers: args.max_peers.max(1),
         room_routers: args.room_routers.max(1),
         incoming_bitrate: args.max_incoming_bitrate,
+        taps: args.tap_directory.is_some(),
     };
     let service = Service::new(client.clone(), servers, codecs::of_a_room(), limits);
     let pump = tokio::spawn(pump(Arc::clone(&service), events));
@@ -135,6 +136,7 @@ fn engine_options(args: &ServeArgs) -> EngineOptions {
         shards: args.shards,
         unpinned: args.unpinned,
         srtp_profiles: args.srtp_profile.iter().map(profile).collect(),
+        tap_directory: args.tap_directory.as_ref().map(|path| path.to_string_lossy().into_owned()),
         ..EngineOptions::default()
     }
 }

@@ -72,6 +72,8 @@ pub(crate) struct Limits {
     pub(crate) room_routers: u8,
     /// What a publisher is told to stay below, bit/s; 0 is no bound.
     pub(crate) incoming_bitrate: u32,
+    /// The media of every transport is written to a file.
+    pub(crate) taps: bool,
 }
 
 /// See the module.
@@ -110,6 +112,20 @@ impl Service {
 
     fn owners(&self) -> MutexGuard<'_, HashMap<Id, Owner>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the media of a new transport to a file, if that was asked for. The call does not wait for it.
+    pub(crate) fn tap(&self, transport: Id) {
+        if self.limits.taps {
+            let mut tap = fb::StartTapT::default();
+            tap.name = format!("{}.pcapng", id_text(transport));
+            let started = self.client.start_tap(transport, &tap);
+            tokio::spawn(async move {
+                if let Err(error) = started.await {
+                    tracing::warn!(target: "sfu::engine", "transport {} is not tapped: {error}", id_text(transport));
+                }
+            });
+        }
     }
 
     /// Remembers whom events of an object concern.
@@ -350,6 +366,17 @@ impl Service {
                 tracing::warn!(target: "sfu::engine", "the peer of transport {} brought more than {limit} SSRCs of its own", id_text(*transport))
             }
             // Nothing here asks for these.
+            Event::TapClosed { transport, closed } => {
+                let (transport, packets, dropped) = (id_text(*transport), closed.packets, closed.dropped);
+                match &closed.text {
+                    Some(text) => {
+                        tracing::warn!(target: "sfu::engine", "the tap of transport {transport} failed: {text}")
+                    }
+                    None => {
+                        tracing::info!(target: "sfu::engine", "{packets} packets of transport {transport} are written, {dropped} were not")
+                    }
+                }
+            }
             Event::DominantSpeaker { .. } | Event::Trace { .. } => {}
             // A browser turns pictures by the header extension itself.
             Event::VideoOrientation { .. }
@@ -358,7 +385,6 @@ impl Service {
             | Event::IceSelectedTuple { .. }
             | Event::TransportTuple { .. }
             | Event::PipeSilence { .. }
-            | Event::TapClosed { .. }
             | Event::EngineDrained => {}
         }
     }

@@ -72,6 +72,7 @@ pub(super) async fn transport(
     options.ice_consent_timeout = None;
     let made = service.client.create_webrtc_transport(peer.router(), &options).await?;
     service.own(made.id, Owner::Transport(Arc::downgrade(peer)));
+    service.tap(made.id);
     room.add_transport(peer, made.id, consuming);
     Ok(made.id)
 }
