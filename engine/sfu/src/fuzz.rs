@@ -285,9 +285,7 @@ fn any_command(world: &mut World, choices: &mut Choices<'_>, ids: &[ObjectId]) -
         12 => Command::Pause { object },
         13 => Command::Resume { object },
         14 => Command::RequestKeyFrame { consumer: object },
-        15 => Command::Stats { object },
-        16 => Command::Summary { object },
-        17 => Command::Dump { object },
+        15..=17 => any_look(choices, object),
         18 => Command::CreateObserver { router: object, options: any_observer(choices) },
         19 | 20 => Command::Observe { observer: object, producer: id_of(ObjectKind::Producer, choices, ids) },
         21 => Command::Unobserve { observer: object, producer: id_of(ObjectKind::Producer, choices, ids) },
@@ -317,6 +315,14 @@ fn any_command(world: &mut World, choices: &mut Choices<'_>, ids: &[ObjectId]) -
         }
         30 => Command::StopTap { transport: object },
         _ => Command::Close { object },
+    }
+}
+
+fn any_look(choices: &mut Choices<'_>, object: ObjectId) -> Command {
+    match choices.byte() % 3 {
+        0 => Command::Stats { object },
+        1 => Command::Summary { object },
+        _ => Command::Dump { object },
     }
 }
 
