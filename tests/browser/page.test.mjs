@@ -112,6 +112,40 @@ test('phone and desktop windows show the same room and nothing sticks out', asyn
 	});
 });
 
+test('a person is shown large and small again, and the picture goes on', async () => {
+	await withService({}, async (service) => {
+		const params = { resolution: 'qvga' };
+		const ada = await Person.join(service, 'Ada', { params });
+		const phone = await Person.join(service, 'Phone', { params, viewport: PHONE });
+		const others = [await Person.join(service, 'Grace', { params }), await Person.join(service, 'Mary', { params })];
+		const everybody = [ada, phone, ...others];
+		await meet(everybody);
+		const [grace, mary] = await Promise.all(others.map((person) => person.peerId()));
+		for (const person of [ada, phone]) {
+			const { page } = person;
+			const area = (id) => page.evaluate((tile) => {
+				const box = document.querySelector(`[data-tile="${tile}"]`).getBoundingClientRect();
+				return box.width * box.height;
+			}, id);
+			const tile = async (id) => (await person.state()).tiles.find((one) => one.id === id);
+			const pin = (id) => page.evaluate((tile) => document.querySelector(`[data-tile="${tile}"] [data-pin]`).click(), id);
+			await pin(grace);
+			await until(`${person.name}: Grace is large`, async () => (await tile(grace)).pinned && (await area(grace)) > 2 * (await area(mary)));
+			const { frames } = await tile(grace);
+			await until('her picture goes on', async () => (await tile(grace)).frames > frames + 5);
+			await person.screenshot(`pinned-${person.name.toLowerCase()}`);
+			const { width, scroll } = await page.evaluate(() => ({ width: innerWidth, scroll: document.documentElement.scrollWidth }));
+			assert.ok(scroll <= width, `${person.name}: no sideways scrolling`);
+			// Another one takes the place.
+			await pin(mary);
+			await until('Mary is large', async () => (await tile(mary)).pinned && !(await tile(grace)).pinned);
+			await pin(mary);
+			await until('nobody is', async () => !(await tile(mary)).pinned && (await area(mary)) < 1.2 * (await area(grace)));
+		}
+		for (const person of everybody) await person.leave();
+	});
+});
+
 test('every control has a name that can be read aloud', async () => {
 	await withService({}, async (service) => {
 		const ada = await Person.join(service, 'Ada', { params: { resolution: 'qvga' } });

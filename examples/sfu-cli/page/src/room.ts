@@ -36,6 +36,7 @@ export interface TileSnapshot {
 	hasVideo: boolean;
 	speaking: boolean;
 	active: boolean;
+	pinned: boolean;
 	level: number;
 	frames: number;
 }
@@ -49,7 +50,7 @@ export class RoomView {
 	readonly #session: Session;
 	readonly #notify: (kind: NoticeKind, text: string) => void;
 	readonly #grid = el('ul', { class: 'grid', 'aria-label': 'People in the room' });
-	readonly #screens = el('ul', { class: 'grid', 'aria-label': 'Shared screens' });
+	readonly #screens = el('ul', { class: 'grid', 'aria-label': 'Shown large' });
 	readonly #stage = el('div', { class: 'stage' });
 	readonly #title = el('h1', { class: 'room-name' });
 	readonly #count = el('span', { class: 'room-count' });
@@ -61,6 +62,8 @@ export class RoomView {
 	readonly #watched = new Map<string, MediaStreamTrack>();
 	readonly #infos = new Map<string, string>();
 	#infoTimer: number | undefined;
+	/// The tile that is shown large.
+	#pinned: string | undefined;
 
 	constructor(session: Session, notify: (kind: NoticeKind, text: string) => void) {
 		this.#session = session;
@@ -98,6 +101,7 @@ export class RoomView {
 		this.#watched.clear();
 		for (const tile of this.tiles.values()) tile.close();
 		this.tiles.clear();
+		this.#pinned = undefined;
 	}
 
 	snapshot(): TileSnapshot[] {
@@ -109,6 +113,7 @@ export class RoomView {
 			hasVideo: !tile.element.classList.contains('tile-no-video'),
 			speaking: tile.speaking,
 			active: tile.active,
+			pinned: tile.id === this.#pinned,
 			level: this.levels.level(tile.id),
 			frames: tile.video.getVideoPlaybackQuality().totalVideoFrames,
 		}));
@@ -234,14 +239,15 @@ export class RoomView {
 			tile.close();
 			this.tiles.delete(id);
 			this.#infos.delete(id);
+			if (this.#pinned === id) this.#pinned = undefined;
 		}
 		for (const [id, { state, level }] of wanted) {
 			let tile = this.tiles.get(id);
 			if (!tile) {
 				tile = new Tile(id, isOwn(id) ? this.#ownActions(id) : this.#actions(id));
 				this.tiles.set(id, tile);
-				(state.isScreen ? this.#screens : this.#grid).append(tile.element);
 			}
+			tile.moveTo(state.isScreen || state.pinned ? this.#screens : this.#grid);
 			tile.render(state);
 			tile.setActive(!state.isScreen && this.#isActive(id));
 			this.#watchLevel(id, level);
@@ -267,6 +273,7 @@ export class RoomView {
 			mirrored: source === 'webcam',
 			silent: true,
 			isScreen: source === 'screen',
+			pinned: undefined,
 			info: this.#infos.get(source === 'screen' ? 'me:screen' : 'me') ?? '',
 			layers: sentLayers(session.limits.get(source)),
 			score: undefined,
@@ -297,6 +304,7 @@ export class RoomView {
 					mirrored: false,
 					silent: this.#session.deafened,
 					isScreen: video?.source === 'screen',
+					pinned: video?.source === 'screen' ? undefined : this.#pinned === id,
 					info: this.#infos.get(id) ?? '',
 					layers: receivedLayers(video),
 					score: video?.score?.score ?? audio?.score?.score,
@@ -344,6 +352,10 @@ export class RoomView {
 			onPriority: (priority) => {
 				const stream = video();
 				if (stream) void this.#session.setPriority(stream, priority);
+			},
+			onPin: () => {
+				this.#pinned = this.#pinned === id ? undefined : id;
+				this.render();
 			},
 		};
 	}

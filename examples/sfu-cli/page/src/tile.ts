@@ -15,6 +15,8 @@ export interface TileState {
 	mirrored: boolean;
 	silent: boolean;
 	isScreen: boolean;
+	/// Shown large. Undefined where it always is, or never.
+	pinned: boolean | undefined;
 	info: string;
 	/// Undefined where there are no layers to pick.
 	layers: LayerChoice | undefined;
@@ -26,6 +28,7 @@ export interface TileActions extends LayerActions {
 	/// Absent for one's own picture.
 	onPause?: () => void;
 	onKeyFrame?: () => void;
+	onPin?: () => void;
 }
 
 /// How many bars a score of ten lights.
@@ -52,6 +55,7 @@ export class Tile {
 		{ type: 'button', class: 'tile-button', 'data-layers': true, 'aria-expanded': 'false', 'aria-label': 'Layers', title: 'Layers and quality' },
 		icon('layers'),
 	);
+	readonly #pin = el('button', { type: 'button', class: 'tile-button', 'data-pin': true, 'aria-pressed': 'false' }, icon('pin'));
 	readonly #panel: LayerPanel;
 	speaking = false;
 	active = false;
@@ -61,6 +65,10 @@ export class Tile {
 		this.#muted.append(icon('micOff'));
 		const controls = el('div', { class: 'tile-controls' });
 		controls.append(this.#layersButton);
+		if (actions.onPin) {
+			this.#pin.addEventListener('click', actions.onPin);
+			controls.append(this.#pin);
+		}
 		this.#layersButton.addEventListener('click', () => this.#openPanel(!this.#panel.open));
 		this.#panel = new LayerPanel(id, actions);
 		this.#panel.element.addEventListener('keydown', (event) => {
@@ -104,6 +112,7 @@ export class Tile {
 		this.#attach(this.#audio, state.audio);
 		this.#audio.muted = state.silent;
 		this.#renderPause(state);
+		this.#renderPin(state);
 		this.#renderLayers(state);
 		const parts = [state.label];
 		if (state.microphoneOn !== undefined) parts.push(state.microphoneOn ? 'microphone on' : 'microphone off');
@@ -122,6 +131,15 @@ export class Tile {
 		if (this.active === on) return;
 		this.active = on;
 		this.element.classList.toggle('tile-active', on);
+	}
+
+	/// Goes to another part of the page. A picture that is taken out of it stops, so it is started again.
+	moveTo(parent: HTMLElement): void {
+		if (this.element.parentElement === parent) return;
+		const focused = this.element.contains(document.activeElement) ? (document.activeElement as HTMLElement) : undefined;
+		parent.append(this.element);
+		for (const element of [this.video, this.#audio]) if (element.srcObject) void element.play().catch(() => undefined);
+		focused?.focus();
 	}
 
 	close(): void {
@@ -146,6 +164,14 @@ export class Tile {
 		this.#bars.dataset['look'] = score >= 7 ? 'good' : score >= 4 ? 'fair' : 'bad';
 		this.#bars.setAttribute('aria-label', `quality ${score} of 10`);
 		[...this.#bars.children].forEach((bar, index) => bar.classList.toggle('lit', index < lit));
+	}
+
+	#renderPin(state: TileState): void {
+		const label = state.pinned ? 'Show as small as the others' : 'Show large';
+		this.#pin.hidden = state.pinned === undefined;
+		this.#pin.title = label;
+		this.#pin.setAttribute('aria-label', label);
+		this.#pin.setAttribute('aria-pressed', String(state.pinned === true));
 	}
 
 	#renderPause(state: TileState): void {
