@@ -33,6 +33,7 @@ test=(
   "/usr/lib/*/gstreamer-1.0/libgstnice.so|gstreamer1.0-nice"
   "/usr/lib/*/gstreamer-1.0/libgstvpx.so|gstreamer1.0-plugins-good"
   "/usr/lib/*/gstreamer-1.0/libgstopus.so|gstreamer1.0-plugins-base"
+  "gst-launch-1.0|gstreamer1.0-tools"
   "/usr/lib/*/girepository-1.0/GstWebRTC-1.0.typelib|gir1.2-gst-plugins-bad-1.0"
   "/usr/lib/python3/dist-packages/gi/overrides/Gst.py|python3-gst-1.0"
 )
