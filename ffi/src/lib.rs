@@ -5,11 +5,11 @@
 //! floor's business. `include/libsfu.h` is generated of this file, of `status.rs` and of `preamble.h`.
 
 use std::ffi::c_char;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use sfu_control::{Engine, EngineOptions};
+use sfu_control::{Engine, EngineOptions, PollOutcome};
 
 mod engines;
 mod preflight;
@@ -138,10 +138,9 @@ pub unsafe extern "C" fn sfu_engine_submit(
     why: *mut c_char,
     why_cap: usize,
 ) -> u32 {
-    checked("sfu_engine_submit", || {
+    entered("sfu_engine_submit", engine, |engine| {
         // SAFETY: the caller promises the length.
         let message = unsafe { input(message, message_len) }?;
-        let engine = engines::find(engine)?;
         engine.submit(message).map_err(|error| {
             // SAFETY: the caller promises the capacity.
             unsafe { tell(why, why_cap, &error.to_string()) };
@@ -167,20 +166,10 @@ pub unsafe extern "C" fn sfu_engine_poll(
     written: *mut usize,
     needed: *mut usize,
 ) -> u32 {
-    checked("sfu_engine_poll", || {
-        // SAFETY: the caller promises the capacity, and that nothing else uses it now.
-        let buffer = unsafe { output(buffer, buffer_cap) }?;
-        if written.is_null() || needed.is_null() {
-            return Err(SFU_NULL_POINTER);
-        }
-        let engine = engines::find(engine)?;
-        let outcome = engine.poll(buffer).map_err(|error| status::of_refusal(&error))?;
-        // SAFETY: neither is null, and the caller promises that each is a size_t; alignment is not assumed.
-        unsafe {
-            written.write_unaligned(outcome.written);
-            needed.write_unaligned(outcome.needed);
-        }
-        if outcome.written == 0 && outcome.needed > 0 { Err(SFU_BUFFER_TOO_SMALL) } else { Ok(()) }
+    entered("sfu_engine_poll", engine, |engine| {
+        let poll = |buffer: &mut [u8]| engine.poll(buffer).map_err(|error| status::of_refusal(&error));
+        // SAFETY: the caller promises as much.
+        unsafe { polled(buffer, buffer_cap, written, needed, poll) }
     })
 }
 
@@ -201,10 +190,9 @@ pub unsafe extern "C" fn sfu_engine_send_media(
     packets_len: usize,
     taken: *mut usize,
 ) -> u32 {
-    checked("sfu_engine_send_media", || {
+    entered("sfu_engine_send_media", engine, |engine| {
         // SAFETY: the caller promises the length.
         let packets = unsafe { input(packets, packets_len) }?;
-        let engine = engines::find(engine)?;
         let (count, verdict) = engine.send_media(packets);
         if !taken.is_null() {
             // SAFETY: not null, and the caller promises that it is a size_t; alignment is not assumed.
@@ -229,20 +217,9 @@ pub unsafe extern "C" fn sfu_engine_poll_media(
     written: *mut usize,
     needed: *mut usize,
 ) -> u32 {
-    checked("sfu_engine_poll_media", || {
-        // SAFETY: the caller promises the capacity, and that nothing else uses it now.
-        let buffer = unsafe { output(buffer, buffer_cap) }?;
-        if written.is_null() || needed.is_null() {
-            return Err(SFU_NULL_POINTER);
-        }
-        let engine = engines::find(engine)?;
-        let outcome = engine.poll_media(buffer);
-        // SAFETY: neither is null, and the caller promises that each is a size_t; alignment is not assumed.
-        unsafe {
-            written.write_unaligned(outcome.written);
-            needed.write_unaligned(outcome.needed);
-        }
-        if outcome.written == 0 && outcome.needed > 0 { Err(SFU_BUFFER_TOO_SMALL) } else { Ok(()) }
+    entered("sfu_engine_poll_media", engine, |engine| {
+        // SAFETY: the caller promises as much.
+        unsafe { polled(buffer, buffer_cap, written, needed, |buffer| Ok(engine.poll_media(buffer))) }
     })
 }
 
@@ -253,24 +230,16 @@ pub unsafe extern "C" fn sfu_engine_poll_media(
 /// `fd` points to an int32_t.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sfu_engine_media_fd(engine: u64, fd: *mut i32) -> u32 {
-    checked("sfu_engine_media_fd", || {
-        if fd.is_null() {
-            return Err(SFU_NULL_POINTER);
-        }
-        let engine = engines::find(engine)?;
-        // SAFETY: not null, and the caller promises that it is an int32_t; alignment is not assumed.
-        unsafe { fd.write_unaligned(engine.media_fd().as_raw_fd()) };
-        Ok(())
-    })
+    // SAFETY: the caller promises as much.
+    entered("sfu_engine_media_fd", engine, |engine| unsafe { descriptor(fd, engine.media_fd()) })
 }
 
 /// Blocks until there may be something to poll (SFU_OK), or the time is over (SFU_TIMEOUT). `timeout_ms` 0 only asks;
 /// SFU_FOREVER waits without an end. Shutting down or freeing the engine on another thread ends the wait.
 #[unsafe(no_mangle)]
 pub extern "C" fn sfu_engine_wait(engine: u64, timeout_ms: u32) -> u32 {
-    checked("sfu_engine_wait", || {
+    entered("sfu_engine_wait", engine, |engine| {
         let timeout = (timeout_ms != SFU_FOREVER).then(|| Duration::from_millis(timeout_ms.into()));
-        let engine = engines::find(engine)?;
         if engine.wait(timeout) { Ok(()) } else { Err(SFU_TIMEOUT) }
     })
 }
@@ -282,23 +251,15 @@ pub extern "C" fn sfu_engine_wait(engine: u64, timeout_ms: u32) -> u32 {
 /// `fd` points to an int32_t.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sfu_engine_event_fd(engine: u64, fd: *mut i32) -> u32 {
-    checked("sfu_engine_event_fd", || {
-        if fd.is_null() {
-            return Err(SFU_NULL_POINTER);
-        }
-        let engine = engines::find(engine)?;
-        // SAFETY: not null, and the caller promises that it is an int32_t; alignment is not assumed.
-        unsafe { fd.write_unaligned(engine.event_fd().as_raw_fd()) };
-        Ok(())
-    })
+    // SAFETY: the caller promises as much.
+    entered("sfu_engine_event_fd", engine, |engine| unsafe { descriptor(fd, engine.event_fd()) })
 }
 
 /// Ends the engine's shards, which tell their peers first (for a second at most); what is in flight is answered as
 /// closed and can still be polled. A second call is no error. SFU_TIMEOUT if a shard had not ended after `timeout_ms`.
 #[unsafe(no_mangle)]
 pub extern "C" fn sfu_engine_shutdown(engine: u64, timeout_ms: u32) -> u32 {
-    checked("sfu_engine_shutdown", || {
-        let engine = engines::find(engine)?;
+    entered("sfu_engine_shutdown", engine, |engine| {
         engine.shutdown(Duration::from_millis(timeout_ms.into())).map_err(|_| SFU_TIMEOUT)
     })
 }
@@ -314,6 +275,50 @@ pub extern "C" fn sfu_engine_free(engine: u64) -> u32 {
         let _ = engine.shutdown(FREE_TIMEOUT);
         Ok(())
     })
+}
+
+/// Runs the body of an export that is about a living engine: every call with a handle comes through here. The engine
+/// lives at least until the body is done.
+fn entered(export: &'static str, handle: u64, body: impl FnOnce(&Engine) -> Result<(), u32>) -> u32 {
+    checked(export, || body(&*engines::find(handle)?))
+}
+
+/// Lets an engine fill the caller's buffer with whole messages or records.
+///
+/// # Safety
+/// As for sfu_engine_poll: `buffer` points to `cap` bytes that nothing else uses, `written` and `needed` to a size_t.
+unsafe fn polled(
+    buffer: *mut u8,
+    cap: usize,
+    written: *mut usize,
+    needed: *mut usize,
+    poll: impl FnOnce(&mut [u8]) -> Result<PollOutcome, u32>,
+) -> Result<(), u32> {
+    // SAFETY: as promised to this function.
+    let buffer = unsafe { output(buffer, cap) }?;
+    if written.is_null() || needed.is_null() {
+        return Err(SFU_NULL_POINTER);
+    }
+    let outcome = poll(buffer)?;
+    // SAFETY: neither is null, and each is promised to be a size_t; alignment is not assumed.
+    unsafe {
+        written.write_unaligned(outcome.written);
+        needed.write_unaligned(outcome.needed);
+    }
+    if outcome.written == 0 && outcome.needed > 0 { Err(SFU_BUFFER_TOO_SMALL) } else { Ok(()) }
+}
+
+/// Writes the number of a descriptor.
+///
+/// # Safety
+/// `fd` is null or points to an int32_t.
+unsafe fn descriptor(fd: *mut i32, descriptor: BorrowedFd<'_>) -> Result<(), u32> {
+    if fd.is_null() {
+        return Err(SFU_NULL_POINTER);
+    }
+    // SAFETY: not null, and promised to be an int32_t; alignment is not assumed.
+    unsafe { fd.write_unaligned(descriptor.as_raw_fd()) };
+    Ok(())
 }
 
 /// Runs the body of an export that returns a status.
