@@ -13,7 +13,7 @@ use std::time::Duration;
 use sfu_core::command::{CommandError, ErrorCode};
 use sfu_runtime::{MediaError, Output, Runtime, StartError};
 
-use crate::controller::{Controller, Step};
+use crate::controller::{Controller, Prepared, Step};
 use crate::decode;
 use crate::options::EngineOptions;
 
@@ -92,7 +92,7 @@ impl Engine {
 
     /// Takes one size-prefixed message whose content is a Request. The bytes are free again when this returns.
     pub fn submit(&self, bytes: &[u8]) -> Result<(), SubmitError> {
-        let request = decode::request(bytes)?;
+        let request = Prepared::from(decode::request(bytes)?);
         let mut state = self.lock();
         if state.closed {
             return Err(closed());

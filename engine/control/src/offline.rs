@@ -67,7 +67,7 @@ impl Offline {
     pub(crate) fn submit(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
         let request = decode::request(bytes)?;
         let id = request.id;
-        match self.controller.accept(request)? {
+        match self.controller.accept(request.into())? {
             Step::Answer(message) => self.ready.push_back(message),
             Step::Dispatch(requests) => self.queue.extend(requests),
         }

@@ -1,26 +1,83 @@
 //! Requests about session descriptions: answered at once, from the text and from what the registry knows.
+//!
+//! The text is read by [`Text::read`] before the engine is locked, since its length is a peer's choice and others
+//! wait for the lock; what is done here is bounded by the sections of a description.
 
-use sfu_core::command::CommandError;
+use sfu_core::command::{CommandError, ErrorCode};
 use sfu_wire::id::{ObjectId, ObjectKind};
 
 use super::plan::engine;
 use super::{Controller, Plan};
+use crate::decode::Request;
 use crate::ortc::RtpParameters;
 use crate::ortc::convert::{invalid, member, path, shown};
 use crate::schema as fb;
-use crate::sdp::{self, AnswerSection, Description, Fragment, Local, Origin};
+use crate::sdp::{self, AnswerSection, Description, Fragment, Local, Origin, SdpError};
 
 type Planned = Result<Plan, CommandError>;
 
 /// Entries of a list of preferred codecs.
 const MAX_PREFERRED: usize = 32;
 
+/// What the text in a request says.
+#[derive(Debug)]
+pub(crate) enum Text {
+    /// There is none.
+    None,
+    Description(Result<Description, SdpError>),
+    Fragment(Result<Fragment, SdpError>),
+}
+
+impl Text {
+    fn read(body: &fb::RequestBodyT) -> Self {
+        match body {
+            fb::RequestBodyT::ParseSdp(body) => Self::Description(Description::parse(&body.sdp)),
+            fb::RequestBodyT::CreateSdpAnswer(body) => Self::Description(Description::parse(&body.offer)),
+            fb::RequestBodyT::ParseSdpFragment(body) => Self::Fragment(Fragment::parse(&body.fragment)),
+            _ => Self::None,
+        }
+    }
+
+    fn description(self, field: &str) -> Result<Description, CommandError> {
+        match self {
+            Self::Description(read) => read.map_err(|error| error.in_field(field)),
+            Self::None | Self::Fragment(_) => Err(unread(field)),
+        }
+    }
+
+    fn fragment(self, field: &str) -> Result<Fragment, CommandError> {
+        match self {
+            Self::Fragment(read) => read.map_err(|error| error.in_field(field)),
+            Self::None | Self::Description(_) => Err(unread(field)),
+        }
+    }
+}
+
+/// A text of another kind than the request's: a bug on our side.
+fn unread(field: &str) -> CommandError {
+    CommandError::new(ErrorCode::Internal, field, "the text was not read")
+}
+
+/// A request whose text was read. Made outside the engine's lock.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(super) request: Request,
+    pub(super) text: Text,
+}
+
+impl From<Request> for Prepared {
+    fn from(request: Request) -> Self {
+        let text = Text::read(&request.body);
+        Self { request, text }
+    }
+}
+
 fn text(sdp: String) -> Plan {
     Plan::Answer(fb::ReplyBodyT::SdpText(Box::new(fb::SdpTextT { sdp })))
 }
 
 impl Controller {
-    pub(super) fn parse_sdp(&self, target: u64, body: &fb::ParseSdpT) -> Planned {
+    pub(super) fn parse_sdp(&self, target: u64, body: &fb::ParseSdpT, text: Text) -> Planned {
         const FIELD: &str = "sdp";
         let id = self.object(target, &[ObjectKind::Router])?;
         let router = self.registry.router(id).ok_or_else(|| CommandError::not_found("target", id))?;
@@ -29,14 +86,14 @@ impl Controller {
             let text = format!("{} entries; give at most {MAX_PREFERRED}", preferred.len());
             return Err(invalid("preferred_codecs", text));
         }
-        let description = Description::parse(&body.sdp).map_err(|e| e.in_field(FIELD))?;
+        let description = text.description(FIELD)?;
         let peer = sdp::read(&description, &router.capabilities, preferred).map_err(|e| e.in_field(FIELD))?;
         Ok(Plan::Answer(fb::ReplyBodyT::SdpParsed(Box::new(sdp::schema::peer_to(&peer)?))))
     }
 
-    pub(super) fn create_sdp_answer(&self, target: u64, body: &fb::CreateSdpAnswerT) -> Planned {
+    pub(super) fn create_sdp_answer(&self, target: u64, body: &fb::CreateSdpAnswerT, read: Text) -> Planned {
         let (transport, router, local) = self.described(target)?;
-        let offer = Description::parse(&body.offer).map_err(|e| e.in_field("offer"))?;
+        let offer = read.description("offer")?;
         let sections = body.sections.as_deref().unwrap_or_default();
         if sections.len() > offer.sections.len() {
             let text = format!("{} entries; the offer has {} sections", sections.len(), offer.sections.len());
@@ -72,9 +129,9 @@ impl Controller {
         Ok(text(sdp::offer(local, origin, &offered)))
     }
 
-    pub(super) fn parse_sdp_fragment(&self, target: u64, body: &fb::ParseSdpFragmentT) -> Planned {
+    pub(super) fn parse_sdp_fragment(&self, target: u64, text: Text) -> Planned {
         engine(target)?;
-        let fragment = Fragment::parse(&body.fragment).map_err(|e| e.in_field("fragment"))?;
+        let fragment = text.fragment("fragment")?;
         Ok(Plan::Answer(fb::ReplyBodyT::SdpFragmentParsed(Box::new(sdp::schema::fragment_to(fragment)))))
     }
 

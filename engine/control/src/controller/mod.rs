@@ -21,7 +21,6 @@ use sfu_runtime::{ListenInfo, Output, ShardRequest};
 use sfu_wire::id::ObjectId;
 use sfu_wire::scalability::Layers;
 
-use crate::decode::Request;
 use crate::encode;
 use crate::ortc::consumer::Share;
 use crate::ortc::producer::Consumable;
@@ -29,6 +28,8 @@ use crate::ortc::{MediaKind, RtpCapabilities, RtpParameters};
 use crate::placement::Placement;
 use crate::registry::Registry;
 use crate::schema as fb;
+
+pub(crate) use descriptions::Prepared;
 
 /// What an accepted request leads to.
 #[derive(Debug)]
@@ -137,6 +138,18 @@ pub(crate) struct Controller {
     draining: Option<bool>,
 }
 
+/// A field's path in the schema's words: the floors below name fields as ORTC does.
+fn schema_words(field: &str) -> String {
+    let mut words = String::with_capacity(field.len() + 4);
+    for letter in field.chars() {
+        if letter.is_ascii_uppercase() {
+            words.push('_');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
+}
+
 impl Controller {
     /// One entry for each shard: its core.
     pub(crate) fn new(cpus: Vec<Option<usize>>) -> Self {
@@ -154,13 +167,13 @@ impl Controller {
 
     /// Takes a request. The only refusal is that of an id in flight: a reply with that id could not be told from the
     /// first one's. All other mistakes are answered by a reply.
-    pub(crate) fn accept(&mut self, request: Request) -> Result<Step, CommandError> {
-        let id = request.id;
+    pub(crate) fn accept(&mut self, prepared: Prepared) -> Result<Step, CommandError> {
+        let id = prepared.request.id;
         if self.requests.contains(&id) {
             let text = format!("request {id} is in flight; give each request an id of its own");
             return Err(CommandError::new(ErrorCode::AlreadyExists, "id", text));
         }
-        Ok(match self.plan(request) {
+        Ok(match self.plan(prepared) {
             Err(error) => Step::Answer(encode::reply(id, Err(error))),
             Ok(Plan::Answer(body)) => Step::Answer(encode::reply(id, Ok(body))),
             Ok(Plan::One { shard, listen, command, pending }) => {
@@ -246,7 +259,7 @@ impl Controller {
             Ok(reply) => self.finish(flight.shard, flight.pending, reply),
             Err(error) => {
                 self.undo(flight.shard, &flight.pending);
-                Err(error)
+                Err(CommandError { field: schema_words(&error.field), ..error })
             }
         };
         Some(encode::reply(flight.request, body))
@@ -296,5 +309,22 @@ impl Controller {
     /// Entries of all tables: zero when nothing lives and nothing is in flight.
     pub(crate) fn footprint(&self) -> usize {
         self.registry.footprint() + self.in_flight.len() + self.gatherings.len() + self.requests.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::schema_words;
+
+    #[test]
+    fn fields_are_told_in_the_words_of_the_schema() {
+        for (told, wanted) in [
+            ("listenInfos[0].portRange", "listen_infos[0].port_range"),
+            ("srtpParameters.keyBase64", "srtp_parameters.key_base64"),
+            ("rtp_parameters.codecs[0]", "rtp_parameters.codecs[0]"),
+            ("", ""),
+        ] {
+            assert_eq!(schema_words(told), wanted);
+        }
     }
 }

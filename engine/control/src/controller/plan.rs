@@ -8,11 +8,11 @@ use std::time::Duration;
 use sfu_core::command::{Command, CommandError, ErrorCode, Listen, RemoteDtls, WebRtcTransportOptions};
 use sfu_wire::id::{ObjectId, ObjectKind};
 
+use super::descriptions::Prepared;
 use super::plan_layers::priority;
 use super::request_values as values;
 use super::watching;
 use super::{Controller, Pending, Plan};
-use crate::decode::Request;
 use crate::ortc::convert::{self, invalid};
 use crate::ortc::{self, capabilities, consumer, producer, validate};
 use crate::schema as fb;
@@ -31,8 +31,9 @@ pub(super) fn missing(field: &str) -> CommandError {
 }
 
 impl Controller {
-    pub(super) fn plan(&mut self, request: Request) -> Planned {
+    pub(super) fn plan(&mut self, prepared: Prepared) -> Planned {
         use fb::RequestBodyT as Body;
+        let Prepared { request, text } = prepared;
         let target = request.target;
         match request.body {
             Body::CreateRouter(body) => self.create_router(target, *body),
@@ -92,10 +93,10 @@ impl Controller {
             Body::SetPreferredLayers(body) => self.set_preferred_layers(target, *body),
             Body::SetPriority(body) => self.set_priority(target, *body),
             Body::SwitchProducer(body) => self.switch_producer(target, *body),
-            Body::ParseSdp(body) => self.parse_sdp(target, &body),
-            Body::CreateSdpAnswer(body) => self.create_sdp_answer(target, &body),
+            Body::ParseSdp(body) => self.parse_sdp(target, &body, text),
+            Body::CreateSdpAnswer(body) => self.create_sdp_answer(target, &body, text),
             Body::CreateSdpOffer(body) => self.create_sdp_offer(target, &body),
-            Body::ParseSdpFragment(body) => self.parse_sdp_fragment(target, &body),
+            Body::ParseSdpFragment(_) => self.parse_sdp_fragment(target, text),
             Body::CreateSdpFragment(body) => self.create_sdp_fragment(target, &body),
             Body::NONE => Err(CommandError::new(ErrorCode::Malformed, "body", "the request has no body")),
         }

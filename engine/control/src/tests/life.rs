@@ -157,7 +157,7 @@ fn a_withdrawn_command_gives_back_what_it_reserved() {
         (0, Body::GetStats(Box::default())),
     ];
     for (target, body) in bodies {
-        let step = room.engine.controller.accept(request(body, target, 9)).expect("it is accepted");
+        let step = room.engine.controller.accept(request(body, target, 9).into()).expect("it is accepted");
         let crate::controller::Step::Dispatch(commands) = step else { panic!("it needs a shard") };
         room.engine.controller.withdraw(commands[0].1.token);
         assert_eq!(room.engine.controller.footprint(), before);
