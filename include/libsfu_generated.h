@@ -18,420 +18,559 @@ namespace fbs {
 
 struct Parameter;
 struct ParameterBuilder;
+struct ParameterT;
 
 struct RtcpFeedback;
 struct RtcpFeedbackBuilder;
+struct RtcpFeedbackT;
 
 struct RtpCodecCapability;
 struct RtpCodecCapabilityBuilder;
+struct RtpCodecCapabilityT;
 
 struct RtpHeaderExtension;
 struct RtpHeaderExtensionBuilder;
+struct RtpHeaderExtensionT;
 
 struct RtpCapabilities;
 struct RtpCapabilitiesBuilder;
+struct RtpCapabilitiesT;
 
 struct RtpCodecParameters;
 struct RtpCodecParametersBuilder;
+struct RtpCodecParametersT;
 
 struct RtpHeaderExtensionParameters;
 struct RtpHeaderExtensionParametersBuilder;
+struct RtpHeaderExtensionParametersT;
 
 struct RtpRtxParameters;
 struct RtpRtxParametersBuilder;
+struct RtpRtxParametersT;
 
 struct RtpEncodingParameters;
 struct RtpEncodingParametersBuilder;
+struct RtpEncodingParametersT;
 
 struct RtcpParameters;
 struct RtcpParametersBuilder;
+struct RtcpParametersT;
 
 struct RtpParameters;
 struct RtpParametersBuilder;
+struct RtpParametersT;
 
 struct PortRange;
 struct PortRangeBuilder;
+struct PortRangeT;
 
 struct ListenInfo;
 struct ListenInfoBuilder;
+struct ListenInfoT;
 
 struct IceParameters;
 struct IceParametersBuilder;
+struct IceParametersT;
 
 struct IceCandidate;
 struct IceCandidateBuilder;
+struct IceCandidateT;
 
 struct DtlsFingerprint;
 struct DtlsFingerprintBuilder;
+struct DtlsFingerprintT;
 
 struct DtlsParameters;
 struct DtlsParametersBuilder;
+struct DtlsParametersT;
 
 struct TransportTuple;
 struct TransportTupleBuilder;
+struct TransportTupleT;
 
 struct SrtpParameters;
 struct SrtpParametersBuilder;
+struct SrtpParametersT;
 
 struct CreateRouter;
 struct CreateRouterBuilder;
+struct CreateRouterT;
 
 struct CreateWebRtcServer;
 struct CreateWebRtcServerBuilder;
+struct CreateWebRtcServerT;
 
 struct CreateWebRtcTransport;
 struct CreateWebRtcTransportBuilder;
+struct CreateWebRtcTransportT;
 
 struct ConnectWebRtcTransport;
 struct ConnectWebRtcTransportBuilder;
+struct ConnectWebRtcTransportT;
 
 struct RestartIce;
 struct RestartIceBuilder;
+struct RestartIceT;
 
 struct SetMaxIncomingBitrate;
 struct SetMaxIncomingBitrateBuilder;
+struct SetMaxIncomingBitrateT;
 
 struct Layers;
 struct LayersBuilder;
+struct LayersT;
 
 struct Produce;
 struct ProduceBuilder;
+struct ProduceT;
 
 struct Consume;
 struct ConsumeBuilder;
+struct ConsumeT;
 
 struct CanConsume;
 struct CanConsumeBuilder;
+struct CanConsumeT;
 
 struct GetRouterCapabilities;
 struct GetRouterCapabilitiesBuilder;
+struct GetRouterCapabilitiesT;
 
 struct GetSupportedCapabilities;
 struct GetSupportedCapabilitiesBuilder;
+struct GetSupportedCapabilitiesT;
 
 struct Pause;
 struct PauseBuilder;
+struct PauseT;
 
 struct Resume;
 struct ResumeBuilder;
+struct ResumeT;
 
 struct RequestKeyFrame;
 struct RequestKeyFrameBuilder;
+struct RequestKeyFrameT;
 
 struct Close;
 struct CloseBuilder;
+struct CloseT;
 
 struct GetDump;
 struct GetDumpBuilder;
+struct GetDumpT;
 
 struct GetStats;
 struct GetStatsBuilder;
+struct GetStatsT;
 
 struct UpdateMediaCodecs;
 struct UpdateMediaCodecsBuilder;
+struct UpdateMediaCodecsT;
 
 struct SetPreferredLayers;
 struct SetPreferredLayersBuilder;
+struct SetPreferredLayersT;
 
 struct SetPriority;
 struct SetPriorityBuilder;
+struct SetPriorityT;
 
 struct SwitchProducer;
 struct SwitchProducerBuilder;
+struct SwitchProducerT;
 
 struct ParseSdp;
 struct ParseSdpBuilder;
+struct ParseSdpT;
 
 struct SdpAnswerSection;
 struct SdpAnswerSectionBuilder;
+struct SdpAnswerSectionT;
 
 struct CreateSdpAnswer;
 struct CreateSdpAnswerBuilder;
+struct CreateSdpAnswerT;
 
 struct CreateSdpOffer;
 struct CreateSdpOfferBuilder;
+struct CreateSdpOfferT;
 
 struct ParseSdpFragment;
 struct ParseSdpFragmentBuilder;
+struct ParseSdpFragmentT;
 
 struct CreateSdpFragment;
 struct CreateSdpFragmentBuilder;
+struct CreateSdpFragmentT;
 
 struct CreateAudioLevelObserver;
 struct CreateAudioLevelObserverBuilder;
+struct CreateAudioLevelObserverT;
 
 struct CreateActiveSpeakerObserver;
 struct CreateActiveSpeakerObserverBuilder;
+struct CreateActiveSpeakerObserverT;
 
 struct Observe;
 struct ObserveBuilder;
+struct ObserveT;
 
 struct Unobserve;
 struct UnobserveBuilder;
+struct UnobserveT;
 
 struct SetTrace;
 struct SetTraceBuilder;
+struct SetTraceT;
 
 struct KeepDecisions;
 struct KeepDecisionsBuilder;
+struct KeepDecisionsT;
 
 struct GetDecisions;
 struct GetDecisionsBuilder;
+struct GetDecisionsT;
 
 struct StartTap;
 struct StartTapBuilder;
+struct StartTapT;
 
 struct StopTap;
 struct StopTapBuilder;
+struct StopTapT;
 
 struct CreatePlainTransport;
 struct CreatePlainTransportBuilder;
+struct CreatePlainTransportT;
 
 struct ConnectPlainTransport;
 struct ConnectPlainTransportBuilder;
+struct ConnectPlainTransportT;
 
 struct CreatePipeTransport;
 struct CreatePipeTransportBuilder;
+struct CreatePipeTransportT;
 
 struct ConnectPipeTransport;
 struct ConnectPipeTransportBuilder;
+struct ConnectPipeTransportT;
 
 struct CreateDirectTransport;
 struct CreateDirectTransportBuilder;
+struct CreateDirectTransportT;
 
 struct Drain;
 struct DrainBuilder;
+struct DrainT;
 
 struct Request;
 struct RequestBuilder;
+struct RequestT;
 
 struct Done;
 struct DoneBuilder;
+struct DoneT;
 
 struct Created;
 struct CreatedBuilder;
+struct CreatedT;
 
 struct WebRtcTransportCreated;
 struct WebRtcTransportCreatedBuilder;
+struct WebRtcTransportCreatedT;
 
 struct Connected;
 struct ConnectedBuilder;
+struct ConnectedT;
 
 struct IceRestarted;
 struct IceRestartedBuilder;
+struct IceRestartedT;
 
 struct ProducerCreated;
 struct ProducerCreatedBuilder;
+struct ProducerCreatedT;
 
 struct ConsumerCreated;
 struct ConsumerCreatedBuilder;
+struct ConsumerCreatedT;
 
 struct ProducerSwitched;
 struct ProducerSwitchedBuilder;
+struct ProducerSwitchedT;
 
 struct CanConsumeResult;
 struct CanConsumeResultBuilder;
+struct CanConsumeResultT;
 
 struct RouterCapabilities;
 struct RouterCapabilitiesBuilder;
+struct RouterCapabilitiesT;
 
 struct EncodingScore;
 struct EncodingScoreBuilder;
+struct EncodingScoreT;
 
 struct Counter;
 struct CounterBuilder;
+struct CounterT;
 
 struct ReceivedSsrc;
 struct ReceivedSsrcBuilder;
+struct ReceivedSsrcT;
 
 struct PayloadTypeDump;
 struct PayloadTypeDumpBuilder;
+struct PayloadTypeDumpT;
 
 struct ProducerLine;
 struct ProducerLineBuilder;
+struct ProducerLineT;
 
 struct SentSsrc;
 struct SentSsrcBuilder;
+struct SentSsrcT;
 
 struct HeaderExtensionId;
 struct HeaderExtensionIdBuilder;
+struct HeaderExtensionIdT;
 
 struct TapDump;
 struct TapDumpBuilder;
+struct TapDumpT;
 
 struct TransportStreams;
 struct TransportStreamsBuilder;
+struct TransportStreamsT;
 
 struct UsernameFragment;
 struct UsernameFragmentBuilder;
+struct UsernameFragmentT;
 
 struct EngineDump;
 struct EngineDumpBuilder;
+struct EngineDumpT;
 
 struct ShardDump;
 struct ShardDumpBuilder;
+struct ShardDumpT;
 
 struct WebRtcServerDump;
 struct WebRtcServerDumpBuilder;
+struct WebRtcServerDumpT;
 
 struct ObjectLinks;
 struct ObjectLinksBuilder;
+struct ObjectLinksT;
 
 struct RouterDump;
 struct RouterDumpBuilder;
+struct RouterDumpT;
 
 struct ObserverDump;
 struct ObserverDumpBuilder;
+struct ObserverDumpT;
 
 struct WebRtcTransportDump;
 struct WebRtcTransportDumpBuilder;
+struct WebRtcTransportDumpT;
 
 struct ProducerDump;
 struct ProducerDumpBuilder;
+struct ProducerDumpT;
 
 struct ConsumerLane;
 struct ConsumerLaneBuilder;
+struct ConsumerLaneT;
 
 struct ConsumerDump;
 struct ConsumerDumpBuilder;
+struct ConsumerDumpT;
 
 struct LayerBitrate;
 struct LayerBitrateBuilder;
+struct LayerBitrateT;
 
 struct RtpStreamStats;
 struct RtpStreamStatsBuilder;
+struct RtpStreamStatsT;
 
 struct TransportStats;
 struct TransportStatsBuilder;
+struct TransportStatsT;
 
 struct ShardStats;
 struct ShardStatsBuilder;
+struct ShardStatsT;
 
 struct StatsReport;
 struct StatsReportBuilder;
+struct StatsReportT;
 
 struct SdpSection;
 struct SdpSectionBuilder;
+struct SdpSectionT;
 
 struct SdpParsed;
 struct SdpParsedBuilder;
+struct SdpParsedT;
 
 struct SdpText;
 struct SdpTextBuilder;
+struct SdpTextT;
 
 struct SdpFragmentParsed;
 struct SdpFragmentParsedBuilder;
+struct SdpFragmentParsedT;
 
 struct LayerChoice;
 struct LayerChoiceBuilder;
+struct LayerChoiceT;
 
 struct Decision;
 struct DecisionBuilder;
+struct DecisionT;
 
 struct Decisions;
 struct DecisionsBuilder;
+struct DecisionsT;
 
 struct PlainTransportCreated;
 struct PlainTransportCreatedBuilder;
+struct PlainTransportCreatedT;
 
 struct PipeTransportCreated;
 struct PipeTransportCreatedBuilder;
+struct PipeTransportCreatedT;
 
 struct PlainTransportDump;
 struct PlainTransportDumpBuilder;
+struct PlainTransportDumpT;
 
 struct PipeTransportDump;
 struct PipeTransportDumpBuilder;
+struct PipeTransportDumpT;
 
 struct DirectTransportDump;
 struct DirectTransportDumpBuilder;
+struct DirectTransportDumpT;
 
 struct Draining;
 struct DrainingBuilder;
+struct DrainingT;
 
 struct Reply;
 struct ReplyBuilder;
+struct ReplyT;
 
 struct ObjectClosed;
 struct ObjectClosedBuilder;
+struct ObjectClosedT;
 
 struct IceStateChanged;
 struct IceStateChangedBuilder;
+struct IceStateChangedT;
 
 struct IceSelectedTupleChanged;
 struct IceSelectedTupleChangedBuilder;
+struct IceSelectedTupleChangedT;
 
 struct DtlsStateChanged;
 struct DtlsStateChangedBuilder;
+struct DtlsStateChangedT;
 
 struct ProducerPaused;
 struct ProducerPausedBuilder;
+struct ProducerPausedT;
 
 struct ProducerResumed;
 struct ProducerResumedBuilder;
+struct ProducerResumedT;
 
 struct AudioVolume;
 struct AudioVolumeBuilder;
+struct AudioVolumeT;
 
 struct AudioVolumes;
 struct AudioVolumesBuilder;
+struct AudioVolumesT;
 
 struct AudioSilence;
 struct AudioSilenceBuilder;
+struct AudioSilenceT;
 
 struct DominantSpeakerChanged;
 struct DominantSpeakerChangedBuilder;
+struct DominantSpeakerChangedT;
 
 struct TracedRtp;
 struct TracedRtpBuilder;
+struct TracedRtpT;
 
 struct TracedReport;
 struct TracedReportBuilder;
+struct TracedReportT;
 
 struct TraceEvent;
 struct TraceEventBuilder;
+struct TraceEventT;
 
 struct EventsLost;
 struct EventsLostBuilder;
+struct EventsLostT;
 
 struct LayersChanged;
 struct LayersChangedBuilder;
+struct LayersChangedT;
 
 struct ProducerScore;
 struct ProducerScoreBuilder;
+struct ProducerScoreT;
 
 struct ConsumerScore;
 struct ConsumerScoreBuilder;
+struct ConsumerScoreT;
 
 struct WantedLayers;
 struct WantedLayersBuilder;
+struct WantedLayersT;
 
 struct VideoOrientationChanged;
 struct VideoOrientationChangedBuilder;
+struct VideoOrientationChangedT;
 
 struct TransportTupleChanged;
 struct TransportTupleChangedBuilder;
+struct TransportTupleChangedT;
 
 struct PipeSilenceChanged;
 struct PipeSilenceChangedBuilder;
+struct PipeSilenceChangedT;
 
 struct StreamLimitReached;
 struct StreamLimitReachedBuilder;
+struct StreamLimitReachedT;
 
 struct EngineDrained;
 struct EngineDrainedBuilder;
+struct EngineDrainedT;
 
 struct TapClosed;
 struct TapClosedBuilder;
+struct TapClosedT;
 
 struct Event;
 struct EventBuilder;
+struct EventT;
 
 struct EngineOptions;
 struct EngineOptionsBuilder;
+struct EngineOptionsT;
 
 struct Message;
 struct MessageBuilder;
+struct MessageT;
 
 enum class MediaKind : uint8_t {
   audio = 0,
@@ -1184,6 +1323,534 @@ template<> struct RequestBodyTraits<libsfu::fbs::StopTap> {
   static const RequestBody enum_value = RequestBody::StopTap;
 };
 
+template<typename T> struct RequestBodyUnionTraits {
+  static const RequestBody enum_value = RequestBody::NONE;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::CreateRouterT> {
+  static const RequestBody enum_value = RequestBody::CreateRouter;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::CreateWebRtcServerT> {
+  static const RequestBody enum_value = RequestBody::CreateWebRtcServer;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::CreateWebRtcTransportT> {
+  static const RequestBody enum_value = RequestBody::CreateWebRtcTransport;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::ConnectWebRtcTransportT> {
+  static const RequestBody enum_value = RequestBody::ConnectWebRtcTransport;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::RestartIceT> {
+  static const RequestBody enum_value = RequestBody::RestartIce;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::SetMaxIncomingBitrateT> {
+  static const RequestBody enum_value = RequestBody::SetMaxIncomingBitrate;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::ProduceT> {
+  static const RequestBody enum_value = RequestBody::Produce;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::ConsumeT> {
+  static const RequestBody enum_value = RequestBody::Consume;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::CanConsumeT> {
+  static const RequestBody enum_value = RequestBody::CanConsume;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::GetRouterCapabilitiesT> {
+  static const RequestBody enum_value = RequestBody::GetRouterCapabilities;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::GetSupportedCapabilitiesT> {
+  static const RequestBody enum_value = RequestBody::GetSupportedCapabilities;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::PauseT> {
+  static const RequestBody enum_value = RequestBody::Pause;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::ResumeT> {
+  static const RequestBody enum_value = RequestBody::Resume;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::RequestKeyFrameT> {
+  static const RequestBody enum_value = RequestBody::RequestKeyFrame;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::CloseT> {
+  static const RequestBody enum_value = RequestBody::Close;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::GetDumpT> {
+  static const RequestBody enum_value = RequestBody::GetDump;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::GetStatsT> {
+  static const RequestBody enum_value = RequestBody::GetStats;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::UpdateMediaCodecsT> {
+  static const RequestBody enum_value = RequestBody::UpdateMediaCodecs;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::SetPreferredLayersT> {
+  static const RequestBody enum_value = RequestBody::SetPreferredLayers;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::SetPriorityT> {
+  static const RequestBody enum_value = RequestBody::SetPriority;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::SwitchProducerT> {
+  static const RequestBody enum_value = RequestBody::SwitchProducer;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::ParseSdpT> {
+  static const RequestBody enum_value = RequestBody::ParseSdp;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::CreateSdpAnswerT> {
+  static const RequestBody enum_value = RequestBody::CreateSdpAnswer;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::CreateSdpOfferT> {
+  static const RequestBody enum_value = RequestBody::CreateSdpOffer;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::ParseSdpFragmentT> {
+  static const RequestBody enum_value = RequestBody::ParseSdpFragment;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::CreateSdpFragmentT> {
+  static const RequestBody enum_value = RequestBody::CreateSdpFragment;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::CreateAudioLevelObserverT> {
+  static const RequestBody enum_value = RequestBody::CreateAudioLevelObserver;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::CreateActiveSpeakerObserverT> {
+  static const RequestBody enum_value = RequestBody::CreateActiveSpeakerObserver;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::ObserveT> {
+  static const RequestBody enum_value = RequestBody::Observe;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::UnobserveT> {
+  static const RequestBody enum_value = RequestBody::Unobserve;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::SetTraceT> {
+  static const RequestBody enum_value = RequestBody::SetTrace;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::KeepDecisionsT> {
+  static const RequestBody enum_value = RequestBody::KeepDecisions;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::GetDecisionsT> {
+  static const RequestBody enum_value = RequestBody::GetDecisions;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::CreatePlainTransportT> {
+  static const RequestBody enum_value = RequestBody::CreatePlainTransport;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::ConnectPlainTransportT> {
+  static const RequestBody enum_value = RequestBody::ConnectPlainTransport;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::CreatePipeTransportT> {
+  static const RequestBody enum_value = RequestBody::CreatePipeTransport;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::ConnectPipeTransportT> {
+  static const RequestBody enum_value = RequestBody::ConnectPipeTransport;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::CreateDirectTransportT> {
+  static const RequestBody enum_value = RequestBody::CreateDirectTransport;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::DrainT> {
+  static const RequestBody enum_value = RequestBody::Drain;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::StartTapT> {
+  static const RequestBody enum_value = RequestBody::StartTap;
+};
+
+template<> struct RequestBodyUnionTraits<libsfu::fbs::StopTapT> {
+  static const RequestBody enum_value = RequestBody::StopTap;
+};
+
+struct RequestBodyUnion {
+  RequestBody type;
+  void *value;
+
+  RequestBodyUnion() : type(RequestBody::NONE), value(nullptr) {}
+  RequestBodyUnion(RequestBodyUnion&& u) FLATBUFFERS_NOEXCEPT :
+    type(RequestBody::NONE), value(nullptr)
+    { std::swap(type, u.type); std::swap(value, u.value); }
+  RequestBodyUnion(const RequestBodyUnion &);
+  RequestBodyUnion &operator=(const RequestBodyUnion &u)
+    { RequestBodyUnion t(u); std::swap(type, t.type); std::swap(value, t.value); return *this; }
+  RequestBodyUnion &operator=(RequestBodyUnion &&u) FLATBUFFERS_NOEXCEPT
+    { std::swap(type, u.type); std::swap(value, u.value); return *this; }
+  ~RequestBodyUnion() { Reset(); }
+
+  void Reset();
+
+  template <typename T>
+  void Set(T&& val) {
+    typedef typename std::remove_reference<T>::type RT;
+    Reset();
+    type = RequestBodyUnionTraits<RT>::enum_value;
+    if (type != RequestBody::NONE) {
+      value = new RT(std::forward<T>(val));
+    }
+  }
+
+  static void *UnPack(const void *obj, RequestBody type, const ::flatbuffers::resolver_function_t *resolver);
+  ::flatbuffers::Offset<void> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr) const;
+
+  libsfu::fbs::CreateRouterT *AsCreateRouter() {
+    return type == RequestBody::CreateRouter ?
+      reinterpret_cast<libsfu::fbs::CreateRouterT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CreateRouterT *AsCreateRouter() const {
+    return type == RequestBody::CreateRouter ?
+      reinterpret_cast<const libsfu::fbs::CreateRouterT *>(value) : nullptr;
+  }
+  libsfu::fbs::CreateWebRtcServerT *AsCreateWebRtcServer() {
+    return type == RequestBody::CreateWebRtcServer ?
+      reinterpret_cast<libsfu::fbs::CreateWebRtcServerT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CreateWebRtcServerT *AsCreateWebRtcServer() const {
+    return type == RequestBody::CreateWebRtcServer ?
+      reinterpret_cast<const libsfu::fbs::CreateWebRtcServerT *>(value) : nullptr;
+  }
+  libsfu::fbs::CreateWebRtcTransportT *AsCreateWebRtcTransport() {
+    return type == RequestBody::CreateWebRtcTransport ?
+      reinterpret_cast<libsfu::fbs::CreateWebRtcTransportT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CreateWebRtcTransportT *AsCreateWebRtcTransport() const {
+    return type == RequestBody::CreateWebRtcTransport ?
+      reinterpret_cast<const libsfu::fbs::CreateWebRtcTransportT *>(value) : nullptr;
+  }
+  libsfu::fbs::ConnectWebRtcTransportT *AsConnectWebRtcTransport() {
+    return type == RequestBody::ConnectWebRtcTransport ?
+      reinterpret_cast<libsfu::fbs::ConnectWebRtcTransportT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ConnectWebRtcTransportT *AsConnectWebRtcTransport() const {
+    return type == RequestBody::ConnectWebRtcTransport ?
+      reinterpret_cast<const libsfu::fbs::ConnectWebRtcTransportT *>(value) : nullptr;
+  }
+  libsfu::fbs::RestartIceT *AsRestartIce() {
+    return type == RequestBody::RestartIce ?
+      reinterpret_cast<libsfu::fbs::RestartIceT *>(value) : nullptr;
+  }
+  const libsfu::fbs::RestartIceT *AsRestartIce() const {
+    return type == RequestBody::RestartIce ?
+      reinterpret_cast<const libsfu::fbs::RestartIceT *>(value) : nullptr;
+  }
+  libsfu::fbs::SetMaxIncomingBitrateT *AsSetMaxIncomingBitrate() {
+    return type == RequestBody::SetMaxIncomingBitrate ?
+      reinterpret_cast<libsfu::fbs::SetMaxIncomingBitrateT *>(value) : nullptr;
+  }
+  const libsfu::fbs::SetMaxIncomingBitrateT *AsSetMaxIncomingBitrate() const {
+    return type == RequestBody::SetMaxIncomingBitrate ?
+      reinterpret_cast<const libsfu::fbs::SetMaxIncomingBitrateT *>(value) : nullptr;
+  }
+  libsfu::fbs::ProduceT *AsProduce() {
+    return type == RequestBody::Produce ?
+      reinterpret_cast<libsfu::fbs::ProduceT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ProduceT *AsProduce() const {
+    return type == RequestBody::Produce ?
+      reinterpret_cast<const libsfu::fbs::ProduceT *>(value) : nullptr;
+  }
+  libsfu::fbs::ConsumeT *AsConsume() {
+    return type == RequestBody::Consume ?
+      reinterpret_cast<libsfu::fbs::ConsumeT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ConsumeT *AsConsume() const {
+    return type == RequestBody::Consume ?
+      reinterpret_cast<const libsfu::fbs::ConsumeT *>(value) : nullptr;
+  }
+  libsfu::fbs::CanConsumeT *AsCanConsume() {
+    return type == RequestBody::CanConsume ?
+      reinterpret_cast<libsfu::fbs::CanConsumeT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CanConsumeT *AsCanConsume() const {
+    return type == RequestBody::CanConsume ?
+      reinterpret_cast<const libsfu::fbs::CanConsumeT *>(value) : nullptr;
+  }
+  libsfu::fbs::GetRouterCapabilitiesT *AsGetRouterCapabilities() {
+    return type == RequestBody::GetRouterCapabilities ?
+      reinterpret_cast<libsfu::fbs::GetRouterCapabilitiesT *>(value) : nullptr;
+  }
+  const libsfu::fbs::GetRouterCapabilitiesT *AsGetRouterCapabilities() const {
+    return type == RequestBody::GetRouterCapabilities ?
+      reinterpret_cast<const libsfu::fbs::GetRouterCapabilitiesT *>(value) : nullptr;
+  }
+  libsfu::fbs::GetSupportedCapabilitiesT *AsGetSupportedCapabilities() {
+    return type == RequestBody::GetSupportedCapabilities ?
+      reinterpret_cast<libsfu::fbs::GetSupportedCapabilitiesT *>(value) : nullptr;
+  }
+  const libsfu::fbs::GetSupportedCapabilitiesT *AsGetSupportedCapabilities() const {
+    return type == RequestBody::GetSupportedCapabilities ?
+      reinterpret_cast<const libsfu::fbs::GetSupportedCapabilitiesT *>(value) : nullptr;
+  }
+  libsfu::fbs::PauseT *AsPause() {
+    return type == RequestBody::Pause ?
+      reinterpret_cast<libsfu::fbs::PauseT *>(value) : nullptr;
+  }
+  const libsfu::fbs::PauseT *AsPause() const {
+    return type == RequestBody::Pause ?
+      reinterpret_cast<const libsfu::fbs::PauseT *>(value) : nullptr;
+  }
+  libsfu::fbs::ResumeT *AsResume() {
+    return type == RequestBody::Resume ?
+      reinterpret_cast<libsfu::fbs::ResumeT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ResumeT *AsResume() const {
+    return type == RequestBody::Resume ?
+      reinterpret_cast<const libsfu::fbs::ResumeT *>(value) : nullptr;
+  }
+  libsfu::fbs::RequestKeyFrameT *AsRequestKeyFrame() {
+    return type == RequestBody::RequestKeyFrame ?
+      reinterpret_cast<libsfu::fbs::RequestKeyFrameT *>(value) : nullptr;
+  }
+  const libsfu::fbs::RequestKeyFrameT *AsRequestKeyFrame() const {
+    return type == RequestBody::RequestKeyFrame ?
+      reinterpret_cast<const libsfu::fbs::RequestKeyFrameT *>(value) : nullptr;
+  }
+  libsfu::fbs::CloseT *AsClose() {
+    return type == RequestBody::Close ?
+      reinterpret_cast<libsfu::fbs::CloseT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CloseT *AsClose() const {
+    return type == RequestBody::Close ?
+      reinterpret_cast<const libsfu::fbs::CloseT *>(value) : nullptr;
+  }
+  libsfu::fbs::GetDumpT *AsGetDump() {
+    return type == RequestBody::GetDump ?
+      reinterpret_cast<libsfu::fbs::GetDumpT *>(value) : nullptr;
+  }
+  const libsfu::fbs::GetDumpT *AsGetDump() const {
+    return type == RequestBody::GetDump ?
+      reinterpret_cast<const libsfu::fbs::GetDumpT *>(value) : nullptr;
+  }
+  libsfu::fbs::GetStatsT *AsGetStats() {
+    return type == RequestBody::GetStats ?
+      reinterpret_cast<libsfu::fbs::GetStatsT *>(value) : nullptr;
+  }
+  const libsfu::fbs::GetStatsT *AsGetStats() const {
+    return type == RequestBody::GetStats ?
+      reinterpret_cast<const libsfu::fbs::GetStatsT *>(value) : nullptr;
+  }
+  libsfu::fbs::UpdateMediaCodecsT *AsUpdateMediaCodecs() {
+    return type == RequestBody::UpdateMediaCodecs ?
+      reinterpret_cast<libsfu::fbs::UpdateMediaCodecsT *>(value) : nullptr;
+  }
+  const libsfu::fbs::UpdateMediaCodecsT *AsUpdateMediaCodecs() const {
+    return type == RequestBody::UpdateMediaCodecs ?
+      reinterpret_cast<const libsfu::fbs::UpdateMediaCodecsT *>(value) : nullptr;
+  }
+  libsfu::fbs::SetPreferredLayersT *AsSetPreferredLayers() {
+    return type == RequestBody::SetPreferredLayers ?
+      reinterpret_cast<libsfu::fbs::SetPreferredLayersT *>(value) : nullptr;
+  }
+  const libsfu::fbs::SetPreferredLayersT *AsSetPreferredLayers() const {
+    return type == RequestBody::SetPreferredLayers ?
+      reinterpret_cast<const libsfu::fbs::SetPreferredLayersT *>(value) : nullptr;
+  }
+  libsfu::fbs::SetPriorityT *AsSetPriority() {
+    return type == RequestBody::SetPriority ?
+      reinterpret_cast<libsfu::fbs::SetPriorityT *>(value) : nullptr;
+  }
+  const libsfu::fbs::SetPriorityT *AsSetPriority() const {
+    return type == RequestBody::SetPriority ?
+      reinterpret_cast<const libsfu::fbs::SetPriorityT *>(value) : nullptr;
+  }
+  libsfu::fbs::SwitchProducerT *AsSwitchProducer() {
+    return type == RequestBody::SwitchProducer ?
+      reinterpret_cast<libsfu::fbs::SwitchProducerT *>(value) : nullptr;
+  }
+  const libsfu::fbs::SwitchProducerT *AsSwitchProducer() const {
+    return type == RequestBody::SwitchProducer ?
+      reinterpret_cast<const libsfu::fbs::SwitchProducerT *>(value) : nullptr;
+  }
+  libsfu::fbs::ParseSdpT *AsParseSdp() {
+    return type == RequestBody::ParseSdp ?
+      reinterpret_cast<libsfu::fbs::ParseSdpT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ParseSdpT *AsParseSdp() const {
+    return type == RequestBody::ParseSdp ?
+      reinterpret_cast<const libsfu::fbs::ParseSdpT *>(value) : nullptr;
+  }
+  libsfu::fbs::CreateSdpAnswerT *AsCreateSdpAnswer() {
+    return type == RequestBody::CreateSdpAnswer ?
+      reinterpret_cast<libsfu::fbs::CreateSdpAnswerT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CreateSdpAnswerT *AsCreateSdpAnswer() const {
+    return type == RequestBody::CreateSdpAnswer ?
+      reinterpret_cast<const libsfu::fbs::CreateSdpAnswerT *>(value) : nullptr;
+  }
+  libsfu::fbs::CreateSdpOfferT *AsCreateSdpOffer() {
+    return type == RequestBody::CreateSdpOffer ?
+      reinterpret_cast<libsfu::fbs::CreateSdpOfferT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CreateSdpOfferT *AsCreateSdpOffer() const {
+    return type == RequestBody::CreateSdpOffer ?
+      reinterpret_cast<const libsfu::fbs::CreateSdpOfferT *>(value) : nullptr;
+  }
+  libsfu::fbs::ParseSdpFragmentT *AsParseSdpFragment() {
+    return type == RequestBody::ParseSdpFragment ?
+      reinterpret_cast<libsfu::fbs::ParseSdpFragmentT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ParseSdpFragmentT *AsParseSdpFragment() const {
+    return type == RequestBody::ParseSdpFragment ?
+      reinterpret_cast<const libsfu::fbs::ParseSdpFragmentT *>(value) : nullptr;
+  }
+  libsfu::fbs::CreateSdpFragmentT *AsCreateSdpFragment() {
+    return type == RequestBody::CreateSdpFragment ?
+      reinterpret_cast<libsfu::fbs::CreateSdpFragmentT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CreateSdpFragmentT *AsCreateSdpFragment() const {
+    return type == RequestBody::CreateSdpFragment ?
+      reinterpret_cast<const libsfu::fbs::CreateSdpFragmentT *>(value) : nullptr;
+  }
+  libsfu::fbs::CreateAudioLevelObserverT *AsCreateAudioLevelObserver() {
+    return type == RequestBody::CreateAudioLevelObserver ?
+      reinterpret_cast<libsfu::fbs::CreateAudioLevelObserverT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CreateAudioLevelObserverT *AsCreateAudioLevelObserver() const {
+    return type == RequestBody::CreateAudioLevelObserver ?
+      reinterpret_cast<const libsfu::fbs::CreateAudioLevelObserverT *>(value) : nullptr;
+  }
+  libsfu::fbs::CreateActiveSpeakerObserverT *AsCreateActiveSpeakerObserver() {
+    return type == RequestBody::CreateActiveSpeakerObserver ?
+      reinterpret_cast<libsfu::fbs::CreateActiveSpeakerObserverT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CreateActiveSpeakerObserverT *AsCreateActiveSpeakerObserver() const {
+    return type == RequestBody::CreateActiveSpeakerObserver ?
+      reinterpret_cast<const libsfu::fbs::CreateActiveSpeakerObserverT *>(value) : nullptr;
+  }
+  libsfu::fbs::ObserveT *AsObserve() {
+    return type == RequestBody::Observe ?
+      reinterpret_cast<libsfu::fbs::ObserveT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ObserveT *AsObserve() const {
+    return type == RequestBody::Observe ?
+      reinterpret_cast<const libsfu::fbs::ObserveT *>(value) : nullptr;
+  }
+  libsfu::fbs::UnobserveT *AsUnobserve() {
+    return type == RequestBody::Unobserve ?
+      reinterpret_cast<libsfu::fbs::UnobserveT *>(value) : nullptr;
+  }
+  const libsfu::fbs::UnobserveT *AsUnobserve() const {
+    return type == RequestBody::Unobserve ?
+      reinterpret_cast<const libsfu::fbs::UnobserveT *>(value) : nullptr;
+  }
+  libsfu::fbs::SetTraceT *AsSetTrace() {
+    return type == RequestBody::SetTrace ?
+      reinterpret_cast<libsfu::fbs::SetTraceT *>(value) : nullptr;
+  }
+  const libsfu::fbs::SetTraceT *AsSetTrace() const {
+    return type == RequestBody::SetTrace ?
+      reinterpret_cast<const libsfu::fbs::SetTraceT *>(value) : nullptr;
+  }
+  libsfu::fbs::KeepDecisionsT *AsKeepDecisions() {
+    return type == RequestBody::KeepDecisions ?
+      reinterpret_cast<libsfu::fbs::KeepDecisionsT *>(value) : nullptr;
+  }
+  const libsfu::fbs::KeepDecisionsT *AsKeepDecisions() const {
+    return type == RequestBody::KeepDecisions ?
+      reinterpret_cast<const libsfu::fbs::KeepDecisionsT *>(value) : nullptr;
+  }
+  libsfu::fbs::GetDecisionsT *AsGetDecisions() {
+    return type == RequestBody::GetDecisions ?
+      reinterpret_cast<libsfu::fbs::GetDecisionsT *>(value) : nullptr;
+  }
+  const libsfu::fbs::GetDecisionsT *AsGetDecisions() const {
+    return type == RequestBody::GetDecisions ?
+      reinterpret_cast<const libsfu::fbs::GetDecisionsT *>(value) : nullptr;
+  }
+  libsfu::fbs::CreatePlainTransportT *AsCreatePlainTransport() {
+    return type == RequestBody::CreatePlainTransport ?
+      reinterpret_cast<libsfu::fbs::CreatePlainTransportT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CreatePlainTransportT *AsCreatePlainTransport() const {
+    return type == RequestBody::CreatePlainTransport ?
+      reinterpret_cast<const libsfu::fbs::CreatePlainTransportT *>(value) : nullptr;
+  }
+  libsfu::fbs::ConnectPlainTransportT *AsConnectPlainTransport() {
+    return type == RequestBody::ConnectPlainTransport ?
+      reinterpret_cast<libsfu::fbs::ConnectPlainTransportT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ConnectPlainTransportT *AsConnectPlainTransport() const {
+    return type == RequestBody::ConnectPlainTransport ?
+      reinterpret_cast<const libsfu::fbs::ConnectPlainTransportT *>(value) : nullptr;
+  }
+  libsfu::fbs::CreatePipeTransportT *AsCreatePipeTransport() {
+    return type == RequestBody::CreatePipeTransport ?
+      reinterpret_cast<libsfu::fbs::CreatePipeTransportT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CreatePipeTransportT *AsCreatePipeTransport() const {
+    return type == RequestBody::CreatePipeTransport ?
+      reinterpret_cast<const libsfu::fbs::CreatePipeTransportT *>(value) : nullptr;
+  }
+  libsfu::fbs::ConnectPipeTransportT *AsConnectPipeTransport() {
+    return type == RequestBody::ConnectPipeTransport ?
+      reinterpret_cast<libsfu::fbs::ConnectPipeTransportT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ConnectPipeTransportT *AsConnectPipeTransport() const {
+    return type == RequestBody::ConnectPipeTransport ?
+      reinterpret_cast<const libsfu::fbs::ConnectPipeTransportT *>(value) : nullptr;
+  }
+  libsfu::fbs::CreateDirectTransportT *AsCreateDirectTransport() {
+    return type == RequestBody::CreateDirectTransport ?
+      reinterpret_cast<libsfu::fbs::CreateDirectTransportT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CreateDirectTransportT *AsCreateDirectTransport() const {
+    return type == RequestBody::CreateDirectTransport ?
+      reinterpret_cast<const libsfu::fbs::CreateDirectTransportT *>(value) : nullptr;
+  }
+  libsfu::fbs::DrainT *AsDrain() {
+    return type == RequestBody::Drain ?
+      reinterpret_cast<libsfu::fbs::DrainT *>(value) : nullptr;
+  }
+  const libsfu::fbs::DrainT *AsDrain() const {
+    return type == RequestBody::Drain ?
+      reinterpret_cast<const libsfu::fbs::DrainT *>(value) : nullptr;
+  }
+  libsfu::fbs::StartTapT *AsStartTap() {
+    return type == RequestBody::StartTap ?
+      reinterpret_cast<libsfu::fbs::StartTapT *>(value) : nullptr;
+  }
+  const libsfu::fbs::StartTapT *AsStartTap() const {
+    return type == RequestBody::StartTap ?
+      reinterpret_cast<const libsfu::fbs::StartTapT *>(value) : nullptr;
+  }
+  libsfu::fbs::StopTapT *AsStopTap() {
+    return type == RequestBody::StopTap ?
+      reinterpret_cast<libsfu::fbs::StopTapT *>(value) : nullptr;
+  }
+  const libsfu::fbs::StopTapT *AsStopTap() const {
+    return type == RequestBody::StopTap ?
+      reinterpret_cast<const libsfu::fbs::StopTapT *>(value) : nullptr;
+  }
+};
+
 template <bool B = false>
 bool VerifyRequestBody(::flatbuffers::VerifierTemplate<B> &verifier, const void *obj, RequestBody type);
 template <bool B = false>
@@ -1585,6 +2252,390 @@ template<> struct ReplyBodyTraits<libsfu::fbs::Draining> {
   static const ReplyBody enum_value = ReplyBody::Draining;
 };
 
+template<typename T> struct ReplyBodyUnionTraits {
+  static const ReplyBody enum_value = ReplyBody::NONE;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::DoneT> {
+  static const ReplyBody enum_value = ReplyBody::Done;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::CreatedT> {
+  static const ReplyBody enum_value = ReplyBody::Created;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::WebRtcTransportCreatedT> {
+  static const ReplyBody enum_value = ReplyBody::WebRtcTransportCreated;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::ConnectedT> {
+  static const ReplyBody enum_value = ReplyBody::Connected;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::IceRestartedT> {
+  static const ReplyBody enum_value = ReplyBody::IceRestarted;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::ProducerCreatedT> {
+  static const ReplyBody enum_value = ReplyBody::ProducerCreated;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::ConsumerCreatedT> {
+  static const ReplyBody enum_value = ReplyBody::ConsumerCreated;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::CanConsumeResultT> {
+  static const ReplyBody enum_value = ReplyBody::CanConsumeResult;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::RouterCapabilitiesT> {
+  static const ReplyBody enum_value = ReplyBody::RouterCapabilities;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::EngineDumpT> {
+  static const ReplyBody enum_value = ReplyBody::EngineDump;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::ShardDumpT> {
+  static const ReplyBody enum_value = ReplyBody::ShardDump;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::WebRtcServerDumpT> {
+  static const ReplyBody enum_value = ReplyBody::WebRtcServerDump;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::RouterDumpT> {
+  static const ReplyBody enum_value = ReplyBody::RouterDump;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::WebRtcTransportDumpT> {
+  static const ReplyBody enum_value = ReplyBody::WebRtcTransportDump;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::ProducerDumpT> {
+  static const ReplyBody enum_value = ReplyBody::ProducerDump;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::ConsumerDumpT> {
+  static const ReplyBody enum_value = ReplyBody::ConsumerDump;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::StatsReportT> {
+  static const ReplyBody enum_value = ReplyBody::StatsReport;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::ProducerSwitchedT> {
+  static const ReplyBody enum_value = ReplyBody::ProducerSwitched;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::SdpParsedT> {
+  static const ReplyBody enum_value = ReplyBody::SdpParsed;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::SdpTextT> {
+  static const ReplyBody enum_value = ReplyBody::SdpText;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::SdpFragmentParsedT> {
+  static const ReplyBody enum_value = ReplyBody::SdpFragmentParsed;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::ObserverDumpT> {
+  static const ReplyBody enum_value = ReplyBody::ObserverDump;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::DecisionsT> {
+  static const ReplyBody enum_value = ReplyBody::Decisions;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::PlainTransportCreatedT> {
+  static const ReplyBody enum_value = ReplyBody::PlainTransportCreated;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::PipeTransportCreatedT> {
+  static const ReplyBody enum_value = ReplyBody::PipeTransportCreated;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::PlainTransportDumpT> {
+  static const ReplyBody enum_value = ReplyBody::PlainTransportDump;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::PipeTransportDumpT> {
+  static const ReplyBody enum_value = ReplyBody::PipeTransportDump;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::DirectTransportDumpT> {
+  static const ReplyBody enum_value = ReplyBody::DirectTransportDump;
+};
+
+template<> struct ReplyBodyUnionTraits<libsfu::fbs::DrainingT> {
+  static const ReplyBody enum_value = ReplyBody::Draining;
+};
+
+struct ReplyBodyUnion {
+  ReplyBody type;
+  void *value;
+
+  ReplyBodyUnion() : type(ReplyBody::NONE), value(nullptr) {}
+  ReplyBodyUnion(ReplyBodyUnion&& u) FLATBUFFERS_NOEXCEPT :
+    type(ReplyBody::NONE), value(nullptr)
+    { std::swap(type, u.type); std::swap(value, u.value); }
+  ReplyBodyUnion(const ReplyBodyUnion &);
+  ReplyBodyUnion &operator=(const ReplyBodyUnion &u)
+    { ReplyBodyUnion t(u); std::swap(type, t.type); std::swap(value, t.value); return *this; }
+  ReplyBodyUnion &operator=(ReplyBodyUnion &&u) FLATBUFFERS_NOEXCEPT
+    { std::swap(type, u.type); std::swap(value, u.value); return *this; }
+  ~ReplyBodyUnion() { Reset(); }
+
+  void Reset();
+
+  template <typename T>
+  void Set(T&& val) {
+    typedef typename std::remove_reference<T>::type RT;
+    Reset();
+    type = ReplyBodyUnionTraits<RT>::enum_value;
+    if (type != ReplyBody::NONE) {
+      value = new RT(std::forward<T>(val));
+    }
+  }
+
+  static void *UnPack(const void *obj, ReplyBody type, const ::flatbuffers::resolver_function_t *resolver);
+  ::flatbuffers::Offset<void> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr) const;
+
+  libsfu::fbs::DoneT *AsDone() {
+    return type == ReplyBody::Done ?
+      reinterpret_cast<libsfu::fbs::DoneT *>(value) : nullptr;
+  }
+  const libsfu::fbs::DoneT *AsDone() const {
+    return type == ReplyBody::Done ?
+      reinterpret_cast<const libsfu::fbs::DoneT *>(value) : nullptr;
+  }
+  libsfu::fbs::CreatedT *AsCreated() {
+    return type == ReplyBody::Created ?
+      reinterpret_cast<libsfu::fbs::CreatedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CreatedT *AsCreated() const {
+    return type == ReplyBody::Created ?
+      reinterpret_cast<const libsfu::fbs::CreatedT *>(value) : nullptr;
+  }
+  libsfu::fbs::WebRtcTransportCreatedT *AsWebRtcTransportCreated() {
+    return type == ReplyBody::WebRtcTransportCreated ?
+      reinterpret_cast<libsfu::fbs::WebRtcTransportCreatedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::WebRtcTransportCreatedT *AsWebRtcTransportCreated() const {
+    return type == ReplyBody::WebRtcTransportCreated ?
+      reinterpret_cast<const libsfu::fbs::WebRtcTransportCreatedT *>(value) : nullptr;
+  }
+  libsfu::fbs::ConnectedT *AsConnected() {
+    return type == ReplyBody::Connected ?
+      reinterpret_cast<libsfu::fbs::ConnectedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ConnectedT *AsConnected() const {
+    return type == ReplyBody::Connected ?
+      reinterpret_cast<const libsfu::fbs::ConnectedT *>(value) : nullptr;
+  }
+  libsfu::fbs::IceRestartedT *AsIceRestarted() {
+    return type == ReplyBody::IceRestarted ?
+      reinterpret_cast<libsfu::fbs::IceRestartedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::IceRestartedT *AsIceRestarted() const {
+    return type == ReplyBody::IceRestarted ?
+      reinterpret_cast<const libsfu::fbs::IceRestartedT *>(value) : nullptr;
+  }
+  libsfu::fbs::ProducerCreatedT *AsProducerCreated() {
+    return type == ReplyBody::ProducerCreated ?
+      reinterpret_cast<libsfu::fbs::ProducerCreatedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ProducerCreatedT *AsProducerCreated() const {
+    return type == ReplyBody::ProducerCreated ?
+      reinterpret_cast<const libsfu::fbs::ProducerCreatedT *>(value) : nullptr;
+  }
+  libsfu::fbs::ConsumerCreatedT *AsConsumerCreated() {
+    return type == ReplyBody::ConsumerCreated ?
+      reinterpret_cast<libsfu::fbs::ConsumerCreatedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ConsumerCreatedT *AsConsumerCreated() const {
+    return type == ReplyBody::ConsumerCreated ?
+      reinterpret_cast<const libsfu::fbs::ConsumerCreatedT *>(value) : nullptr;
+  }
+  libsfu::fbs::CanConsumeResultT *AsCanConsumeResult() {
+    return type == ReplyBody::CanConsumeResult ?
+      reinterpret_cast<libsfu::fbs::CanConsumeResultT *>(value) : nullptr;
+  }
+  const libsfu::fbs::CanConsumeResultT *AsCanConsumeResult() const {
+    return type == ReplyBody::CanConsumeResult ?
+      reinterpret_cast<const libsfu::fbs::CanConsumeResultT *>(value) : nullptr;
+  }
+  libsfu::fbs::RouterCapabilitiesT *AsRouterCapabilities() {
+    return type == ReplyBody::RouterCapabilities ?
+      reinterpret_cast<libsfu::fbs::RouterCapabilitiesT *>(value) : nullptr;
+  }
+  const libsfu::fbs::RouterCapabilitiesT *AsRouterCapabilities() const {
+    return type == ReplyBody::RouterCapabilities ?
+      reinterpret_cast<const libsfu::fbs::RouterCapabilitiesT *>(value) : nullptr;
+  }
+  libsfu::fbs::EngineDumpT *AsEngineDump() {
+    return type == ReplyBody::EngineDump ?
+      reinterpret_cast<libsfu::fbs::EngineDumpT *>(value) : nullptr;
+  }
+  const libsfu::fbs::EngineDumpT *AsEngineDump() const {
+    return type == ReplyBody::EngineDump ?
+      reinterpret_cast<const libsfu::fbs::EngineDumpT *>(value) : nullptr;
+  }
+  libsfu::fbs::ShardDumpT *AsShardDump() {
+    return type == ReplyBody::ShardDump ?
+      reinterpret_cast<libsfu::fbs::ShardDumpT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ShardDumpT *AsShardDump() const {
+    return type == ReplyBody::ShardDump ?
+      reinterpret_cast<const libsfu::fbs::ShardDumpT *>(value) : nullptr;
+  }
+  libsfu::fbs::WebRtcServerDumpT *AsWebRtcServerDump() {
+    return type == ReplyBody::WebRtcServerDump ?
+      reinterpret_cast<libsfu::fbs::WebRtcServerDumpT *>(value) : nullptr;
+  }
+  const libsfu::fbs::WebRtcServerDumpT *AsWebRtcServerDump() const {
+    return type == ReplyBody::WebRtcServerDump ?
+      reinterpret_cast<const libsfu::fbs::WebRtcServerDumpT *>(value) : nullptr;
+  }
+  libsfu::fbs::RouterDumpT *AsRouterDump() {
+    return type == ReplyBody::RouterDump ?
+      reinterpret_cast<libsfu::fbs::RouterDumpT *>(value) : nullptr;
+  }
+  const libsfu::fbs::RouterDumpT *AsRouterDump() const {
+    return type == ReplyBody::RouterDump ?
+      reinterpret_cast<const libsfu::fbs::RouterDumpT *>(value) : nullptr;
+  }
+  libsfu::fbs::WebRtcTransportDumpT *AsWebRtcTransportDump() {
+    return type == ReplyBody::WebRtcTransportDump ?
+      reinterpret_cast<libsfu::fbs::WebRtcTransportDumpT *>(value) : nullptr;
+  }
+  const libsfu::fbs::WebRtcTransportDumpT *AsWebRtcTransportDump() const {
+    return type == ReplyBody::WebRtcTransportDump ?
+      reinterpret_cast<const libsfu::fbs::WebRtcTransportDumpT *>(value) : nullptr;
+  }
+  libsfu::fbs::ProducerDumpT *AsProducerDump() {
+    return type == ReplyBody::ProducerDump ?
+      reinterpret_cast<libsfu::fbs::ProducerDumpT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ProducerDumpT *AsProducerDump() const {
+    return type == ReplyBody::ProducerDump ?
+      reinterpret_cast<const libsfu::fbs::ProducerDumpT *>(value) : nullptr;
+  }
+  libsfu::fbs::ConsumerDumpT *AsConsumerDump() {
+    return type == ReplyBody::ConsumerDump ?
+      reinterpret_cast<libsfu::fbs::ConsumerDumpT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ConsumerDumpT *AsConsumerDump() const {
+    return type == ReplyBody::ConsumerDump ?
+      reinterpret_cast<const libsfu::fbs::ConsumerDumpT *>(value) : nullptr;
+  }
+  libsfu::fbs::StatsReportT *AsStatsReport() {
+    return type == ReplyBody::StatsReport ?
+      reinterpret_cast<libsfu::fbs::StatsReportT *>(value) : nullptr;
+  }
+  const libsfu::fbs::StatsReportT *AsStatsReport() const {
+    return type == ReplyBody::StatsReport ?
+      reinterpret_cast<const libsfu::fbs::StatsReportT *>(value) : nullptr;
+  }
+  libsfu::fbs::ProducerSwitchedT *AsProducerSwitched() {
+    return type == ReplyBody::ProducerSwitched ?
+      reinterpret_cast<libsfu::fbs::ProducerSwitchedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ProducerSwitchedT *AsProducerSwitched() const {
+    return type == ReplyBody::ProducerSwitched ?
+      reinterpret_cast<const libsfu::fbs::ProducerSwitchedT *>(value) : nullptr;
+  }
+  libsfu::fbs::SdpParsedT *AsSdpParsed() {
+    return type == ReplyBody::SdpParsed ?
+      reinterpret_cast<libsfu::fbs::SdpParsedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::SdpParsedT *AsSdpParsed() const {
+    return type == ReplyBody::SdpParsed ?
+      reinterpret_cast<const libsfu::fbs::SdpParsedT *>(value) : nullptr;
+  }
+  libsfu::fbs::SdpTextT *AsSdpText() {
+    return type == ReplyBody::SdpText ?
+      reinterpret_cast<libsfu::fbs::SdpTextT *>(value) : nullptr;
+  }
+  const libsfu::fbs::SdpTextT *AsSdpText() const {
+    return type == ReplyBody::SdpText ?
+      reinterpret_cast<const libsfu::fbs::SdpTextT *>(value) : nullptr;
+  }
+  libsfu::fbs::SdpFragmentParsedT *AsSdpFragmentParsed() {
+    return type == ReplyBody::SdpFragmentParsed ?
+      reinterpret_cast<libsfu::fbs::SdpFragmentParsedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::SdpFragmentParsedT *AsSdpFragmentParsed() const {
+    return type == ReplyBody::SdpFragmentParsed ?
+      reinterpret_cast<const libsfu::fbs::SdpFragmentParsedT *>(value) : nullptr;
+  }
+  libsfu::fbs::ObserverDumpT *AsObserverDump() {
+    return type == ReplyBody::ObserverDump ?
+      reinterpret_cast<libsfu::fbs::ObserverDumpT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ObserverDumpT *AsObserverDump() const {
+    return type == ReplyBody::ObserverDump ?
+      reinterpret_cast<const libsfu::fbs::ObserverDumpT *>(value) : nullptr;
+  }
+  libsfu::fbs::DecisionsT *AsDecisions() {
+    return type == ReplyBody::Decisions ?
+      reinterpret_cast<libsfu::fbs::DecisionsT *>(value) : nullptr;
+  }
+  const libsfu::fbs::DecisionsT *AsDecisions() const {
+    return type == ReplyBody::Decisions ?
+      reinterpret_cast<const libsfu::fbs::DecisionsT *>(value) : nullptr;
+  }
+  libsfu::fbs::PlainTransportCreatedT *AsPlainTransportCreated() {
+    return type == ReplyBody::PlainTransportCreated ?
+      reinterpret_cast<libsfu::fbs::PlainTransportCreatedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::PlainTransportCreatedT *AsPlainTransportCreated() const {
+    return type == ReplyBody::PlainTransportCreated ?
+      reinterpret_cast<const libsfu::fbs::PlainTransportCreatedT *>(value) : nullptr;
+  }
+  libsfu::fbs::PipeTransportCreatedT *AsPipeTransportCreated() {
+    return type == ReplyBody::PipeTransportCreated ?
+      reinterpret_cast<libsfu::fbs::PipeTransportCreatedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::PipeTransportCreatedT *AsPipeTransportCreated() const {
+    return type == ReplyBody::PipeTransportCreated ?
+      reinterpret_cast<const libsfu::fbs::PipeTransportCreatedT *>(value) : nullptr;
+  }
+  libsfu::fbs::PlainTransportDumpT *AsPlainTransportDump() {
+    return type == ReplyBody::PlainTransportDump ?
+      reinterpret_cast<libsfu::fbs::PlainTransportDumpT *>(value) : nullptr;
+  }
+  const libsfu::fbs::PlainTransportDumpT *AsPlainTransportDump() const {
+    return type == ReplyBody::PlainTransportDump ?
+      reinterpret_cast<const libsfu::fbs::PlainTransportDumpT *>(value) : nullptr;
+  }
+  libsfu::fbs::PipeTransportDumpT *AsPipeTransportDump() {
+    return type == ReplyBody::PipeTransportDump ?
+      reinterpret_cast<libsfu::fbs::PipeTransportDumpT *>(value) : nullptr;
+  }
+  const libsfu::fbs::PipeTransportDumpT *AsPipeTransportDump() const {
+    return type == ReplyBody::PipeTransportDump ?
+      reinterpret_cast<const libsfu::fbs::PipeTransportDumpT *>(value) : nullptr;
+  }
+  libsfu::fbs::DirectTransportDumpT *AsDirectTransportDump() {
+    return type == ReplyBody::DirectTransportDump ?
+      reinterpret_cast<libsfu::fbs::DirectTransportDumpT *>(value) : nullptr;
+  }
+  const libsfu::fbs::DirectTransportDumpT *AsDirectTransportDump() const {
+    return type == ReplyBody::DirectTransportDump ?
+      reinterpret_cast<const libsfu::fbs::DirectTransportDumpT *>(value) : nullptr;
+  }
+  libsfu::fbs::DrainingT *AsDraining() {
+    return type == ReplyBody::Draining ?
+      reinterpret_cast<libsfu::fbs::DrainingT *>(value) : nullptr;
+  }
+  const libsfu::fbs::DrainingT *AsDraining() const {
+    return type == ReplyBody::Draining ?
+      reinterpret_cast<const libsfu::fbs::DrainingT *>(value) : nullptr;
+  }
+};
+
 template <bool B = false>
 bool VerifyReplyBody(::flatbuffers::VerifierTemplate<B> &verifier, const void *obj, ReplyBody type);
 template <bool B = false>
@@ -1880,6 +2931,294 @@ template<> struct EventBodyTraits<libsfu::fbs::TapClosed> {
   static const EventBody enum_value = EventBody::TapClosed;
 };
 
+template<typename T> struct EventBodyUnionTraits {
+  static const EventBody enum_value = EventBody::NONE;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::ObjectClosedT> {
+  static const EventBody enum_value = EventBody::ObjectClosed;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::IceStateChangedT> {
+  static const EventBody enum_value = EventBody::IceStateChanged;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::IceSelectedTupleChangedT> {
+  static const EventBody enum_value = EventBody::IceSelectedTupleChanged;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::DtlsStateChangedT> {
+  static const EventBody enum_value = EventBody::DtlsStateChanged;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::ProducerPausedT> {
+  static const EventBody enum_value = EventBody::ProducerPaused;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::ProducerResumedT> {
+  static const EventBody enum_value = EventBody::ProducerResumed;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::EventsLostT> {
+  static const EventBody enum_value = EventBody::EventsLost;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::LayersChangedT> {
+  static const EventBody enum_value = EventBody::LayersChanged;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::ProducerScoreT> {
+  static const EventBody enum_value = EventBody::ProducerScore;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::ConsumerScoreT> {
+  static const EventBody enum_value = EventBody::ConsumerScore;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::WantedLayersT> {
+  static const EventBody enum_value = EventBody::WantedLayers;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::VideoOrientationChangedT> {
+  static const EventBody enum_value = EventBody::VideoOrientationChanged;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::AudioVolumesT> {
+  static const EventBody enum_value = EventBody::AudioVolumes;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::AudioSilenceT> {
+  static const EventBody enum_value = EventBody::AudioSilence;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::DominantSpeakerChangedT> {
+  static const EventBody enum_value = EventBody::DominantSpeakerChanged;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::TraceEventT> {
+  static const EventBody enum_value = EventBody::TraceEvent;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::TransportTupleChangedT> {
+  static const EventBody enum_value = EventBody::TransportTupleChanged;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::PipeSilenceChangedT> {
+  static const EventBody enum_value = EventBody::PipeSilenceChanged;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::EngineDrainedT> {
+  static const EventBody enum_value = EventBody::EngineDrained;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::StreamLimitReachedT> {
+  static const EventBody enum_value = EventBody::StreamLimitReached;
+};
+
+template<> struct EventBodyUnionTraits<libsfu::fbs::TapClosedT> {
+  static const EventBody enum_value = EventBody::TapClosed;
+};
+
+struct EventBodyUnion {
+  EventBody type;
+  void *value;
+
+  EventBodyUnion() : type(EventBody::NONE), value(nullptr) {}
+  EventBodyUnion(EventBodyUnion&& u) FLATBUFFERS_NOEXCEPT :
+    type(EventBody::NONE), value(nullptr)
+    { std::swap(type, u.type); std::swap(value, u.value); }
+  EventBodyUnion(const EventBodyUnion &);
+  EventBodyUnion &operator=(const EventBodyUnion &u)
+    { EventBodyUnion t(u); std::swap(type, t.type); std::swap(value, t.value); return *this; }
+  EventBodyUnion &operator=(EventBodyUnion &&u) FLATBUFFERS_NOEXCEPT
+    { std::swap(type, u.type); std::swap(value, u.value); return *this; }
+  ~EventBodyUnion() { Reset(); }
+
+  void Reset();
+
+  template <typename T>
+  void Set(T&& val) {
+    typedef typename std::remove_reference<T>::type RT;
+    Reset();
+    type = EventBodyUnionTraits<RT>::enum_value;
+    if (type != EventBody::NONE) {
+      value = new RT(std::forward<T>(val));
+    }
+  }
+
+  static void *UnPack(const void *obj, EventBody type, const ::flatbuffers::resolver_function_t *resolver);
+  ::flatbuffers::Offset<void> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr) const;
+
+  libsfu::fbs::ObjectClosedT *AsObjectClosed() {
+    return type == EventBody::ObjectClosed ?
+      reinterpret_cast<libsfu::fbs::ObjectClosedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ObjectClosedT *AsObjectClosed() const {
+    return type == EventBody::ObjectClosed ?
+      reinterpret_cast<const libsfu::fbs::ObjectClosedT *>(value) : nullptr;
+  }
+  libsfu::fbs::IceStateChangedT *AsIceStateChanged() {
+    return type == EventBody::IceStateChanged ?
+      reinterpret_cast<libsfu::fbs::IceStateChangedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::IceStateChangedT *AsIceStateChanged() const {
+    return type == EventBody::IceStateChanged ?
+      reinterpret_cast<const libsfu::fbs::IceStateChangedT *>(value) : nullptr;
+  }
+  libsfu::fbs::IceSelectedTupleChangedT *AsIceSelectedTupleChanged() {
+    return type == EventBody::IceSelectedTupleChanged ?
+      reinterpret_cast<libsfu::fbs::IceSelectedTupleChangedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::IceSelectedTupleChangedT *AsIceSelectedTupleChanged() const {
+    return type == EventBody::IceSelectedTupleChanged ?
+      reinterpret_cast<const libsfu::fbs::IceSelectedTupleChangedT *>(value) : nullptr;
+  }
+  libsfu::fbs::DtlsStateChangedT *AsDtlsStateChanged() {
+    return type == EventBody::DtlsStateChanged ?
+      reinterpret_cast<libsfu::fbs::DtlsStateChangedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::DtlsStateChangedT *AsDtlsStateChanged() const {
+    return type == EventBody::DtlsStateChanged ?
+      reinterpret_cast<const libsfu::fbs::DtlsStateChangedT *>(value) : nullptr;
+  }
+  libsfu::fbs::ProducerPausedT *AsProducerPaused() {
+    return type == EventBody::ProducerPaused ?
+      reinterpret_cast<libsfu::fbs::ProducerPausedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ProducerPausedT *AsProducerPaused() const {
+    return type == EventBody::ProducerPaused ?
+      reinterpret_cast<const libsfu::fbs::ProducerPausedT *>(value) : nullptr;
+  }
+  libsfu::fbs::ProducerResumedT *AsProducerResumed() {
+    return type == EventBody::ProducerResumed ?
+      reinterpret_cast<libsfu::fbs::ProducerResumedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ProducerResumedT *AsProducerResumed() const {
+    return type == EventBody::ProducerResumed ?
+      reinterpret_cast<const libsfu::fbs::ProducerResumedT *>(value) : nullptr;
+  }
+  libsfu::fbs::EventsLostT *AsEventsLost() {
+    return type == EventBody::EventsLost ?
+      reinterpret_cast<libsfu::fbs::EventsLostT *>(value) : nullptr;
+  }
+  const libsfu::fbs::EventsLostT *AsEventsLost() const {
+    return type == EventBody::EventsLost ?
+      reinterpret_cast<const libsfu::fbs::EventsLostT *>(value) : nullptr;
+  }
+  libsfu::fbs::LayersChangedT *AsLayersChanged() {
+    return type == EventBody::LayersChanged ?
+      reinterpret_cast<libsfu::fbs::LayersChangedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::LayersChangedT *AsLayersChanged() const {
+    return type == EventBody::LayersChanged ?
+      reinterpret_cast<const libsfu::fbs::LayersChangedT *>(value) : nullptr;
+  }
+  libsfu::fbs::ProducerScoreT *AsProducerScore() {
+    return type == EventBody::ProducerScore ?
+      reinterpret_cast<libsfu::fbs::ProducerScoreT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ProducerScoreT *AsProducerScore() const {
+    return type == EventBody::ProducerScore ?
+      reinterpret_cast<const libsfu::fbs::ProducerScoreT *>(value) : nullptr;
+  }
+  libsfu::fbs::ConsumerScoreT *AsConsumerScore() {
+    return type == EventBody::ConsumerScore ?
+      reinterpret_cast<libsfu::fbs::ConsumerScoreT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ConsumerScoreT *AsConsumerScore() const {
+    return type == EventBody::ConsumerScore ?
+      reinterpret_cast<const libsfu::fbs::ConsumerScoreT *>(value) : nullptr;
+  }
+  libsfu::fbs::WantedLayersT *AsWantedLayers() {
+    return type == EventBody::WantedLayers ?
+      reinterpret_cast<libsfu::fbs::WantedLayersT *>(value) : nullptr;
+  }
+  const libsfu::fbs::WantedLayersT *AsWantedLayers() const {
+    return type == EventBody::WantedLayers ?
+      reinterpret_cast<const libsfu::fbs::WantedLayersT *>(value) : nullptr;
+  }
+  libsfu::fbs::VideoOrientationChangedT *AsVideoOrientationChanged() {
+    return type == EventBody::VideoOrientationChanged ?
+      reinterpret_cast<libsfu::fbs::VideoOrientationChangedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::VideoOrientationChangedT *AsVideoOrientationChanged() const {
+    return type == EventBody::VideoOrientationChanged ?
+      reinterpret_cast<const libsfu::fbs::VideoOrientationChangedT *>(value) : nullptr;
+  }
+  libsfu::fbs::AudioVolumesT *AsAudioVolumes() {
+    return type == EventBody::AudioVolumes ?
+      reinterpret_cast<libsfu::fbs::AudioVolumesT *>(value) : nullptr;
+  }
+  const libsfu::fbs::AudioVolumesT *AsAudioVolumes() const {
+    return type == EventBody::AudioVolumes ?
+      reinterpret_cast<const libsfu::fbs::AudioVolumesT *>(value) : nullptr;
+  }
+  libsfu::fbs::AudioSilenceT *AsAudioSilence() {
+    return type == EventBody::AudioSilence ?
+      reinterpret_cast<libsfu::fbs::AudioSilenceT *>(value) : nullptr;
+  }
+  const libsfu::fbs::AudioSilenceT *AsAudioSilence() const {
+    return type == EventBody::AudioSilence ?
+      reinterpret_cast<const libsfu::fbs::AudioSilenceT *>(value) : nullptr;
+  }
+  libsfu::fbs::DominantSpeakerChangedT *AsDominantSpeakerChanged() {
+    return type == EventBody::DominantSpeakerChanged ?
+      reinterpret_cast<libsfu::fbs::DominantSpeakerChangedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::DominantSpeakerChangedT *AsDominantSpeakerChanged() const {
+    return type == EventBody::DominantSpeakerChanged ?
+      reinterpret_cast<const libsfu::fbs::DominantSpeakerChangedT *>(value) : nullptr;
+  }
+  libsfu::fbs::TraceEventT *AsTraceEvent() {
+    return type == EventBody::TraceEvent ?
+      reinterpret_cast<libsfu::fbs::TraceEventT *>(value) : nullptr;
+  }
+  const libsfu::fbs::TraceEventT *AsTraceEvent() const {
+    return type == EventBody::TraceEvent ?
+      reinterpret_cast<const libsfu::fbs::TraceEventT *>(value) : nullptr;
+  }
+  libsfu::fbs::TransportTupleChangedT *AsTransportTupleChanged() {
+    return type == EventBody::TransportTupleChanged ?
+      reinterpret_cast<libsfu::fbs::TransportTupleChangedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::TransportTupleChangedT *AsTransportTupleChanged() const {
+    return type == EventBody::TransportTupleChanged ?
+      reinterpret_cast<const libsfu::fbs::TransportTupleChangedT *>(value) : nullptr;
+  }
+  libsfu::fbs::PipeSilenceChangedT *AsPipeSilenceChanged() {
+    return type == EventBody::PipeSilenceChanged ?
+      reinterpret_cast<libsfu::fbs::PipeSilenceChangedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::PipeSilenceChangedT *AsPipeSilenceChanged() const {
+    return type == EventBody::PipeSilenceChanged ?
+      reinterpret_cast<const libsfu::fbs::PipeSilenceChangedT *>(value) : nullptr;
+  }
+  libsfu::fbs::EngineDrainedT *AsEngineDrained() {
+    return type == EventBody::EngineDrained ?
+      reinterpret_cast<libsfu::fbs::EngineDrainedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::EngineDrainedT *AsEngineDrained() const {
+    return type == EventBody::EngineDrained ?
+      reinterpret_cast<const libsfu::fbs::EngineDrainedT *>(value) : nullptr;
+  }
+  libsfu::fbs::StreamLimitReachedT *AsStreamLimitReached() {
+    return type == EventBody::StreamLimitReached ?
+      reinterpret_cast<libsfu::fbs::StreamLimitReachedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::StreamLimitReachedT *AsStreamLimitReached() const {
+    return type == EventBody::StreamLimitReached ?
+      reinterpret_cast<const libsfu::fbs::StreamLimitReachedT *>(value) : nullptr;
+  }
+  libsfu::fbs::TapClosedT *AsTapClosed() {
+    return type == EventBody::TapClosed ?
+      reinterpret_cast<libsfu::fbs::TapClosedT *>(value) : nullptr;
+  }
+  const libsfu::fbs::TapClosedT *AsTapClosed() const {
+    return type == EventBody::TapClosed ?
+      reinterpret_cast<const libsfu::fbs::TapClosedT *>(value) : nullptr;
+  }
+};
+
 template <bool B = false>
 bool VerifyEventBody(::flatbuffers::VerifierTemplate<B> &verifier, const void *obj, EventBody type);
 template <bool B = false>
@@ -1977,13 +3316,105 @@ template<> struct ContentTraits<libsfu::fbs::EngineOptions> {
   static const Content enum_value = Content::EngineOptions;
 };
 
+template<typename T> struct ContentUnionTraits {
+  static const Content enum_value = Content::NONE;
+};
+
+template<> struct ContentUnionTraits<libsfu::fbs::RequestT> {
+  static const Content enum_value = Content::Request;
+};
+
+template<> struct ContentUnionTraits<libsfu::fbs::ReplyT> {
+  static const Content enum_value = Content::Reply;
+};
+
+template<> struct ContentUnionTraits<libsfu::fbs::EventT> {
+  static const Content enum_value = Content::Event;
+};
+
+template<> struct ContentUnionTraits<libsfu::fbs::EngineOptionsT> {
+  static const Content enum_value = Content::EngineOptions;
+};
+
+struct ContentUnion {
+  Content type;
+  void *value;
+
+  ContentUnion() : type(Content::NONE), value(nullptr) {}
+  ContentUnion(ContentUnion&& u) FLATBUFFERS_NOEXCEPT :
+    type(Content::NONE), value(nullptr)
+    { std::swap(type, u.type); std::swap(value, u.value); }
+  ContentUnion(const ContentUnion &);
+  ContentUnion &operator=(const ContentUnion &u)
+    { ContentUnion t(u); std::swap(type, t.type); std::swap(value, t.value); return *this; }
+  ContentUnion &operator=(ContentUnion &&u) FLATBUFFERS_NOEXCEPT
+    { std::swap(type, u.type); std::swap(value, u.value); return *this; }
+  ~ContentUnion() { Reset(); }
+
+  void Reset();
+
+  template <typename T>
+  void Set(T&& val) {
+    typedef typename std::remove_reference<T>::type RT;
+    Reset();
+    type = ContentUnionTraits<RT>::enum_value;
+    if (type != Content::NONE) {
+      value = new RT(std::forward<T>(val));
+    }
+  }
+
+  static void *UnPack(const void *obj, Content type, const ::flatbuffers::resolver_function_t *resolver);
+  ::flatbuffers::Offset<void> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr) const;
+
+  libsfu::fbs::RequestT *AsRequest() {
+    return type == Content::Request ?
+      reinterpret_cast<libsfu::fbs::RequestT *>(value) : nullptr;
+  }
+  const libsfu::fbs::RequestT *AsRequest() const {
+    return type == Content::Request ?
+      reinterpret_cast<const libsfu::fbs::RequestT *>(value) : nullptr;
+  }
+  libsfu::fbs::ReplyT *AsReply() {
+    return type == Content::Reply ?
+      reinterpret_cast<libsfu::fbs::ReplyT *>(value) : nullptr;
+  }
+  const libsfu::fbs::ReplyT *AsReply() const {
+    return type == Content::Reply ?
+      reinterpret_cast<const libsfu::fbs::ReplyT *>(value) : nullptr;
+  }
+  libsfu::fbs::EventT *AsEvent() {
+    return type == Content::Event ?
+      reinterpret_cast<libsfu::fbs::EventT *>(value) : nullptr;
+  }
+  const libsfu::fbs::EventT *AsEvent() const {
+    return type == Content::Event ?
+      reinterpret_cast<const libsfu::fbs::EventT *>(value) : nullptr;
+  }
+  libsfu::fbs::EngineOptionsT *AsEngineOptions() {
+    return type == Content::EngineOptions ?
+      reinterpret_cast<libsfu::fbs::EngineOptionsT *>(value) : nullptr;
+  }
+  const libsfu::fbs::EngineOptionsT *AsEngineOptions() const {
+    return type == Content::EngineOptions ?
+      reinterpret_cast<const libsfu::fbs::EngineOptionsT *>(value) : nullptr;
+  }
+};
+
 template <bool B = false>
 bool VerifyContent(::flatbuffers::VerifierTemplate<B> &verifier, const void *obj, Content type);
 template <bool B = false>
 bool VerifyContentVector(::flatbuffers::VerifierTemplate<B> &verifier, const ::flatbuffers::Vector<::flatbuffers::Offset<void>> *values, const ::flatbuffers::Vector<Content> *types);
 
+struct ParameterT : public ::flatbuffers::NativeTable {
+  typedef Parameter TableType;
+  std::string name{};
+  std::string text{};
+  ::flatbuffers::Optional<double> number = ::flatbuffers::nullopt;
+};
+
 /// A codec parameter of the fmtp line. Exactly one of `text` and `number` is used: numbers travel as numbers.
 struct Parameter FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ParameterT NativeTableType;
   typedef ParameterBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -2010,6 +3441,9 @@ struct Parameter FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<double>(verifier, VT_NUMBER, 8) &&
            verifier.EndTable();
   }
+  ParameterT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ParameterT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Parameter> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ParameterT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ParameterBuilder {
@@ -2068,7 +3502,16 @@ inline ::flatbuffers::Offset<Parameter> CreateParameterDirect(
       number);
 }
 
+::flatbuffers::Offset<Parameter> CreateParameter(::flatbuffers::FlatBufferBuilder &_fbb, const ParameterT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RtcpFeedbackT : public ::flatbuffers::NativeTable {
+  typedef RtcpFeedback TableType;
+  std::string type{};
+  std::string parameter{};
+};
+
 struct RtcpFeedback FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RtcpFeedbackT NativeTableType;
   typedef RtcpFeedbackBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -2090,6 +3533,9 @@ struct RtcpFeedback FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyString(parameter()) &&
            verifier.EndTable();
   }
+  RtcpFeedbackT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RtcpFeedbackT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RtcpFeedback> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtcpFeedbackT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RtcpFeedbackBuilder {
@@ -2141,8 +3587,26 @@ inline ::flatbuffers::Offset<RtcpFeedback> CreateRtcpFeedbackDirect(
       parameter__);
 }
 
+::flatbuffers::Offset<RtcpFeedback> CreateRtcpFeedback(::flatbuffers::FlatBufferBuilder &_fbb, const RtcpFeedbackT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RtpCodecCapabilityT : public ::flatbuffers::NativeTable {
+  typedef RtpCodecCapability TableType;
+  libsfu::fbs::MediaKind kind = libsfu::fbs::MediaKind::audio;
+  std::string mime_type{};
+  ::flatbuffers::Optional<uint8_t> preferred_payload_type = ::flatbuffers::nullopt;
+  uint32_t clock_rate = 0;
+  ::flatbuffers::Optional<uint8_t> channels = ::flatbuffers::nullopt;
+  std::vector<std::unique_ptr<libsfu::fbs::ParameterT>> parameters{};
+  std::vector<std::unique_ptr<libsfu::fbs::RtcpFeedbackT>> rtcp_feedback{};
+  RtpCodecCapabilityT() = default;
+  RtpCodecCapabilityT(const RtpCodecCapabilityT &o);
+  RtpCodecCapabilityT(RtpCodecCapabilityT&&) FLATBUFFERS_NOEXCEPT = default;
+  RtpCodecCapabilityT &operator=(RtpCodecCapabilityT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// A codec that a router or an endpoint is able to use.
 struct RtpCodecCapability FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RtpCodecCapabilityT NativeTableType;
   typedef RtpCodecCapabilityBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -2192,6 +3656,9 @@ struct RtpCodecCapability FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table
            verifier.VerifyVectorOfTables(rtcp_feedback()) &&
            verifier.EndTable();
   }
+  RtpCodecCapabilityT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RtpCodecCapabilityT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RtpCodecCapability> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpCodecCapabilityT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RtpCodecCapabilityBuilder {
@@ -2279,7 +3746,19 @@ inline ::flatbuffers::Offset<RtpCodecCapability> CreateRtpCodecCapabilityDirect(
       rtcp_feedback__);
 }
 
+::flatbuffers::Offset<RtpCodecCapability> CreateRtpCodecCapability(::flatbuffers::FlatBufferBuilder &_fbb, const RtpCodecCapabilityT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RtpHeaderExtensionT : public ::flatbuffers::NativeTable {
+  typedef RtpHeaderExtension TableType;
+  libsfu::fbs::MediaKind kind = libsfu::fbs::MediaKind::audio;
+  std::string uri{};
+  uint8_t preferred_id = 0;
+  bool preferred_encrypt = false;
+  libsfu::fbs::ExtensionDirection direction = libsfu::fbs::ExtensionDirection::sendrecv;
+};
+
 struct RtpHeaderExtension FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RtpHeaderExtensionT NativeTableType;
   typedef RtpHeaderExtensionBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -2315,6 +3794,9 @@ struct RtpHeaderExtension FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table
            VerifyField<uint8_t>(verifier, VT_DIRECTION, 1) &&
            verifier.EndTable();
   }
+  RtpHeaderExtensionT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RtpHeaderExtensionT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RtpHeaderExtension> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpHeaderExtensionT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RtpHeaderExtensionBuilder {
@@ -2386,7 +3868,20 @@ inline ::flatbuffers::Offset<RtpHeaderExtension> CreateRtpHeaderExtensionDirect(
       direction);
 }
 
+::flatbuffers::Offset<RtpHeaderExtension> CreateRtpHeaderExtension(::flatbuffers::FlatBufferBuilder &_fbb, const RtpHeaderExtensionT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RtpCapabilitiesT : public ::flatbuffers::NativeTable {
+  typedef RtpCapabilities TableType;
+  std::vector<std::unique_ptr<libsfu::fbs::RtpCodecCapabilityT>> codecs{};
+  std::vector<std::unique_ptr<libsfu::fbs::RtpHeaderExtensionT>> header_extensions{};
+  RtpCapabilitiesT() = default;
+  RtpCapabilitiesT(const RtpCapabilitiesT &o);
+  RtpCapabilitiesT(RtpCapabilitiesT&&) FLATBUFFERS_NOEXCEPT = default;
+  RtpCapabilitiesT &operator=(RtpCapabilitiesT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct RtpCapabilities FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RtpCapabilitiesT NativeTableType;
   typedef RtpCapabilitiesBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -2410,6 +3905,9 @@ struct RtpCapabilities FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVectorOfTables(header_extensions()) &&
            verifier.EndTable();
   }
+  RtpCapabilitiesT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RtpCapabilitiesT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RtpCapabilities> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpCapabilitiesT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RtpCapabilitiesBuilder {
@@ -2460,8 +3958,25 @@ inline ::flatbuffers::Offset<RtpCapabilities> CreateRtpCapabilitiesDirect(
       header_extensions__);
 }
 
+::flatbuffers::Offset<RtpCapabilities> CreateRtpCapabilities(::flatbuffers::FlatBufferBuilder &_fbb, const RtpCapabilitiesT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RtpCodecParametersT : public ::flatbuffers::NativeTable {
+  typedef RtpCodecParameters TableType;
+  std::string mime_type{};
+  uint8_t payload_type = 0;
+  uint32_t clock_rate = 0;
+  ::flatbuffers::Optional<uint8_t> channels = ::flatbuffers::nullopt;
+  std::vector<std::unique_ptr<libsfu::fbs::ParameterT>> parameters{};
+  std::vector<std::unique_ptr<libsfu::fbs::RtcpFeedbackT>> rtcp_feedback{};
+  RtpCodecParametersT() = default;
+  RtpCodecParametersT(const RtpCodecParametersT &o);
+  RtpCodecParametersT(RtpCodecParametersT&&) FLATBUFFERS_NOEXCEPT = default;
+  RtpCodecParametersT &operator=(RtpCodecParametersT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// A codec in use.
 struct RtpCodecParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RtpCodecParametersT NativeTableType;
   typedef RtpCodecParametersBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -2506,6 +4021,9 @@ struct RtpCodecParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table
            verifier.VerifyVectorOfTables(rtcp_feedback()) &&
            verifier.EndTable();
   }
+  RtpCodecParametersT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RtpCodecParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RtpCodecParameters> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpCodecParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RtpCodecParametersBuilder {
@@ -2586,7 +4104,22 @@ inline ::flatbuffers::Offset<RtpCodecParameters> CreateRtpCodecParametersDirect(
       rtcp_feedback__);
 }
 
+::flatbuffers::Offset<RtpCodecParameters> CreateRtpCodecParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpCodecParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RtpHeaderExtensionParametersT : public ::flatbuffers::NativeTable {
+  typedef RtpHeaderExtensionParameters TableType;
+  std::string uri{};
+  uint8_t id = 0;
+  bool encrypt = false;
+  std::vector<std::unique_ptr<libsfu::fbs::ParameterT>> parameters{};
+  RtpHeaderExtensionParametersT() = default;
+  RtpHeaderExtensionParametersT(const RtpHeaderExtensionParametersT &o);
+  RtpHeaderExtensionParametersT(RtpHeaderExtensionParametersT&&) FLATBUFFERS_NOEXCEPT = default;
+  RtpHeaderExtensionParametersT &operator=(RtpHeaderExtensionParametersT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct RtpHeaderExtensionParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RtpHeaderExtensionParametersT NativeTableType;
   typedef RtpHeaderExtensionParametersBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -2619,6 +4152,9 @@ struct RtpHeaderExtensionParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuff
            verifier.VerifyVectorOfTables(parameters()) &&
            verifier.EndTable();
   }
+  RtpHeaderExtensionParametersT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RtpHeaderExtensionParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RtpHeaderExtensionParameters> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpHeaderExtensionParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RtpHeaderExtensionParametersBuilder {
@@ -2684,7 +4220,15 @@ inline ::flatbuffers::Offset<RtpHeaderExtensionParameters> CreateRtpHeaderExtens
       parameters__);
 }
 
+::flatbuffers::Offset<RtpHeaderExtensionParameters> CreateRtpHeaderExtensionParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpHeaderExtensionParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RtpRtxParametersT : public ::flatbuffers::NativeTable {
+  typedef RtpRtxParameters TableType;
+  uint32_t ssrc = 0;
+};
+
 struct RtpRtxParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RtpRtxParametersT NativeTableType;
   typedef RtpRtxParametersBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -2699,6 +4243,9 @@ struct RtpRtxParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint32_t>(verifier, VT_SSRC, 4) &&
            verifier.EndTable();
   }
+  RtpRtxParametersT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RtpRtxParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RtpRtxParameters> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpRtxParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RtpRtxParametersBuilder {
@@ -2732,7 +4279,25 @@ struct RtpRtxParameters::Traits {
   static auto constexpr Create = CreateRtpRtxParameters;
 };
 
+::flatbuffers::Offset<RtpRtxParameters> CreateRtpRtxParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpRtxParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RtpEncodingParametersT : public ::flatbuffers::NativeTable {
+  typedef RtpEncodingParameters TableType;
+  ::flatbuffers::Optional<uint32_t> ssrc = ::flatbuffers::nullopt;
+  std::string rid{};
+  ::flatbuffers::Optional<uint8_t> codec_payload_type = ::flatbuffers::nullopt;
+  std::unique_ptr<libsfu::fbs::RtpRtxParametersT> rtx{};
+  bool dtx = false;
+  std::string scalability_mode{};
+  ::flatbuffers::Optional<uint32_t> max_bitrate = ::flatbuffers::nullopt;
+  RtpEncodingParametersT() = default;
+  RtpEncodingParametersT(const RtpEncodingParametersT &o);
+  RtpEncodingParametersT(RtpEncodingParametersT&&) FLATBUFFERS_NOEXCEPT = default;
+  RtpEncodingParametersT &operator=(RtpEncodingParametersT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct RtpEncodingParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RtpEncodingParametersT NativeTableType;
   typedef RtpEncodingParametersBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -2780,6 +4345,9 @@ struct RtpEncodingParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
            VerifyField<uint32_t>(verifier, VT_MAX_BITRATE, 4) &&
            verifier.EndTable();
   }
+  RtpEncodingParametersT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RtpEncodingParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RtpEncodingParameters> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpEncodingParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RtpEncodingParametersBuilder {
@@ -2865,7 +4433,16 @@ inline ::flatbuffers::Offset<RtpEncodingParameters> CreateRtpEncodingParametersD
       max_bitrate);
 }
 
+::flatbuffers::Offset<RtpEncodingParameters> CreateRtpEncodingParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpEncodingParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RtcpParametersT : public ::flatbuffers::NativeTable {
+  typedef RtcpParameters TableType;
+  std::string cname{};
+  bool reduced_size = true;
+};
+
 struct RtcpParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RtcpParametersT NativeTableType;
   typedef RtcpParametersBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -2886,6 +4463,9 @@ struct RtcpParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_REDUCED_SIZE, 1) &&
            verifier.EndTable();
   }
+  RtcpParametersT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RtcpParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RtcpParameters> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtcpParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RtcpParametersBuilder {
@@ -2935,7 +4515,24 @@ inline ::flatbuffers::Offset<RtcpParameters> CreateRtcpParametersDirect(
       reduced_size);
 }
 
+::flatbuffers::Offset<RtcpParameters> CreateRtcpParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtcpParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RtpParametersT : public ::flatbuffers::NativeTable {
+  typedef RtpParameters TableType;
+  std::string mid{};
+  std::vector<std::unique_ptr<libsfu::fbs::RtpCodecParametersT>> codecs{};
+  std::vector<std::unique_ptr<libsfu::fbs::RtpHeaderExtensionParametersT>> header_extensions{};
+  std::vector<std::unique_ptr<libsfu::fbs::RtpEncodingParametersT>> encodings{};
+  std::unique_ptr<libsfu::fbs::RtcpParametersT> rtcp{};
+  std::string msid{};
+  RtpParametersT() = default;
+  RtpParametersT(const RtpParametersT &o);
+  RtpParametersT(RtpParametersT&&) FLATBUFFERS_NOEXCEPT = default;
+  RtpParametersT &operator=(RtpParametersT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct RtpParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RtpParametersT NativeTableType;
   typedef RtpParametersBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -2984,6 +4581,9 @@ struct RtpParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyString(msid()) &&
            verifier.EndTable();
   }
+  RtpParametersT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RtpParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RtpParameters> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RtpParametersBuilder {
@@ -3065,7 +4665,16 @@ inline ::flatbuffers::Offset<RtpParameters> CreateRtpParametersDirect(
       msid__);
 }
 
+::flatbuffers::Offset<RtpParameters> CreateRtpParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct PortRangeT : public ::flatbuffers::NativeTable {
+  typedef PortRange TableType;
+  uint16_t min = 0;
+  uint16_t max = 0;
+};
+
 struct PortRange FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef PortRangeT NativeTableType;
   typedef PortRangeBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -3085,6 +4694,9 @@ struct PortRange FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint16_t>(verifier, VT_MAX, 2) &&
            verifier.EndTable();
   }
+  PortRangeT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(PortRangeT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<PortRange> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PortRangeT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct PortRangeBuilder {
@@ -3123,8 +4735,29 @@ struct PortRange::Traits {
   static auto constexpr Create = CreatePortRange;
 };
 
+::flatbuffers::Offset<PortRange> CreatePortRange(::flatbuffers::FlatBufferBuilder &_fbb, const PortRangeT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ListenInfoT : public ::flatbuffers::NativeTable {
+  typedef ListenInfo TableType;
+  libsfu::fbs::Protocol protocol = libsfu::fbs::Protocol::udp;
+  std::string ip{};
+  std::string announced_address{};
+  bool expose_internal_ip = false;
+  uint16_t port = 0;
+  std::unique_ptr<libsfu::fbs::PortRangeT> port_range{};
+  bool ipv6_only = false;
+  uint32_t send_buffer_size = 0;
+  uint32_t recv_buffer_size = 0;
+  bool udp_reuse_port = false;
+  ListenInfoT() = default;
+  ListenInfoT(const ListenInfoT &o);
+  ListenInfoT(ListenInfoT&&) FLATBUFFERS_NOEXCEPT = default;
+  ListenInfoT &operator=(ListenInfoT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Where to listen. `port` 0 takes any free port, or one of `port_range` when that is given.
 struct ListenInfo FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ListenInfoT NativeTableType;
   typedef ListenInfoBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -3189,6 +4822,9 @@ struct ListenInfo FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_UDP_REUSE_PORT, 1) &&
            verifier.EndTable();
   }
+  ListenInfoT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ListenInfoT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ListenInfo> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ListenInfoT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ListenInfoBuilder {
@@ -3296,7 +4932,17 @@ inline ::flatbuffers::Offset<ListenInfo> CreateListenInfoDirect(
       udp_reuse_port);
 }
 
+::flatbuffers::Offset<ListenInfo> CreateListenInfo(::flatbuffers::FlatBufferBuilder &_fbb, const ListenInfoT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct IceParametersT : public ::flatbuffers::NativeTable {
+  typedef IceParameters TableType;
+  std::string username_fragment{};
+  std::string password{};
+  bool ice_lite = false;
+};
+
 struct IceParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef IceParametersT NativeTableType;
   typedef IceParametersBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -3323,6 +4969,9 @@ struct IceParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_ICE_LITE, 1) &&
            verifier.EndTable();
   }
+  IceParametersT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(IceParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<IceParameters> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const IceParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct IceParametersBuilder {
@@ -3382,7 +5031,21 @@ inline ::flatbuffers::Offset<IceParameters> CreateIceParametersDirect(
       ice_lite);
 }
 
+::flatbuffers::Offset<IceParameters> CreateIceParameters(::flatbuffers::FlatBufferBuilder &_fbb, const IceParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct IceCandidateT : public ::flatbuffers::NativeTable {
+  typedef IceCandidate TableType;
+  std::string foundation{};
+  uint32_t priority = 0;
+  std::string address{};
+  uint16_t port = 0;
+  libsfu::fbs::Protocol protocol = libsfu::fbs::Protocol::udp;
+  libsfu::fbs::IceCandidateType type = libsfu::fbs::IceCandidateType::host;
+  ::flatbuffers::Optional<libsfu::fbs::IceTcpType> tcp_type = ::flatbuffers::nullopt;
+};
+
 struct IceCandidate FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef IceCandidateT NativeTableType;
   typedef IceCandidateBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -3430,6 +5093,9 @@ struct IceCandidate FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_TCP_TYPE, 1) &&
            verifier.EndTable();
   }
+  IceCandidateT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(IceCandidateT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<IceCandidate> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const IceCandidateT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct IceCandidateBuilder {
@@ -3517,8 +5183,17 @@ inline ::flatbuffers::Offset<IceCandidate> CreateIceCandidateDirect(
       tcp_type);
 }
 
+::flatbuffers::Offset<IceCandidate> CreateIceCandidate(::flatbuffers::FlatBufferBuilder &_fbb, const IceCandidateT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct DtlsFingerprintT : public ::flatbuffers::NativeTable {
+  typedef DtlsFingerprint TableType;
+  libsfu::fbs::FingerprintAlgorithm algorithm = libsfu::fbs::FingerprintAlgorithm::sha256;
+  std::string value{};
+};
+
 /// `value` is upper-case hexadecimal with colons (RFC 8122).
 struct DtlsFingerprint FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DtlsFingerprintT NativeTableType;
   typedef DtlsFingerprintBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -3539,6 +5214,9 @@ struct DtlsFingerprint FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyString(value()) &&
            verifier.EndTable();
   }
+  DtlsFingerprintT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(DtlsFingerprintT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<DtlsFingerprint> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DtlsFingerprintT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct DtlsFingerprintBuilder {
@@ -3589,7 +5267,20 @@ inline ::flatbuffers::Offset<DtlsFingerprint> CreateDtlsFingerprintDirect(
       value__);
 }
 
+::flatbuffers::Offset<DtlsFingerprint> CreateDtlsFingerprint(::flatbuffers::FlatBufferBuilder &_fbb, const DtlsFingerprintT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct DtlsParametersT : public ::flatbuffers::NativeTable {
+  typedef DtlsParameters TableType;
+  libsfu::fbs::DtlsRole role = libsfu::fbs::DtlsRole::auto_;
+  std::vector<std::unique_ptr<libsfu::fbs::DtlsFingerprintT>> fingerprints{};
+  DtlsParametersT() = default;
+  DtlsParametersT(const DtlsParametersT &o);
+  DtlsParametersT(DtlsParametersT&&) FLATBUFFERS_NOEXCEPT = default;
+  DtlsParametersT &operator=(DtlsParametersT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct DtlsParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DtlsParametersT NativeTableType;
   typedef DtlsParametersBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -3611,6 +5302,9 @@ struct DtlsParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVectorOfTables(fingerprints()) &&
            verifier.EndTable();
   }
+  DtlsParametersT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(DtlsParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<DtlsParameters> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DtlsParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct DtlsParametersBuilder {
@@ -3660,7 +5354,19 @@ inline ::flatbuffers::Offset<DtlsParameters> CreateDtlsParametersDirect(
       fingerprints__);
 }
 
+::flatbuffers::Offset<DtlsParameters> CreateDtlsParameters(::flatbuffers::FlatBufferBuilder &_fbb, const DtlsParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct TransportTupleT : public ::flatbuffers::NativeTable {
+  typedef TransportTuple TableType;
+  libsfu::fbs::Protocol protocol = libsfu::fbs::Protocol::udp;
+  std::string local_address{};
+  uint16_t local_port = 0;
+  std::string remote_address{};
+  uint16_t remote_port = 0;
+};
+
 struct TransportTuple FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TransportTupleT NativeTableType;
   typedef TransportTupleBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -3697,6 +5403,9 @@ struct TransportTuple FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint16_t>(verifier, VT_REMOTE_PORT, 2) &&
            verifier.EndTable();
   }
+  TransportTupleT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(TransportTupleT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<TransportTuple> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TransportTupleT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct TransportTupleBuilder {
@@ -3770,8 +5479,17 @@ inline ::flatbuffers::Offset<TransportTuple> CreateTransportTupleDirect(
       remote_port);
 }
 
+::flatbuffers::Offset<TransportTuple> CreateTransportTuple(::flatbuffers::FlatBufferBuilder &_fbb, const TransportTupleT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct SrtpParametersT : public ::flatbuffers::NativeTable {
+  typedef SrtpParameters TableType;
+  libsfu::fbs::SrtpProfile crypto_suite = libsfu::fbs::SrtpProfile::aead_aes_256_gcm;
+  std::string key_base64{};
+};
+
 /// A key for SRTP without DTLS (RFC 4568): key and salt in base64, as `inline:` has them in SDP.
 struct SrtpParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SrtpParametersT NativeTableType;
   typedef SrtpParametersBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -3792,6 +5510,9 @@ struct SrtpParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyString(key_base64()) &&
            verifier.EndTable();
   }
+  SrtpParametersT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(SrtpParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<SrtpParameters> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SrtpParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct SrtpParametersBuilder {
@@ -3842,8 +5563,21 @@ inline ::flatbuffers::Offset<SrtpParameters> CreateSrtpParametersDirect(
       key_base64__);
 }
 
+::flatbuffers::Offset<SrtpParameters> CreateSrtpParameters(::flatbuffers::FlatBufferBuilder &_fbb, const SrtpParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CreateRouterT : public ::flatbuffers::NativeTable {
+  typedef CreateRouter TableType;
+  std::vector<std::unique_ptr<libsfu::fbs::RtpCodecCapabilityT>> media_codecs{};
+  ::flatbuffers::Optional<uint8_t> shard = ::flatbuffers::nullopt;
+  CreateRouterT() = default;
+  CreateRouterT(const CreateRouterT &o);
+  CreateRouterT(CreateRouterT&&) FLATBUFFERS_NOEXCEPT = default;
+  CreateRouterT &operator=(CreateRouterT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Target 0. Reply: Created, with the router's RTP capabilities in `rtp_capabilities`.
 struct CreateRouter FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateRouterT NativeTableType;
   typedef CreateRouterBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -3866,6 +5600,9 @@ struct CreateRouter FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_SHARD, 1) &&
            verifier.EndTable();
   }
+  CreateRouterT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CreateRouterT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<CreateRouter> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateRouterT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CreateRouterBuilder {
@@ -3915,8 +5652,21 @@ inline ::flatbuffers::Offset<CreateRouter> CreateCreateRouterDirect(
       shard);
 }
 
+::flatbuffers::Offset<CreateRouter> CreateCreateRouter(::flatbuffers::FlatBufferBuilder &_fbb, const CreateRouterT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CreateWebRtcServerT : public ::flatbuffers::NativeTable {
+  typedef CreateWebRtcServer TableType;
+  std::vector<std::unique_ptr<libsfu::fbs::ListenInfoT>> listen_infos{};
+  ::flatbuffers::Optional<uint8_t> shard = ::flatbuffers::nullopt;
+  CreateWebRtcServerT() = default;
+  CreateWebRtcServerT(const CreateWebRtcServerT &o);
+  CreateWebRtcServerT(CreateWebRtcServerT&&) FLATBUFFERS_NOEXCEPT = default;
+  CreateWebRtcServerT &operator=(CreateWebRtcServerT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Target 0. A server whose transports share its ports. Reply: Created.
 struct CreateWebRtcServer FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateWebRtcServerT NativeTableType;
   typedef CreateWebRtcServerBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -3938,6 +5688,9 @@ struct CreateWebRtcServer FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table
            VerifyField<uint8_t>(verifier, VT_SHARD, 1) &&
            verifier.EndTable();
   }
+  CreateWebRtcServerT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CreateWebRtcServerT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<CreateWebRtcServer> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateWebRtcServerT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CreateWebRtcServerBuilder {
@@ -3987,8 +5740,27 @@ inline ::flatbuffers::Offset<CreateWebRtcServer> CreateCreateWebRtcServerDirect(
       shard);
 }
 
+::flatbuffers::Offset<CreateWebRtcServer> CreateCreateWebRtcServer(::flatbuffers::FlatBufferBuilder &_fbb, const CreateWebRtcServerT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CreateWebRtcTransportT : public ::flatbuffers::NativeTable {
+  typedef CreateWebRtcTransport TableType;
+  std::vector<std::unique_ptr<libsfu::fbs::ListenInfoT>> listen_infos{};
+  uint64_t webrtc_server = 0;
+  uint32_t ice_consent_timeout_ms = 30000;
+  uint32_t max_incoming_bitrate = 0;
+  bool enable_udp = true;
+  bool enable_tcp = true;
+  bool prefer_udp = false;
+  bool prefer_tcp = false;
+  CreateWebRtcTransportT() = default;
+  CreateWebRtcTransportT(const CreateWebRtcTransportT &o);
+  CreateWebRtcTransportT(CreateWebRtcTransportT&&) FLATBUFFERS_NOEXCEPT = default;
+  CreateWebRtcTransportT &operator=(CreateWebRtcTransportT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Target: router. Give either listen_infos or webrtc_server (on the router's shard). Reply: WebRtcTransportCreated.
 struct CreateWebRtcTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateWebRtcTransportT NativeTableType;
   typedef CreateWebRtcTransportBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -4044,6 +5816,9 @@ struct CreateWebRtcTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
            VerifyField<uint8_t>(verifier, VT_PREFER_TCP, 1) &&
            verifier.EndTable();
   }
+  CreateWebRtcTransportT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CreateWebRtcTransportT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<CreateWebRtcTransport> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateWebRtcTransportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CreateWebRtcTransportBuilder {
@@ -4135,8 +5910,20 @@ inline ::flatbuffers::Offset<CreateWebRtcTransport> CreateCreateWebRtcTransportD
       prefer_tcp);
 }
 
+::flatbuffers::Offset<CreateWebRtcTransport> CreateCreateWebRtcTransport(::flatbuffers::FlatBufferBuilder &_fbb, const CreateWebRtcTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ConnectWebRtcTransportT : public ::flatbuffers::NativeTable {
+  typedef ConnectWebRtcTransport TableType;
+  std::unique_ptr<libsfu::fbs::DtlsParametersT> dtls_parameters{};
+  ConnectWebRtcTransportT() = default;
+  ConnectWebRtcTransportT(const ConnectWebRtcTransportT &o);
+  ConnectWebRtcTransportT(ConnectWebRtcTransportT&&) FLATBUFFERS_NOEXCEPT = default;
+  ConnectWebRtcTransportT &operator=(ConnectWebRtcTransportT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Target: WebRTC transport. Reply: Connected.
 struct ConnectWebRtcTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ConnectWebRtcTransportT NativeTableType;
   typedef ConnectWebRtcTransportBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -4152,6 +5939,9 @@ struct ConnectWebRtcTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::T
            verifier.VerifyTable(dtls_parameters()) &&
            verifier.EndTable();
   }
+  ConnectWebRtcTransportT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ConnectWebRtcTransportT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ConnectWebRtcTransport> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectWebRtcTransportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ConnectWebRtcTransportBuilder {
@@ -4185,8 +5975,15 @@ struct ConnectWebRtcTransport::Traits {
   static auto constexpr Create = CreateConnectWebRtcTransport;
 };
 
+::flatbuffers::Offset<ConnectWebRtcTransport> CreateConnectWebRtcTransport(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectWebRtcTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RestartIceT : public ::flatbuffers::NativeTable {
+  typedef RestartIce TableType;
+};
+
 /// Target: WebRTC transport. Reply: IceRestarted.
 struct RestartIce FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RestartIceT NativeTableType;
   typedef RestartIceBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -4194,6 +5991,9 @@ struct RestartIce FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  RestartIceT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RestartIceT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RestartIce> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RestartIceT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RestartIceBuilder {
@@ -4222,8 +6022,16 @@ struct RestartIce::Traits {
   static auto constexpr Create = CreateRestartIce;
 };
 
+::flatbuffers::Offset<RestartIce> CreateRestartIce(::flatbuffers::FlatBufferBuilder &_fbb, const RestartIceT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct SetMaxIncomingBitrateT : public ::flatbuffers::NativeTable {
+  typedef SetMaxIncomingBitrate TableType;
+  uint32_t bitrate = 0;
+};
+
 /// Target: transport. Reply: Done.
 struct SetMaxIncomingBitrate FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SetMaxIncomingBitrateT NativeTableType;
   typedef SetMaxIncomingBitrateBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -4238,6 +6046,9 @@ struct SetMaxIncomingBitrate FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
            VerifyField<uint32_t>(verifier, VT_BITRATE, 4) &&
            verifier.EndTable();
   }
+  SetMaxIncomingBitrateT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(SetMaxIncomingBitrateT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<SetMaxIncomingBitrate> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SetMaxIncomingBitrateT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct SetMaxIncomingBitrateBuilder {
@@ -4271,9 +6082,18 @@ struct SetMaxIncomingBitrate::Traits {
   static auto constexpr Create = CreateSetMaxIncomingBitrate;
 };
 
+::flatbuffers::Offset<SetMaxIncomingBitrate> CreateSetMaxIncomingBitrate(::flatbuffers::FlatBufferBuilder &_fbb, const SetMaxIncomingBitrateT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct LayersT : public ::flatbuffers::NativeTable {
+  typedef Layers TableType;
+  uint8_t spatial = 0;
+  ::flatbuffers::Optional<uint8_t> temporal = ::flatbuffers::nullopt;
+};
+
 /// The layers up to and including these. `spatial` is the index of an encoding for simulcast, the spatial layer within
 /// the encoding for SVC; `temporal` absent: all of them. What does not exist is clamped to what does.
 struct Layers FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef LayersT NativeTableType;
   typedef LayersBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -4293,6 +6113,9 @@ struct Layers FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_TEMPORAL, 1) &&
            verifier.EndTable();
   }
+  LayersT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(LayersT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Layers> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const LayersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct LayersBuilder {
@@ -4331,8 +6154,25 @@ struct Layers::Traits {
   static auto constexpr Create = CreateLayers;
 };
 
+::flatbuffers::Offset<Layers> CreateLayers(::flatbuffers::FlatBufferBuilder &_fbb, const LayersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ProduceT : public ::flatbuffers::NativeTable {
+  typedef Produce TableType;
+  libsfu::fbs::MediaKind kind = libsfu::fbs::MediaKind::audio;
+  std::unique_ptr<libsfu::fbs::RtpParametersT> rtp_parameters{};
+  bool paused = false;
+  uint32_t key_frame_request_delay_ms = 0;
+  bool opaque_payload = false;
+  bool key_frame_cache = true;
+  ProduceT() = default;
+  ProduceT(const ProduceT &o);
+  ProduceT(ProduceT&&) FLATBUFFERS_NOEXCEPT = default;
+  ProduceT &operator=(ProduceT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Target: transport. Several encodings are simulcast. Reply: ProducerCreated.
 struct Produce FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ProduceT NativeTableType;
   typedef ProduceBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -4376,6 +6216,9 @@ struct Produce FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_KEY_FRAME_CACHE, 1) &&
            verifier.EndTable();
   }
+  ProduceT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ProduceT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Produce> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProduceT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ProduceBuilder {
@@ -4434,10 +6277,30 @@ struct Produce::Traits {
   static auto constexpr Create = CreateProduce;
 };
 
+::flatbuffers::Offset<Produce> CreateProduce(::flatbuffers::FlatBufferBuilder &_fbb, const ProduceT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ConsumeT : public ::flatbuffers::NativeTable {
+  typedef Consume TableType;
+  uint64_t producer = 0;
+  std::unique_ptr<libsfu::fbs::RtpCapabilitiesT> rtp_capabilities{};
+  bool paused = false;
+  std::string mid{};
+  ::flatbuffers::Optional<bool> enable_rtx = ::flatbuffers::nullopt;
+  std::unique_ptr<libsfu::fbs::LayersT> preferred_layers{};
+  uint8_t priority = 1;
+  bool ignore_dtx = false;
+  libsfu::fbs::Numbering numbering = libsfu::fbs::Numbering::router;
+  ConsumeT() = default;
+  ConsumeT(const ConsumeT &o);
+  ConsumeT(ConsumeT&&) FLATBUFFERS_NOEXCEPT = default;
+  ConsumeT &operator=(ConsumeT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Target: transport. Reply: ConsumerCreated. On a pipe transport the consumer is of type pipe: it carries each encoding of
 /// the producer as a stream of its own, whose SSRCs are in the reply; what the other router's Produce takes are the
 /// rtp_parameters of the reply as they are. There `rtp_capabilities` is not looked at, and RTX is the transport's.
 struct Consume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ConsumeT NativeTableType;
   typedef ConsumeBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -4500,6 +6363,9 @@ struct Consume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_NUMBERING, 1) &&
            verifier.EndTable();
   }
+  ConsumeT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ConsumeT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Consume> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumeT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ConsumeBuilder {
@@ -4598,8 +6464,21 @@ inline ::flatbuffers::Offset<Consume> CreateConsumeDirect(
       numbering);
 }
 
+::flatbuffers::Offset<Consume> CreateConsume(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumeT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CanConsumeT : public ::flatbuffers::NativeTable {
+  typedef CanConsume TableType;
+  uint64_t producer = 0;
+  std::unique_ptr<libsfu::fbs::RtpCapabilitiesT> rtp_capabilities{};
+  CanConsumeT() = default;
+  CanConsumeT(const CanConsumeT &o);
+  CanConsumeT(CanConsumeT&&) FLATBUFFERS_NOEXCEPT = default;
+  CanConsumeT &operator=(CanConsumeT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Target: router. Reply: CanConsumeResult.
 struct CanConsume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CanConsumeT NativeTableType;
   typedef CanConsumeBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -4620,6 +6499,9 @@ struct CanConsume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(rtp_capabilities()) &&
            verifier.EndTable();
   }
+  CanConsumeT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CanConsumeT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<CanConsume> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CanConsumeT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CanConsumeBuilder {
@@ -4658,8 +6540,15 @@ struct CanConsume::Traits {
   static auto constexpr Create = CreateCanConsume;
 };
 
+::flatbuffers::Offset<CanConsume> CreateCanConsume(::flatbuffers::FlatBufferBuilder &_fbb, const CanConsumeT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct GetRouterCapabilitiesT : public ::flatbuffers::NativeTable {
+  typedef GetRouterCapabilities TableType;
+};
+
 /// Target: router. Reply: RouterCapabilities.
 struct GetRouterCapabilities FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef GetRouterCapabilitiesT NativeTableType;
   typedef GetRouterCapabilitiesBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -4667,6 +6556,9 @@ struct GetRouterCapabilities FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  GetRouterCapabilitiesT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(GetRouterCapabilitiesT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<GetRouterCapabilities> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const GetRouterCapabilitiesT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct GetRouterCapabilitiesBuilder {
@@ -4695,8 +6587,15 @@ struct GetRouterCapabilities::Traits {
   static auto constexpr Create = CreateGetRouterCapabilities;
 };
 
+::flatbuffers::Offset<GetRouterCapabilities> CreateGetRouterCapabilities(::flatbuffers::FlatBufferBuilder &_fbb, const GetRouterCapabilitiesT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct GetSupportedCapabilitiesT : public ::flatbuffers::NativeTable {
+  typedef GetSupportedCapabilities TableType;
+};
+
 /// Target 0. What libsfu supports. Reply: RouterCapabilities.
 struct GetSupportedCapabilities FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef GetSupportedCapabilitiesT NativeTableType;
   typedef GetSupportedCapabilitiesBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -4704,6 +6603,9 @@ struct GetSupportedCapabilities FLATBUFFERS_FINAL_CLASS : private ::flatbuffers:
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  GetSupportedCapabilitiesT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(GetSupportedCapabilitiesT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<GetSupportedCapabilities> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const GetSupportedCapabilitiesT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct GetSupportedCapabilitiesBuilder {
@@ -4732,8 +6634,15 @@ struct GetSupportedCapabilities::Traits {
   static auto constexpr Create = CreateGetSupportedCapabilities;
 };
 
+::flatbuffers::Offset<GetSupportedCapabilities> CreateGetSupportedCapabilities(::flatbuffers::FlatBufferBuilder &_fbb, const GetSupportedCapabilitiesT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct PauseT : public ::flatbuffers::NativeTable {
+  typedef Pause TableType;
+};
+
 /// Target: producer, consumer or observer. Reply: Done.
 struct Pause FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef PauseT NativeTableType;
   typedef PauseBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -4741,6 +6650,9 @@ struct Pause FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  PauseT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(PauseT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Pause> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PauseT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct PauseBuilder {
@@ -4769,8 +6681,15 @@ struct Pause::Traits {
   static auto constexpr Create = CreatePause;
 };
 
+::flatbuffers::Offset<Pause> CreatePause(::flatbuffers::FlatBufferBuilder &_fbb, const PauseT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ResumeT : public ::flatbuffers::NativeTable {
+  typedef Resume TableType;
+};
+
 /// Target: producer, consumer or observer. Reply: Done.
 struct Resume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ResumeT NativeTableType;
   typedef ResumeBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -4778,6 +6697,9 @@ struct Resume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  ResumeT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ResumeT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Resume> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ResumeT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ResumeBuilder {
@@ -4806,8 +6728,15 @@ struct Resume::Traits {
   static auto constexpr Create = CreateResume;
 };
 
+::flatbuffers::Offset<Resume> CreateResume(::flatbuffers::FlatBufferBuilder &_fbb, const ResumeT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RequestKeyFrameT : public ::flatbuffers::NativeTable {
+  typedef RequestKeyFrame TableType;
+};
+
 /// Target: consumer. Reply: Done.
 struct RequestKeyFrame FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RequestKeyFrameT NativeTableType;
   typedef RequestKeyFrameBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -4815,6 +6744,9 @@ struct RequestKeyFrame FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  RequestKeyFrameT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RequestKeyFrameT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RequestKeyFrame> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RequestKeyFrameT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RequestKeyFrameBuilder {
@@ -4843,8 +6775,15 @@ struct RequestKeyFrame::Traits {
   static auto constexpr Create = CreateRequestKeyFrame;
 };
 
+::flatbuffers::Offset<RequestKeyFrame> CreateRequestKeyFrame(::flatbuffers::FlatBufferBuilder &_fbb, const RequestKeyFrameT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CloseT : public ::flatbuffers::NativeTable {
+  typedef Close TableType;
+};
+
 /// Target: any object. Reply: Done.
 struct Close FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CloseT NativeTableType;
   typedef CloseBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -4852,6 +6791,9 @@ struct Close FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  CloseT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CloseT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Close> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CloseT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CloseBuilder {
@@ -4880,8 +6822,15 @@ struct Close::Traits {
   static auto constexpr Create = CreateClose;
 };
 
+::flatbuffers::Offset<Close> CreateClose(::flatbuffers::FlatBufferBuilder &_fbb, const CloseT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct GetDumpT : public ::flatbuffers::NativeTable {
+  typedef GetDump TableType;
+};
+
 /// Target: any object, or 0 for the engine. Reply: one of the dumps.
 struct GetDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef GetDumpT NativeTableType;
   typedef GetDumpBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -4889,6 +6838,9 @@ struct GetDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  GetDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(GetDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<GetDump> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const GetDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct GetDumpBuilder {
@@ -4917,8 +6869,16 @@ struct GetDump::Traits {
   static auto constexpr Create = CreateGetDump;
 };
 
+::flatbuffers::Offset<GetDump> CreateGetDump(::flatbuffers::FlatBufferBuilder &_fbb, const GetDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct GetStatsT : public ::flatbuffers::NativeTable {
+  typedef GetStats TableType;
+  bool summary = false;
+};
+
 /// Target: any object, or 0 for the engine. Reply: StatsReport.
 struct GetStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef GetStatsT NativeTableType;
   typedef GetStatsBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -4934,6 +6894,9 @@ struct GetStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_SUMMARY, 1) &&
            verifier.EndTable();
   }
+  GetStatsT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(GetStatsT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<GetStats> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const GetStatsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct GetStatsBuilder {
@@ -4967,9 +6930,21 @@ struct GetStats::Traits {
   static auto constexpr Create = CreateGetStats;
 };
 
+::flatbuffers::Offset<GetStats> CreateGetStats(::flatbuffers::FlatBufferBuilder &_fbb, const GetStatsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct UpdateMediaCodecsT : public ::flatbuffers::NativeTable {
+  typedef UpdateMediaCodecs TableType;
+  std::vector<std::unique_ptr<libsfu::fbs::RtpCodecCapabilityT>> media_codecs{};
+  UpdateMediaCodecsT() = default;
+  UpdateMediaCodecsT(const UpdateMediaCodecsT &o);
+  UpdateMediaCodecsT(UpdateMediaCodecsT&&) FLATBUFFERS_NOEXCEPT = default;
+  UpdateMediaCodecsT &operator=(UpdateMediaCodecsT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Target: router. Other media codecs for what is produced from now on; codecs that stay keep their payload types.
 /// Reply: RouterCapabilities.
 struct UpdateMediaCodecs FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef UpdateMediaCodecsT NativeTableType;
   typedef UpdateMediaCodecsBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -4986,6 +6961,9 @@ struct UpdateMediaCodecs FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table 
            verifier.VerifyVectorOfTables(media_codecs()) &&
            verifier.EndTable();
   }
+  UpdateMediaCodecsT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(UpdateMediaCodecsT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<UpdateMediaCodecs> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const UpdateMediaCodecsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct UpdateMediaCodecsBuilder {
@@ -5028,8 +7006,20 @@ inline ::flatbuffers::Offset<UpdateMediaCodecs> CreateUpdateMediaCodecsDirect(
       media_codecs__);
 }
 
+::flatbuffers::Offset<UpdateMediaCodecs> CreateUpdateMediaCodecs(::flatbuffers::FlatBufferBuilder &_fbb, const UpdateMediaCodecsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct SetPreferredLayersT : public ::flatbuffers::NativeTable {
+  typedef SetPreferredLayers TableType;
+  std::unique_ptr<libsfu::fbs::LayersT> layers{};
+  SetPreferredLayersT() = default;
+  SetPreferredLayersT(const SetPreferredLayersT &o);
+  SetPreferredLayersT(SetPreferredLayersT&&) FLATBUFFERS_NOEXCEPT = default;
+  SetPreferredLayersT &operator=(SetPreferredLayersT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Target: consumer. Absent layers: all there are. Reply: Done.
 struct SetPreferredLayers FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SetPreferredLayersT NativeTableType;
   typedef SetPreferredLayersBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5045,6 +7035,9 @@ struct SetPreferredLayers FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table
            verifier.VerifyTable(layers()) &&
            verifier.EndTable();
   }
+  SetPreferredLayersT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(SetPreferredLayersT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<SetPreferredLayers> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SetPreferredLayersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct SetPreferredLayersBuilder {
@@ -5078,8 +7071,16 @@ struct SetPreferredLayers::Traits {
   static auto constexpr Create = CreateSetPreferredLayers;
 };
 
+::flatbuffers::Offset<SetPreferredLayers> CreateSetPreferredLayers(::flatbuffers::FlatBufferBuilder &_fbb, const SetPreferredLayersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct SetPriorityT : public ::flatbuffers::NativeTable {
+  typedef SetPriority TableType;
+  uint8_t priority = 1;
+};
+
 /// Target: consumer. Weight in the sharing of bandwidth, 1 (the least) to 255. Reply: Done.
 struct SetPriority FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SetPriorityT NativeTableType;
   typedef SetPriorityBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5094,6 +7095,9 @@ struct SetPriority FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_PRIORITY, 1) &&
            verifier.EndTable();
   }
+  SetPriorityT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(SetPriorityT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<SetPriority> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SetPriorityT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct SetPriorityBuilder {
@@ -5127,9 +7131,17 @@ struct SetPriority::Traits {
   static auto constexpr Create = CreateSetPriority;
 };
 
+::flatbuffers::Offset<SetPriority> CreateSetPriority(::flatbuffers::FlatBufferBuilder &_fbb, const SetPriorityT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct SwitchProducerT : public ::flatbuffers::NativeTable {
+  typedef SwitchProducer TableType;
+  uint64_t producer = 0;
+};
+
 /// Target: consumer. Follows another producer of the same router and kind from its next key frame on, without a seam
 /// for the peer. One of the codecs that the peer was told of must be the new producer's. Reply: ProducerSwitched.
 struct SwitchProducer FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SwitchProducerT NativeTableType;
   typedef SwitchProducerBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5144,6 +7156,9 @@ struct SwitchProducer FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint64_t>(verifier, VT_PRODUCER, 8) &&
            verifier.EndTable();
   }
+  SwitchProducerT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(SwitchProducerT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<SwitchProducer> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SwitchProducerT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct SwitchProducerBuilder {
@@ -5177,9 +7192,18 @@ struct SwitchProducer::Traits {
   static auto constexpr Create = CreateSwitchProducer;
 };
 
+::flatbuffers::Offset<SwitchProducer> CreateSwitchProducer(::flatbuffers::FlatBufferBuilder &_fbb, const SwitchProducerT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ParseSdpT : public ::flatbuffers::NativeTable {
+  typedef ParseSdp TableType;
+  std::string sdp{};
+  std::vector<std::string> preferred_codecs{};
+};
+
 /// Target: router. What a peer's offer or answer says, in the words that Produce, Consume and ConnectWebRtcTransport
 /// take, cut to what the router knows. Reply: SdpParsed.
 struct ParseSdp FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ParseSdpT NativeTableType;
   typedef ParseSdpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5205,6 +7229,9 @@ struct ParseSdp FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVectorOfStrings(preferred_codecs()) &&
            verifier.EndTable();
   }
+  ParseSdpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ParseSdpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ParseSdp> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ParseSdpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ParseSdpBuilder {
@@ -5256,8 +7283,19 @@ inline ::flatbuffers::Offset<ParseSdp> CreateParseSdpDirect(
       preferred_codecs__);
 }
 
+::flatbuffers::Offset<ParseSdp> CreateParseSdp(::flatbuffers::FlatBufferBuilder &_fbb, const ParseSdpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct SdpAnswerSectionT : public ::flatbuffers::NativeTable {
+  typedef SdpAnswerSection TableType;
+  std::string mid{};
+  uint64_t producer = 0;
+  uint64_t consumer = 0;
+  bool open = false;
+};
+
 /// What a section of an offer became, by its MID. At least one of the others must be given.
 struct SdpAnswerSection FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SdpAnswerSectionT NativeTableType;
   typedef SdpAnswerSectionBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5291,6 +7329,9 @@ struct SdpAnswerSection FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_OPEN, 1) &&
            verifier.EndTable();
   }
+  SdpAnswerSectionT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(SdpAnswerSectionT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<SdpAnswerSection> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SdpAnswerSectionT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct SdpAnswerSectionBuilder {
@@ -5355,8 +7396,22 @@ inline ::flatbuffers::Offset<SdpAnswerSection> CreateSdpAnswerSectionDirect(
       open);
 }
 
+::flatbuffers::Offset<SdpAnswerSection> CreateSdpAnswerSection(::flatbuffers::FlatBufferBuilder &_fbb, const SdpAnswerSectionT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CreateSdpAnswerT : public ::flatbuffers::NativeTable {
+  typedef CreateSdpAnswer TableType;
+  std::string offer{};
+  std::vector<std::unique_ptr<libsfu::fbs::SdpAnswerSectionT>> sections{};
+  uint32_t session_version = 1;
+  CreateSdpAnswerT() = default;
+  CreateSdpAnswerT(const CreateSdpAnswerT &o);
+  CreateSdpAnswerT(CreateSdpAnswerT&&) FLATBUFFERS_NOEXCEPT = default;
+  CreateSdpAnswerT &operator=(CreateSdpAnswerT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Target: WebRTC transport. The answer to a peer's offer; sections that are not named are rejected. Reply: SdpText.
 struct CreateSdpAnswer FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateSdpAnswerT NativeTableType;
   typedef CreateSdpAnswerBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5385,6 +7440,9 @@ struct CreateSdpAnswer FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint32_t>(verifier, VT_SESSION_VERSION, 4) &&
            verifier.EndTable();
   }
+  CreateSdpAnswerT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CreateSdpAnswerT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<CreateSdpAnswer> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateSdpAnswerT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CreateSdpAnswerBuilder {
@@ -5443,8 +7501,17 @@ inline ::flatbuffers::Offset<CreateSdpAnswer> CreateCreateSdpAnswerDirect(
       session_version);
 }
 
+::flatbuffers::Offset<CreateSdpAnswer> CreateCreateSdpAnswer(::flatbuffers::FlatBufferBuilder &_fbb, const CreateSdpAnswerT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CreateSdpOfferT : public ::flatbuffers::NativeTable {
+  typedef CreateSdpOffer TableType;
+  std::vector<uint64_t> consumers{};
+  uint32_t session_version = 1;
+};
+
 /// Target: WebRTC transport. An offer of some of its consumers. Reply: SdpText.
 struct CreateSdpOffer FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateSdpOfferT NativeTableType;
   typedef CreateSdpOfferBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5465,6 +7532,9 @@ struct CreateSdpOffer FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint32_t>(verifier, VT_SESSION_VERSION, 4) &&
            verifier.EndTable();
   }
+  CreateSdpOfferT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CreateSdpOfferT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<CreateSdpOffer> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateSdpOfferT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CreateSdpOfferBuilder {
@@ -5514,8 +7584,16 @@ inline ::flatbuffers::Offset<CreateSdpOffer> CreateCreateSdpOfferDirect(
       session_version);
 }
 
+::flatbuffers::Offset<CreateSdpOffer> CreateCreateSdpOffer(::flatbuffers::FlatBufferBuilder &_fbb, const CreateSdpOfferT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ParseSdpFragmentT : public ::flatbuffers::NativeTable {
+  typedef ParseSdpFragment TableType;
+  std::string fragment{};
+};
+
 /// Target 0. What a trickle-ICE fragment says (RFC 8840). Reply: SdpFragmentParsed.
 struct ParseSdpFragment FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ParseSdpFragmentT NativeTableType;
   typedef ParseSdpFragmentBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5531,6 +7609,9 @@ struct ParseSdpFragment FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyString(fragment()) &&
            verifier.EndTable();
   }
+  ParseSdpFragmentT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ParseSdpFragmentT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ParseSdpFragment> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ParseSdpFragmentT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ParseSdpFragmentBuilder {
@@ -5574,9 +7655,17 @@ inline ::flatbuffers::Offset<ParseSdpFragment> CreateParseSdpFragmentDirect(
       fragment__);
 }
 
+::flatbuffers::Offset<ParseSdpFragment> CreateParseSdpFragment(::flatbuffers::FlatBufferBuilder &_fbb, const ParseSdpFragmentT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CreateSdpFragmentT : public ::flatbuffers::NativeTable {
+  typedef CreateSdpFragment TableType;
+  std::string mid{};
+};
+
 /// Target: WebRTC transport. A fragment with its credentials and candidates: what answers an ICE restart (RFC 9725).
 /// Reply: SdpText.
 struct CreateSdpFragment FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateSdpFragmentT NativeTableType;
   typedef CreateSdpFragmentBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5592,6 +7681,9 @@ struct CreateSdpFragment FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table 
            verifier.VerifyString(mid()) &&
            verifier.EndTable();
   }
+  CreateSdpFragmentT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CreateSdpFragmentT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<CreateSdpFragment> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateSdpFragmentT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CreateSdpFragmentBuilder {
@@ -5634,8 +7726,18 @@ inline ::flatbuffers::Offset<CreateSdpFragment> CreateCreateSdpFragmentDirect(
       mid__);
 }
 
+::flatbuffers::Offset<CreateSdpFragment> CreateCreateSdpFragment(::flatbuffers::FlatBufferBuilder &_fbb, const CreateSdpFragmentT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CreateAudioLevelObserverT : public ::flatbuffers::NativeTable {
+  typedef CreateAudioLevelObserver TableType;
+  uint16_t max_entries = 1;
+  int8_t threshold = -80;
+  uint32_t interval_ms = 1000;
+};
+
 /// Target: router. Tells who is loud, at the end of each interval. Reply: Created.
 struct CreateAudioLevelObserver FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateAudioLevelObserverT NativeTableType;
   typedef CreateAudioLevelObserverBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5663,6 +7765,9 @@ struct CreateAudioLevelObserver FLATBUFFERS_FINAL_CLASS : private ::flatbuffers:
            VerifyField<uint32_t>(verifier, VT_INTERVAL_MS, 4) &&
            verifier.EndTable();
   }
+  CreateAudioLevelObserverT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CreateAudioLevelObserverT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<CreateAudioLevelObserver> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateAudioLevelObserverT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CreateAudioLevelObserverBuilder {
@@ -5706,8 +7811,16 @@ struct CreateAudioLevelObserver::Traits {
   static auto constexpr Create = CreateCreateAudioLevelObserver;
 };
 
+::flatbuffers::Offset<CreateAudioLevelObserver> CreateCreateAudioLevelObserver(::flatbuffers::FlatBufferBuilder &_fbb, const CreateAudioLevelObserverT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CreateActiveSpeakerObserverT : public ::flatbuffers::NativeTable {
+  typedef CreateActiveSpeakerObserver TableType;
+  uint32_t interval_ms = 300;
+};
+
 /// Target: router. Tells who is the dominant speaker, when it is another one. Reply: Created.
 struct CreateActiveSpeakerObserver FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateActiveSpeakerObserverT NativeTableType;
   typedef CreateActiveSpeakerObserverBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5723,6 +7836,9 @@ struct CreateActiveSpeakerObserver FLATBUFFERS_FINAL_CLASS : private ::flatbuffe
            VerifyField<uint32_t>(verifier, VT_INTERVAL_MS, 4) &&
            verifier.EndTable();
   }
+  CreateActiveSpeakerObserverT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CreateActiveSpeakerObserverT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<CreateActiveSpeakerObserver> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateActiveSpeakerObserverT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CreateActiveSpeakerObserverBuilder {
@@ -5756,8 +7872,16 @@ struct CreateActiveSpeakerObserver::Traits {
   static auto constexpr Create = CreateCreateActiveSpeakerObserver;
 };
 
+::flatbuffers::Offset<CreateActiveSpeakerObserver> CreateCreateActiveSpeakerObserver(::flatbuffers::FlatBufferBuilder &_fbb, const CreateActiveSpeakerObserverT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ObserveT : public ::flatbuffers::NativeTable {
+  typedef Observe TableType;
+  uint64_t producer = 0;
+};
+
 /// Target: observer. It hears this audio producer of its router from now on. Reply: Done.
 struct Observe FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ObserveT NativeTableType;
   typedef ObserveBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5772,6 +7896,9 @@ struct Observe FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint64_t>(verifier, VT_PRODUCER, 8) &&
            verifier.EndTable();
   }
+  ObserveT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ObserveT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Observe> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ObserveT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ObserveBuilder {
@@ -5805,8 +7932,16 @@ struct Observe::Traits {
   static auto constexpr Create = CreateObserve;
 };
 
+::flatbuffers::Offset<Observe> CreateObserve(::flatbuffers::FlatBufferBuilder &_fbb, const ObserveT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct UnobserveT : public ::flatbuffers::NativeTable {
+  typedef Unobserve TableType;
+  uint64_t producer = 0;
+};
+
 /// Target: observer. It hears this producer no longer. Reply: Done.
 struct Unobserve FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef UnobserveT NativeTableType;
   typedef UnobserveBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5821,6 +7956,9 @@ struct Unobserve FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint64_t>(verifier, VT_PRODUCER, 8) &&
            verifier.EndTable();
   }
+  UnobserveT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(UnobserveT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Unobserve> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const UnobserveT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct UnobserveBuilder {
@@ -5854,9 +7992,17 @@ struct Unobserve::Traits {
   static auto constexpr Create = CreateUnobserve;
 };
 
+::flatbuffers::Offset<Unobserve> CreateUnobserve(::flatbuffers::FlatBufferBuilder &_fbb, const UnobserveT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct SetTraceT : public ::flatbuffers::NativeTable {
+  typedef SetTrace TableType;
+  std::vector<libsfu::fbs::TraceKind> kinds{};
+};
+
 /// Target: producer, or consumer (which has no sr). What of it is told as TraceEvent, until this is sent again; nothing
 /// by default. Reply: Done.
 struct SetTrace FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SetTraceT NativeTableType;
   typedef SetTraceBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5872,6 +8018,9 @@ struct SetTrace FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVector(kinds()) &&
            verifier.EndTable();
   }
+  SetTraceT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(SetTraceT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<SetTrace> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SetTraceT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct SetTraceBuilder {
@@ -5914,9 +8063,17 @@ inline ::flatbuffers::Offset<SetTrace> CreateSetTraceDirect(
       kinds__);
 }
 
+::flatbuffers::Offset<SetTrace> CreateSetTrace(::flatbuffers::FlatBufferBuilder &_fbb, const SetTraceT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct KeepDecisionsT : public ::flatbuffers::NativeTable {
+  typedef KeepDecisions TableType;
+  uint32_t rows = 0;
+};
+
 /// Target: transport or consumer. Keeps the latest decisions about its media, at most so many (1024); 0 is off, the
 /// default. What was kept before is forgotten. Reply: Done.
 struct KeepDecisions FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef KeepDecisionsT NativeTableType;
   typedef KeepDecisionsBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -5931,6 +8088,9 @@ struct KeepDecisions FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint32_t>(verifier, VT_ROWS, 4) &&
            verifier.EndTable();
   }
+  KeepDecisionsT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(KeepDecisionsT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<KeepDecisions> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const KeepDecisionsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct KeepDecisionsBuilder {
@@ -5964,8 +8124,15 @@ struct KeepDecisions::Traits {
   static auto constexpr Create = CreateKeepDecisions;
 };
 
+::flatbuffers::Offset<KeepDecisions> CreateKeepDecisions(::flatbuffers::FlatBufferBuilder &_fbb, const KeepDecisionsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct GetDecisionsT : public ::flatbuffers::NativeTable {
+  typedef GetDecisions TableType;
+};
+
 /// Target: transport or consumer. What was kept. Reply: Decisions.
 struct GetDecisions FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef GetDecisionsT NativeTableType;
   typedef GetDecisionsBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -5973,6 +8140,9 @@ struct GetDecisions FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  GetDecisionsT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(GetDecisionsT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<GetDecisions> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const GetDecisionsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct GetDecisionsBuilder {
@@ -6001,9 +8171,21 @@ struct GetDecisions::Traits {
   static auto constexpr Create = CreateGetDecisions;
 };
 
+::flatbuffers::Offset<GetDecisions> CreateGetDecisions(::flatbuffers::FlatBufferBuilder &_fbb, const GetDecisionsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct StartTapT : public ::flatbuffers::NativeTable {
+  typedef StartTap TableType;
+  std::string name{};
+  libsfu::fbs::TapFormat format = libsfu::fbs::TapFormat::pcapng;
+  uint64_t max_bytes = 16777216ULL;
+  uint32_t max_duration_ms = 60000;
+  bool headers_only = false;
+};
+
 /// Target: transport. Writes copies of its RTP and RTCP, decrypted, both ways, to a new file in the directory
 /// EngineOptions.tap_directory; one at a time for each transport. Reply: Done; TapClosed tells the end.
 struct StartTap FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef StartTapT NativeTableType;
   typedef StartTapBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -6043,6 +8225,9 @@ struct StartTap FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_HEADERS_ONLY, 1) &&
            verifier.EndTable();
   }
+  StartTapT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(StartTapT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<StartTap> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const StartTapT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct StartTapBuilder {
@@ -6114,8 +8299,15 @@ inline ::flatbuffers::Offset<StartTap> CreateStartTapDirect(
       headers_only);
 }
 
+::flatbuffers::Offset<StartTap> CreateStartTap(::flatbuffers::FlatBufferBuilder &_fbb, const StartTapT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct StopTapT : public ::flatbuffers::NativeTable {
+  typedef StopTap TableType;
+};
+
 /// Target: transport. Reply: Done, also where there is no tap.
 struct StopTap FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef StopTapT NativeTableType;
   typedef StopTapBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -6123,6 +8315,9 @@ struct StopTap FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  StopTapT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(StopTapT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<StopTap> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const StopTapT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct StopTapBuilder {
@@ -6151,8 +8346,26 @@ struct StopTap::Traits {
   static auto constexpr Create = CreateStopTap;
 };
 
+::flatbuffers::Offset<StopTap> CreateStopTap(::flatbuffers::FlatBufferBuilder &_fbb, const StopTapT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CreatePlainTransportT : public ::flatbuffers::NativeTable {
+  typedef CreatePlainTransport TableType;
+  std::unique_ptr<libsfu::fbs::ListenInfoT> listen_info{};
+  std::unique_ptr<libsfu::fbs::ListenInfoT> rtcp_listen_info{};
+  bool rtcp_mux = true;
+  bool comedia = false;
+  bool enable_srtp = false;
+  libsfu::fbs::SrtpProfile srtp_crypto_suite = libsfu::fbs::SrtpProfile::aes128_cm_hmac_sha1_80;
+  uint32_t max_incoming_bitrate = 0;
+  CreatePlainTransportT() = default;
+  CreatePlainTransportT(const CreatePlainTransportT &o);
+  CreatePlainTransportT(CreatePlainTransportT&&) FLATBUFFERS_NOEXCEPT = default;
+  CreatePlainTransportT &operator=(CreatePlainTransportT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Target: router. RTP and RTCP without ICE and DTLS. Reply: PlainTransportCreated.
 struct CreatePlainTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreatePlainTransportT NativeTableType;
   typedef CreatePlainTransportBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -6202,6 +8415,9 @@ struct CreatePlainTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tab
            VerifyField<uint32_t>(verifier, VT_MAX_INCOMING_BITRATE, 4) &&
            verifier.EndTable();
   }
+  CreatePlainTransportT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CreatePlainTransportT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<CreatePlainTransport> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreatePlainTransportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CreatePlainTransportBuilder {
@@ -6265,8 +8481,23 @@ struct CreatePlainTransport::Traits {
   static auto constexpr Create = CreateCreatePlainTransport;
 };
 
+::flatbuffers::Offset<CreatePlainTransport> CreateCreatePlainTransport(::flatbuffers::FlatBufferBuilder &_fbb, const CreatePlainTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ConnectPlainTransportT : public ::flatbuffers::NativeTable {
+  typedef ConnectPlainTransport TableType;
+  std::string ip{};
+  ::flatbuffers::Optional<uint16_t> port = ::flatbuffers::nullopt;
+  ::flatbuffers::Optional<uint16_t> rtcp_port = ::flatbuffers::nullopt;
+  std::unique_ptr<libsfu::fbs::SrtpParametersT> srtp_parameters{};
+  ConnectPlainTransportT() = default;
+  ConnectPlainTransportT(const ConnectPlainTransportT &o);
+  ConnectPlainTransportT(ConnectPlainTransportT&&) FLATBUFFERS_NOEXCEPT = default;
+  ConnectPlainTransportT &operator=(ConnectPlainTransportT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Target: plain transport. Reply: Done.
 struct ConnectPlainTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ConnectPlainTransportT NativeTableType;
   typedef ConnectPlainTransportBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -6299,6 +8530,9 @@ struct ConnectPlainTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
            verifier.VerifyTable(srtp_parameters()) &&
            verifier.EndTable();
   }
+  ConnectPlainTransportT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ConnectPlainTransportT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ConnectPlainTransport> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectPlainTransportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ConnectPlainTransportBuilder {
@@ -6362,9 +8596,24 @@ inline ::flatbuffers::Offset<ConnectPlainTransport> CreateConnectPlainTransportD
       srtp_parameters);
 }
 
+::flatbuffers::Offset<ConnectPlainTransport> CreateConnectPlainTransport(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectPlainTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CreatePipeTransportT : public ::flatbuffers::NativeTable {
+  typedef CreatePipeTransport TableType;
+  std::unique_ptr<libsfu::fbs::ListenInfoT> listen_info{};
+  bool enable_rtx = false;
+  bool enable_srtp = false;
+  bool only_wanted = false;
+  CreatePipeTransportT() = default;
+  CreatePipeTransportT(const CreatePipeTransportT &o);
+  CreatePipeTransportT(CreatePipeTransportT&&) FLATBUFFERS_NOEXCEPT = default;
+  CreatePipeTransportT &operator=(CreatePipeTransportT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Target: router. Towards a pipe transport of another router, in this engine or elsewhere. Reply:
 /// PipeTransportCreated.
 struct CreatePipeTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreatePipeTransportT NativeTableType;
   typedef CreatePipeTransportBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -6398,6 +8647,9 @@ struct CreatePipeTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
            VerifyField<uint8_t>(verifier, VT_ONLY_WANTED, 1) &&
            verifier.EndTable();
   }
+  CreatePipeTransportT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CreatePipeTransportT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<CreatePipeTransport> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreatePipeTransportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CreatePipeTransportBuilder {
@@ -6446,8 +8698,22 @@ struct CreatePipeTransport::Traits {
   static auto constexpr Create = CreateCreatePipeTransport;
 };
 
+::flatbuffers::Offset<CreatePipeTransport> CreateCreatePipeTransport(::flatbuffers::FlatBufferBuilder &_fbb, const CreatePipeTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ConnectPipeTransportT : public ::flatbuffers::NativeTable {
+  typedef ConnectPipeTransport TableType;
+  std::string ip{};
+  uint16_t port = 0;
+  std::unique_ptr<libsfu::fbs::SrtpParametersT> srtp_parameters{};
+  ConnectPipeTransportT() = default;
+  ConnectPipeTransportT(const ConnectPipeTransportT &o);
+  ConnectPipeTransportT(ConnectPipeTransportT&&) FLATBUFFERS_NOEXCEPT = default;
+  ConnectPipeTransportT &operator=(ConnectPipeTransportT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Target: pipe transport. Reply: Done.
 struct ConnectPipeTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ConnectPipeTransportT NativeTableType;
   typedef ConnectPipeTransportBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -6474,6 +8740,9 @@ struct ConnectPipeTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tab
            verifier.VerifyTable(srtp_parameters()) &&
            verifier.EndTable();
   }
+  ConnectPipeTransportT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ConnectPipeTransportT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ConnectPipeTransport> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectPipeTransportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ConnectPipeTransportBuilder {
@@ -6530,8 +8799,16 @@ inline ::flatbuffers::Offset<ConnectPipeTransport> CreateConnectPipeTransportDir
       srtp_parameters);
 }
 
+::flatbuffers::Offset<ConnectPipeTransport> CreateConnectPipeTransport(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectPipeTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CreateDirectTransportT : public ::flatbuffers::NativeTable {
+  typedef CreateDirectTransport TableType;
+  uint32_t max_incoming_bitrate = 0;
+};
+
 /// Target: router. Its packets go through sfu_engine_send_media and sfu_engine_poll_media. Reply: Created.
 struct CreateDirectTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreateDirectTransportT NativeTableType;
   typedef CreateDirectTransportBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -6546,6 +8823,9 @@ struct CreateDirectTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
            VerifyField<uint32_t>(verifier, VT_MAX_INCOMING_BITRATE, 4) &&
            verifier.EndTable();
   }
+  CreateDirectTransportT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CreateDirectTransportT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<CreateDirectTransport> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateDirectTransportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CreateDirectTransportBuilder {
@@ -6579,8 +8859,15 @@ struct CreateDirectTransport::Traits {
   static auto constexpr Create = CreateCreateDirectTransport;
 };
 
+::flatbuffers::Offset<CreateDirectTransport> CreateCreateDirectTransport(::flatbuffers::FlatBufferBuilder &_fbb, const CreateDirectTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct DrainT : public ::flatbuffers::NativeTable {
+  typedef Drain TableType;
+};
+
 /// Target 0. The engine takes no new router; an EngineDrained event tells when the last one is gone. Reply: Draining.
 struct Drain FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DrainT NativeTableType;
   typedef DrainBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -6588,6 +8875,9 @@ struct Drain FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  DrainT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(DrainT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Drain> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DrainT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct DrainBuilder {
@@ -6616,8 +8906,18 @@ struct Drain::Traits {
   static auto constexpr Create = CreateDrain;
 };
 
+::flatbuffers::Offset<Drain> CreateDrain(::flatbuffers::FlatBufferBuilder &_fbb, const DrainT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RequestT : public ::flatbuffers::NativeTable {
+  typedef Request TableType;
+  uint64_t id = 0;
+  uint64_t target = 0;
+  libsfu::fbs::RequestBodyUnion body{};
+};
+
 /// `id` is chosen by the caller and comes back in the reply; it must not be in use by a request in flight.
 struct Request FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RequestT NativeTableType;
   typedef RequestBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -6772,6 +9072,9 @@ struct Request FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyRequestBody(verifier, body(), body_type()) &&
            verifier.EndTable();
   }
+  RequestT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RequestT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Request> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RequestT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 template<> inline const libsfu::fbs::CreateRouter *Request::body_as<libsfu::fbs::CreateRouter>() const {
@@ -6985,7 +9288,14 @@ struct Request::Traits {
   static auto constexpr Create = CreateRequest;
 };
 
+::flatbuffers::Offset<Request> CreateRequest(::flatbuffers::FlatBufferBuilder &_fbb, const RequestT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct DoneT : public ::flatbuffers::NativeTable {
+  typedef Done TableType;
+};
+
 struct Done FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DoneT NativeTableType;
   typedef DoneBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -6993,6 +9303,9 @@ struct Done FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  DoneT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(DoneT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Done> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DoneT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct DoneBuilder {
@@ -7021,7 +9334,20 @@ struct Done::Traits {
   static auto constexpr Create = CreateDone;
 };
 
+::flatbuffers::Offset<Done> CreateDone(::flatbuffers::FlatBufferBuilder &_fbb, const DoneT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CreatedT : public ::flatbuffers::NativeTable {
+  typedef Created TableType;
+  uint64_t id = 0;
+  std::unique_ptr<libsfu::fbs::RtpCapabilitiesT> rtp_capabilities{};
+  CreatedT() = default;
+  CreatedT(const CreatedT &o);
+  CreatedT(CreatedT&&) FLATBUFFERS_NOEXCEPT = default;
+  CreatedT &operator=(CreatedT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct Created FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CreatedT NativeTableType;
   typedef CreatedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -7042,6 +9368,9 @@ struct Created FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(rtp_capabilities()) &&
            verifier.EndTable();
   }
+  CreatedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CreatedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Created> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreatedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CreatedBuilder {
@@ -7080,7 +9409,22 @@ struct Created::Traits {
   static auto constexpr Create = CreateCreated;
 };
 
+::flatbuffers::Offset<Created> CreateCreated(::flatbuffers::FlatBufferBuilder &_fbb, const CreatedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct WebRtcTransportCreatedT : public ::flatbuffers::NativeTable {
+  typedef WebRtcTransportCreated TableType;
+  uint64_t id = 0;
+  std::unique_ptr<libsfu::fbs::IceParametersT> ice_parameters{};
+  std::vector<std::unique_ptr<libsfu::fbs::IceCandidateT>> ice_candidates{};
+  std::unique_ptr<libsfu::fbs::DtlsParametersT> dtls_parameters{};
+  WebRtcTransportCreatedT() = default;
+  WebRtcTransportCreatedT(const WebRtcTransportCreatedT &o);
+  WebRtcTransportCreatedT(WebRtcTransportCreatedT&&) FLATBUFFERS_NOEXCEPT = default;
+  WebRtcTransportCreatedT &operator=(WebRtcTransportCreatedT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct WebRtcTransportCreated FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef WebRtcTransportCreatedT NativeTableType;
   typedef WebRtcTransportCreatedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -7114,6 +9458,9 @@ struct WebRtcTransportCreated FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::T
            verifier.VerifyTable(dtls_parameters()) &&
            verifier.EndTable();
   }
+  WebRtcTransportCreatedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(WebRtcTransportCreatedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<WebRtcTransportCreated> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const WebRtcTransportCreatedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct WebRtcTransportCreatedBuilder {
@@ -7177,7 +9524,15 @@ inline ::flatbuffers::Offset<WebRtcTransportCreated> CreateWebRtcTransportCreate
       dtls_parameters);
 }
 
+::flatbuffers::Offset<WebRtcTransportCreated> CreateWebRtcTransportCreated(::flatbuffers::FlatBufferBuilder &_fbb, const WebRtcTransportCreatedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ConnectedT : public ::flatbuffers::NativeTable {
+  typedef Connected TableType;
+  libsfu::fbs::DtlsRole local_role = libsfu::fbs::DtlsRole::auto_;
+};
+
 struct Connected FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ConnectedT NativeTableType;
   typedef ConnectedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -7192,6 +9547,9 @@ struct Connected FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_LOCAL_ROLE, 1) &&
            verifier.EndTable();
   }
+  ConnectedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ConnectedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Connected> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ConnectedBuilder {
@@ -7225,7 +9583,19 @@ struct Connected::Traits {
   static auto constexpr Create = CreateConnected;
 };
 
+::flatbuffers::Offset<Connected> CreateConnected(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct IceRestartedT : public ::flatbuffers::NativeTable {
+  typedef IceRestarted TableType;
+  std::unique_ptr<libsfu::fbs::IceParametersT> ice_parameters{};
+  IceRestartedT() = default;
+  IceRestartedT(const IceRestartedT &o);
+  IceRestartedT(IceRestartedT&&) FLATBUFFERS_NOEXCEPT = default;
+  IceRestartedT &operator=(IceRestartedT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct IceRestarted FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef IceRestartedT NativeTableType;
   typedef IceRestartedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -7241,6 +9611,9 @@ struct IceRestarted FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(ice_parameters()) &&
            verifier.EndTable();
   }
+  IceRestartedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(IceRestartedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<IceRestarted> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const IceRestartedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct IceRestartedBuilder {
@@ -7274,7 +9647,16 @@ struct IceRestarted::Traits {
   static auto constexpr Create = CreateIceRestarted;
 };
 
+::flatbuffers::Offset<IceRestarted> CreateIceRestarted(::flatbuffers::FlatBufferBuilder &_fbb, const IceRestartedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ProducerCreatedT : public ::flatbuffers::NativeTable {
+  typedef ProducerCreated TableType;
+  uint64_t id = 0;
+  libsfu::fbs::ProducerType type = libsfu::fbs::ProducerType::simple;
+};
+
 struct ProducerCreated FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ProducerCreatedT NativeTableType;
   typedef ProducerCreatedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -7294,6 +9676,9 @@ struct ProducerCreated FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_TYPE, 1) &&
            verifier.EndTable();
   }
+  ProducerCreatedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ProducerCreatedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ProducerCreated> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerCreatedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ProducerCreatedBuilder {
@@ -7332,7 +9717,23 @@ struct ProducerCreated::Traits {
   static auto constexpr Create = CreateProducerCreated;
 };
 
+::flatbuffers::Offset<ProducerCreated> CreateProducerCreated(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerCreatedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ConsumerCreatedT : public ::flatbuffers::NativeTable {
+  typedef ConsumerCreated TableType;
+  uint64_t id = 0;
+  libsfu::fbs::MediaKind kind = libsfu::fbs::MediaKind::audio;
+  std::unique_ptr<libsfu::fbs::RtpParametersT> rtp_parameters{};
+  libsfu::fbs::ProducerType type = libsfu::fbs::ProducerType::simple;
+  bool producer_paused = false;
+  ConsumerCreatedT() = default;
+  ConsumerCreatedT(const ConsumerCreatedT &o);
+  ConsumerCreatedT(ConsumerCreatedT&&) FLATBUFFERS_NOEXCEPT = default;
+  ConsumerCreatedT &operator=(ConsumerCreatedT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct ConsumerCreated FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ConsumerCreatedT NativeTableType;
   typedef ConsumerCreatedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -7368,6 +9769,9 @@ struct ConsumerCreated FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_PRODUCER_PAUSED, 1) &&
            verifier.EndTable();
   }
+  ConsumerCreatedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ConsumerCreatedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ConsumerCreated> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerCreatedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ConsumerCreatedBuilder {
@@ -7421,8 +9825,21 @@ struct ConsumerCreated::Traits {
   static auto constexpr Create = CreateConsumerCreated;
 };
 
+::flatbuffers::Offset<ConsumerCreated> CreateConsumerCreated(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerCreatedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ProducerSwitchedT : public ::flatbuffers::NativeTable {
+  typedef ProducerSwitched TableType;
+  libsfu::fbs::ProducerType type = libsfu::fbs::ProducerType::simple;
+  std::unique_ptr<libsfu::fbs::RtpParametersT> rtp_parameters{};
+  ProducerSwitchedT() = default;
+  ProducerSwitchedT(const ProducerSwitchedT &o);
+  ProducerSwitchedT(ProducerSwitchedT&&) FLATBUFFERS_NOEXCEPT = default;
+  ProducerSwitchedT &operator=(ProducerSwitchedT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// The consumer's parameters are what they were, but for the layers of the encoding.
 struct ProducerSwitched FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ProducerSwitchedT NativeTableType;
   typedef ProducerSwitchedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -7443,6 +9860,9 @@ struct ProducerSwitched FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(rtp_parameters()) &&
            verifier.EndTable();
   }
+  ProducerSwitchedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ProducerSwitchedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ProducerSwitched> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerSwitchedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ProducerSwitchedBuilder {
@@ -7481,7 +9901,15 @@ struct ProducerSwitched::Traits {
   static auto constexpr Create = CreateProducerSwitched;
 };
 
+::flatbuffers::Offset<ProducerSwitched> CreateProducerSwitched(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerSwitchedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CanConsumeResultT : public ::flatbuffers::NativeTable {
+  typedef CanConsumeResult TableType;
+  bool can_consume = false;
+};
+
 struct CanConsumeResult FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CanConsumeResultT NativeTableType;
   typedef CanConsumeResultBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -7496,6 +9924,9 @@ struct CanConsumeResult FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_CAN_CONSUME, 1) &&
            verifier.EndTable();
   }
+  CanConsumeResultT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CanConsumeResultT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<CanConsumeResult> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CanConsumeResultT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CanConsumeResultBuilder {
@@ -7529,7 +9960,19 @@ struct CanConsumeResult::Traits {
   static auto constexpr Create = CreateCanConsumeResult;
 };
 
+::flatbuffers::Offset<CanConsumeResult> CreateCanConsumeResult(::flatbuffers::FlatBufferBuilder &_fbb, const CanConsumeResultT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RouterCapabilitiesT : public ::flatbuffers::NativeTable {
+  typedef RouterCapabilities TableType;
+  std::unique_ptr<libsfu::fbs::RtpCapabilitiesT> rtp_capabilities{};
+  RouterCapabilitiesT() = default;
+  RouterCapabilitiesT(const RouterCapabilitiesT &o);
+  RouterCapabilitiesT(RouterCapabilitiesT&&) FLATBUFFERS_NOEXCEPT = default;
+  RouterCapabilitiesT &operator=(RouterCapabilitiesT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct RouterCapabilities FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RouterCapabilitiesT NativeTableType;
   typedef RouterCapabilitiesBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -7545,6 +9988,9 @@ struct RouterCapabilities FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table
            verifier.VerifyTable(rtp_capabilities()) &&
            verifier.EndTable();
   }
+  RouterCapabilitiesT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RouterCapabilitiesT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RouterCapabilities> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RouterCapabilitiesT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RouterCapabilitiesBuilder {
@@ -7578,8 +10024,19 @@ struct RouterCapabilities::Traits {
   static auto constexpr Create = CreateRouterCapabilities;
 };
 
+::flatbuffers::Offset<RouterCapabilities> CreateRouterCapabilities(::flatbuffers::FlatBufferBuilder &_fbb, const RouterCapabilitiesT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct EncodingScoreT : public ::flatbuffers::NativeTable {
+  typedef EncodingScore TableType;
+  uint8_t encoding = 0;
+  uint32_t ssrc = 0;
+  std::string rid{};
+  uint8_t score = 0;
+};
+
 /// How well an encoding of a producer arrives, from 0 (nothing does) to 10.
 struct EncodingScore FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef EncodingScoreT NativeTableType;
   typedef EncodingScoreBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -7610,6 +10067,9 @@ struct EncodingScore FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_SCORE, 1) &&
            verifier.EndTable();
   }
+  EncodingScoreT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(EncodingScoreT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<EncodingScore> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const EncodingScoreT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct EncodingScoreBuilder {
@@ -7673,7 +10133,16 @@ inline ::flatbuffers::Offset<EncodingScore> CreateEncodingScoreDirect(
       score);
 }
 
+::flatbuffers::Offset<EncodingScore> CreateEncodingScore(::flatbuffers::FlatBufferBuilder &_fbb, const EncodingScoreT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct CounterT : public ::flatbuffers::NativeTable {
+  typedef Counter TableType;
+  std::string name{};
+  uint64_t value = 0;
+};
+
 struct Counter FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef CounterT NativeTableType;
   typedef CounterBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -7694,6 +10163,9 @@ struct Counter FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint64_t>(verifier, VT_VALUE, 8) &&
            verifier.EndTable();
   }
+  CounterT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(CounterT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Counter> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CounterT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct CounterBuilder {
@@ -7744,8 +10216,20 @@ inline ::flatbuffers::Offset<Counter> CreateCounterDirect(
       value);
 }
 
+::flatbuffers::Offset<Counter> CreateCounter(::flatbuffers::FlatBufferBuilder &_fbb, const CounterT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ReceivedSsrcT : public ::flatbuffers::NativeTable {
+  typedef ReceivedSsrc TableType;
+  uint32_t ssrc = 0;
+  uint64_t producer = 0;
+  uint8_t encoding = 0;
+  bool rtx = false;
+  bool signalled = false;
+};
+
 /// An SSRC of the peer and the producer that its packets go to.
 struct ReceivedSsrc FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ReceivedSsrcT NativeTableType;
   typedef ReceivedSsrcBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -7780,6 +10264,9 @@ struct ReceivedSsrc FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_SIGNALLED, 1) &&
            verifier.EndTable();
   }
+  ReceivedSsrcT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ReceivedSsrcT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ReceivedSsrc> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ReceivedSsrcT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ReceivedSsrcBuilder {
@@ -7833,7 +10320,16 @@ struct ReceivedSsrc::Traits {
   static auto constexpr Create = CreateReceivedSsrc;
 };
 
+::flatbuffers::Offset<ReceivedSsrc> CreateReceivedSsrc(::flatbuffers::FlatBufferBuilder &_fbb, const ReceivedSsrcT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct PayloadTypeDumpT : public ::flatbuffers::NativeTable {
+  typedef PayloadTypeDump TableType;
+  uint8_t payload_type = 0;
+  ::flatbuffers::Optional<uint8_t> rtx_payload_type = ::flatbuffers::nullopt;
+};
+
 struct PayloadTypeDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef PayloadTypeDumpT NativeTableType;
   typedef PayloadTypeDumpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -7853,6 +10349,9 @@ struct PayloadTypeDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_RTX_PAYLOAD_TYPE, 1) &&
            verifier.EndTable();
   }
+  PayloadTypeDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(PayloadTypeDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<PayloadTypeDump> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PayloadTypeDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct PayloadTypeDumpBuilder {
@@ -7891,8 +10390,23 @@ struct PayloadTypeDump::Traits {
   static auto constexpr Create = CreatePayloadTypeDump;
 };
 
+::flatbuffers::Offset<PayloadTypeDump> CreatePayloadTypeDump(::flatbuffers::FlatBufferBuilder &_fbb, const PayloadTypeDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ProducerLineT : public ::flatbuffers::NativeTable {
+  typedef ProducerLine TableType;
+  uint64_t producer = 0;
+  std::string mid{};
+  std::vector<std::string> rids{};
+  std::vector<std::unique_ptr<libsfu::fbs::PayloadTypeDumpT>> payload_types{};
+  ProducerLineT() = default;
+  ProducerLineT(const ProducerLineT &o);
+  ProducerLineT(ProducerLineT&&) FLATBUFFERS_NOEXCEPT = default;
+  ProducerLineT &operator=(ProducerLineT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// What packets of a producer are known by before their SSRC is. An encoding without a RID has an empty one.
 struct ProducerLine FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ProducerLineT NativeTableType;
   typedef ProducerLineBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -7927,6 +10441,9 @@ struct ProducerLine FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVectorOfTables(payload_types()) &&
            verifier.EndTable();
   }
+  ProducerLineT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ProducerLineT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ProducerLine> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerLineT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ProducerLineBuilder {
@@ -7992,8 +10509,18 @@ inline ::flatbuffers::Offset<ProducerLine> CreateProducerLineDirect(
       payload_types__);
 }
 
+::flatbuffers::Offset<ProducerLine> CreateProducerLine(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerLineT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct SentSsrcT : public ::flatbuffers::NativeTable {
+  typedef SentSsrc TableType;
+  uint32_t ssrc = 0;
+  uint64_t consumer = 0;
+  bool rtx = false;
+};
+
 /// An SSRC of ours and the consumer whose stream it is.
 struct SentSsrc FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SentSsrcT NativeTableType;
   typedef SentSsrcBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -8018,6 +10545,9 @@ struct SentSsrc FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_RTX, 1) &&
            verifier.EndTable();
   }
+  SentSsrcT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(SentSsrcT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<SentSsrc> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SentSsrcT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct SentSsrcBuilder {
@@ -8061,7 +10591,16 @@ struct SentSsrc::Traits {
   static auto constexpr Create = CreateSentSsrc;
 };
 
+::flatbuffers::Offset<SentSsrc> CreateSentSsrc(::flatbuffers::FlatBufferBuilder &_fbb, const SentSsrcT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct HeaderExtensionIdT : public ::flatbuffers::NativeTable {
+  typedef HeaderExtensionId TableType;
+  std::string uri{};
+  uint8_t id = 0;
+};
+
 struct HeaderExtensionId FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef HeaderExtensionIdT NativeTableType;
   typedef HeaderExtensionIdBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -8082,6 +10621,9 @@ struct HeaderExtensionId FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table 
            VerifyField<uint8_t>(verifier, VT_ID, 1) &&
            verifier.EndTable();
   }
+  HeaderExtensionIdT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(HeaderExtensionIdT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<HeaderExtensionId> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const HeaderExtensionIdT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct HeaderExtensionIdBuilder {
@@ -8132,8 +10674,23 @@ inline ::flatbuffers::Offset<HeaderExtensionId> CreateHeaderExtensionIdDirect(
       id);
 }
 
+::flatbuffers::Offset<HeaderExtensionId> CreateHeaderExtensionId(::flatbuffers::FlatBufferBuilder &_fbb, const HeaderExtensionIdT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct TapDumpT : public ::flatbuffers::NativeTable {
+  typedef TapDump TableType;
+  std::string name{};
+  libsfu::fbs::TapFormat format = libsfu::fbs::TapFormat::pcapng;
+  uint64_t max_bytes = 0;
+  uint32_t max_duration_ms = 0;
+  bool headers_only = false;
+  uint64_t packets = 0;
+  uint64_t bytes = 0;
+  uint64_t dropped = 0;
+};
+
 /// A tap at work; see StartTap.
 struct TapDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TapDumpT NativeTableType;
   typedef TapDumpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -8186,6 +10743,9 @@ struct TapDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint64_t>(verifier, VT_DROPPED, 8) &&
            verifier.EndTable();
   }
+  TapDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(TapDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<TapDump> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TapDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct TapDumpBuilder {
@@ -8277,8 +10837,27 @@ inline ::flatbuffers::Offset<TapDump> CreateTapDumpDirect(
       dropped);
 }
 
+::flatbuffers::Offset<TapDump> CreateTapDump(::flatbuffers::FlatBufferBuilder &_fbb, const TapDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct TransportStreamsT : public ::flatbuffers::NativeTable {
+  typedef TransportStreams TableType;
+  std::vector<std::unique_ptr<libsfu::fbs::ReceivedSsrcT>> received{};
+  std::vector<std::unique_ptr<libsfu::fbs::ProducerLineT>> lines{};
+  std::vector<std::unique_ptr<libsfu::fbs::SentSsrcT>> sent{};
+  std::vector<std::unique_ptr<libsfu::fbs::HeaderExtensionIdT>> header_extensions{};
+  uint32_t learned_ssrcs = 0;
+  uint32_t learned_ssrcs_limit = 0;
+  uint32_t decision_rows = 0;
+  std::unique_ptr<libsfu::fbs::TapDumpT> tap{};
+  TransportStreamsT() = default;
+  TransportStreamsT(const TransportStreamsT &o);
+  TransportStreamsT(TransportStreamsT&&) FLATBUFFERS_NOEXCEPT = default;
+  TransportStreamsT &operator=(TransportStreamsT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// How a transport tells streams from each other, and who looks at them.
 struct TransportStreams FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TransportStreamsT NativeTableType;
   typedef TransportStreamsBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -8340,6 +10919,9 @@ struct TransportStreams FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(tap()) &&
            verifier.EndTable();
   }
+  TransportStreamsT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(TransportStreamsT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<TransportStreams> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TransportStreamsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct TransportStreamsBuilder {
@@ -8434,8 +11016,17 @@ inline ::flatbuffers::Offset<TransportStreams> CreateTransportStreamsDirect(
       tap);
 }
 
+::flatbuffers::Offset<TransportStreams> CreateTransportStreams(::flatbuffers::FlatBufferBuilder &_fbb, const TransportStreamsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct UsernameFragmentT : public ::flatbuffers::NativeTable {
+  typedef UsernameFragment TableType;
+  std::string username_fragment{};
+  uint64_t transport = 0;
+};
+
 /// A username fragment (ICE) and the transport that it leads to.
 struct UsernameFragment FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef UsernameFragmentT NativeTableType;
   typedef UsernameFragmentBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -8456,6 +11047,9 @@ struct UsernameFragment FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint64_t>(verifier, VT_TRANSPORT, 8) &&
            verifier.EndTable();
   }
+  UsernameFragmentT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(UsernameFragmentT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<UsernameFragment> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const UsernameFragmentT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct UsernameFragmentBuilder {
@@ -8505,7 +11099,20 @@ inline ::flatbuffers::Offset<UsernameFragment> CreateUsernameFragmentDirect(
       transport);
 }
 
+::flatbuffers::Offset<UsernameFragment> CreateUsernameFragment(::flatbuffers::FlatBufferBuilder &_fbb, const UsernameFragmentT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct EngineDumpT : public ::flatbuffers::NativeTable {
+  typedef EngineDump TableType;
+  std::vector<std::unique_ptr<libsfu::fbs::ShardDumpT>> shards{};
+  std::string version{};
+  EngineDumpT() = default;
+  EngineDumpT(const EngineDumpT &o);
+  EngineDumpT(EngineDumpT&&) FLATBUFFERS_NOEXCEPT = default;
+  EngineDumpT &operator=(EngineDumpT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct EngineDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef EngineDumpT NativeTableType;
   typedef EngineDumpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -8528,6 +11135,9 @@ struct EngineDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyString(version()) &&
            verifier.EndTable();
   }
+  EngineDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(EngineDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<EngineDump> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const EngineDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct EngineDumpBuilder {
@@ -8578,7 +11188,19 @@ inline ::flatbuffers::Offset<EngineDump> CreateEngineDumpDirect(
       version__);
 }
 
+::flatbuffers::Offset<EngineDump> CreateEngineDump(::flatbuffers::FlatBufferBuilder &_fbb, const EngineDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ShardDumpT : public ::flatbuffers::NativeTable {
+  typedef ShardDump TableType;
+  uint8_t index = 0;
+  int32_t cpu = 0;
+  std::vector<uint64_t> routers{};
+  std::vector<uint64_t> webrtc_servers{};
+  uint32_t sockets = 0;
+};
+
 struct ShardDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ShardDumpT NativeTableType;
   typedef ShardDumpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -8615,6 +11237,9 @@ struct ShardDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint32_t>(verifier, VT_SOCKETS, 4) &&
            verifier.EndTable();
   }
+  ShardDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ShardDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ShardDump> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ShardDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ShardDumpBuilder {
@@ -8686,7 +11311,23 @@ inline ::flatbuffers::Offset<ShardDump> CreateShardDumpDirect(
       sockets);
 }
 
+::flatbuffers::Offset<ShardDump> CreateShardDump(::flatbuffers::FlatBufferBuilder &_fbb, const ShardDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct WebRtcServerDumpT : public ::flatbuffers::NativeTable {
+  typedef WebRtcServerDump TableType;
+  uint64_t id = 0;
+  std::vector<std::string> local_addresses{};
+  std::vector<uint64_t> transports{};
+  std::vector<std::unique_ptr<libsfu::fbs::UsernameFragmentT>> username_fragments{};
+  std::vector<std::string> tcp_local_addresses{};
+  WebRtcServerDumpT() = default;
+  WebRtcServerDumpT(const WebRtcServerDumpT &o);
+  WebRtcServerDumpT(WebRtcServerDumpT&&) FLATBUFFERS_NOEXCEPT = default;
+  WebRtcServerDumpT &operator=(WebRtcServerDumpT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct WebRtcServerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef WebRtcServerDumpT NativeTableType;
   typedef WebRtcServerDumpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -8729,6 +11370,9 @@ struct WebRtcServerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVectorOfStrings(tcp_local_addresses()) &&
            verifier.EndTable();
   }
+  WebRtcServerDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(WebRtcServerDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<WebRtcServerDump> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const WebRtcServerDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct WebRtcServerDumpBuilder {
@@ -8802,8 +11446,17 @@ inline ::flatbuffers::Offset<WebRtcServerDump> CreateWebRtcServerDumpDirect(
       tcp_local_addresses__);
 }
 
+::flatbuffers::Offset<WebRtcServerDump> CreateWebRtcServerDump(::flatbuffers::FlatBufferBuilder &_fbb, const WebRtcServerDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ObjectLinksT : public ::flatbuffers::NativeTable {
+  typedef ObjectLinks TableType;
+  uint64_t id = 0;
+  std::vector<uint64_t> linked{};
+};
+
 /// An object, and those of another kind that belong to it.
 struct ObjectLinks FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ObjectLinksT NativeTableType;
   typedef ObjectLinksBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -8824,6 +11477,9 @@ struct ObjectLinks FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVector(linked()) &&
            verifier.EndTable();
   }
+  ObjectLinksT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ObjectLinksT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ObjectLinks> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ObjectLinksT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ObjectLinksBuilder {
@@ -8873,7 +11529,26 @@ inline ::flatbuffers::Offset<ObjectLinks> CreateObjectLinksDirect(
       linked__);
 }
 
+::flatbuffers::Offset<ObjectLinks> CreateObjectLinks(::flatbuffers::FlatBufferBuilder &_fbb, const ObjectLinksT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RouterDumpT : public ::flatbuffers::NativeTable {
+  typedef RouterDump TableType;
+  uint64_t id = 0;
+  std::unique_ptr<libsfu::fbs::RtpCapabilitiesT> rtp_capabilities{};
+  std::vector<uint64_t> transports{};
+  std::vector<uint64_t> producers{};
+  std::vector<uint64_t> consumers{};
+  std::vector<uint64_t> observers{};
+  std::vector<std::unique_ptr<libsfu::fbs::ObjectLinksT>> consumers_of{};
+  std::vector<std::unique_ptr<libsfu::fbs::ObjectLinksT>> observers_of{};
+  RouterDumpT() = default;
+  RouterDumpT(const RouterDumpT &o);
+  RouterDumpT(RouterDumpT&&) FLATBUFFERS_NOEXCEPT = default;
+  RouterDumpT &operator=(RouterDumpT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct RouterDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RouterDumpT NativeTableType;
   typedef RouterDumpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -8934,6 +11609,9 @@ struct RouterDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVectorOfTables(observers_of()) &&
            verifier.EndTable();
   }
+  RouterDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RouterDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RouterDump> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RouterDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RouterDumpBuilder {
@@ -9030,7 +11708,23 @@ inline ::flatbuffers::Offset<RouterDump> CreateRouterDumpDirect(
       observers_of__);
 }
 
+::flatbuffers::Offset<RouterDump> CreateRouterDump(::flatbuffers::FlatBufferBuilder &_fbb, const RouterDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ObserverDumpT : public ::flatbuffers::NativeTable {
+  typedef ObserverDump TableType;
+  uint64_t id = 0;
+  uint64_t router = 0;
+  libsfu::fbs::ObserverType type = libsfu::fbs::ObserverType::audio_level;
+  bool paused = false;
+  uint32_t interval_ms = 0;
+  uint16_t max_entries = 0;
+  int8_t threshold = 0;
+  std::vector<uint64_t> producers{};
+  uint64_t dominant = 0;
+};
+
 struct ObserverDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ObserverDumpT NativeTableType;
   typedef ObserverDumpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -9089,6 +11783,9 @@ struct ObserverDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint64_t>(verifier, VT_DOMINANT, 8) &&
            verifier.EndTable();
   }
+  ObserverDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ObserverDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ObserverDump> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ObserverDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ObserverDumpBuilder {
@@ -9187,7 +11884,32 @@ inline ::flatbuffers::Offset<ObserverDump> CreateObserverDumpDirect(
       dominant);
 }
 
+::flatbuffers::Offset<ObserverDump> CreateObserverDump(::flatbuffers::FlatBufferBuilder &_fbb, const ObserverDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct WebRtcTransportDumpT : public ::flatbuffers::NativeTable {
+  typedef WebRtcTransportDump TableType;
+  uint64_t id = 0;
+  uint64_t router = 0;
+  uint64_t webrtc_server = 0;
+  libsfu::fbs::IceState ice_state = libsfu::fbs::IceState::new_;
+  std::unique_ptr<libsfu::fbs::IceParametersT> ice_parameters{};
+  std::vector<std::unique_ptr<libsfu::fbs::IceCandidateT>> ice_candidates{};
+  std::unique_ptr<libsfu::fbs::TransportTupleT> selected_tuple{};
+  std::vector<std::unique_ptr<libsfu::fbs::TransportTupleT>> tuples{};
+  libsfu::fbs::DtlsState dtls_state = libsfu::fbs::DtlsState::new_;
+  libsfu::fbs::DtlsRole dtls_local_role = libsfu::fbs::DtlsRole::auto_;
+  std::string srtp_profile{};
+  std::vector<uint64_t> producers{};
+  std::vector<uint64_t> consumers{};
+  std::unique_ptr<libsfu::fbs::TransportStreamsT> streams{};
+  WebRtcTransportDumpT() = default;
+  WebRtcTransportDumpT(const WebRtcTransportDumpT &o);
+  WebRtcTransportDumpT(WebRtcTransportDumpT&&) FLATBUFFERS_NOEXCEPT = default;
+  WebRtcTransportDumpT &operator=(WebRtcTransportDumpT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct WebRtcTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef WebRtcTransportDumpT NativeTableType;
   typedef WebRtcTransportDumpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -9277,6 +11999,9 @@ struct WebRtcTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
            verifier.VerifyTable(streams()) &&
            verifier.EndTable();
   }
+  WebRtcTransportDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(WebRtcTransportDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<WebRtcTransportDump> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const WebRtcTransportDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct WebRtcTransportDumpBuilder {
@@ -9414,7 +12139,32 @@ inline ::flatbuffers::Offset<WebRtcTransportDump> CreateWebRtcTransportDumpDirec
       streams);
 }
 
+::flatbuffers::Offset<WebRtcTransportDump> CreateWebRtcTransportDump(::flatbuffers::FlatBufferBuilder &_fbb, const WebRtcTransportDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ProducerDumpT : public ::flatbuffers::NativeTable {
+  typedef ProducerDump TableType;
+  uint64_t id = 0;
+  uint64_t transport = 0;
+  libsfu::fbs::MediaKind kind = libsfu::fbs::MediaKind::audio;
+  libsfu::fbs::ProducerType type = libsfu::fbs::ProducerType::simple;
+  bool paused = false;
+  std::unique_ptr<libsfu::fbs::RtpParametersT> rtp_parameters{};
+  std::unique_ptr<libsfu::fbs::RtpParametersT> consumable_rtp_parameters{};
+  std::vector<uint32_t> ssrcs{};
+  std::vector<uint64_t> consumers{};
+  std::vector<std::unique_ptr<libsfu::fbs::EncodingScoreT>> scores{};
+  std::unique_ptr<libsfu::fbs::LayersT> wanted_layers{};
+  std::vector<libsfu::fbs::TraceKind> trace{};
+  bool observed = false;
+  bool opaque_payload = false;
+  ProducerDumpT() = default;
+  ProducerDumpT(const ProducerDumpT &o);
+  ProducerDumpT(ProducerDumpT&&) FLATBUFFERS_NOEXCEPT = default;
+  ProducerDumpT &operator=(ProducerDumpT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct ProducerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ProducerDumpT NativeTableType;
   typedef ProducerDumpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -9506,6 +12256,9 @@ struct ProducerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_OPAQUE_PAYLOAD, 1) &&
            verifier.EndTable();
   }
+  ProducerDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ProducerDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ProducerDump> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ProducerDumpBuilder {
@@ -9642,8 +12395,23 @@ inline ::flatbuffers::Offset<ProducerDump> CreateProducerDumpDirect(
       opaque_payload);
 }
 
+::flatbuffers::Offset<ProducerDump> CreateProducerDump(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ConsumerLaneT : public ::flatbuffers::NativeTable {
+  typedef ConsumerLane TableType;
+  uint32_t ssrc = 0;
+  ::flatbuffers::Optional<uint32_t> rtx_ssrc = ::flatbuffers::nullopt;
+  bool wanted = false;
+  std::unique_ptr<libsfu::fbs::LayersT> current_layers{};
+  ConsumerLaneT() = default;
+  ConsumerLaneT(const ConsumerLaneT &o);
+  ConsumerLaneT(ConsumerLaneT&&) FLATBUFFERS_NOEXCEPT = default;
+  ConsumerLaneT &operator=(ConsumerLaneT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// One stream of a pipe consumer.
 struct ConsumerLane FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ConsumerLaneT NativeTableType;
   typedef ConsumerLaneBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -9676,6 +12444,9 @@ struct ConsumerLane FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(current_layers()) &&
            verifier.EndTable();
   }
+  ConsumerLaneT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ConsumerLaneT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ConsumerLane> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerLaneT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ConsumerLaneBuilder {
@@ -9724,7 +12495,39 @@ struct ConsumerLane::Traits {
   static auto constexpr Create = CreateConsumerLane;
 };
 
+::flatbuffers::Offset<ConsumerLane> CreateConsumerLane(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerLaneT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ConsumerDumpT : public ::flatbuffers::NativeTable {
+  typedef ConsumerDump TableType;
+  uint64_t id = 0;
+  uint64_t transport = 0;
+  uint64_t producer = 0;
+  libsfu::fbs::MediaKind kind = libsfu::fbs::MediaKind::audio;
+  libsfu::fbs::ProducerType type = libsfu::fbs::ProducerType::simple;
+  bool paused = false;
+  bool producer_paused = false;
+  std::unique_ptr<libsfu::fbs::RtpParametersT> rtp_parameters{};
+  uint32_t ssrc = 0;
+  ::flatbuffers::Optional<uint32_t> rtx_ssrc = ::flatbuffers::nullopt;
+  uint8_t priority = 1;
+  std::unique_ptr<libsfu::fbs::LayersT> preferred_layers{};
+  std::unique_ptr<libsfu::fbs::LayersT> target_layers{};
+  std::unique_ptr<libsfu::fbs::LayersT> current_layers{};
+  uint64_t pending_producer = 0;
+  std::vector<std::unique_ptr<libsfu::fbs::PayloadTypeDumpT>> payload_types{};
+  std::vector<std::unique_ptr<libsfu::fbs::HeaderExtensionIdT>> header_extensions{};
+  std::vector<libsfu::fbs::TraceKind> trace{};
+  uint32_t decision_rows = 0;
+  uint64_t header_extensions_left_out = 0;
+  std::vector<std::unique_ptr<libsfu::fbs::ConsumerLaneT>> lanes{};
+  ConsumerDumpT() = default;
+  ConsumerDumpT(const ConsumerDumpT &o);
+  ConsumerDumpT(ConsumerDumpT&&) FLATBUFFERS_NOEXCEPT = default;
+  ConsumerDumpT &operator=(ConsumerDumpT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ConsumerDumpT NativeTableType;
   typedef ConsumerDumpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -9859,6 +12662,9 @@ struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVectorOfTables(lanes()) &&
            verifier.EndTable();
   }
+  ConsumerDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ConsumerDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ConsumerDump> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ConsumerDumpBuilder {
@@ -10044,8 +12850,18 @@ inline ::flatbuffers::Offset<ConsumerDump> CreateConsumerDumpDirect(
       lanes__);
 }
 
+::flatbuffers::Offset<ConsumerDump> CreateConsumerDump(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct LayerBitrateT : public ::flatbuffers::NativeTable {
+  typedef LayerBitrate TableType;
+  uint8_t spatial = 0;
+  uint8_t temporal = 0;
+  uint32_t bitrate = 0;
+};
+
 /// What one layer of an encoding takes, without those below it, in bit/s over the last second.
 struct LayerBitrate FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef LayerBitrateT NativeTableType;
   typedef LayerBitrateBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -10070,6 +12886,9 @@ struct LayerBitrate FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint32_t>(verifier, VT_BITRATE, 4) &&
            verifier.EndTable();
   }
+  LayerBitrateT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(LayerBitrateT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<LayerBitrate> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const LayerBitrateT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct LayerBitrateBuilder {
@@ -10113,8 +12932,43 @@ struct LayerBitrate::Traits {
   static auto constexpr Create = CreateLayerBitrate;
 };
 
+::flatbuffers::Offset<LayerBitrate> CreateLayerBitrate(::flatbuffers::FlatBufferBuilder &_fbb, const LayerBitrateT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct RtpStreamStatsT : public ::flatbuffers::NativeTable {
+  typedef RtpStreamStats TableType;
+  uint32_t ssrc = 0;
+  ::flatbuffers::Optional<uint32_t> rtx_ssrc = ::flatbuffers::nullopt;
+  std::string rid{};
+  bool inbound = false;
+  libsfu::fbs::MediaKind kind = libsfu::fbs::MediaKind::audio;
+  std::string mime_type{};
+  uint64_t packets = 0;
+  uint64_t bytes = 0;
+  uint32_t bitrate = 0;
+  int64_t packets_lost = 0;
+  uint8_t fraction_lost = 0;
+  uint32_t jitter = 0;
+  uint64_t packets_discarded = 0;
+  uint64_t packets_retransmitted = 0;
+  uint64_t packets_repaired = 0;
+  uint64_t nack_count = 0;
+  uint64_t nack_packet_count = 0;
+  uint64_t pli_count = 0;
+  uint64_t fir_count = 0;
+  uint64_t key_frame_count = 0;
+  ::flatbuffers::Optional<float> round_trip_time_ms = ::flatbuffers::nullopt;
+  uint8_t score = 0;
+  std::vector<std::unique_ptr<libsfu::fbs::LayerBitrateT>> bitrate_by_layer{};
+  uint64_t rtx_packets_discarded = 0;
+  RtpStreamStatsT() = default;
+  RtpStreamStatsT(const RtpStreamStatsT &o);
+  RtpStreamStatsT(RtpStreamStatsT&&) FLATBUFFERS_NOEXCEPT = default;
+  RtpStreamStatsT &operator=(RtpStreamStatsT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Counters of one RTP stream. Times in milliseconds, bitrates in bit/s over the last second.
 struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RtpStreamStatsT NativeTableType;
   typedef RtpStreamStatsBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -10251,6 +13105,9 @@ struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint64_t>(verifier, VT_RTX_PACKETS_DISCARDED, 8) &&
            verifier.EndTable();
   }
+  RtpStreamStatsT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RtpStreamStatsT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RtpStreamStats> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpStreamStatsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct RtpStreamStatsBuilder {
@@ -10456,7 +13313,38 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStatsDirect(
       rtx_packets_discarded);
 }
 
+::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStats(::flatbuffers::FlatBufferBuilder &_fbb, const RtpStreamStatsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct TransportStatsT : public ::flatbuffers::NativeTable {
+  typedef TransportStats TableType;
+  uint64_t bytes_received = 0;
+  uint64_t bytes_sent = 0;
+  uint64_t packets_received = 0;
+  uint64_t packets_sent = 0;
+  uint32_t receive_bitrate = 0;
+  uint32_t send_bitrate = 0;
+  uint64_t rtp_bytes_received = 0;
+  uint64_t rtp_bytes_sent = 0;
+  uint64_t rtx_bytes_received = 0;
+  uint64_t rtx_bytes_sent = 0;
+  libsfu::fbs::IceState ice_state = libsfu::fbs::IceState::new_;
+  libsfu::fbs::DtlsState dtls_state = libsfu::fbs::DtlsState::new_;
+  std::unique_ptr<libsfu::fbs::TransportTupleT> selected_tuple{};
+  uint32_t rtp_receive_bitrate = 0;
+  uint32_t rtp_send_bitrate = 0;
+  uint32_t rtx_receive_bitrate = 0;
+  uint32_t rtx_send_bitrate = 0;
+  ::flatbuffers::Optional<float> rtp_loss_received = ::flatbuffers::nullopt;
+  ::flatbuffers::Optional<float> rtp_loss_sent = ::flatbuffers::nullopt;
+  uint32_t max_incoming_bitrate = 0;
+  TransportStatsT() = default;
+  TransportStatsT(const TransportStatsT &o);
+  TransportStatsT(TransportStatsT&&) FLATBUFFERS_NOEXCEPT = default;
+  TransportStatsT &operator=(TransportStatsT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct TransportStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TransportStatsT NativeTableType;
   typedef TransportStatsBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -10571,6 +13459,9 @@ struct TransportStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint32_t>(verifier, VT_MAX_INCOMING_BITRATE, 4) &&
            verifier.EndTable();
   }
+  TransportStatsT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(TransportStatsT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<TransportStats> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TransportStatsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct TransportStatsBuilder {
@@ -10699,9 +13590,23 @@ struct TransportStats::Traits {
   static auto constexpr Create = CreateTransportStats;
 };
 
+::flatbuffers::Offset<TransportStats> CreateTransportStats(::flatbuffers::FlatBufferBuilder &_fbb, const TransportStatsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ShardStatsT : public ::flatbuffers::NativeTable {
+  typedef ShardStats TableType;
+  uint8_t index = 0;
+  std::vector<std::unique_ptr<libsfu::fbs::CounterT>> drops{};
+  std::vector<std::unique_ptr<libsfu::fbs::CounterT>> counters{};
+  ShardStatsT() = default;
+  ShardStatsT(const ShardStatsT &o);
+  ShardStatsT(ShardStatsT&&) FLATBUFFERS_NOEXCEPT = default;
+  ShardStatsT &operator=(ShardStatsT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// A shard's part in the counters of the engine. Counters of its thread (getrusage) begin with thread_ and are only
 /// here; peak memory is that of the whole process.
 struct ShardStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ShardStatsT NativeTableType;
   typedef ShardStatsBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -10730,6 +13635,9 @@ struct ShardStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVectorOfTables(counters()) &&
            verifier.EndTable();
   }
+  ShardStatsT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ShardStatsT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ShardStats> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ShardStatsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ShardStatsBuilder {
@@ -10787,8 +13695,26 @@ inline ::flatbuffers::Offset<ShardStats> CreateShardStatsDirect(
       counters__);
 }
 
+::flatbuffers::Offset<ShardStats> CreateShardStats(::flatbuffers::FlatBufferBuilder &_fbb, const ShardStatsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct StatsReportT : public ::flatbuffers::NativeTable {
+  typedef StatsReport TableType;
+  uint64_t target = 0;
+  uint64_t timestamp_ms = 0;
+  std::unique_ptr<libsfu::fbs::TransportStatsT> transport{};
+  std::vector<std::unique_ptr<libsfu::fbs::RtpStreamStatsT>> streams{};
+  std::vector<std::unique_ptr<libsfu::fbs::CounterT>> drops{};
+  std::vector<std::unique_ptr<libsfu::fbs::CounterT>> counters{};
+  std::vector<std::unique_ptr<libsfu::fbs::ShardStatsT>> shards{};
+  StatsReportT() = default;
+  StatsReportT(const StatsReportT &o);
+  StatsReportT(StatsReportT&&) FLATBUFFERS_NOEXCEPT = default;
+  StatsReportT &operator=(StatsReportT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// What was asked for and what is below it. `timestamp_ms` is Unix time.
 struct StatsReport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef StatsReportT NativeTableType;
   typedef StatsReportBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -10845,6 +13771,9 @@ struct StatsReport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVectorOfTables(shards()) &&
            verifier.EndTable();
   }
+  StatsReportT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(StatsReportT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<StatsReport> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const StatsReportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct StatsReportBuilder {
@@ -10932,7 +13861,26 @@ inline ::flatbuffers::Offset<StatsReport> CreateStatsReportDirect(
       shards__);
 }
 
+::flatbuffers::Offset<StatsReport> CreateStatsReport(::flatbuffers::FlatBufferBuilder &_fbb, const StatsReportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct SdpSectionT : public ::flatbuffers::NativeTable {
+  typedef SdpSection TableType;
+  std::string mid{};
+  std::string media{};
+  libsfu::fbs::MediaDirection direction = libsfu::fbs::MediaDirection::sendrecv;
+  std::string problem{};
+  std::unique_ptr<libsfu::fbs::RtpParametersT> rtp_parameters{};
+  std::unique_ptr<libsfu::fbs::RtpCapabilitiesT> rtp_capabilities{};
+  ::flatbuffers::Optional<uint16_t> sctp_port = ::flatbuffers::nullopt;
+  ::flatbuffers::Optional<uint64_t> max_message_size = ::flatbuffers::nullopt;
+  SdpSectionT() = default;
+  SdpSectionT(const SdpSectionT &o);
+  SdpSectionT(SdpSectionT&&) FLATBUFFERS_NOEXCEPT = default;
+  SdpSectionT &operator=(SdpSectionT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct SdpSection FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SdpSectionT NativeTableType;
   typedef SdpSectionBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -10994,6 +13942,9 @@ struct SdpSection FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint64_t>(verifier, VT_MAX_MESSAGE_SIZE, 8) &&
            verifier.EndTable();
   }
+  SdpSectionT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(SdpSectionT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<SdpSection> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SdpSectionT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct SdpSectionBuilder {
@@ -11089,7 +14040,22 @@ inline ::flatbuffers::Offset<SdpSection> CreateSdpSectionDirect(
       max_message_size);
 }
 
+::flatbuffers::Offset<SdpSection> CreateSdpSection(::flatbuffers::FlatBufferBuilder &_fbb, const SdpSectionT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct SdpParsedT : public ::flatbuffers::NativeTable {
+  typedef SdpParsed TableType;
+  std::unique_ptr<libsfu::fbs::IceParametersT> ice_parameters{};
+  std::unique_ptr<libsfu::fbs::DtlsParametersT> dtls_parameters{};
+  std::vector<std::unique_ptr<libsfu::fbs::SdpSectionT>> sections{};
+  uint32_t candidates = 0;
+  SdpParsedT() = default;
+  SdpParsedT(const SdpParsedT &o);
+  SdpParsedT(SdpParsedT&&) FLATBUFFERS_NOEXCEPT = default;
+  SdpParsedT &operator=(SdpParsedT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct SdpParsed FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SdpParsedT NativeTableType;
   typedef SdpParsedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -11125,6 +14091,9 @@ struct SdpParsed FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint32_t>(verifier, VT_CANDIDATES, 4) &&
            verifier.EndTable();
   }
+  SdpParsedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(SdpParsedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<SdpParsed> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SdpParsedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct SdpParsedBuilder {
@@ -11188,7 +14157,15 @@ inline ::flatbuffers::Offset<SdpParsed> CreateSdpParsedDirect(
       candidates);
 }
 
+::flatbuffers::Offset<SdpParsed> CreateSdpParsed(::flatbuffers::FlatBufferBuilder &_fbb, const SdpParsedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct SdpTextT : public ::flatbuffers::NativeTable {
+  typedef SdpText TableType;
+  std::string sdp{};
+};
+
 struct SdpText FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SdpTextT NativeTableType;
   typedef SdpTextBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -11204,6 +14181,9 @@ struct SdpText FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyString(sdp()) &&
            verifier.EndTable();
   }
+  SdpTextT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(SdpTextT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<SdpText> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SdpTextT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct SdpTextBuilder {
@@ -11247,7 +14227,22 @@ inline ::flatbuffers::Offset<SdpText> CreateSdpTextDirect(
       sdp__);
 }
 
+::flatbuffers::Offset<SdpText> CreateSdpText(::flatbuffers::FlatBufferBuilder &_fbb, const SdpTextT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct SdpFragmentParsedT : public ::flatbuffers::NativeTable {
+  typedef SdpFragmentParsed TableType;
+  std::unique_ptr<libsfu::fbs::IceParametersT> ice_parameters{};
+  std::string mid{};
+  uint32_t candidates = 0;
+  bool end_of_candidates = false;
+  SdpFragmentParsedT() = default;
+  SdpFragmentParsedT(const SdpFragmentParsedT &o);
+  SdpFragmentParsedT(SdpFragmentParsedT&&) FLATBUFFERS_NOEXCEPT = default;
+  SdpFragmentParsedT &operator=(SdpFragmentParsedT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct SdpFragmentParsed FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef SdpFragmentParsedT NativeTableType;
   typedef SdpFragmentParsedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -11280,6 +14275,9 @@ struct SdpFragmentParsed FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table 
            VerifyField<uint8_t>(verifier, VT_END_OF_CANDIDATES, 1) &&
            verifier.EndTable();
   }
+  SdpFragmentParsedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(SdpFragmentParsedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<SdpFragmentParsed> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SdpFragmentParsedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct SdpFragmentParsedBuilder {
@@ -11343,8 +14341,25 @@ inline ::flatbuffers::Offset<SdpFragmentParsed> CreateSdpFragmentParsedDirect(
       end_of_candidates);
 }
 
+::flatbuffers::Offset<SdpFragmentParsed> CreateSdpFragmentParsed(::flatbuffers::FlatBufferBuilder &_fbb, const SdpFragmentParsedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct LayerChoiceT : public ::flatbuffers::NativeTable {
+  typedef LayerChoice TableType;
+  std::string cause{};
+  std::unique_ptr<libsfu::fbs::LayersT> preferred{};
+  std::unique_ptr<libsfu::fbs::LayersT> target{};
+  std::unique_ptr<libsfu::fbs::LayersT> current{};
+  uint8_t score = 0;
+  uint32_t bitrate = 0;
+  LayerChoiceT() = default;
+  LayerChoiceT(const LayerChoiceT &o);
+  LayerChoiceT(LayerChoiceT&&) FLATBUFFERS_NOEXCEPT = default;
+  LayerChoiceT &operator=(LayerChoiceT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// A choice of layers and the numbers that it was made from. Absent layers: all (preferred), nothing (target, current).
 struct LayerChoice FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef LayerChoiceT NativeTableType;
   typedef LayerChoiceBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -11390,6 +14405,9 @@ struct LayerChoice FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint32_t>(verifier, VT_BITRATE, 4) &&
            verifier.EndTable();
   }
+  LayerChoiceT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(LayerChoiceT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<LayerChoice> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const LayerChoiceT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct LayerChoiceBuilder {
@@ -11468,8 +14486,26 @@ inline ::flatbuffers::Offset<LayerChoice> CreateLayerChoiceDirect(
       bitrate);
 }
 
+::flatbuffers::Offset<LayerChoice> CreateLayerChoice(::flatbuffers::FlatBufferBuilder &_fbb, const LayerChoiceT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct DecisionT : public ::flatbuffers::NativeTable {
+  typedef Decision TableType;
+  uint64_t at_unix_ns = 0;
+  uint64_t object = 0;
+  std::string drop_reason{};
+  uint32_t count = 0;
+  uint32_t ssrc = 0;
+  uint16_t sequence = 0;
+  std::unique_ptr<libsfu::fbs::LayerChoiceT> layers{};
+  DecisionT() = default;
+  DecisionT(const DecisionT &o);
+  DecisionT(DecisionT&&) FLATBUFFERS_NOEXCEPT = default;
+  DecisionT &operator=(DecisionT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// One decision: packets that were dropped, or layers that were chosen.
 struct Decision FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DecisionT NativeTableType;
   typedef DecisionBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -11521,6 +14557,9 @@ struct Decision FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(layers()) &&
            verifier.EndTable();
   }
+  DecisionT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(DecisionT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Decision> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DecisionT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct DecisionBuilder {
@@ -11605,8 +14644,21 @@ inline ::flatbuffers::Offset<Decision> CreateDecisionDirect(
       layers);
 }
 
+::flatbuffers::Offset<Decision> CreateDecision(::flatbuffers::FlatBufferBuilder &_fbb, const DecisionT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct DecisionsT : public ::flatbuffers::NativeTable {
+  typedef Decisions TableType;
+  uint32_t capacity = 0;
+  std::vector<std::unique_ptr<libsfu::fbs::DecisionT>> rows{};
+  DecisionsT() = default;
+  DecisionsT(const DecisionsT &o);
+  DecisionsT(DecisionsT&&) FLATBUFFERS_NOEXCEPT = default;
+  DecisionsT &operator=(DecisionsT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// The latest decisions, the oldest first. At most `capacity` are kept; 0 is off.
 struct Decisions FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DecisionsT NativeTableType;
   typedef DecisionsBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -11628,6 +14680,9 @@ struct Decisions FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVectorOfTables(rows()) &&
            verifier.EndTable();
   }
+  DecisionsT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(DecisionsT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Decisions> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DecisionsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct DecisionsBuilder {
@@ -11677,7 +14732,24 @@ inline ::flatbuffers::Offset<Decisions> CreateDecisionsDirect(
       rows__);
 }
 
+::flatbuffers::Offset<Decisions> CreateDecisions(::flatbuffers::FlatBufferBuilder &_fbb, const DecisionsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct PlainTransportCreatedT : public ::flatbuffers::NativeTable {
+  typedef PlainTransportCreated TableType;
+  uint64_t id = 0;
+  std::string address{};
+  uint16_t port = 0;
+  std::string rtcp_address{};
+  ::flatbuffers::Optional<uint16_t> rtcp_port = ::flatbuffers::nullopt;
+  std::unique_ptr<libsfu::fbs::SrtpParametersT> srtp_parameters{};
+  PlainTransportCreatedT() = default;
+  PlainTransportCreatedT(const PlainTransportCreatedT &o);
+  PlainTransportCreatedT(PlainTransportCreatedT&&) FLATBUFFERS_NOEXCEPT = default;
+  PlainTransportCreatedT &operator=(PlainTransportCreatedT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct PlainTransportCreated FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef PlainTransportCreatedT NativeTableType;
   typedef PlainTransportCreatedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -11722,6 +14794,9 @@ struct PlainTransportCreated FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
            verifier.VerifyTable(srtp_parameters()) &&
            verifier.EndTable();
   }
+  PlainTransportCreatedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(PlainTransportCreatedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<PlainTransportCreated> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PlainTransportCreatedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct PlainTransportCreatedBuilder {
@@ -11801,7 +14876,22 @@ inline ::flatbuffers::Offset<PlainTransportCreated> CreatePlainTransportCreatedD
       srtp_parameters);
 }
 
+::flatbuffers::Offset<PlainTransportCreated> CreatePlainTransportCreated(::flatbuffers::FlatBufferBuilder &_fbb, const PlainTransportCreatedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct PipeTransportCreatedT : public ::flatbuffers::NativeTable {
+  typedef PipeTransportCreated TableType;
+  uint64_t id = 0;
+  std::string address{};
+  uint16_t port = 0;
+  std::unique_ptr<libsfu::fbs::SrtpParametersT> srtp_parameters{};
+  PipeTransportCreatedT() = default;
+  PipeTransportCreatedT(const PipeTransportCreatedT &o);
+  PipeTransportCreatedT(PipeTransportCreatedT&&) FLATBUFFERS_NOEXCEPT = default;
+  PipeTransportCreatedT &operator=(PipeTransportCreatedT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct PipeTransportCreated FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef PipeTransportCreatedT NativeTableType;
   typedef PipeTransportCreatedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -11833,6 +14923,9 @@ struct PipeTransportCreated FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tab
            verifier.VerifyTable(srtp_parameters()) &&
            verifier.EndTable();
   }
+  PipeTransportCreatedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(PipeTransportCreatedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<PipeTransportCreated> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PipeTransportCreatedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct PipeTransportCreatedBuilder {
@@ -11897,7 +14990,29 @@ inline ::flatbuffers::Offset<PipeTransportCreated> CreatePipeTransportCreatedDir
       srtp_parameters);
 }
 
+::flatbuffers::Offset<PipeTransportCreated> CreatePipeTransportCreated(::flatbuffers::FlatBufferBuilder &_fbb, const PipeTransportCreatedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct PlainTransportDumpT : public ::flatbuffers::NativeTable {
+  typedef PlainTransportDump TableType;
+  uint64_t id = 0;
+  uint64_t router = 0;
+  bool rtcp_mux = false;
+  bool comedia = false;
+  std::vector<std::string> local_addresses{};
+  std::unique_ptr<libsfu::fbs::TransportTupleT> tuple{};
+  std::unique_ptr<libsfu::fbs::TransportTupleT> rtcp_tuple{};
+  std::string srtp_profile{};
+  std::vector<uint64_t> producers{};
+  std::vector<uint64_t> consumers{};
+  std::unique_ptr<libsfu::fbs::TransportStreamsT> streams{};
+  PlainTransportDumpT() = default;
+  PlainTransportDumpT(const PlainTransportDumpT &o);
+  PlainTransportDumpT(PlainTransportDumpT&&) FLATBUFFERS_NOEXCEPT = default;
+  PlainTransportDumpT &operator=(PlainTransportDumpT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct PlainTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef PlainTransportDumpT NativeTableType;
   typedef PlainTransportDumpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -11970,6 +15085,9 @@ struct PlainTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table
            verifier.VerifyTable(streams()) &&
            verifier.EndTable();
   }
+  PlainTransportDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(PlainTransportDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<PlainTransportDump> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PlainTransportDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct PlainTransportDumpBuilder {
@@ -12085,7 +15203,29 @@ inline ::flatbuffers::Offset<PlainTransportDump> CreatePlainTransportDumpDirect(
       streams);
 }
 
+::flatbuffers::Offset<PlainTransportDump> CreatePlainTransportDump(::flatbuffers::FlatBufferBuilder &_fbb, const PlainTransportDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct PipeTransportDumpT : public ::flatbuffers::NativeTable {
+  typedef PipeTransportDump TableType;
+  uint64_t id = 0;
+  uint64_t router = 0;
+  std::string local_address{};
+  std::unique_ptr<libsfu::fbs::TransportTupleT> tuple{};
+  bool rtx = false;
+  bool srtp = false;
+  bool silent = false;
+  std::vector<uint64_t> producers{};
+  std::vector<uint64_t> consumers{};
+  std::unique_ptr<libsfu::fbs::TransportStreamsT> streams{};
+  bool only_wanted = false;
+  PipeTransportDumpT() = default;
+  PipeTransportDumpT(const PipeTransportDumpT &o);
+  PipeTransportDumpT(PipeTransportDumpT&&) FLATBUFFERS_NOEXCEPT = default;
+  PipeTransportDumpT &operator=(PipeTransportDumpT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct PipeTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef PipeTransportDumpT NativeTableType;
   typedef PipeTransportDumpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -12155,6 +15295,9 @@ struct PipeTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table 
            VerifyField<uint8_t>(verifier, VT_ONLY_WANTED, 1) &&
            verifier.EndTable();
   }
+  PipeTransportDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(PipeTransportDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<PipeTransportDump> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PipeTransportDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct PipeTransportDumpBuilder {
@@ -12269,7 +15412,23 @@ inline ::flatbuffers::Offset<PipeTransportDump> CreatePipeTransportDumpDirect(
       only_wanted);
 }
 
+::flatbuffers::Offset<PipeTransportDump> CreatePipeTransportDump(::flatbuffers::FlatBufferBuilder &_fbb, const PipeTransportDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct DirectTransportDumpT : public ::flatbuffers::NativeTable {
+  typedef DirectTransportDump TableType;
+  uint64_t id = 0;
+  uint64_t router = 0;
+  std::vector<uint64_t> producers{};
+  std::vector<uint64_t> consumers{};
+  std::unique_ptr<libsfu::fbs::TransportStreamsT> streams{};
+  DirectTransportDumpT() = default;
+  DirectTransportDumpT(const DirectTransportDumpT &o);
+  DirectTransportDumpT(DirectTransportDumpT&&) FLATBUFFERS_NOEXCEPT = default;
+  DirectTransportDumpT &operator=(DirectTransportDumpT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct DirectTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DirectTransportDumpT NativeTableType;
   typedef DirectTransportDumpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -12307,6 +15466,9 @@ struct DirectTransportDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
            verifier.VerifyTable(streams()) &&
            verifier.EndTable();
   }
+  DirectTransportDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(DirectTransportDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<DirectTransportDump> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DirectTransportDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct DirectTransportDumpBuilder {
@@ -12378,8 +15540,19 @@ inline ::flatbuffers::Offset<DirectTransportDump> CreateDirectTransportDumpDirec
       streams);
 }
 
+::flatbuffers::Offset<DirectTransportDump> CreateDirectTransportDump(::flatbuffers::FlatBufferBuilder &_fbb, const DirectTransportDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct DrainingT : public ::flatbuffers::NativeTable {
+  typedef Draining TableType;
+  uint32_t routers = 0;
+  uint32_t transports = 0;
+  uint32_t producers = 0;
+  uint32_t consumers = 0;
+};
+
 /// What is left of an engine that drains.
 struct Draining FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DrainingT NativeTableType;
   typedef DrainingBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -12409,6 +15582,9 @@ struct Draining FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint32_t>(verifier, VT_CONSUMERS, 4) &&
            verifier.EndTable();
   }
+  DrainingT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(DrainingT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Draining> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DrainingT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct DrainingBuilder {
@@ -12457,9 +15633,21 @@ struct Draining::Traits {
   static auto constexpr Create = CreateDraining;
 };
 
+::flatbuffers::Offset<Draining> CreateDraining(::flatbuffers::FlatBufferBuilder &_fbb, const DrainingT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ReplyT : public ::flatbuffers::NativeTable {
+  typedef Reply TableType;
+  uint64_t id = 0;
+  libsfu::fbs::Code code = libsfu::fbs::Code::ok;
+  std::string field{};
+  std::string text{};
+  libsfu::fbs::ReplyBodyUnion body{};
+};
+
 /// `field` and `text` are set when `code` is not ok: the offending field in the caller's words, and one sentence
 /// with the value and the remedy.
 struct Reply FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ReplyT NativeTableType;
   typedef ReplyBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -12590,6 +15778,9 @@ struct Reply FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyReplyBody(verifier, body(), body_type()) &&
            verifier.EndTable();
   }
+  ReplyT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ReplyT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Reply> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ReplyT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 template<> inline const libsfu::fbs::Done *Reply::body_as<libsfu::fbs::Done>() const {
@@ -12784,9 +15975,18 @@ inline ::flatbuffers::Offset<Reply> CreateReplyDirect(
       body);
 }
 
+::flatbuffers::Offset<Reply> CreateReply(::flatbuffers::FlatBufferBuilder &_fbb, const ReplyT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ObjectClosedT : public ::flatbuffers::NativeTable {
+  typedef ObjectClosed TableType;
+  libsfu::fbs::CloseReason reason = libsfu::fbs::CloseReason::router_closed;
+  std::string text{};
+};
+
 /// The object was closed as a consequence of something else; its id is gone.
 /// `text` says what a bug said, where one was the reason.
 struct ObjectClosed FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ObjectClosedT NativeTableType;
   typedef ObjectClosedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -12807,6 +16007,9 @@ struct ObjectClosed FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyString(text()) &&
            verifier.EndTable();
   }
+  ObjectClosedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ObjectClosedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ObjectClosed> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ObjectClosedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ObjectClosedBuilder {
@@ -12856,7 +16059,15 @@ inline ::flatbuffers::Offset<ObjectClosed> CreateObjectClosedDirect(
       text__);
 }
 
+::flatbuffers::Offset<ObjectClosed> CreateObjectClosed(::flatbuffers::FlatBufferBuilder &_fbb, const ObjectClosedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct IceStateChangedT : public ::flatbuffers::NativeTable {
+  typedef IceStateChanged TableType;
+  libsfu::fbs::IceState state = libsfu::fbs::IceState::new_;
+};
+
 struct IceStateChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef IceStateChangedT NativeTableType;
   typedef IceStateChangedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -12871,6 +16082,9 @@ struct IceStateChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_STATE, 1) &&
            verifier.EndTable();
   }
+  IceStateChangedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(IceStateChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<IceStateChanged> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const IceStateChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct IceStateChangedBuilder {
@@ -12904,7 +16118,19 @@ struct IceStateChanged::Traits {
   static auto constexpr Create = CreateIceStateChanged;
 };
 
+::flatbuffers::Offset<IceStateChanged> CreateIceStateChanged(::flatbuffers::FlatBufferBuilder &_fbb, const IceStateChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct IceSelectedTupleChangedT : public ::flatbuffers::NativeTable {
+  typedef IceSelectedTupleChanged TableType;
+  std::unique_ptr<libsfu::fbs::TransportTupleT> tuple{};
+  IceSelectedTupleChangedT() = default;
+  IceSelectedTupleChangedT(const IceSelectedTupleChangedT &o);
+  IceSelectedTupleChangedT(IceSelectedTupleChangedT&&) FLATBUFFERS_NOEXCEPT = default;
+  IceSelectedTupleChangedT &operator=(IceSelectedTupleChangedT o) FLATBUFFERS_NOEXCEPT;
+};
+
 struct IceSelectedTupleChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef IceSelectedTupleChangedT NativeTableType;
   typedef IceSelectedTupleChangedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -12920,6 +16146,9 @@ struct IceSelectedTupleChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::
            verifier.VerifyTable(tuple()) &&
            verifier.EndTable();
   }
+  IceSelectedTupleChangedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(IceSelectedTupleChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<IceSelectedTupleChanged> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const IceSelectedTupleChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct IceSelectedTupleChangedBuilder {
@@ -12953,7 +16182,16 @@ struct IceSelectedTupleChanged::Traits {
   static auto constexpr Create = CreateIceSelectedTupleChanged;
 };
 
+::flatbuffers::Offset<IceSelectedTupleChanged> CreateIceSelectedTupleChanged(::flatbuffers::FlatBufferBuilder &_fbb, const IceSelectedTupleChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct DtlsStateChangedT : public ::flatbuffers::NativeTable {
+  typedef DtlsStateChanged TableType;
+  libsfu::fbs::DtlsState state = libsfu::fbs::DtlsState::new_;
+  std::string reason{};
+};
+
 struct DtlsStateChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DtlsStateChangedT NativeTableType;
   typedef DtlsStateChangedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -12974,6 +16212,9 @@ struct DtlsStateChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyString(reason()) &&
            verifier.EndTable();
   }
+  DtlsStateChangedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(DtlsStateChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<DtlsStateChanged> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DtlsStateChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct DtlsStateChangedBuilder {
@@ -13023,8 +16264,15 @@ inline ::flatbuffers::Offset<DtlsStateChanged> CreateDtlsStateChangedDirect(
       reason__);
 }
 
+::flatbuffers::Offset<DtlsStateChanged> CreateDtlsStateChanged(::flatbuffers::FlatBufferBuilder &_fbb, const DtlsStateChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ProducerPausedT : public ::flatbuffers::NativeTable {
+  typedef ProducerPaused TableType;
+};
+
 /// Source: the consumer.
 struct ProducerPaused FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ProducerPausedT NativeTableType;
   typedef ProducerPausedBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -13032,6 +16280,9 @@ struct ProducerPaused FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  ProducerPausedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ProducerPausedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ProducerPaused> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerPausedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ProducerPausedBuilder {
@@ -13060,8 +16311,15 @@ struct ProducerPaused::Traits {
   static auto constexpr Create = CreateProducerPaused;
 };
 
+::flatbuffers::Offset<ProducerPaused> CreateProducerPaused(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerPausedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ProducerResumedT : public ::flatbuffers::NativeTable {
+  typedef ProducerResumed TableType;
+};
+
 /// Source: the consumer.
 struct ProducerResumed FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ProducerResumedT NativeTableType;
   typedef ProducerResumedBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -13069,6 +16327,9 @@ struct ProducerResumed FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  ProducerResumedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ProducerResumedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ProducerResumed> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerResumedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ProducerResumedBuilder {
@@ -13097,8 +16358,17 @@ struct ProducerResumed::Traits {
   static auto constexpr Create = CreateProducerResumed;
 };
 
+::flatbuffers::Offset<ProducerResumed> CreateProducerResumed(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerResumedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct AudioVolumeT : public ::flatbuffers::NativeTable {
+  typedef AudioVolume TableType;
+  uint64_t producer = 0;
+  int8_t volume = 0;
+};
+
 /// `volume` is -127 (silence) to 0, dBov.
 struct AudioVolume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef AudioVolumeT NativeTableType;
   typedef AudioVolumeBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -13118,6 +16388,9 @@ struct AudioVolume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<int8_t>(verifier, VT_VOLUME, 1) &&
            verifier.EndTable();
   }
+  AudioVolumeT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(AudioVolumeT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<AudioVolume> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const AudioVolumeT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct AudioVolumeBuilder {
@@ -13156,8 +16429,20 @@ struct AudioVolume::Traits {
   static auto constexpr Create = CreateAudioVolume;
 };
 
+::flatbuffers::Offset<AudioVolume> CreateAudioVolume(::flatbuffers::FlatBufferBuilder &_fbb, const AudioVolumeT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct AudioVolumesT : public ::flatbuffers::NativeTable {
+  typedef AudioVolumes TableType;
+  std::vector<std::unique_ptr<libsfu::fbs::AudioVolumeT>> volumes{};
+  AudioVolumesT() = default;
+  AudioVolumesT(const AudioVolumesT &o);
+  AudioVolumesT(AudioVolumesT&&) FLATBUFFERS_NOEXCEPT = default;
+  AudioVolumesT &operator=(AudioVolumesT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Source: the observer. The loudest first.
 struct AudioVolumes FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef AudioVolumesT NativeTableType;
   typedef AudioVolumesBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -13174,6 +16459,9 @@ struct AudioVolumes FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVectorOfTables(volumes()) &&
            verifier.EndTable();
   }
+  AudioVolumesT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(AudioVolumesT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<AudioVolumes> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const AudioVolumesT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct AudioVolumesBuilder {
@@ -13216,8 +16504,15 @@ inline ::flatbuffers::Offset<AudioVolumes> CreateAudioVolumesDirect(
       volumes__);
 }
 
+::flatbuffers::Offset<AudioVolumes> CreateAudioVolumes(::flatbuffers::FlatBufferBuilder &_fbb, const AudioVolumesT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct AudioSilenceT : public ::flatbuffers::NativeTable {
+  typedef AudioSilence TableType;
+};
+
 /// Source: the observer. Nobody is loud any more.
 struct AudioSilence FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef AudioSilenceT NativeTableType;
   typedef AudioSilenceBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -13225,6 +16520,9 @@ struct AudioSilence FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  AudioSilenceT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(AudioSilenceT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<AudioSilence> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const AudioSilenceT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct AudioSilenceBuilder {
@@ -13253,8 +16551,16 @@ struct AudioSilence::Traits {
   static auto constexpr Create = CreateAudioSilence;
 };
 
+::flatbuffers::Offset<AudioSilence> CreateAudioSilence(::flatbuffers::FlatBufferBuilder &_fbb, const AudioSilenceT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct DominantSpeakerChangedT : public ::flatbuffers::NativeTable {
+  typedef DominantSpeakerChanged TableType;
+  uint64_t producer = 0;
+};
+
 /// Source: the observer.
 struct DominantSpeakerChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef DominantSpeakerChangedT NativeTableType;
   typedef DominantSpeakerChangedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -13269,6 +16575,9 @@ struct DominantSpeakerChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::T
            VerifyField<uint64_t>(verifier, VT_PRODUCER, 8) &&
            verifier.EndTable();
   }
+  DominantSpeakerChangedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(DominantSpeakerChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<DominantSpeakerChanged> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DominantSpeakerChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct DominantSpeakerChangedBuilder {
@@ -13302,8 +16611,22 @@ struct DominantSpeakerChanged::Traits {
   static auto constexpr Create = CreateDominantSpeakerChanged;
 };
 
+::flatbuffers::Offset<DominantSpeakerChanged> CreateDominantSpeakerChanged(::flatbuffers::FlatBufferBuilder &_fbb, const DominantSpeakerChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct TracedRtpT : public ::flatbuffers::NativeTable {
+  typedef TracedRtp TableType;
+  uint8_t payload_type = 0;
+  uint16_t sequence = 0;
+  uint32_t timestamp = 0;
+  bool marker = false;
+  bool key_frame = false;
+  bool rtx = false;
+  uint16_t bytes = 0;
+};
+
 /// Header of an RTP packet as the object's peer sends or gets it.
 struct TracedRtp FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TracedRtpT NativeTableType;
   typedef TracedRtpBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -13350,6 +16673,9 @@ struct TracedRtp FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint16_t>(verifier, VT_BYTES, 2) &&
            verifier.EndTable();
   }
+  TracedRtpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(TracedRtpT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<TracedRtp> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TracedRtpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct TracedRtpBuilder {
@@ -13413,7 +16739,18 @@ struct TracedRtp::Traits {
   static auto constexpr Create = CreateTracedRtp;
 };
 
+::flatbuffers::Offset<TracedRtp> CreateTracedRtp(::flatbuffers::FlatBufferBuilder &_fbb, const TracedRtpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct TracedReportT : public ::flatbuffers::NativeTable {
+  typedef TracedReport TableType;
+  uint64_t ntp = 0;
+  uint32_t rtp_timestamp = 0;
+  uint32_t packet_count = 0;
+  uint32_t octet_count = 0;
+};
+
 struct TracedReport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TracedReportT NativeTableType;
   typedef TracedReportBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -13443,6 +16780,9 @@ struct TracedReport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint32_t>(verifier, VT_OCTET_COUNT, 4) &&
            verifier.EndTable();
   }
+  TracedReportT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(TracedReportT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<TracedReport> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TracedReportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct TracedReportBuilder {
@@ -13491,8 +16831,26 @@ struct TracedReport::Traits {
   static auto constexpr Create = CreateTracedReport;
 };
 
+::flatbuffers::Offset<TracedReport> CreateTracedReport(::flatbuffers::FlatBufferBuilder &_fbb, const TracedReportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct TraceEventT : public ::flatbuffers::NativeTable {
+  typedef TraceEvent TableType;
+  uint64_t at_unix_ns = 0;
+  libsfu::fbs::TraceKind kind = libsfu::fbs::TraceKind::rtp;
+  libsfu::fbs::TraceDirection direction = libsfu::fbs::TraceDirection::in_;
+  uint32_t ssrc = 0;
+  std::unique_ptr<libsfu::fbs::TracedRtpT> rtp{};
+  uint32_t packets = 0;
+  std::unique_ptr<libsfu::fbs::TracedReportT> report{};
+  TraceEventT() = default;
+  TraceEventT(const TraceEventT &o);
+  TraceEventT(TraceEventT&&) FLATBUFFERS_NOEXCEPT = default;
+  TraceEventT &operator=(TraceEventT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Source: the producer or consumer. Telemetry: it may be dropped, and EventsLost then says so.
 struct TraceEvent FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TraceEventT NativeTableType;
   typedef TraceEventBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -13543,6 +16901,9 @@ struct TraceEvent FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(report()) &&
            verifier.EndTable();
   }
+  TraceEventT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(TraceEventT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<TraceEvent> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TraceEventT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct TraceEventBuilder {
@@ -13606,8 +16967,16 @@ struct TraceEvent::Traits {
   static auto constexpr Create = CreateTraceEvent;
 };
 
+::flatbuffers::Offset<TraceEvent> CreateTraceEvent(::flatbuffers::FlatBufferBuilder &_fbb, const TraceEventT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct EventsLostT : public ::flatbuffers::NativeTable {
+  typedef EventsLost TableType;
+  uint64_t count = 0;
+};
+
 /// Source 0. Telemetry events were dropped since the queue was full; state events never are.
 struct EventsLost FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef EventsLostT NativeTableType;
   typedef EventsLostBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -13622,6 +16991,9 @@ struct EventsLost FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint64_t>(verifier, VT_COUNT, 8) &&
            verifier.EndTable();
   }
+  EventsLostT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(EventsLostT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<EventsLost> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const EventsLostT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct EventsLostBuilder {
@@ -13655,8 +17027,20 @@ struct EventsLost::Traits {
   static auto constexpr Create = CreateEventsLost;
 };
 
+::flatbuffers::Offset<EventsLost> CreateEventsLost(::flatbuffers::FlatBufferBuilder &_fbb, const EventsLostT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct LayersChangedT : public ::flatbuffers::NativeTable {
+  typedef LayersChanged TableType;
+  std::unique_ptr<libsfu::fbs::LayersT> layers{};
+  LayersChangedT() = default;
+  LayersChangedT(const LayersChangedT &o);
+  LayersChangedT(LayersChangedT&&) FLATBUFFERS_NOEXCEPT = default;
+  LayersChangedT &operator=(LayersChangedT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Source: the consumer. The layers that it sends now; absent: nothing is sent.
 struct LayersChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef LayersChangedT NativeTableType;
   typedef LayersChangedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -13672,6 +17056,9 @@ struct LayersChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(layers()) &&
            verifier.EndTable();
   }
+  LayersChangedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(LayersChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<LayersChanged> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const LayersChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct LayersChangedBuilder {
@@ -13705,8 +17092,20 @@ struct LayersChanged::Traits {
   static auto constexpr Create = CreateLayersChanged;
 };
 
+::flatbuffers::Offset<LayersChanged> CreateLayersChanged(::flatbuffers::FlatBufferBuilder &_fbb, const LayersChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ProducerScoreT : public ::flatbuffers::NativeTable {
+  typedef ProducerScore TableType;
+  std::vector<std::unique_ptr<libsfu::fbs::EncodingScoreT>> scores{};
+  ProducerScoreT() = default;
+  ProducerScoreT(const ProducerScoreT &o);
+  ProducerScoreT(ProducerScoreT&&) FLATBUFFERS_NOEXCEPT = default;
+  ProducerScoreT &operator=(ProducerScoreT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Source: the producer. One for each encoding that has an SSRC.
 struct ProducerScore FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ProducerScoreT NativeTableType;
   typedef ProducerScoreBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -13723,6 +17122,9 @@ struct ProducerScore FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVectorOfTables(scores()) &&
            verifier.EndTable();
   }
+  ProducerScoreT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ProducerScoreT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ProducerScore> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerScoreT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ProducerScoreBuilder {
@@ -13765,8 +17167,18 @@ inline ::flatbuffers::Offset<ProducerScore> CreateProducerScoreDirect(
       scores__);
 }
 
+::flatbuffers::Offset<ProducerScore> CreateProducerScore(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerScoreT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct ConsumerScoreT : public ::flatbuffers::NativeTable {
+  typedef ConsumerScore TableType;
+  uint8_t score = 0;
+  uint8_t producer_score = 0;
+  std::vector<uint8_t> producer_scores{};
+};
+
 /// Source: the consumer. Of its own stream, of the encoding that it gets, and of all encodings in order; 0 to 10.
 struct ConsumerScore FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef ConsumerScoreT NativeTableType;
   typedef ConsumerScoreBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -13792,6 +17204,9 @@ struct ConsumerScore FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVector(producer_scores()) &&
            verifier.EndTable();
   }
+  ConsumerScoreT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(ConsumerScoreT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<ConsumerScore> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerScoreT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct ConsumerScoreBuilder {
@@ -13848,8 +17263,20 @@ inline ::flatbuffers::Offset<ConsumerScore> CreateConsumerScoreDirect(
       producer_scores__);
 }
 
+::flatbuffers::Offset<ConsumerScore> CreateConsumerScore(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerScoreT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct WantedLayersT : public ::flatbuffers::NativeTable {
+  typedef WantedLayers TableType;
+  std::unique_ptr<libsfu::fbs::LayersT> layers{};
+  WantedLayersT() = default;
+  WantedLayersT(const WantedLayersT &o);
+  WantedLayersT(WantedLayersT&&) FLATBUFFERS_NOEXCEPT = default;
+  WantedLayersT &operator=(WantedLayersT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Source: the producer. The highest layers that any consumer wants; absent: nobody watches.
 struct WantedLayers FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef WantedLayersT NativeTableType;
   typedef WantedLayersBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -13865,6 +17292,9 @@ struct WantedLayers FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(layers()) &&
            verifier.EndTable();
   }
+  WantedLayersT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(WantedLayersT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<WantedLayers> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const WantedLayersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct WantedLayersBuilder {
@@ -13898,9 +17328,19 @@ struct WantedLayers::Traits {
   static auto constexpr Create = CreateWantedLayers;
 };
 
+::flatbuffers::Offset<WantedLayers> CreateWantedLayers(::flatbuffers::FlatBufferBuilder &_fbb, const WantedLayersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct VideoOrientationChangedT : public ::flatbuffers::NativeTable {
+  typedef VideoOrientationChanged TableType;
+  bool camera = false;
+  bool flip = false;
+  uint16_t rotation = 0;
+};
+
 /// Source: the producer. The camera was turned (3GPP TS 26.114): from the back camera, mirrored, and degrees that a
 /// receiver turns the picture clockwise.
 struct VideoOrientationChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef VideoOrientationChangedT NativeTableType;
   typedef VideoOrientationChangedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -13925,6 +17365,9 @@ struct VideoOrientationChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::
            VerifyField<uint16_t>(verifier, VT_ROTATION, 2) &&
            verifier.EndTable();
   }
+  VideoOrientationChangedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(VideoOrientationChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<VideoOrientationChanged> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const VideoOrientationChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct VideoOrientationChangedBuilder {
@@ -13968,8 +17411,21 @@ struct VideoOrientationChanged::Traits {
   static auto constexpr Create = CreateVideoOrientationChanged;
 };
 
+::flatbuffers::Offset<VideoOrientationChanged> CreateVideoOrientationChanged(::flatbuffers::FlatBufferBuilder &_fbb, const VideoOrientationChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct TransportTupleChangedT : public ::flatbuffers::NativeTable {
+  typedef TransportTupleChanged TableType;
+  std::unique_ptr<libsfu::fbs::TransportTupleT> tuple{};
+  bool rtcp = false;
+  TransportTupleChangedT() = default;
+  TransportTupleChangedT(const TransportTupleChangedT &o);
+  TransportTupleChangedT(TransportTupleChangedT&&) FLATBUFFERS_NOEXCEPT = default;
+  TransportTupleChangedT &operator=(TransportTupleChangedT o) FLATBUFFERS_NOEXCEPT;
+};
+
 /// Source: a plain transport, which learned its peer's address (comedia); `rtcp`: that of RTCP alone.
 struct TransportTupleChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TransportTupleChangedT NativeTableType;
   typedef TransportTupleChangedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -13990,6 +17446,9 @@ struct TransportTupleChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
            VerifyField<uint8_t>(verifier, VT_RTCP, 1) &&
            verifier.EndTable();
   }
+  TransportTupleChangedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(TransportTupleChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<TransportTupleChanged> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TransportTupleChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct TransportTupleChangedBuilder {
@@ -14028,8 +17487,16 @@ struct TransportTupleChanged::Traits {
   static auto constexpr Create = CreateTransportTupleChanged;
 };
 
+::flatbuffers::Offset<TransportTupleChanged> CreateTransportTupleChanged(::flatbuffers::FlatBufferBuilder &_fbb, const TransportTupleChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct PipeSilenceChangedT : public ::flatbuffers::NativeTable {
+  typedef PipeSilenceChanged TableType;
+  bool silent = false;
+};
+
 /// Source: a pipe transport, whose other end has been silent for ten seconds, or is heard again.
 struct PipeSilenceChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef PipeSilenceChangedT NativeTableType;
   typedef PipeSilenceChangedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -14044,6 +17511,9 @@ struct PipeSilenceChanged FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table
            VerifyField<uint8_t>(verifier, VT_SILENT, 1) &&
            verifier.EndTable();
   }
+  PipeSilenceChangedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(PipeSilenceChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<PipeSilenceChanged> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PipeSilenceChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct PipeSilenceChangedBuilder {
@@ -14077,9 +17547,17 @@ struct PipeSilenceChanged::Traits {
   static auto constexpr Create = CreatePipeSilenceChanged;
 };
 
+::flatbuffers::Offset<PipeSilenceChanged> CreatePipeSilenceChanged(::flatbuffers::FlatBufferBuilder &_fbb, const PipeSilenceChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct StreamLimitReachedT : public ::flatbuffers::NativeTable {
+  typedef StreamLimitReached TableType;
+  uint32_t limit = 0;
+};
+
 /// Source: a transport, whose peer has brought more SSRCs that were not signalled than the `limit` that are kept. Told
 /// once for a transport; media goes on, a newer SSRC in the place of an older one.
 struct StreamLimitReached FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef StreamLimitReachedT NativeTableType;
   typedef StreamLimitReachedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -14094,6 +17572,9 @@ struct StreamLimitReached FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table
            VerifyField<uint32_t>(verifier, VT_LIMIT, 4) &&
            verifier.EndTable();
   }
+  StreamLimitReachedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(StreamLimitReachedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<StreamLimitReached> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const StreamLimitReachedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct StreamLimitReachedBuilder {
@@ -14127,8 +17608,15 @@ struct StreamLimitReached::Traits {
   static auto constexpr Create = CreateStreamLimitReached;
 };
 
+::flatbuffers::Offset<StreamLimitReached> CreateStreamLimitReached(::flatbuffers::FlatBufferBuilder &_fbb, const StreamLimitReachedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct EngineDrainedT : public ::flatbuffers::NativeTable {
+  typedef EngineDrained TableType;
+};
+
 /// Source 0. The engine drains and its last router is gone.
 struct EngineDrained FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef EngineDrainedT NativeTableType;
   typedef EngineDrainedBuilder Builder;
   struct Traits;
   template <bool B = false>
@@ -14136,6 +17624,9 @@ struct EngineDrained FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     return VerifyTableStart(verifier) &&
            verifier.EndTable();
   }
+  EngineDrainedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(EngineDrainedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<EngineDrained> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const EngineDrainedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct EngineDrainedBuilder {
@@ -14164,8 +17655,20 @@ struct EngineDrained::Traits {
   static auto constexpr Create = CreateEngineDrained;
 };
 
+::flatbuffers::Offset<EngineDrained> CreateEngineDrained(::flatbuffers::FlatBufferBuilder &_fbb, const EngineDrainedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct TapClosedT : public ::flatbuffers::NativeTable {
+  typedef TapClosed TableType;
+  libsfu::fbs::TapEnd reason = libsfu::fbs::TapEnd::stopped;
+  uint64_t packets = 0;
+  uint64_t bytes = 0;
+  uint64_t dropped = 0;
+  std::string text{};
+};
+
 /// Source: the transport. Its tap has ended, and the file is whole as far as it goes.
 struct TapClosed FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef TapClosedT NativeTableType;
   typedef TapClosedBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -14205,6 +17708,9 @@ struct TapClosed FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyString(text()) &&
            verifier.EndTable();
   }
+  TapClosedT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(TapClosedT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<TapClosed> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TapClosedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct TapClosedBuilder {
@@ -14275,7 +17781,16 @@ inline ::flatbuffers::Offset<TapClosed> CreateTapClosedDirect(
       text__);
 }
 
+::flatbuffers::Offset<TapClosed> CreateTapClosed(::flatbuffers::FlatBufferBuilder &_fbb, const TapClosedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct EventT : public ::flatbuffers::NativeTable {
+  typedef Event TableType;
+  uint64_t source = 0;
+  libsfu::fbs::EventBodyUnion body{};
+};
+
 struct Event FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef EventT NativeTableType;
   typedef EventBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -14365,6 +17880,9 @@ struct Event FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyEventBody(verifier, body(), body_type()) &&
            verifier.EndTable();
   }
+  EventT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(EventT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Event> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const EventT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 template<> inline const libsfu::fbs::ObjectClosed *Event::body_as<libsfu::fbs::ObjectClosed>() const {
@@ -14493,7 +18011,24 @@ struct Event::Traits {
   static auto constexpr Create = CreateEvent;
 };
 
+::flatbuffers::Offset<Event> CreateEvent(::flatbuffers::FlatBufferBuilder &_fbb, const EventT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct EngineOptionsT : public ::flatbuffers::NativeTable {
+  typedef EngineOptions TableType;
+  uint16_t shards = 0;
+  std::vector<uint16_t> cpus{};
+  bool unpinned = false;
+  std::string certificate_pem{};
+  std::string private_key_pem{};
+  std::vector<libsfu::fbs::SrtpProfile> srtp_profiles{};
+  uint32_t command_queue = 4096;
+  uint32_t event_queue = 65536;
+  libsfu::fbs::IoBackend io_backend = libsfu::fbs::IoBackend::default_;
+  std::string tap_directory{};
+};
+
 struct EngineOptions FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef EngineOptionsT NativeTableType;
   typedef EngineOptionsBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -14566,6 +18101,9 @@ struct EngineOptions FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyString(tap_directory()) &&
            verifier.EndTable();
   }
+  EngineOptionsT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(EngineOptionsT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<EngineOptions> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const EngineOptionsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 struct EngineOptionsBuilder {
@@ -14675,7 +18213,15 @@ inline ::flatbuffers::Offset<EngineOptions> CreateEngineOptionsDirect(
       tap_directory__);
 }
 
+::flatbuffers::Offset<EngineOptions> CreateEngineOptions(::flatbuffers::FlatBufferBuilder &_fbb, const EngineOptionsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+struct MessageT : public ::flatbuffers::NativeTable {
+  typedef Message TableType;
+  libsfu::fbs::ContentUnion content{};
+};
+
 struct Message FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef MessageT NativeTableType;
   typedef MessageBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
@@ -14709,6 +18255,9 @@ struct Message FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyContent(verifier, content(), content_type()) &&
            verifier.EndTable();
   }
+  MessageT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(MessageT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<Message> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const MessageT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 };
 
 template<> inline const libsfu::fbs::Request *Message::content_as<libsfu::fbs::Request>() const {
@@ -14763,6 +18312,5835 @@ struct Message::Traits {
   using type = Message;
   static auto constexpr Create = CreateMessage;
 };
+
+::flatbuffers::Offset<Message> CreateMessage(::flatbuffers::FlatBufferBuilder &_fbb, const MessageT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
+inline ParameterT *Parameter::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ParameterT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Parameter::UnPackTo(ParameterT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = name(); if (_e) _o->name = _e->str(); }
+  { auto _e = text(); if (_e) _o->text = _e->str(); }
+  { auto _e = number(); _o->number = _e; }
+}
+
+inline ::flatbuffers::Offset<Parameter> CreateParameter(::flatbuffers::FlatBufferBuilder &_fbb, const ParameterT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Parameter::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Parameter> Parameter::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ParameterT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ParameterT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _name = _fbb.CreateString(_o->name);
+  auto _text = _o->text.empty() ? 0 : _fbb.CreateString(_o->text);
+  auto _number = _o->number;
+  return libsfu::fbs::CreateParameter(
+      _fbb,
+      _name,
+      _text,
+      _number);
+}
+
+inline RtcpFeedbackT *RtcpFeedback::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RtcpFeedbackT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RtcpFeedback::UnPackTo(RtcpFeedbackT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = type(); if (_e) _o->type = _e->str(); }
+  { auto _e = parameter(); if (_e) _o->parameter = _e->str(); }
+}
+
+inline ::flatbuffers::Offset<RtcpFeedback> CreateRtcpFeedback(::flatbuffers::FlatBufferBuilder &_fbb, const RtcpFeedbackT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RtcpFeedback::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RtcpFeedback> RtcpFeedback::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtcpFeedbackT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RtcpFeedbackT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _type = _fbb.CreateString(_o->type);
+  auto _parameter = _o->parameter.empty() ? 0 : _fbb.CreateString(_o->parameter);
+  return libsfu::fbs::CreateRtcpFeedback(
+      _fbb,
+      _type,
+      _parameter);
+}
+
+inline RtpCodecCapabilityT::RtpCodecCapabilityT(const RtpCodecCapabilityT &o)
+      : kind(o.kind),
+        mime_type(o.mime_type),
+        preferred_payload_type(o.preferred_payload_type),
+        clock_rate(o.clock_rate),
+        channels(o.channels) {
+  parameters.reserve(o.parameters.size());
+  for (const auto &parameters_ : o.parameters) { parameters.emplace_back((parameters_) ? new libsfu::fbs::ParameterT(*parameters_) : nullptr); }
+  rtcp_feedback.reserve(o.rtcp_feedback.size());
+  for (const auto &rtcp_feedback_ : o.rtcp_feedback) { rtcp_feedback.emplace_back((rtcp_feedback_) ? new libsfu::fbs::RtcpFeedbackT(*rtcp_feedback_) : nullptr); }
+}
+
+inline RtpCodecCapabilityT &RtpCodecCapabilityT::operator=(RtpCodecCapabilityT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(kind, o.kind);
+  std::swap(mime_type, o.mime_type);
+  std::swap(preferred_payload_type, o.preferred_payload_type);
+  std::swap(clock_rate, o.clock_rate);
+  std::swap(channels, o.channels);
+  std::swap(parameters, o.parameters);
+  std::swap(rtcp_feedback, o.rtcp_feedback);
+  return *this;
+}
+
+inline RtpCodecCapabilityT *RtpCodecCapability::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RtpCodecCapabilityT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RtpCodecCapability::UnPackTo(RtpCodecCapabilityT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = kind(); _o->kind = _e; }
+  { auto _e = mime_type(); if (_e) _o->mime_type = _e->str(); }
+  { auto _e = preferred_payload_type(); _o->preferred_payload_type = _e; }
+  { auto _e = clock_rate(); _o->clock_rate = _e; }
+  { auto _e = channels(); _o->channels = _e; }
+  { auto _e = parameters(); if (_e) { _o->parameters.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->parameters[_i]) { _e->Get(_i)->UnPackTo(_o->parameters[_i].get(), _resolver); } else { _o->parameters[_i] = std::unique_ptr<libsfu::fbs::ParameterT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->parameters.resize(0); } }
+  { auto _e = rtcp_feedback(); if (_e) { _o->rtcp_feedback.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->rtcp_feedback[_i]) { _e->Get(_i)->UnPackTo(_o->rtcp_feedback[_i].get(), _resolver); } else { _o->rtcp_feedback[_i] = std::unique_ptr<libsfu::fbs::RtcpFeedbackT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->rtcp_feedback.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<RtpCodecCapability> CreateRtpCodecCapability(::flatbuffers::FlatBufferBuilder &_fbb, const RtpCodecCapabilityT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RtpCodecCapability::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RtpCodecCapability> RtpCodecCapability::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpCodecCapabilityT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RtpCodecCapabilityT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _kind = _o->kind;
+  auto _mime_type = _fbb.CreateString(_o->mime_type);
+  auto _preferred_payload_type = _o->preferred_payload_type;
+  auto _clock_rate = _o->clock_rate;
+  auto _channels = _o->channels;
+  auto _parameters = _o->parameters.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::Parameter>> (_o->parameters.size(), [](size_t i, _VectorArgs *__va) { return CreateParameter(*__va->__fbb, __va->__o->parameters[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _rtcp_feedback = _o->rtcp_feedback.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::RtcpFeedback>> (_o->rtcp_feedback.size(), [](size_t i, _VectorArgs *__va) { return CreateRtcpFeedback(*__va->__fbb, __va->__o->rtcp_feedback[i].get(), __va->__rehasher); }, &_va ) : 0;
+  return libsfu::fbs::CreateRtpCodecCapability(
+      _fbb,
+      _kind,
+      _mime_type,
+      _preferred_payload_type,
+      _clock_rate,
+      _channels,
+      _parameters,
+      _rtcp_feedback);
+}
+
+inline RtpHeaderExtensionT *RtpHeaderExtension::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RtpHeaderExtensionT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RtpHeaderExtension::UnPackTo(RtpHeaderExtensionT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = kind(); _o->kind = _e; }
+  { auto _e = uri(); if (_e) _o->uri = _e->str(); }
+  { auto _e = preferred_id(); _o->preferred_id = _e; }
+  { auto _e = preferred_encrypt(); _o->preferred_encrypt = _e; }
+  { auto _e = direction(); _o->direction = _e; }
+}
+
+inline ::flatbuffers::Offset<RtpHeaderExtension> CreateRtpHeaderExtension(::flatbuffers::FlatBufferBuilder &_fbb, const RtpHeaderExtensionT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RtpHeaderExtension::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RtpHeaderExtension> RtpHeaderExtension::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpHeaderExtensionT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RtpHeaderExtensionT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _kind = _o->kind;
+  auto _uri = _fbb.CreateString(_o->uri);
+  auto _preferred_id = _o->preferred_id;
+  auto _preferred_encrypt = _o->preferred_encrypt;
+  auto _direction = _o->direction;
+  return libsfu::fbs::CreateRtpHeaderExtension(
+      _fbb,
+      _kind,
+      _uri,
+      _preferred_id,
+      _preferred_encrypt,
+      _direction);
+}
+
+inline RtpCapabilitiesT::RtpCapabilitiesT(const RtpCapabilitiesT &o) {
+  codecs.reserve(o.codecs.size());
+  for (const auto &codecs_ : o.codecs) { codecs.emplace_back((codecs_) ? new libsfu::fbs::RtpCodecCapabilityT(*codecs_) : nullptr); }
+  header_extensions.reserve(o.header_extensions.size());
+  for (const auto &header_extensions_ : o.header_extensions) { header_extensions.emplace_back((header_extensions_) ? new libsfu::fbs::RtpHeaderExtensionT(*header_extensions_) : nullptr); }
+}
+
+inline RtpCapabilitiesT &RtpCapabilitiesT::operator=(RtpCapabilitiesT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(codecs, o.codecs);
+  std::swap(header_extensions, o.header_extensions);
+  return *this;
+}
+
+inline RtpCapabilitiesT *RtpCapabilities::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RtpCapabilitiesT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RtpCapabilities::UnPackTo(RtpCapabilitiesT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = codecs(); if (_e) { _o->codecs.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->codecs[_i]) { _e->Get(_i)->UnPackTo(_o->codecs[_i].get(), _resolver); } else { _o->codecs[_i] = std::unique_ptr<libsfu::fbs::RtpCodecCapabilityT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->codecs.resize(0); } }
+  { auto _e = header_extensions(); if (_e) { _o->header_extensions.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->header_extensions[_i]) { _e->Get(_i)->UnPackTo(_o->header_extensions[_i].get(), _resolver); } else { _o->header_extensions[_i] = std::unique_ptr<libsfu::fbs::RtpHeaderExtensionT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->header_extensions.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<RtpCapabilities> CreateRtpCapabilities(::flatbuffers::FlatBufferBuilder &_fbb, const RtpCapabilitiesT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RtpCapabilities::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RtpCapabilities> RtpCapabilities::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpCapabilitiesT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RtpCapabilitiesT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _codecs = _o->codecs.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::RtpCodecCapability>> (_o->codecs.size(), [](size_t i, _VectorArgs *__va) { return CreateRtpCodecCapability(*__va->__fbb, __va->__o->codecs[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _header_extensions = _o->header_extensions.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::RtpHeaderExtension>> (_o->header_extensions.size(), [](size_t i, _VectorArgs *__va) { return CreateRtpHeaderExtension(*__va->__fbb, __va->__o->header_extensions[i].get(), __va->__rehasher); }, &_va ) : 0;
+  return libsfu::fbs::CreateRtpCapabilities(
+      _fbb,
+      _codecs,
+      _header_extensions);
+}
+
+inline RtpCodecParametersT::RtpCodecParametersT(const RtpCodecParametersT &o)
+      : mime_type(o.mime_type),
+        payload_type(o.payload_type),
+        clock_rate(o.clock_rate),
+        channels(o.channels) {
+  parameters.reserve(o.parameters.size());
+  for (const auto &parameters_ : o.parameters) { parameters.emplace_back((parameters_) ? new libsfu::fbs::ParameterT(*parameters_) : nullptr); }
+  rtcp_feedback.reserve(o.rtcp_feedback.size());
+  for (const auto &rtcp_feedback_ : o.rtcp_feedback) { rtcp_feedback.emplace_back((rtcp_feedback_) ? new libsfu::fbs::RtcpFeedbackT(*rtcp_feedback_) : nullptr); }
+}
+
+inline RtpCodecParametersT &RtpCodecParametersT::operator=(RtpCodecParametersT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(mime_type, o.mime_type);
+  std::swap(payload_type, o.payload_type);
+  std::swap(clock_rate, o.clock_rate);
+  std::swap(channels, o.channels);
+  std::swap(parameters, o.parameters);
+  std::swap(rtcp_feedback, o.rtcp_feedback);
+  return *this;
+}
+
+inline RtpCodecParametersT *RtpCodecParameters::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RtpCodecParametersT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RtpCodecParameters::UnPackTo(RtpCodecParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = mime_type(); if (_e) _o->mime_type = _e->str(); }
+  { auto _e = payload_type(); _o->payload_type = _e; }
+  { auto _e = clock_rate(); _o->clock_rate = _e; }
+  { auto _e = channels(); _o->channels = _e; }
+  { auto _e = parameters(); if (_e) { _o->parameters.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->parameters[_i]) { _e->Get(_i)->UnPackTo(_o->parameters[_i].get(), _resolver); } else { _o->parameters[_i] = std::unique_ptr<libsfu::fbs::ParameterT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->parameters.resize(0); } }
+  { auto _e = rtcp_feedback(); if (_e) { _o->rtcp_feedback.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->rtcp_feedback[_i]) { _e->Get(_i)->UnPackTo(_o->rtcp_feedback[_i].get(), _resolver); } else { _o->rtcp_feedback[_i] = std::unique_ptr<libsfu::fbs::RtcpFeedbackT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->rtcp_feedback.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<RtpCodecParameters> CreateRtpCodecParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpCodecParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RtpCodecParameters::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RtpCodecParameters> RtpCodecParameters::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpCodecParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RtpCodecParametersT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _mime_type = _fbb.CreateString(_o->mime_type);
+  auto _payload_type = _o->payload_type;
+  auto _clock_rate = _o->clock_rate;
+  auto _channels = _o->channels;
+  auto _parameters = _o->parameters.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::Parameter>> (_o->parameters.size(), [](size_t i, _VectorArgs *__va) { return CreateParameter(*__va->__fbb, __va->__o->parameters[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _rtcp_feedback = _o->rtcp_feedback.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::RtcpFeedback>> (_o->rtcp_feedback.size(), [](size_t i, _VectorArgs *__va) { return CreateRtcpFeedback(*__va->__fbb, __va->__o->rtcp_feedback[i].get(), __va->__rehasher); }, &_va ) : 0;
+  return libsfu::fbs::CreateRtpCodecParameters(
+      _fbb,
+      _mime_type,
+      _payload_type,
+      _clock_rate,
+      _channels,
+      _parameters,
+      _rtcp_feedback);
+}
+
+inline RtpHeaderExtensionParametersT::RtpHeaderExtensionParametersT(const RtpHeaderExtensionParametersT &o)
+      : uri(o.uri),
+        id(o.id),
+        encrypt(o.encrypt) {
+  parameters.reserve(o.parameters.size());
+  for (const auto &parameters_ : o.parameters) { parameters.emplace_back((parameters_) ? new libsfu::fbs::ParameterT(*parameters_) : nullptr); }
+}
+
+inline RtpHeaderExtensionParametersT &RtpHeaderExtensionParametersT::operator=(RtpHeaderExtensionParametersT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(uri, o.uri);
+  std::swap(id, o.id);
+  std::swap(encrypt, o.encrypt);
+  std::swap(parameters, o.parameters);
+  return *this;
+}
+
+inline RtpHeaderExtensionParametersT *RtpHeaderExtensionParameters::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RtpHeaderExtensionParametersT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RtpHeaderExtensionParameters::UnPackTo(RtpHeaderExtensionParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = uri(); if (_e) _o->uri = _e->str(); }
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = encrypt(); _o->encrypt = _e; }
+  { auto _e = parameters(); if (_e) { _o->parameters.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->parameters[_i]) { _e->Get(_i)->UnPackTo(_o->parameters[_i].get(), _resolver); } else { _o->parameters[_i] = std::unique_ptr<libsfu::fbs::ParameterT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->parameters.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<RtpHeaderExtensionParameters> CreateRtpHeaderExtensionParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpHeaderExtensionParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RtpHeaderExtensionParameters::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RtpHeaderExtensionParameters> RtpHeaderExtensionParameters::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpHeaderExtensionParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RtpHeaderExtensionParametersT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _uri = _fbb.CreateString(_o->uri);
+  auto _id = _o->id;
+  auto _encrypt = _o->encrypt;
+  auto _parameters = _o->parameters.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::Parameter>> (_o->parameters.size(), [](size_t i, _VectorArgs *__va) { return CreateParameter(*__va->__fbb, __va->__o->parameters[i].get(), __va->__rehasher); }, &_va ) : 0;
+  return libsfu::fbs::CreateRtpHeaderExtensionParameters(
+      _fbb,
+      _uri,
+      _id,
+      _encrypt,
+      _parameters);
+}
+
+inline RtpRtxParametersT *RtpRtxParameters::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RtpRtxParametersT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RtpRtxParameters::UnPackTo(RtpRtxParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = ssrc(); _o->ssrc = _e; }
+}
+
+inline ::flatbuffers::Offset<RtpRtxParameters> CreateRtpRtxParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpRtxParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RtpRtxParameters::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RtpRtxParameters> RtpRtxParameters::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpRtxParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RtpRtxParametersT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _ssrc = _o->ssrc;
+  return libsfu::fbs::CreateRtpRtxParameters(
+      _fbb,
+      _ssrc);
+}
+
+inline RtpEncodingParametersT::RtpEncodingParametersT(const RtpEncodingParametersT &o)
+      : ssrc(o.ssrc),
+        rid(o.rid),
+        codec_payload_type(o.codec_payload_type),
+        rtx((o.rtx) ? new libsfu::fbs::RtpRtxParametersT(*o.rtx) : nullptr),
+        dtx(o.dtx),
+        scalability_mode(o.scalability_mode),
+        max_bitrate(o.max_bitrate) {
+}
+
+inline RtpEncodingParametersT &RtpEncodingParametersT::operator=(RtpEncodingParametersT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(ssrc, o.ssrc);
+  std::swap(rid, o.rid);
+  std::swap(codec_payload_type, o.codec_payload_type);
+  std::swap(rtx, o.rtx);
+  std::swap(dtx, o.dtx);
+  std::swap(scalability_mode, o.scalability_mode);
+  std::swap(max_bitrate, o.max_bitrate);
+  return *this;
+}
+
+inline RtpEncodingParametersT *RtpEncodingParameters::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RtpEncodingParametersT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RtpEncodingParameters::UnPackTo(RtpEncodingParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = ssrc(); _o->ssrc = _e; }
+  { auto _e = rid(); if (_e) _o->rid = _e->str(); }
+  { auto _e = codec_payload_type(); _o->codec_payload_type = _e; }
+  { auto _e = rtx(); if (_e) { if(_o->rtx) { _e->UnPackTo(_o->rtx.get(), _resolver); } else { _o->rtx = std::unique_ptr<libsfu::fbs::RtpRtxParametersT>(_e->UnPack(_resolver)); } } else if (_o->rtx) { _o->rtx.reset(); } }
+  { auto _e = dtx(); _o->dtx = _e; }
+  { auto _e = scalability_mode(); if (_e) _o->scalability_mode = _e->str(); }
+  { auto _e = max_bitrate(); _o->max_bitrate = _e; }
+}
+
+inline ::flatbuffers::Offset<RtpEncodingParameters> CreateRtpEncodingParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpEncodingParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RtpEncodingParameters::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RtpEncodingParameters> RtpEncodingParameters::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpEncodingParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RtpEncodingParametersT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _ssrc = _o->ssrc;
+  auto _rid = _o->rid.empty() ? 0 : _fbb.CreateString(_o->rid);
+  auto _codec_payload_type = _o->codec_payload_type;
+  auto _rtx = _o->rtx ? CreateRtpRtxParameters(_fbb, _o->rtx.get(), _rehasher) : 0;
+  auto _dtx = _o->dtx;
+  auto _scalability_mode = _o->scalability_mode.empty() ? 0 : _fbb.CreateString(_o->scalability_mode);
+  auto _max_bitrate = _o->max_bitrate;
+  return libsfu::fbs::CreateRtpEncodingParameters(
+      _fbb,
+      _ssrc,
+      _rid,
+      _codec_payload_type,
+      _rtx,
+      _dtx,
+      _scalability_mode,
+      _max_bitrate);
+}
+
+inline RtcpParametersT *RtcpParameters::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RtcpParametersT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RtcpParameters::UnPackTo(RtcpParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = cname(); if (_e) _o->cname = _e->str(); }
+  { auto _e = reduced_size(); _o->reduced_size = _e; }
+}
+
+inline ::flatbuffers::Offset<RtcpParameters> CreateRtcpParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtcpParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RtcpParameters::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RtcpParameters> RtcpParameters::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtcpParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RtcpParametersT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _cname = _o->cname.empty() ? 0 : _fbb.CreateString(_o->cname);
+  auto _reduced_size = _o->reduced_size;
+  return libsfu::fbs::CreateRtcpParameters(
+      _fbb,
+      _cname,
+      _reduced_size);
+}
+
+inline RtpParametersT::RtpParametersT(const RtpParametersT &o)
+      : mid(o.mid),
+        rtcp((o.rtcp) ? new libsfu::fbs::RtcpParametersT(*o.rtcp) : nullptr),
+        msid(o.msid) {
+  codecs.reserve(o.codecs.size());
+  for (const auto &codecs_ : o.codecs) { codecs.emplace_back((codecs_) ? new libsfu::fbs::RtpCodecParametersT(*codecs_) : nullptr); }
+  header_extensions.reserve(o.header_extensions.size());
+  for (const auto &header_extensions_ : o.header_extensions) { header_extensions.emplace_back((header_extensions_) ? new libsfu::fbs::RtpHeaderExtensionParametersT(*header_extensions_) : nullptr); }
+  encodings.reserve(o.encodings.size());
+  for (const auto &encodings_ : o.encodings) { encodings.emplace_back((encodings_) ? new libsfu::fbs::RtpEncodingParametersT(*encodings_) : nullptr); }
+}
+
+inline RtpParametersT &RtpParametersT::operator=(RtpParametersT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(mid, o.mid);
+  std::swap(codecs, o.codecs);
+  std::swap(header_extensions, o.header_extensions);
+  std::swap(encodings, o.encodings);
+  std::swap(rtcp, o.rtcp);
+  std::swap(msid, o.msid);
+  return *this;
+}
+
+inline RtpParametersT *RtpParameters::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RtpParametersT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RtpParameters::UnPackTo(RtpParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = mid(); if (_e) _o->mid = _e->str(); }
+  { auto _e = codecs(); if (_e) { _o->codecs.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->codecs[_i]) { _e->Get(_i)->UnPackTo(_o->codecs[_i].get(), _resolver); } else { _o->codecs[_i] = std::unique_ptr<libsfu::fbs::RtpCodecParametersT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->codecs.resize(0); } }
+  { auto _e = header_extensions(); if (_e) { _o->header_extensions.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->header_extensions[_i]) { _e->Get(_i)->UnPackTo(_o->header_extensions[_i].get(), _resolver); } else { _o->header_extensions[_i] = std::unique_ptr<libsfu::fbs::RtpHeaderExtensionParametersT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->header_extensions.resize(0); } }
+  { auto _e = encodings(); if (_e) { _o->encodings.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->encodings[_i]) { _e->Get(_i)->UnPackTo(_o->encodings[_i].get(), _resolver); } else { _o->encodings[_i] = std::unique_ptr<libsfu::fbs::RtpEncodingParametersT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->encodings.resize(0); } }
+  { auto _e = rtcp(); if (_e) { if(_o->rtcp) { _e->UnPackTo(_o->rtcp.get(), _resolver); } else { _o->rtcp = std::unique_ptr<libsfu::fbs::RtcpParametersT>(_e->UnPack(_resolver)); } } else if (_o->rtcp) { _o->rtcp.reset(); } }
+  { auto _e = msid(); if (_e) _o->msid = _e->str(); }
+}
+
+inline ::flatbuffers::Offset<RtpParameters> CreateRtpParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RtpParameters::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RtpParameters> RtpParameters::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RtpParametersT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _mid = _o->mid.empty() ? 0 : _fbb.CreateString(_o->mid);
+  auto _codecs = _o->codecs.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::RtpCodecParameters>> (_o->codecs.size(), [](size_t i, _VectorArgs *__va) { return CreateRtpCodecParameters(*__va->__fbb, __va->__o->codecs[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _header_extensions = _o->header_extensions.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::RtpHeaderExtensionParameters>> (_o->header_extensions.size(), [](size_t i, _VectorArgs *__va) { return CreateRtpHeaderExtensionParameters(*__va->__fbb, __va->__o->header_extensions[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _encodings = _o->encodings.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::RtpEncodingParameters>> (_o->encodings.size(), [](size_t i, _VectorArgs *__va) { return CreateRtpEncodingParameters(*__va->__fbb, __va->__o->encodings[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _rtcp = _o->rtcp ? CreateRtcpParameters(_fbb, _o->rtcp.get(), _rehasher) : 0;
+  auto _msid = _o->msid.empty() ? 0 : _fbb.CreateString(_o->msid);
+  return libsfu::fbs::CreateRtpParameters(
+      _fbb,
+      _mid,
+      _codecs,
+      _header_extensions,
+      _encodings,
+      _rtcp,
+      _msid);
+}
+
+inline PortRangeT *PortRange::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<PortRangeT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void PortRange::UnPackTo(PortRangeT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = min(); _o->min = _e; }
+  { auto _e = max(); _o->max = _e; }
+}
+
+inline ::flatbuffers::Offset<PortRange> CreatePortRange(::flatbuffers::FlatBufferBuilder &_fbb, const PortRangeT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return PortRange::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<PortRange> PortRange::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PortRangeT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const PortRangeT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _min = _o->min;
+  auto _max = _o->max;
+  return libsfu::fbs::CreatePortRange(
+      _fbb,
+      _min,
+      _max);
+}
+
+inline ListenInfoT::ListenInfoT(const ListenInfoT &o)
+      : protocol(o.protocol),
+        ip(o.ip),
+        announced_address(o.announced_address),
+        expose_internal_ip(o.expose_internal_ip),
+        port(o.port),
+        port_range((o.port_range) ? new libsfu::fbs::PortRangeT(*o.port_range) : nullptr),
+        ipv6_only(o.ipv6_only),
+        send_buffer_size(o.send_buffer_size),
+        recv_buffer_size(o.recv_buffer_size),
+        udp_reuse_port(o.udp_reuse_port) {
+}
+
+inline ListenInfoT &ListenInfoT::operator=(ListenInfoT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(protocol, o.protocol);
+  std::swap(ip, o.ip);
+  std::swap(announced_address, o.announced_address);
+  std::swap(expose_internal_ip, o.expose_internal_ip);
+  std::swap(port, o.port);
+  std::swap(port_range, o.port_range);
+  std::swap(ipv6_only, o.ipv6_only);
+  std::swap(send_buffer_size, o.send_buffer_size);
+  std::swap(recv_buffer_size, o.recv_buffer_size);
+  std::swap(udp_reuse_port, o.udp_reuse_port);
+  return *this;
+}
+
+inline ListenInfoT *ListenInfo::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ListenInfoT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ListenInfo::UnPackTo(ListenInfoT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = protocol(); _o->protocol = _e; }
+  { auto _e = ip(); if (_e) _o->ip = _e->str(); }
+  { auto _e = announced_address(); if (_e) _o->announced_address = _e->str(); }
+  { auto _e = expose_internal_ip(); _o->expose_internal_ip = _e; }
+  { auto _e = port(); _o->port = _e; }
+  { auto _e = port_range(); if (_e) { if(_o->port_range) { _e->UnPackTo(_o->port_range.get(), _resolver); } else { _o->port_range = std::unique_ptr<libsfu::fbs::PortRangeT>(_e->UnPack(_resolver)); } } else if (_o->port_range) { _o->port_range.reset(); } }
+  { auto _e = ipv6_only(); _o->ipv6_only = _e; }
+  { auto _e = send_buffer_size(); _o->send_buffer_size = _e; }
+  { auto _e = recv_buffer_size(); _o->recv_buffer_size = _e; }
+  { auto _e = udp_reuse_port(); _o->udp_reuse_port = _e; }
+}
+
+inline ::flatbuffers::Offset<ListenInfo> CreateListenInfo(::flatbuffers::FlatBufferBuilder &_fbb, const ListenInfoT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ListenInfo::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ListenInfo> ListenInfo::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ListenInfoT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ListenInfoT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _protocol = _o->protocol;
+  auto _ip = _fbb.CreateString(_o->ip);
+  auto _announced_address = _o->announced_address.empty() ? 0 : _fbb.CreateString(_o->announced_address);
+  auto _expose_internal_ip = _o->expose_internal_ip;
+  auto _port = _o->port;
+  auto _port_range = _o->port_range ? CreatePortRange(_fbb, _o->port_range.get(), _rehasher) : 0;
+  auto _ipv6_only = _o->ipv6_only;
+  auto _send_buffer_size = _o->send_buffer_size;
+  auto _recv_buffer_size = _o->recv_buffer_size;
+  auto _udp_reuse_port = _o->udp_reuse_port;
+  return libsfu::fbs::CreateListenInfo(
+      _fbb,
+      _protocol,
+      _ip,
+      _announced_address,
+      _expose_internal_ip,
+      _port,
+      _port_range,
+      _ipv6_only,
+      _send_buffer_size,
+      _recv_buffer_size,
+      _udp_reuse_port);
+}
+
+inline IceParametersT *IceParameters::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<IceParametersT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void IceParameters::UnPackTo(IceParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = username_fragment(); if (_e) _o->username_fragment = _e->str(); }
+  { auto _e = password(); if (_e) _o->password = _e->str(); }
+  { auto _e = ice_lite(); _o->ice_lite = _e; }
+}
+
+inline ::flatbuffers::Offset<IceParameters> CreateIceParameters(::flatbuffers::FlatBufferBuilder &_fbb, const IceParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return IceParameters::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<IceParameters> IceParameters::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const IceParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const IceParametersT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _username_fragment = _fbb.CreateString(_o->username_fragment);
+  auto _password = _fbb.CreateString(_o->password);
+  auto _ice_lite = _o->ice_lite;
+  return libsfu::fbs::CreateIceParameters(
+      _fbb,
+      _username_fragment,
+      _password,
+      _ice_lite);
+}
+
+inline IceCandidateT *IceCandidate::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<IceCandidateT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void IceCandidate::UnPackTo(IceCandidateT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = foundation(); if (_e) _o->foundation = _e->str(); }
+  { auto _e = priority(); _o->priority = _e; }
+  { auto _e = address(); if (_e) _o->address = _e->str(); }
+  { auto _e = port(); _o->port = _e; }
+  { auto _e = protocol(); _o->protocol = _e; }
+  { auto _e = type(); _o->type = _e; }
+  { auto _e = tcp_type(); _o->tcp_type = _e; }
+}
+
+inline ::flatbuffers::Offset<IceCandidate> CreateIceCandidate(::flatbuffers::FlatBufferBuilder &_fbb, const IceCandidateT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return IceCandidate::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<IceCandidate> IceCandidate::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const IceCandidateT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const IceCandidateT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _foundation = _fbb.CreateString(_o->foundation);
+  auto _priority = _o->priority;
+  auto _address = _fbb.CreateString(_o->address);
+  auto _port = _o->port;
+  auto _protocol = _o->protocol;
+  auto _type = _o->type;
+  auto _tcp_type = _o->tcp_type;
+  return libsfu::fbs::CreateIceCandidate(
+      _fbb,
+      _foundation,
+      _priority,
+      _address,
+      _port,
+      _protocol,
+      _type,
+      _tcp_type);
+}
+
+inline DtlsFingerprintT *DtlsFingerprint::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<DtlsFingerprintT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void DtlsFingerprint::UnPackTo(DtlsFingerprintT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = algorithm(); _o->algorithm = _e; }
+  { auto _e = value(); if (_e) _o->value = _e->str(); }
+}
+
+inline ::flatbuffers::Offset<DtlsFingerprint> CreateDtlsFingerprint(::flatbuffers::FlatBufferBuilder &_fbb, const DtlsFingerprintT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return DtlsFingerprint::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<DtlsFingerprint> DtlsFingerprint::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DtlsFingerprintT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const DtlsFingerprintT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _algorithm = _o->algorithm;
+  auto _value = _fbb.CreateString(_o->value);
+  return libsfu::fbs::CreateDtlsFingerprint(
+      _fbb,
+      _algorithm,
+      _value);
+}
+
+inline DtlsParametersT::DtlsParametersT(const DtlsParametersT &o)
+      : role(o.role) {
+  fingerprints.reserve(o.fingerprints.size());
+  for (const auto &fingerprints_ : o.fingerprints) { fingerprints.emplace_back((fingerprints_) ? new libsfu::fbs::DtlsFingerprintT(*fingerprints_) : nullptr); }
+}
+
+inline DtlsParametersT &DtlsParametersT::operator=(DtlsParametersT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(role, o.role);
+  std::swap(fingerprints, o.fingerprints);
+  return *this;
+}
+
+inline DtlsParametersT *DtlsParameters::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<DtlsParametersT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void DtlsParameters::UnPackTo(DtlsParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = role(); _o->role = _e; }
+  { auto _e = fingerprints(); if (_e) { _o->fingerprints.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->fingerprints[_i]) { _e->Get(_i)->UnPackTo(_o->fingerprints[_i].get(), _resolver); } else { _o->fingerprints[_i] = std::unique_ptr<libsfu::fbs::DtlsFingerprintT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->fingerprints.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<DtlsParameters> CreateDtlsParameters(::flatbuffers::FlatBufferBuilder &_fbb, const DtlsParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return DtlsParameters::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<DtlsParameters> DtlsParameters::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DtlsParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const DtlsParametersT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _role = _o->role;
+  auto _fingerprints = _o->fingerprints.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::DtlsFingerprint>> (_o->fingerprints.size(), [](size_t i, _VectorArgs *__va) { return CreateDtlsFingerprint(*__va->__fbb, __va->__o->fingerprints[i].get(), __va->__rehasher); }, &_va ) : 0;
+  return libsfu::fbs::CreateDtlsParameters(
+      _fbb,
+      _role,
+      _fingerprints);
+}
+
+inline TransportTupleT *TransportTuple::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<TransportTupleT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void TransportTuple::UnPackTo(TransportTupleT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = protocol(); _o->protocol = _e; }
+  { auto _e = local_address(); if (_e) _o->local_address = _e->str(); }
+  { auto _e = local_port(); _o->local_port = _e; }
+  { auto _e = remote_address(); if (_e) _o->remote_address = _e->str(); }
+  { auto _e = remote_port(); _o->remote_port = _e; }
+}
+
+inline ::flatbuffers::Offset<TransportTuple> CreateTransportTuple(::flatbuffers::FlatBufferBuilder &_fbb, const TransportTupleT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return TransportTuple::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<TransportTuple> TransportTuple::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TransportTupleT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const TransportTupleT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _protocol = _o->protocol;
+  auto _local_address = _fbb.CreateString(_o->local_address);
+  auto _local_port = _o->local_port;
+  auto _remote_address = _fbb.CreateString(_o->remote_address);
+  auto _remote_port = _o->remote_port;
+  return libsfu::fbs::CreateTransportTuple(
+      _fbb,
+      _protocol,
+      _local_address,
+      _local_port,
+      _remote_address,
+      _remote_port);
+}
+
+inline SrtpParametersT *SrtpParameters::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<SrtpParametersT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void SrtpParameters::UnPackTo(SrtpParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = crypto_suite(); _o->crypto_suite = _e; }
+  { auto _e = key_base64(); if (_e) _o->key_base64 = _e->str(); }
+}
+
+inline ::flatbuffers::Offset<SrtpParameters> CreateSrtpParameters(::flatbuffers::FlatBufferBuilder &_fbb, const SrtpParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return SrtpParameters::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<SrtpParameters> SrtpParameters::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SrtpParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const SrtpParametersT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _crypto_suite = _o->crypto_suite;
+  auto _key_base64 = _fbb.CreateString(_o->key_base64);
+  return libsfu::fbs::CreateSrtpParameters(
+      _fbb,
+      _crypto_suite,
+      _key_base64);
+}
+
+inline CreateRouterT::CreateRouterT(const CreateRouterT &o)
+      : shard(o.shard) {
+  media_codecs.reserve(o.media_codecs.size());
+  for (const auto &media_codecs_ : o.media_codecs) { media_codecs.emplace_back((media_codecs_) ? new libsfu::fbs::RtpCodecCapabilityT(*media_codecs_) : nullptr); }
+}
+
+inline CreateRouterT &CreateRouterT::operator=(CreateRouterT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(media_codecs, o.media_codecs);
+  std::swap(shard, o.shard);
+  return *this;
+}
+
+inline CreateRouterT *CreateRouter::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CreateRouterT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void CreateRouter::UnPackTo(CreateRouterT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = media_codecs(); if (_e) { _o->media_codecs.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->media_codecs[_i]) { _e->Get(_i)->UnPackTo(_o->media_codecs[_i].get(), _resolver); } else { _o->media_codecs[_i] = std::unique_ptr<libsfu::fbs::RtpCodecCapabilityT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->media_codecs.resize(0); } }
+  { auto _e = shard(); _o->shard = _e; }
+}
+
+inline ::flatbuffers::Offset<CreateRouter> CreateCreateRouter(::flatbuffers::FlatBufferBuilder &_fbb, const CreateRouterT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return CreateRouter::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<CreateRouter> CreateRouter::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateRouterT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CreateRouterT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _media_codecs = _o->media_codecs.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::RtpCodecCapability>> (_o->media_codecs.size(), [](size_t i, _VectorArgs *__va) { return CreateRtpCodecCapability(*__va->__fbb, __va->__o->media_codecs[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _shard = _o->shard;
+  return libsfu::fbs::CreateCreateRouter(
+      _fbb,
+      _media_codecs,
+      _shard);
+}
+
+inline CreateWebRtcServerT::CreateWebRtcServerT(const CreateWebRtcServerT &o)
+      : shard(o.shard) {
+  listen_infos.reserve(o.listen_infos.size());
+  for (const auto &listen_infos_ : o.listen_infos) { listen_infos.emplace_back((listen_infos_) ? new libsfu::fbs::ListenInfoT(*listen_infos_) : nullptr); }
+}
+
+inline CreateWebRtcServerT &CreateWebRtcServerT::operator=(CreateWebRtcServerT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(listen_infos, o.listen_infos);
+  std::swap(shard, o.shard);
+  return *this;
+}
+
+inline CreateWebRtcServerT *CreateWebRtcServer::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CreateWebRtcServerT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void CreateWebRtcServer::UnPackTo(CreateWebRtcServerT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = listen_infos(); if (_e) { _o->listen_infos.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->listen_infos[_i]) { _e->Get(_i)->UnPackTo(_o->listen_infos[_i].get(), _resolver); } else { _o->listen_infos[_i] = std::unique_ptr<libsfu::fbs::ListenInfoT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->listen_infos.resize(0); } }
+  { auto _e = shard(); _o->shard = _e; }
+}
+
+inline ::flatbuffers::Offset<CreateWebRtcServer> CreateCreateWebRtcServer(::flatbuffers::FlatBufferBuilder &_fbb, const CreateWebRtcServerT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return CreateWebRtcServer::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<CreateWebRtcServer> CreateWebRtcServer::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateWebRtcServerT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CreateWebRtcServerT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _listen_infos = _o->listen_infos.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ListenInfo>> (_o->listen_infos.size(), [](size_t i, _VectorArgs *__va) { return CreateListenInfo(*__va->__fbb, __va->__o->listen_infos[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _shard = _o->shard;
+  return libsfu::fbs::CreateCreateWebRtcServer(
+      _fbb,
+      _listen_infos,
+      _shard);
+}
+
+inline CreateWebRtcTransportT::CreateWebRtcTransportT(const CreateWebRtcTransportT &o)
+      : webrtc_server(o.webrtc_server),
+        ice_consent_timeout_ms(o.ice_consent_timeout_ms),
+        max_incoming_bitrate(o.max_incoming_bitrate),
+        enable_udp(o.enable_udp),
+        enable_tcp(o.enable_tcp),
+        prefer_udp(o.prefer_udp),
+        prefer_tcp(o.prefer_tcp) {
+  listen_infos.reserve(o.listen_infos.size());
+  for (const auto &listen_infos_ : o.listen_infos) { listen_infos.emplace_back((listen_infos_) ? new libsfu::fbs::ListenInfoT(*listen_infos_) : nullptr); }
+}
+
+inline CreateWebRtcTransportT &CreateWebRtcTransportT::operator=(CreateWebRtcTransportT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(listen_infos, o.listen_infos);
+  std::swap(webrtc_server, o.webrtc_server);
+  std::swap(ice_consent_timeout_ms, o.ice_consent_timeout_ms);
+  std::swap(max_incoming_bitrate, o.max_incoming_bitrate);
+  std::swap(enable_udp, o.enable_udp);
+  std::swap(enable_tcp, o.enable_tcp);
+  std::swap(prefer_udp, o.prefer_udp);
+  std::swap(prefer_tcp, o.prefer_tcp);
+  return *this;
+}
+
+inline CreateWebRtcTransportT *CreateWebRtcTransport::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CreateWebRtcTransportT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void CreateWebRtcTransport::UnPackTo(CreateWebRtcTransportT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = listen_infos(); if (_e) { _o->listen_infos.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->listen_infos[_i]) { _e->Get(_i)->UnPackTo(_o->listen_infos[_i].get(), _resolver); } else { _o->listen_infos[_i] = std::unique_ptr<libsfu::fbs::ListenInfoT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->listen_infos.resize(0); } }
+  { auto _e = webrtc_server(); _o->webrtc_server = _e; }
+  { auto _e = ice_consent_timeout_ms(); _o->ice_consent_timeout_ms = _e; }
+  { auto _e = max_incoming_bitrate(); _o->max_incoming_bitrate = _e; }
+  { auto _e = enable_udp(); _o->enable_udp = _e; }
+  { auto _e = enable_tcp(); _o->enable_tcp = _e; }
+  { auto _e = prefer_udp(); _o->prefer_udp = _e; }
+  { auto _e = prefer_tcp(); _o->prefer_tcp = _e; }
+}
+
+inline ::flatbuffers::Offset<CreateWebRtcTransport> CreateCreateWebRtcTransport(::flatbuffers::FlatBufferBuilder &_fbb, const CreateWebRtcTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return CreateWebRtcTransport::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<CreateWebRtcTransport> CreateWebRtcTransport::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateWebRtcTransportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CreateWebRtcTransportT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _listen_infos = _o->listen_infos.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ListenInfo>> (_o->listen_infos.size(), [](size_t i, _VectorArgs *__va) { return CreateListenInfo(*__va->__fbb, __va->__o->listen_infos[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _webrtc_server = _o->webrtc_server;
+  auto _ice_consent_timeout_ms = _o->ice_consent_timeout_ms;
+  auto _max_incoming_bitrate = _o->max_incoming_bitrate;
+  auto _enable_udp = _o->enable_udp;
+  auto _enable_tcp = _o->enable_tcp;
+  auto _prefer_udp = _o->prefer_udp;
+  auto _prefer_tcp = _o->prefer_tcp;
+  return libsfu::fbs::CreateCreateWebRtcTransport(
+      _fbb,
+      _listen_infos,
+      _webrtc_server,
+      _ice_consent_timeout_ms,
+      _max_incoming_bitrate,
+      _enable_udp,
+      _enable_tcp,
+      _prefer_udp,
+      _prefer_tcp);
+}
+
+inline ConnectWebRtcTransportT::ConnectWebRtcTransportT(const ConnectWebRtcTransportT &o)
+      : dtls_parameters((o.dtls_parameters) ? new libsfu::fbs::DtlsParametersT(*o.dtls_parameters) : nullptr) {
+}
+
+inline ConnectWebRtcTransportT &ConnectWebRtcTransportT::operator=(ConnectWebRtcTransportT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(dtls_parameters, o.dtls_parameters);
+  return *this;
+}
+
+inline ConnectWebRtcTransportT *ConnectWebRtcTransport::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ConnectWebRtcTransportT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ConnectWebRtcTransport::UnPackTo(ConnectWebRtcTransportT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = dtls_parameters(); if (_e) { if(_o->dtls_parameters) { _e->UnPackTo(_o->dtls_parameters.get(), _resolver); } else { _o->dtls_parameters = std::unique_ptr<libsfu::fbs::DtlsParametersT>(_e->UnPack(_resolver)); } } else if (_o->dtls_parameters) { _o->dtls_parameters.reset(); } }
+}
+
+inline ::flatbuffers::Offset<ConnectWebRtcTransport> CreateConnectWebRtcTransport(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectWebRtcTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ConnectWebRtcTransport::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ConnectWebRtcTransport> ConnectWebRtcTransport::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectWebRtcTransportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ConnectWebRtcTransportT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _dtls_parameters = _o->dtls_parameters ? CreateDtlsParameters(_fbb, _o->dtls_parameters.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateConnectWebRtcTransport(
+      _fbb,
+      _dtls_parameters);
+}
+
+inline RestartIceT *RestartIce::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RestartIceT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RestartIce::UnPackTo(RestartIceT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<RestartIce> CreateRestartIce(::flatbuffers::FlatBufferBuilder &_fbb, const RestartIceT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RestartIce::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RestartIce> RestartIce::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RestartIceT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RestartIceT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateRestartIce(
+      _fbb);
+}
+
+inline SetMaxIncomingBitrateT *SetMaxIncomingBitrate::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<SetMaxIncomingBitrateT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void SetMaxIncomingBitrate::UnPackTo(SetMaxIncomingBitrateT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = bitrate(); _o->bitrate = _e; }
+}
+
+inline ::flatbuffers::Offset<SetMaxIncomingBitrate> CreateSetMaxIncomingBitrate(::flatbuffers::FlatBufferBuilder &_fbb, const SetMaxIncomingBitrateT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return SetMaxIncomingBitrate::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<SetMaxIncomingBitrate> SetMaxIncomingBitrate::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SetMaxIncomingBitrateT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const SetMaxIncomingBitrateT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _bitrate = _o->bitrate;
+  return libsfu::fbs::CreateSetMaxIncomingBitrate(
+      _fbb,
+      _bitrate);
+}
+
+inline LayersT *Layers::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<LayersT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Layers::UnPackTo(LayersT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = spatial(); _o->spatial = _e; }
+  { auto _e = temporal(); _o->temporal = _e; }
+}
+
+inline ::flatbuffers::Offset<Layers> CreateLayers(::flatbuffers::FlatBufferBuilder &_fbb, const LayersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Layers::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Layers> Layers::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const LayersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const LayersT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _spatial = _o->spatial;
+  auto _temporal = _o->temporal;
+  return libsfu::fbs::CreateLayers(
+      _fbb,
+      _spatial,
+      _temporal);
+}
+
+inline ProduceT::ProduceT(const ProduceT &o)
+      : kind(o.kind),
+        rtp_parameters((o.rtp_parameters) ? new libsfu::fbs::RtpParametersT(*o.rtp_parameters) : nullptr),
+        paused(o.paused),
+        key_frame_request_delay_ms(o.key_frame_request_delay_ms),
+        opaque_payload(o.opaque_payload),
+        key_frame_cache(o.key_frame_cache) {
+}
+
+inline ProduceT &ProduceT::operator=(ProduceT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(kind, o.kind);
+  std::swap(rtp_parameters, o.rtp_parameters);
+  std::swap(paused, o.paused);
+  std::swap(key_frame_request_delay_ms, o.key_frame_request_delay_ms);
+  std::swap(opaque_payload, o.opaque_payload);
+  std::swap(key_frame_cache, o.key_frame_cache);
+  return *this;
+}
+
+inline ProduceT *Produce::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ProduceT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Produce::UnPackTo(ProduceT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = kind(); _o->kind = _e; }
+  { auto _e = rtp_parameters(); if (_e) { if(_o->rtp_parameters) { _e->UnPackTo(_o->rtp_parameters.get(), _resolver); } else { _o->rtp_parameters = std::unique_ptr<libsfu::fbs::RtpParametersT>(_e->UnPack(_resolver)); } } else if (_o->rtp_parameters) { _o->rtp_parameters.reset(); } }
+  { auto _e = paused(); _o->paused = _e; }
+  { auto _e = key_frame_request_delay_ms(); _o->key_frame_request_delay_ms = _e; }
+  { auto _e = opaque_payload(); _o->opaque_payload = _e; }
+  { auto _e = key_frame_cache(); _o->key_frame_cache = _e; }
+}
+
+inline ::flatbuffers::Offset<Produce> CreateProduce(::flatbuffers::FlatBufferBuilder &_fbb, const ProduceT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Produce::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Produce> Produce::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProduceT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ProduceT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _kind = _o->kind;
+  auto _rtp_parameters = _o->rtp_parameters ? CreateRtpParameters(_fbb, _o->rtp_parameters.get(), _rehasher) : 0;
+  auto _paused = _o->paused;
+  auto _key_frame_request_delay_ms = _o->key_frame_request_delay_ms;
+  auto _opaque_payload = _o->opaque_payload;
+  auto _key_frame_cache = _o->key_frame_cache;
+  return libsfu::fbs::CreateProduce(
+      _fbb,
+      _kind,
+      _rtp_parameters,
+      _paused,
+      _key_frame_request_delay_ms,
+      _opaque_payload,
+      _key_frame_cache);
+}
+
+inline ConsumeT::ConsumeT(const ConsumeT &o)
+      : producer(o.producer),
+        rtp_capabilities((o.rtp_capabilities) ? new libsfu::fbs::RtpCapabilitiesT(*o.rtp_capabilities) : nullptr),
+        paused(o.paused),
+        mid(o.mid),
+        enable_rtx(o.enable_rtx),
+        preferred_layers((o.preferred_layers) ? new libsfu::fbs::LayersT(*o.preferred_layers) : nullptr),
+        priority(o.priority),
+        ignore_dtx(o.ignore_dtx),
+        numbering(o.numbering) {
+}
+
+inline ConsumeT &ConsumeT::operator=(ConsumeT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(producer, o.producer);
+  std::swap(rtp_capabilities, o.rtp_capabilities);
+  std::swap(paused, o.paused);
+  std::swap(mid, o.mid);
+  std::swap(enable_rtx, o.enable_rtx);
+  std::swap(preferred_layers, o.preferred_layers);
+  std::swap(priority, o.priority);
+  std::swap(ignore_dtx, o.ignore_dtx);
+  std::swap(numbering, o.numbering);
+  return *this;
+}
+
+inline ConsumeT *Consume::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ConsumeT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Consume::UnPackTo(ConsumeT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = producer(); _o->producer = _e; }
+  { auto _e = rtp_capabilities(); if (_e) { if(_o->rtp_capabilities) { _e->UnPackTo(_o->rtp_capabilities.get(), _resolver); } else { _o->rtp_capabilities = std::unique_ptr<libsfu::fbs::RtpCapabilitiesT>(_e->UnPack(_resolver)); } } else if (_o->rtp_capabilities) { _o->rtp_capabilities.reset(); } }
+  { auto _e = paused(); _o->paused = _e; }
+  { auto _e = mid(); if (_e) _o->mid = _e->str(); }
+  { auto _e = enable_rtx(); _o->enable_rtx = _e; }
+  { auto _e = preferred_layers(); if (_e) { if(_o->preferred_layers) { _e->UnPackTo(_o->preferred_layers.get(), _resolver); } else { _o->preferred_layers = std::unique_ptr<libsfu::fbs::LayersT>(_e->UnPack(_resolver)); } } else if (_o->preferred_layers) { _o->preferred_layers.reset(); } }
+  { auto _e = priority(); _o->priority = _e; }
+  { auto _e = ignore_dtx(); _o->ignore_dtx = _e; }
+  { auto _e = numbering(); _o->numbering = _e; }
+}
+
+inline ::flatbuffers::Offset<Consume> CreateConsume(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumeT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Consume::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Consume> Consume::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumeT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ConsumeT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _producer = _o->producer;
+  auto _rtp_capabilities = _o->rtp_capabilities ? CreateRtpCapabilities(_fbb, _o->rtp_capabilities.get(), _rehasher) : 0;
+  auto _paused = _o->paused;
+  auto _mid = _o->mid.empty() ? 0 : _fbb.CreateString(_o->mid);
+  auto _enable_rtx = _o->enable_rtx;
+  auto _preferred_layers = _o->preferred_layers ? CreateLayers(_fbb, _o->preferred_layers.get(), _rehasher) : 0;
+  auto _priority = _o->priority;
+  auto _ignore_dtx = _o->ignore_dtx;
+  auto _numbering = _o->numbering;
+  return libsfu::fbs::CreateConsume(
+      _fbb,
+      _producer,
+      _rtp_capabilities,
+      _paused,
+      _mid,
+      _enable_rtx,
+      _preferred_layers,
+      _priority,
+      _ignore_dtx,
+      _numbering);
+}
+
+inline CanConsumeT::CanConsumeT(const CanConsumeT &o)
+      : producer(o.producer),
+        rtp_capabilities((o.rtp_capabilities) ? new libsfu::fbs::RtpCapabilitiesT(*o.rtp_capabilities) : nullptr) {
+}
+
+inline CanConsumeT &CanConsumeT::operator=(CanConsumeT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(producer, o.producer);
+  std::swap(rtp_capabilities, o.rtp_capabilities);
+  return *this;
+}
+
+inline CanConsumeT *CanConsume::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CanConsumeT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void CanConsume::UnPackTo(CanConsumeT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = producer(); _o->producer = _e; }
+  { auto _e = rtp_capabilities(); if (_e) { if(_o->rtp_capabilities) { _e->UnPackTo(_o->rtp_capabilities.get(), _resolver); } else { _o->rtp_capabilities = std::unique_ptr<libsfu::fbs::RtpCapabilitiesT>(_e->UnPack(_resolver)); } } else if (_o->rtp_capabilities) { _o->rtp_capabilities.reset(); } }
+}
+
+inline ::flatbuffers::Offset<CanConsume> CreateCanConsume(::flatbuffers::FlatBufferBuilder &_fbb, const CanConsumeT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return CanConsume::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<CanConsume> CanConsume::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CanConsumeT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CanConsumeT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _producer = _o->producer;
+  auto _rtp_capabilities = _o->rtp_capabilities ? CreateRtpCapabilities(_fbb, _o->rtp_capabilities.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateCanConsume(
+      _fbb,
+      _producer,
+      _rtp_capabilities);
+}
+
+inline GetRouterCapabilitiesT *GetRouterCapabilities::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<GetRouterCapabilitiesT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void GetRouterCapabilities::UnPackTo(GetRouterCapabilitiesT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<GetRouterCapabilities> CreateGetRouterCapabilities(::flatbuffers::FlatBufferBuilder &_fbb, const GetRouterCapabilitiesT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return GetRouterCapabilities::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<GetRouterCapabilities> GetRouterCapabilities::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const GetRouterCapabilitiesT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const GetRouterCapabilitiesT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateGetRouterCapabilities(
+      _fbb);
+}
+
+inline GetSupportedCapabilitiesT *GetSupportedCapabilities::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<GetSupportedCapabilitiesT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void GetSupportedCapabilities::UnPackTo(GetSupportedCapabilitiesT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<GetSupportedCapabilities> CreateGetSupportedCapabilities(::flatbuffers::FlatBufferBuilder &_fbb, const GetSupportedCapabilitiesT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return GetSupportedCapabilities::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<GetSupportedCapabilities> GetSupportedCapabilities::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const GetSupportedCapabilitiesT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const GetSupportedCapabilitiesT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateGetSupportedCapabilities(
+      _fbb);
+}
+
+inline PauseT *Pause::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<PauseT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Pause::UnPackTo(PauseT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<Pause> CreatePause(::flatbuffers::FlatBufferBuilder &_fbb, const PauseT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Pause::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Pause> Pause::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PauseT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const PauseT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreatePause(
+      _fbb);
+}
+
+inline ResumeT *Resume::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ResumeT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Resume::UnPackTo(ResumeT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<Resume> CreateResume(::flatbuffers::FlatBufferBuilder &_fbb, const ResumeT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Resume::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Resume> Resume::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ResumeT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ResumeT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateResume(
+      _fbb);
+}
+
+inline RequestKeyFrameT *RequestKeyFrame::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RequestKeyFrameT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RequestKeyFrame::UnPackTo(RequestKeyFrameT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<RequestKeyFrame> CreateRequestKeyFrame(::flatbuffers::FlatBufferBuilder &_fbb, const RequestKeyFrameT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RequestKeyFrame::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RequestKeyFrame> RequestKeyFrame::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RequestKeyFrameT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RequestKeyFrameT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateRequestKeyFrame(
+      _fbb);
+}
+
+inline CloseT *Close::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CloseT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Close::UnPackTo(CloseT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<Close> CreateClose(::flatbuffers::FlatBufferBuilder &_fbb, const CloseT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Close::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Close> Close::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CloseT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CloseT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateClose(
+      _fbb);
+}
+
+inline GetDumpT *GetDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<GetDumpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void GetDump::UnPackTo(GetDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<GetDump> CreateGetDump(::flatbuffers::FlatBufferBuilder &_fbb, const GetDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return GetDump::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<GetDump> GetDump::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const GetDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const GetDumpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateGetDump(
+      _fbb);
+}
+
+inline GetStatsT *GetStats::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<GetStatsT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void GetStats::UnPackTo(GetStatsT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = summary(); _o->summary = _e; }
+}
+
+inline ::flatbuffers::Offset<GetStats> CreateGetStats(::flatbuffers::FlatBufferBuilder &_fbb, const GetStatsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return GetStats::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<GetStats> GetStats::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const GetStatsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const GetStatsT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _summary = _o->summary;
+  return libsfu::fbs::CreateGetStats(
+      _fbb,
+      _summary);
+}
+
+inline UpdateMediaCodecsT::UpdateMediaCodecsT(const UpdateMediaCodecsT &o) {
+  media_codecs.reserve(o.media_codecs.size());
+  for (const auto &media_codecs_ : o.media_codecs) { media_codecs.emplace_back((media_codecs_) ? new libsfu::fbs::RtpCodecCapabilityT(*media_codecs_) : nullptr); }
+}
+
+inline UpdateMediaCodecsT &UpdateMediaCodecsT::operator=(UpdateMediaCodecsT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(media_codecs, o.media_codecs);
+  return *this;
+}
+
+inline UpdateMediaCodecsT *UpdateMediaCodecs::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<UpdateMediaCodecsT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void UpdateMediaCodecs::UnPackTo(UpdateMediaCodecsT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = media_codecs(); if (_e) { _o->media_codecs.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->media_codecs[_i]) { _e->Get(_i)->UnPackTo(_o->media_codecs[_i].get(), _resolver); } else { _o->media_codecs[_i] = std::unique_ptr<libsfu::fbs::RtpCodecCapabilityT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->media_codecs.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<UpdateMediaCodecs> CreateUpdateMediaCodecs(::flatbuffers::FlatBufferBuilder &_fbb, const UpdateMediaCodecsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return UpdateMediaCodecs::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<UpdateMediaCodecs> UpdateMediaCodecs::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const UpdateMediaCodecsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const UpdateMediaCodecsT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _media_codecs = _o->media_codecs.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::RtpCodecCapability>> (_o->media_codecs.size(), [](size_t i, _VectorArgs *__va) { return CreateRtpCodecCapability(*__va->__fbb, __va->__o->media_codecs[i].get(), __va->__rehasher); }, &_va ) : 0;
+  return libsfu::fbs::CreateUpdateMediaCodecs(
+      _fbb,
+      _media_codecs);
+}
+
+inline SetPreferredLayersT::SetPreferredLayersT(const SetPreferredLayersT &o)
+      : layers((o.layers) ? new libsfu::fbs::LayersT(*o.layers) : nullptr) {
+}
+
+inline SetPreferredLayersT &SetPreferredLayersT::operator=(SetPreferredLayersT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(layers, o.layers);
+  return *this;
+}
+
+inline SetPreferredLayersT *SetPreferredLayers::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<SetPreferredLayersT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void SetPreferredLayers::UnPackTo(SetPreferredLayersT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = layers(); if (_e) { if(_o->layers) { _e->UnPackTo(_o->layers.get(), _resolver); } else { _o->layers = std::unique_ptr<libsfu::fbs::LayersT>(_e->UnPack(_resolver)); } } else if (_o->layers) { _o->layers.reset(); } }
+}
+
+inline ::flatbuffers::Offset<SetPreferredLayers> CreateSetPreferredLayers(::flatbuffers::FlatBufferBuilder &_fbb, const SetPreferredLayersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return SetPreferredLayers::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<SetPreferredLayers> SetPreferredLayers::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SetPreferredLayersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const SetPreferredLayersT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _layers = _o->layers ? CreateLayers(_fbb, _o->layers.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateSetPreferredLayers(
+      _fbb,
+      _layers);
+}
+
+inline SetPriorityT *SetPriority::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<SetPriorityT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void SetPriority::UnPackTo(SetPriorityT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = priority(); _o->priority = _e; }
+}
+
+inline ::flatbuffers::Offset<SetPriority> CreateSetPriority(::flatbuffers::FlatBufferBuilder &_fbb, const SetPriorityT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return SetPriority::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<SetPriority> SetPriority::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SetPriorityT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const SetPriorityT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _priority = _o->priority;
+  return libsfu::fbs::CreateSetPriority(
+      _fbb,
+      _priority);
+}
+
+inline SwitchProducerT *SwitchProducer::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<SwitchProducerT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void SwitchProducer::UnPackTo(SwitchProducerT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = producer(); _o->producer = _e; }
+}
+
+inline ::flatbuffers::Offset<SwitchProducer> CreateSwitchProducer(::flatbuffers::FlatBufferBuilder &_fbb, const SwitchProducerT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return SwitchProducer::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<SwitchProducer> SwitchProducer::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SwitchProducerT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const SwitchProducerT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _producer = _o->producer;
+  return libsfu::fbs::CreateSwitchProducer(
+      _fbb,
+      _producer);
+}
+
+inline ParseSdpT *ParseSdp::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ParseSdpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ParseSdp::UnPackTo(ParseSdpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = sdp(); if (_e) _o->sdp = _e->str(); }
+  { auto _e = preferred_codecs(); if (_e) { _o->preferred_codecs.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->preferred_codecs[_i] = _e->Get(_i)->str(); } } else { _o->preferred_codecs.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<ParseSdp> CreateParseSdp(::flatbuffers::FlatBufferBuilder &_fbb, const ParseSdpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ParseSdp::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ParseSdp> ParseSdp::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ParseSdpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ParseSdpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _sdp = _fbb.CreateString(_o->sdp);
+  auto _preferred_codecs = _o->preferred_codecs.size() ? _fbb.CreateVectorOfStrings(_o->preferred_codecs) : 0;
+  return libsfu::fbs::CreateParseSdp(
+      _fbb,
+      _sdp,
+      _preferred_codecs);
+}
+
+inline SdpAnswerSectionT *SdpAnswerSection::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<SdpAnswerSectionT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void SdpAnswerSection::UnPackTo(SdpAnswerSectionT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = mid(); if (_e) _o->mid = _e->str(); }
+  { auto _e = producer(); _o->producer = _e; }
+  { auto _e = consumer(); _o->consumer = _e; }
+  { auto _e = open(); _o->open = _e; }
+}
+
+inline ::flatbuffers::Offset<SdpAnswerSection> CreateSdpAnswerSection(::flatbuffers::FlatBufferBuilder &_fbb, const SdpAnswerSectionT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return SdpAnswerSection::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<SdpAnswerSection> SdpAnswerSection::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SdpAnswerSectionT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const SdpAnswerSectionT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _mid = _fbb.CreateString(_o->mid);
+  auto _producer = _o->producer;
+  auto _consumer = _o->consumer;
+  auto _open = _o->open;
+  return libsfu::fbs::CreateSdpAnswerSection(
+      _fbb,
+      _mid,
+      _producer,
+      _consumer,
+      _open);
+}
+
+inline CreateSdpAnswerT::CreateSdpAnswerT(const CreateSdpAnswerT &o)
+      : offer(o.offer),
+        session_version(o.session_version) {
+  sections.reserve(o.sections.size());
+  for (const auto &sections_ : o.sections) { sections.emplace_back((sections_) ? new libsfu::fbs::SdpAnswerSectionT(*sections_) : nullptr); }
+}
+
+inline CreateSdpAnswerT &CreateSdpAnswerT::operator=(CreateSdpAnswerT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(offer, o.offer);
+  std::swap(sections, o.sections);
+  std::swap(session_version, o.session_version);
+  return *this;
+}
+
+inline CreateSdpAnswerT *CreateSdpAnswer::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CreateSdpAnswerT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void CreateSdpAnswer::UnPackTo(CreateSdpAnswerT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = offer(); if (_e) _o->offer = _e->str(); }
+  { auto _e = sections(); if (_e) { _o->sections.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->sections[_i]) { _e->Get(_i)->UnPackTo(_o->sections[_i].get(), _resolver); } else { _o->sections[_i] = std::unique_ptr<libsfu::fbs::SdpAnswerSectionT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->sections.resize(0); } }
+  { auto _e = session_version(); _o->session_version = _e; }
+}
+
+inline ::flatbuffers::Offset<CreateSdpAnswer> CreateCreateSdpAnswer(::flatbuffers::FlatBufferBuilder &_fbb, const CreateSdpAnswerT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return CreateSdpAnswer::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<CreateSdpAnswer> CreateSdpAnswer::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateSdpAnswerT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CreateSdpAnswerT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _offer = _fbb.CreateString(_o->offer);
+  auto _sections = _o->sections.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::SdpAnswerSection>> (_o->sections.size(), [](size_t i, _VectorArgs *__va) { return CreateSdpAnswerSection(*__va->__fbb, __va->__o->sections[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _session_version = _o->session_version;
+  return libsfu::fbs::CreateCreateSdpAnswer(
+      _fbb,
+      _offer,
+      _sections,
+      _session_version);
+}
+
+inline CreateSdpOfferT *CreateSdpOffer::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CreateSdpOfferT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void CreateSdpOffer::UnPackTo(CreateSdpOfferT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = consumers(); if (_e) { _o->consumers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->consumers[_i] = _e->Get(_i); } } else { _o->consumers.resize(0); } }
+  { auto _e = session_version(); _o->session_version = _e; }
+}
+
+inline ::flatbuffers::Offset<CreateSdpOffer> CreateCreateSdpOffer(::flatbuffers::FlatBufferBuilder &_fbb, const CreateSdpOfferT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return CreateSdpOffer::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<CreateSdpOffer> CreateSdpOffer::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateSdpOfferT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CreateSdpOfferT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _consumers = _o->consumers.size() ? _fbb.CreateVector(_o->consumers) : 0;
+  auto _session_version = _o->session_version;
+  return libsfu::fbs::CreateCreateSdpOffer(
+      _fbb,
+      _consumers,
+      _session_version);
+}
+
+inline ParseSdpFragmentT *ParseSdpFragment::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ParseSdpFragmentT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ParseSdpFragment::UnPackTo(ParseSdpFragmentT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = fragment(); if (_e) _o->fragment = _e->str(); }
+}
+
+inline ::flatbuffers::Offset<ParseSdpFragment> CreateParseSdpFragment(::flatbuffers::FlatBufferBuilder &_fbb, const ParseSdpFragmentT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ParseSdpFragment::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ParseSdpFragment> ParseSdpFragment::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ParseSdpFragmentT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ParseSdpFragmentT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _fragment = _fbb.CreateString(_o->fragment);
+  return libsfu::fbs::CreateParseSdpFragment(
+      _fbb,
+      _fragment);
+}
+
+inline CreateSdpFragmentT *CreateSdpFragment::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CreateSdpFragmentT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void CreateSdpFragment::UnPackTo(CreateSdpFragmentT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = mid(); if (_e) _o->mid = _e->str(); }
+}
+
+inline ::flatbuffers::Offset<CreateSdpFragment> CreateCreateSdpFragment(::flatbuffers::FlatBufferBuilder &_fbb, const CreateSdpFragmentT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return CreateSdpFragment::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<CreateSdpFragment> CreateSdpFragment::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateSdpFragmentT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CreateSdpFragmentT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _mid = _o->mid.empty() ? 0 : _fbb.CreateString(_o->mid);
+  return libsfu::fbs::CreateCreateSdpFragment(
+      _fbb,
+      _mid);
+}
+
+inline CreateAudioLevelObserverT *CreateAudioLevelObserver::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CreateAudioLevelObserverT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void CreateAudioLevelObserver::UnPackTo(CreateAudioLevelObserverT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = max_entries(); _o->max_entries = _e; }
+  { auto _e = threshold(); _o->threshold = _e; }
+  { auto _e = interval_ms(); _o->interval_ms = _e; }
+}
+
+inline ::flatbuffers::Offset<CreateAudioLevelObserver> CreateCreateAudioLevelObserver(::flatbuffers::FlatBufferBuilder &_fbb, const CreateAudioLevelObserverT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return CreateAudioLevelObserver::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<CreateAudioLevelObserver> CreateAudioLevelObserver::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateAudioLevelObserverT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CreateAudioLevelObserverT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _max_entries = _o->max_entries;
+  auto _threshold = _o->threshold;
+  auto _interval_ms = _o->interval_ms;
+  return libsfu::fbs::CreateCreateAudioLevelObserver(
+      _fbb,
+      _max_entries,
+      _threshold,
+      _interval_ms);
+}
+
+inline CreateActiveSpeakerObserverT *CreateActiveSpeakerObserver::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CreateActiveSpeakerObserverT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void CreateActiveSpeakerObserver::UnPackTo(CreateActiveSpeakerObserverT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = interval_ms(); _o->interval_ms = _e; }
+}
+
+inline ::flatbuffers::Offset<CreateActiveSpeakerObserver> CreateCreateActiveSpeakerObserver(::flatbuffers::FlatBufferBuilder &_fbb, const CreateActiveSpeakerObserverT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return CreateActiveSpeakerObserver::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<CreateActiveSpeakerObserver> CreateActiveSpeakerObserver::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateActiveSpeakerObserverT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CreateActiveSpeakerObserverT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _interval_ms = _o->interval_ms;
+  return libsfu::fbs::CreateCreateActiveSpeakerObserver(
+      _fbb,
+      _interval_ms);
+}
+
+inline ObserveT *Observe::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ObserveT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Observe::UnPackTo(ObserveT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = producer(); _o->producer = _e; }
+}
+
+inline ::flatbuffers::Offset<Observe> CreateObserve(::flatbuffers::FlatBufferBuilder &_fbb, const ObserveT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Observe::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Observe> Observe::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ObserveT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ObserveT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _producer = _o->producer;
+  return libsfu::fbs::CreateObserve(
+      _fbb,
+      _producer);
+}
+
+inline UnobserveT *Unobserve::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<UnobserveT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Unobserve::UnPackTo(UnobserveT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = producer(); _o->producer = _e; }
+}
+
+inline ::flatbuffers::Offset<Unobserve> CreateUnobserve(::flatbuffers::FlatBufferBuilder &_fbb, const UnobserveT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Unobserve::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Unobserve> Unobserve::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const UnobserveT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const UnobserveT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _producer = _o->producer;
+  return libsfu::fbs::CreateUnobserve(
+      _fbb,
+      _producer);
+}
+
+inline SetTraceT *SetTrace::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<SetTraceT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void SetTrace::UnPackTo(SetTraceT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = kinds(); if (_e) { _o->kinds.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->kinds[_i] = static_cast<libsfu::fbs::TraceKind>(_e->Get(_i)); } } else { _o->kinds.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<SetTrace> CreateSetTrace(::flatbuffers::FlatBufferBuilder &_fbb, const SetTraceT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return SetTrace::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<SetTrace> SetTrace::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SetTraceT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const SetTraceT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _kinds = _o->kinds.size() ? _fbb.CreateVector(_o->kinds) : 0;
+  return libsfu::fbs::CreateSetTrace(
+      _fbb,
+      _kinds);
+}
+
+inline KeepDecisionsT *KeepDecisions::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<KeepDecisionsT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void KeepDecisions::UnPackTo(KeepDecisionsT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = rows(); _o->rows = _e; }
+}
+
+inline ::flatbuffers::Offset<KeepDecisions> CreateKeepDecisions(::flatbuffers::FlatBufferBuilder &_fbb, const KeepDecisionsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return KeepDecisions::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<KeepDecisions> KeepDecisions::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const KeepDecisionsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const KeepDecisionsT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _rows = _o->rows;
+  return libsfu::fbs::CreateKeepDecisions(
+      _fbb,
+      _rows);
+}
+
+inline GetDecisionsT *GetDecisions::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<GetDecisionsT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void GetDecisions::UnPackTo(GetDecisionsT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<GetDecisions> CreateGetDecisions(::flatbuffers::FlatBufferBuilder &_fbb, const GetDecisionsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return GetDecisions::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<GetDecisions> GetDecisions::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const GetDecisionsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const GetDecisionsT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateGetDecisions(
+      _fbb);
+}
+
+inline StartTapT *StartTap::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<StartTapT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void StartTap::UnPackTo(StartTapT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = name(); if (_e) _o->name = _e->str(); }
+  { auto _e = format(); _o->format = _e; }
+  { auto _e = max_bytes(); _o->max_bytes = _e; }
+  { auto _e = max_duration_ms(); _o->max_duration_ms = _e; }
+  { auto _e = headers_only(); _o->headers_only = _e; }
+}
+
+inline ::flatbuffers::Offset<StartTap> CreateStartTap(::flatbuffers::FlatBufferBuilder &_fbb, const StartTapT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return StartTap::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<StartTap> StartTap::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const StartTapT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const StartTapT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _name = _fbb.CreateString(_o->name);
+  auto _format = _o->format;
+  auto _max_bytes = _o->max_bytes;
+  auto _max_duration_ms = _o->max_duration_ms;
+  auto _headers_only = _o->headers_only;
+  return libsfu::fbs::CreateStartTap(
+      _fbb,
+      _name,
+      _format,
+      _max_bytes,
+      _max_duration_ms,
+      _headers_only);
+}
+
+inline StopTapT *StopTap::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<StopTapT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void StopTap::UnPackTo(StopTapT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<StopTap> CreateStopTap(::flatbuffers::FlatBufferBuilder &_fbb, const StopTapT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return StopTap::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<StopTap> StopTap::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const StopTapT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const StopTapT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateStopTap(
+      _fbb);
+}
+
+inline CreatePlainTransportT::CreatePlainTransportT(const CreatePlainTransportT &o)
+      : listen_info((o.listen_info) ? new libsfu::fbs::ListenInfoT(*o.listen_info) : nullptr),
+        rtcp_listen_info((o.rtcp_listen_info) ? new libsfu::fbs::ListenInfoT(*o.rtcp_listen_info) : nullptr),
+        rtcp_mux(o.rtcp_mux),
+        comedia(o.comedia),
+        enable_srtp(o.enable_srtp),
+        srtp_crypto_suite(o.srtp_crypto_suite),
+        max_incoming_bitrate(o.max_incoming_bitrate) {
+}
+
+inline CreatePlainTransportT &CreatePlainTransportT::operator=(CreatePlainTransportT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(listen_info, o.listen_info);
+  std::swap(rtcp_listen_info, o.rtcp_listen_info);
+  std::swap(rtcp_mux, o.rtcp_mux);
+  std::swap(comedia, o.comedia);
+  std::swap(enable_srtp, o.enable_srtp);
+  std::swap(srtp_crypto_suite, o.srtp_crypto_suite);
+  std::swap(max_incoming_bitrate, o.max_incoming_bitrate);
+  return *this;
+}
+
+inline CreatePlainTransportT *CreatePlainTransport::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CreatePlainTransportT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void CreatePlainTransport::UnPackTo(CreatePlainTransportT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = listen_info(); if (_e) { if(_o->listen_info) { _e->UnPackTo(_o->listen_info.get(), _resolver); } else { _o->listen_info = std::unique_ptr<libsfu::fbs::ListenInfoT>(_e->UnPack(_resolver)); } } else if (_o->listen_info) { _o->listen_info.reset(); } }
+  { auto _e = rtcp_listen_info(); if (_e) { if(_o->rtcp_listen_info) { _e->UnPackTo(_o->rtcp_listen_info.get(), _resolver); } else { _o->rtcp_listen_info = std::unique_ptr<libsfu::fbs::ListenInfoT>(_e->UnPack(_resolver)); } } else if (_o->rtcp_listen_info) { _o->rtcp_listen_info.reset(); } }
+  { auto _e = rtcp_mux(); _o->rtcp_mux = _e; }
+  { auto _e = comedia(); _o->comedia = _e; }
+  { auto _e = enable_srtp(); _o->enable_srtp = _e; }
+  { auto _e = srtp_crypto_suite(); _o->srtp_crypto_suite = _e; }
+  { auto _e = max_incoming_bitrate(); _o->max_incoming_bitrate = _e; }
+}
+
+inline ::flatbuffers::Offset<CreatePlainTransport> CreateCreatePlainTransport(::flatbuffers::FlatBufferBuilder &_fbb, const CreatePlainTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return CreatePlainTransport::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<CreatePlainTransport> CreatePlainTransport::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreatePlainTransportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CreatePlainTransportT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _listen_info = _o->listen_info ? CreateListenInfo(_fbb, _o->listen_info.get(), _rehasher) : 0;
+  auto _rtcp_listen_info = _o->rtcp_listen_info ? CreateListenInfo(_fbb, _o->rtcp_listen_info.get(), _rehasher) : 0;
+  auto _rtcp_mux = _o->rtcp_mux;
+  auto _comedia = _o->comedia;
+  auto _enable_srtp = _o->enable_srtp;
+  auto _srtp_crypto_suite = _o->srtp_crypto_suite;
+  auto _max_incoming_bitrate = _o->max_incoming_bitrate;
+  return libsfu::fbs::CreateCreatePlainTransport(
+      _fbb,
+      _listen_info,
+      _rtcp_listen_info,
+      _rtcp_mux,
+      _comedia,
+      _enable_srtp,
+      _srtp_crypto_suite,
+      _max_incoming_bitrate);
+}
+
+inline ConnectPlainTransportT::ConnectPlainTransportT(const ConnectPlainTransportT &o)
+      : ip(o.ip),
+        port(o.port),
+        rtcp_port(o.rtcp_port),
+        srtp_parameters((o.srtp_parameters) ? new libsfu::fbs::SrtpParametersT(*o.srtp_parameters) : nullptr) {
+}
+
+inline ConnectPlainTransportT &ConnectPlainTransportT::operator=(ConnectPlainTransportT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(ip, o.ip);
+  std::swap(port, o.port);
+  std::swap(rtcp_port, o.rtcp_port);
+  std::swap(srtp_parameters, o.srtp_parameters);
+  return *this;
+}
+
+inline ConnectPlainTransportT *ConnectPlainTransport::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ConnectPlainTransportT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ConnectPlainTransport::UnPackTo(ConnectPlainTransportT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = ip(); if (_e) _o->ip = _e->str(); }
+  { auto _e = port(); _o->port = _e; }
+  { auto _e = rtcp_port(); _o->rtcp_port = _e; }
+  { auto _e = srtp_parameters(); if (_e) { if(_o->srtp_parameters) { _e->UnPackTo(_o->srtp_parameters.get(), _resolver); } else { _o->srtp_parameters = std::unique_ptr<libsfu::fbs::SrtpParametersT>(_e->UnPack(_resolver)); } } else if (_o->srtp_parameters) { _o->srtp_parameters.reset(); } }
+}
+
+inline ::flatbuffers::Offset<ConnectPlainTransport> CreateConnectPlainTransport(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectPlainTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ConnectPlainTransport::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ConnectPlainTransport> ConnectPlainTransport::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectPlainTransportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ConnectPlainTransportT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _ip = _o->ip.empty() ? 0 : _fbb.CreateString(_o->ip);
+  auto _port = _o->port;
+  auto _rtcp_port = _o->rtcp_port;
+  auto _srtp_parameters = _o->srtp_parameters ? CreateSrtpParameters(_fbb, _o->srtp_parameters.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateConnectPlainTransport(
+      _fbb,
+      _ip,
+      _port,
+      _rtcp_port,
+      _srtp_parameters);
+}
+
+inline CreatePipeTransportT::CreatePipeTransportT(const CreatePipeTransportT &o)
+      : listen_info((o.listen_info) ? new libsfu::fbs::ListenInfoT(*o.listen_info) : nullptr),
+        enable_rtx(o.enable_rtx),
+        enable_srtp(o.enable_srtp),
+        only_wanted(o.only_wanted) {
+}
+
+inline CreatePipeTransportT &CreatePipeTransportT::operator=(CreatePipeTransportT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(listen_info, o.listen_info);
+  std::swap(enable_rtx, o.enable_rtx);
+  std::swap(enable_srtp, o.enable_srtp);
+  std::swap(only_wanted, o.only_wanted);
+  return *this;
+}
+
+inline CreatePipeTransportT *CreatePipeTransport::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CreatePipeTransportT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void CreatePipeTransport::UnPackTo(CreatePipeTransportT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = listen_info(); if (_e) { if(_o->listen_info) { _e->UnPackTo(_o->listen_info.get(), _resolver); } else { _o->listen_info = std::unique_ptr<libsfu::fbs::ListenInfoT>(_e->UnPack(_resolver)); } } else if (_o->listen_info) { _o->listen_info.reset(); } }
+  { auto _e = enable_rtx(); _o->enable_rtx = _e; }
+  { auto _e = enable_srtp(); _o->enable_srtp = _e; }
+  { auto _e = only_wanted(); _o->only_wanted = _e; }
+}
+
+inline ::flatbuffers::Offset<CreatePipeTransport> CreateCreatePipeTransport(::flatbuffers::FlatBufferBuilder &_fbb, const CreatePipeTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return CreatePipeTransport::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<CreatePipeTransport> CreatePipeTransport::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreatePipeTransportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CreatePipeTransportT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _listen_info = _o->listen_info ? CreateListenInfo(_fbb, _o->listen_info.get(), _rehasher) : 0;
+  auto _enable_rtx = _o->enable_rtx;
+  auto _enable_srtp = _o->enable_srtp;
+  auto _only_wanted = _o->only_wanted;
+  return libsfu::fbs::CreateCreatePipeTransport(
+      _fbb,
+      _listen_info,
+      _enable_rtx,
+      _enable_srtp,
+      _only_wanted);
+}
+
+inline ConnectPipeTransportT::ConnectPipeTransportT(const ConnectPipeTransportT &o)
+      : ip(o.ip),
+        port(o.port),
+        srtp_parameters((o.srtp_parameters) ? new libsfu::fbs::SrtpParametersT(*o.srtp_parameters) : nullptr) {
+}
+
+inline ConnectPipeTransportT &ConnectPipeTransportT::operator=(ConnectPipeTransportT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(ip, o.ip);
+  std::swap(port, o.port);
+  std::swap(srtp_parameters, o.srtp_parameters);
+  return *this;
+}
+
+inline ConnectPipeTransportT *ConnectPipeTransport::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ConnectPipeTransportT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ConnectPipeTransport::UnPackTo(ConnectPipeTransportT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = ip(); if (_e) _o->ip = _e->str(); }
+  { auto _e = port(); _o->port = _e; }
+  { auto _e = srtp_parameters(); if (_e) { if(_o->srtp_parameters) { _e->UnPackTo(_o->srtp_parameters.get(), _resolver); } else { _o->srtp_parameters = std::unique_ptr<libsfu::fbs::SrtpParametersT>(_e->UnPack(_resolver)); } } else if (_o->srtp_parameters) { _o->srtp_parameters.reset(); } }
+}
+
+inline ::flatbuffers::Offset<ConnectPipeTransport> CreateConnectPipeTransport(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectPipeTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ConnectPipeTransport::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ConnectPipeTransport> ConnectPipeTransport::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectPipeTransportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ConnectPipeTransportT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _ip = _o->ip.empty() ? 0 : _fbb.CreateString(_o->ip);
+  auto _port = _o->port;
+  auto _srtp_parameters = _o->srtp_parameters ? CreateSrtpParameters(_fbb, _o->srtp_parameters.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateConnectPipeTransport(
+      _fbb,
+      _ip,
+      _port,
+      _srtp_parameters);
+}
+
+inline CreateDirectTransportT *CreateDirectTransport::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CreateDirectTransportT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void CreateDirectTransport::UnPackTo(CreateDirectTransportT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = max_incoming_bitrate(); _o->max_incoming_bitrate = _e; }
+}
+
+inline ::flatbuffers::Offset<CreateDirectTransport> CreateCreateDirectTransport(::flatbuffers::FlatBufferBuilder &_fbb, const CreateDirectTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return CreateDirectTransport::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<CreateDirectTransport> CreateDirectTransport::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreateDirectTransportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CreateDirectTransportT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _max_incoming_bitrate = _o->max_incoming_bitrate;
+  return libsfu::fbs::CreateCreateDirectTransport(
+      _fbb,
+      _max_incoming_bitrate);
+}
+
+inline DrainT *Drain::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<DrainT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Drain::UnPackTo(DrainT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<Drain> CreateDrain(::flatbuffers::FlatBufferBuilder &_fbb, const DrainT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Drain::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Drain> Drain::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DrainT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const DrainT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateDrain(
+      _fbb);
+}
+
+inline RequestT *Request::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RequestT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Request::UnPackTo(RequestT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = target(); _o->target = _e; }
+  { auto _e = body_type(); _o->body.type = _e; }
+  { auto _e = body(); if (_e) _o->body.value = libsfu::fbs::RequestBodyUnion::UnPack(_e, body_type(), _resolver); }
+}
+
+inline ::flatbuffers::Offset<Request> CreateRequest(::flatbuffers::FlatBufferBuilder &_fbb, const RequestT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Request::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Request> Request::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RequestT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RequestT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _target = _o->target;
+  auto _body_type = _o->body.type;
+  auto _body = _o->body.Pack(_fbb);
+  return libsfu::fbs::CreateRequest(
+      _fbb,
+      _id,
+      _target,
+      _body_type,
+      _body);
+}
+
+inline DoneT *Done::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<DoneT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Done::UnPackTo(DoneT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<Done> CreateDone(::flatbuffers::FlatBufferBuilder &_fbb, const DoneT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Done::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Done> Done::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DoneT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const DoneT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateDone(
+      _fbb);
+}
+
+inline CreatedT::CreatedT(const CreatedT &o)
+      : id(o.id),
+        rtp_capabilities((o.rtp_capabilities) ? new libsfu::fbs::RtpCapabilitiesT(*o.rtp_capabilities) : nullptr) {
+}
+
+inline CreatedT &CreatedT::operator=(CreatedT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(id, o.id);
+  std::swap(rtp_capabilities, o.rtp_capabilities);
+  return *this;
+}
+
+inline CreatedT *Created::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CreatedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Created::UnPackTo(CreatedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = rtp_capabilities(); if (_e) { if(_o->rtp_capabilities) { _e->UnPackTo(_o->rtp_capabilities.get(), _resolver); } else { _o->rtp_capabilities = std::unique_ptr<libsfu::fbs::RtpCapabilitiesT>(_e->UnPack(_resolver)); } } else if (_o->rtp_capabilities) { _o->rtp_capabilities.reset(); } }
+}
+
+inline ::flatbuffers::Offset<Created> CreateCreated(::flatbuffers::FlatBufferBuilder &_fbb, const CreatedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Created::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Created> Created::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CreatedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CreatedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _rtp_capabilities = _o->rtp_capabilities ? CreateRtpCapabilities(_fbb, _o->rtp_capabilities.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateCreated(
+      _fbb,
+      _id,
+      _rtp_capabilities);
+}
+
+inline WebRtcTransportCreatedT::WebRtcTransportCreatedT(const WebRtcTransportCreatedT &o)
+      : id(o.id),
+        ice_parameters((o.ice_parameters) ? new libsfu::fbs::IceParametersT(*o.ice_parameters) : nullptr),
+        dtls_parameters((o.dtls_parameters) ? new libsfu::fbs::DtlsParametersT(*o.dtls_parameters) : nullptr) {
+  ice_candidates.reserve(o.ice_candidates.size());
+  for (const auto &ice_candidates_ : o.ice_candidates) { ice_candidates.emplace_back((ice_candidates_) ? new libsfu::fbs::IceCandidateT(*ice_candidates_) : nullptr); }
+}
+
+inline WebRtcTransportCreatedT &WebRtcTransportCreatedT::operator=(WebRtcTransportCreatedT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(id, o.id);
+  std::swap(ice_parameters, o.ice_parameters);
+  std::swap(ice_candidates, o.ice_candidates);
+  std::swap(dtls_parameters, o.dtls_parameters);
+  return *this;
+}
+
+inline WebRtcTransportCreatedT *WebRtcTransportCreated::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<WebRtcTransportCreatedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void WebRtcTransportCreated::UnPackTo(WebRtcTransportCreatedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = ice_parameters(); if (_e) { if(_o->ice_parameters) { _e->UnPackTo(_o->ice_parameters.get(), _resolver); } else { _o->ice_parameters = std::unique_ptr<libsfu::fbs::IceParametersT>(_e->UnPack(_resolver)); } } else if (_o->ice_parameters) { _o->ice_parameters.reset(); } }
+  { auto _e = ice_candidates(); if (_e) { _o->ice_candidates.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->ice_candidates[_i]) { _e->Get(_i)->UnPackTo(_o->ice_candidates[_i].get(), _resolver); } else { _o->ice_candidates[_i] = std::unique_ptr<libsfu::fbs::IceCandidateT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->ice_candidates.resize(0); } }
+  { auto _e = dtls_parameters(); if (_e) { if(_o->dtls_parameters) { _e->UnPackTo(_o->dtls_parameters.get(), _resolver); } else { _o->dtls_parameters = std::unique_ptr<libsfu::fbs::DtlsParametersT>(_e->UnPack(_resolver)); } } else if (_o->dtls_parameters) { _o->dtls_parameters.reset(); } }
+}
+
+inline ::flatbuffers::Offset<WebRtcTransportCreated> CreateWebRtcTransportCreated(::flatbuffers::FlatBufferBuilder &_fbb, const WebRtcTransportCreatedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return WebRtcTransportCreated::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<WebRtcTransportCreated> WebRtcTransportCreated::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const WebRtcTransportCreatedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const WebRtcTransportCreatedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _ice_parameters = _o->ice_parameters ? CreateIceParameters(_fbb, _o->ice_parameters.get(), _rehasher) : 0;
+  auto _ice_candidates = _o->ice_candidates.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::IceCandidate>> (_o->ice_candidates.size(), [](size_t i, _VectorArgs *__va) { return CreateIceCandidate(*__va->__fbb, __va->__o->ice_candidates[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _dtls_parameters = _o->dtls_parameters ? CreateDtlsParameters(_fbb, _o->dtls_parameters.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateWebRtcTransportCreated(
+      _fbb,
+      _id,
+      _ice_parameters,
+      _ice_candidates,
+      _dtls_parameters);
+}
+
+inline ConnectedT *Connected::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ConnectedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Connected::UnPackTo(ConnectedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = local_role(); _o->local_role = _e; }
+}
+
+inline ::flatbuffers::Offset<Connected> CreateConnected(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Connected::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Connected> Connected::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConnectedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ConnectedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _local_role = _o->local_role;
+  return libsfu::fbs::CreateConnected(
+      _fbb,
+      _local_role);
+}
+
+inline IceRestartedT::IceRestartedT(const IceRestartedT &o)
+      : ice_parameters((o.ice_parameters) ? new libsfu::fbs::IceParametersT(*o.ice_parameters) : nullptr) {
+}
+
+inline IceRestartedT &IceRestartedT::operator=(IceRestartedT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(ice_parameters, o.ice_parameters);
+  return *this;
+}
+
+inline IceRestartedT *IceRestarted::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<IceRestartedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void IceRestarted::UnPackTo(IceRestartedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = ice_parameters(); if (_e) { if(_o->ice_parameters) { _e->UnPackTo(_o->ice_parameters.get(), _resolver); } else { _o->ice_parameters = std::unique_ptr<libsfu::fbs::IceParametersT>(_e->UnPack(_resolver)); } } else if (_o->ice_parameters) { _o->ice_parameters.reset(); } }
+}
+
+inline ::flatbuffers::Offset<IceRestarted> CreateIceRestarted(::flatbuffers::FlatBufferBuilder &_fbb, const IceRestartedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return IceRestarted::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<IceRestarted> IceRestarted::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const IceRestartedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const IceRestartedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _ice_parameters = _o->ice_parameters ? CreateIceParameters(_fbb, _o->ice_parameters.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateIceRestarted(
+      _fbb,
+      _ice_parameters);
+}
+
+inline ProducerCreatedT *ProducerCreated::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ProducerCreatedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ProducerCreated::UnPackTo(ProducerCreatedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = type(); _o->type = _e; }
+}
+
+inline ::flatbuffers::Offset<ProducerCreated> CreateProducerCreated(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerCreatedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ProducerCreated::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ProducerCreated> ProducerCreated::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerCreatedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ProducerCreatedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _type = _o->type;
+  return libsfu::fbs::CreateProducerCreated(
+      _fbb,
+      _id,
+      _type);
+}
+
+inline ConsumerCreatedT::ConsumerCreatedT(const ConsumerCreatedT &o)
+      : id(o.id),
+        kind(o.kind),
+        rtp_parameters((o.rtp_parameters) ? new libsfu::fbs::RtpParametersT(*o.rtp_parameters) : nullptr),
+        type(o.type),
+        producer_paused(o.producer_paused) {
+}
+
+inline ConsumerCreatedT &ConsumerCreatedT::operator=(ConsumerCreatedT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(id, o.id);
+  std::swap(kind, o.kind);
+  std::swap(rtp_parameters, o.rtp_parameters);
+  std::swap(type, o.type);
+  std::swap(producer_paused, o.producer_paused);
+  return *this;
+}
+
+inline ConsumerCreatedT *ConsumerCreated::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ConsumerCreatedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ConsumerCreated::UnPackTo(ConsumerCreatedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = kind(); _o->kind = _e; }
+  { auto _e = rtp_parameters(); if (_e) { if(_o->rtp_parameters) { _e->UnPackTo(_o->rtp_parameters.get(), _resolver); } else { _o->rtp_parameters = std::unique_ptr<libsfu::fbs::RtpParametersT>(_e->UnPack(_resolver)); } } else if (_o->rtp_parameters) { _o->rtp_parameters.reset(); } }
+  { auto _e = type(); _o->type = _e; }
+  { auto _e = producer_paused(); _o->producer_paused = _e; }
+}
+
+inline ::flatbuffers::Offset<ConsumerCreated> CreateConsumerCreated(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerCreatedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ConsumerCreated::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ConsumerCreated> ConsumerCreated::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerCreatedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ConsumerCreatedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _kind = _o->kind;
+  auto _rtp_parameters = _o->rtp_parameters ? CreateRtpParameters(_fbb, _o->rtp_parameters.get(), _rehasher) : 0;
+  auto _type = _o->type;
+  auto _producer_paused = _o->producer_paused;
+  return libsfu::fbs::CreateConsumerCreated(
+      _fbb,
+      _id,
+      _kind,
+      _rtp_parameters,
+      _type,
+      _producer_paused);
+}
+
+inline ProducerSwitchedT::ProducerSwitchedT(const ProducerSwitchedT &o)
+      : type(o.type),
+        rtp_parameters((o.rtp_parameters) ? new libsfu::fbs::RtpParametersT(*o.rtp_parameters) : nullptr) {
+}
+
+inline ProducerSwitchedT &ProducerSwitchedT::operator=(ProducerSwitchedT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(type, o.type);
+  std::swap(rtp_parameters, o.rtp_parameters);
+  return *this;
+}
+
+inline ProducerSwitchedT *ProducerSwitched::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ProducerSwitchedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ProducerSwitched::UnPackTo(ProducerSwitchedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = type(); _o->type = _e; }
+  { auto _e = rtp_parameters(); if (_e) { if(_o->rtp_parameters) { _e->UnPackTo(_o->rtp_parameters.get(), _resolver); } else { _o->rtp_parameters = std::unique_ptr<libsfu::fbs::RtpParametersT>(_e->UnPack(_resolver)); } } else if (_o->rtp_parameters) { _o->rtp_parameters.reset(); } }
+}
+
+inline ::flatbuffers::Offset<ProducerSwitched> CreateProducerSwitched(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerSwitchedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ProducerSwitched::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ProducerSwitched> ProducerSwitched::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerSwitchedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ProducerSwitchedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _type = _o->type;
+  auto _rtp_parameters = _o->rtp_parameters ? CreateRtpParameters(_fbb, _o->rtp_parameters.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateProducerSwitched(
+      _fbb,
+      _type,
+      _rtp_parameters);
+}
+
+inline CanConsumeResultT *CanConsumeResult::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CanConsumeResultT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void CanConsumeResult::UnPackTo(CanConsumeResultT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = can_consume(); _o->can_consume = _e; }
+}
+
+inline ::flatbuffers::Offset<CanConsumeResult> CreateCanConsumeResult(::flatbuffers::FlatBufferBuilder &_fbb, const CanConsumeResultT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return CanConsumeResult::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<CanConsumeResult> CanConsumeResult::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CanConsumeResultT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CanConsumeResultT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _can_consume = _o->can_consume;
+  return libsfu::fbs::CreateCanConsumeResult(
+      _fbb,
+      _can_consume);
+}
+
+inline RouterCapabilitiesT::RouterCapabilitiesT(const RouterCapabilitiesT &o)
+      : rtp_capabilities((o.rtp_capabilities) ? new libsfu::fbs::RtpCapabilitiesT(*o.rtp_capabilities) : nullptr) {
+}
+
+inline RouterCapabilitiesT &RouterCapabilitiesT::operator=(RouterCapabilitiesT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(rtp_capabilities, o.rtp_capabilities);
+  return *this;
+}
+
+inline RouterCapabilitiesT *RouterCapabilities::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RouterCapabilitiesT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RouterCapabilities::UnPackTo(RouterCapabilitiesT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = rtp_capabilities(); if (_e) { if(_o->rtp_capabilities) { _e->UnPackTo(_o->rtp_capabilities.get(), _resolver); } else { _o->rtp_capabilities = std::unique_ptr<libsfu::fbs::RtpCapabilitiesT>(_e->UnPack(_resolver)); } } else if (_o->rtp_capabilities) { _o->rtp_capabilities.reset(); } }
+}
+
+inline ::flatbuffers::Offset<RouterCapabilities> CreateRouterCapabilities(::flatbuffers::FlatBufferBuilder &_fbb, const RouterCapabilitiesT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RouterCapabilities::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RouterCapabilities> RouterCapabilities::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RouterCapabilitiesT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RouterCapabilitiesT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _rtp_capabilities = _o->rtp_capabilities ? CreateRtpCapabilities(_fbb, _o->rtp_capabilities.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateRouterCapabilities(
+      _fbb,
+      _rtp_capabilities);
+}
+
+inline EncodingScoreT *EncodingScore::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<EncodingScoreT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void EncodingScore::UnPackTo(EncodingScoreT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = encoding(); _o->encoding = _e; }
+  { auto _e = ssrc(); _o->ssrc = _e; }
+  { auto _e = rid(); if (_e) _o->rid = _e->str(); }
+  { auto _e = score(); _o->score = _e; }
+}
+
+inline ::flatbuffers::Offset<EncodingScore> CreateEncodingScore(::flatbuffers::FlatBufferBuilder &_fbb, const EncodingScoreT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return EncodingScore::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<EncodingScore> EncodingScore::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const EncodingScoreT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const EncodingScoreT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _encoding = _o->encoding;
+  auto _ssrc = _o->ssrc;
+  auto _rid = _o->rid.empty() ? 0 : _fbb.CreateString(_o->rid);
+  auto _score = _o->score;
+  return libsfu::fbs::CreateEncodingScore(
+      _fbb,
+      _encoding,
+      _ssrc,
+      _rid,
+      _score);
+}
+
+inline CounterT *Counter::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<CounterT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Counter::UnPackTo(CounterT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = name(); if (_e) _o->name = _e->str(); }
+  { auto _e = value(); _o->value = _e; }
+}
+
+inline ::flatbuffers::Offset<Counter> CreateCounter(::flatbuffers::FlatBufferBuilder &_fbb, const CounterT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Counter::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Counter> Counter::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const CounterT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CounterT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _name = _fbb.CreateString(_o->name);
+  auto _value = _o->value;
+  return libsfu::fbs::CreateCounter(
+      _fbb,
+      _name,
+      _value);
+}
+
+inline ReceivedSsrcT *ReceivedSsrc::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ReceivedSsrcT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ReceivedSsrc::UnPackTo(ReceivedSsrcT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = ssrc(); _o->ssrc = _e; }
+  { auto _e = producer(); _o->producer = _e; }
+  { auto _e = encoding(); _o->encoding = _e; }
+  { auto _e = rtx(); _o->rtx = _e; }
+  { auto _e = signalled(); _o->signalled = _e; }
+}
+
+inline ::flatbuffers::Offset<ReceivedSsrc> CreateReceivedSsrc(::flatbuffers::FlatBufferBuilder &_fbb, const ReceivedSsrcT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ReceivedSsrc::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ReceivedSsrc> ReceivedSsrc::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ReceivedSsrcT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ReceivedSsrcT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _ssrc = _o->ssrc;
+  auto _producer = _o->producer;
+  auto _encoding = _o->encoding;
+  auto _rtx = _o->rtx;
+  auto _signalled = _o->signalled;
+  return libsfu::fbs::CreateReceivedSsrc(
+      _fbb,
+      _ssrc,
+      _producer,
+      _encoding,
+      _rtx,
+      _signalled);
+}
+
+inline PayloadTypeDumpT *PayloadTypeDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<PayloadTypeDumpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void PayloadTypeDump::UnPackTo(PayloadTypeDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = payload_type(); _o->payload_type = _e; }
+  { auto _e = rtx_payload_type(); _o->rtx_payload_type = _e; }
+}
+
+inline ::flatbuffers::Offset<PayloadTypeDump> CreatePayloadTypeDump(::flatbuffers::FlatBufferBuilder &_fbb, const PayloadTypeDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return PayloadTypeDump::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<PayloadTypeDump> PayloadTypeDump::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PayloadTypeDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const PayloadTypeDumpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _payload_type = _o->payload_type;
+  auto _rtx_payload_type = _o->rtx_payload_type;
+  return libsfu::fbs::CreatePayloadTypeDump(
+      _fbb,
+      _payload_type,
+      _rtx_payload_type);
+}
+
+inline ProducerLineT::ProducerLineT(const ProducerLineT &o)
+      : producer(o.producer),
+        mid(o.mid),
+        rids(o.rids) {
+  payload_types.reserve(o.payload_types.size());
+  for (const auto &payload_types_ : o.payload_types) { payload_types.emplace_back((payload_types_) ? new libsfu::fbs::PayloadTypeDumpT(*payload_types_) : nullptr); }
+}
+
+inline ProducerLineT &ProducerLineT::operator=(ProducerLineT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(producer, o.producer);
+  std::swap(mid, o.mid);
+  std::swap(rids, o.rids);
+  std::swap(payload_types, o.payload_types);
+  return *this;
+}
+
+inline ProducerLineT *ProducerLine::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ProducerLineT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ProducerLine::UnPackTo(ProducerLineT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = producer(); _o->producer = _e; }
+  { auto _e = mid(); if (_e) _o->mid = _e->str(); }
+  { auto _e = rids(); if (_e) { _o->rids.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->rids[_i] = _e->Get(_i)->str(); } } else { _o->rids.resize(0); } }
+  { auto _e = payload_types(); if (_e) { _o->payload_types.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->payload_types[_i]) { _e->Get(_i)->UnPackTo(_o->payload_types[_i].get(), _resolver); } else { _o->payload_types[_i] = std::unique_ptr<libsfu::fbs::PayloadTypeDumpT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->payload_types.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<ProducerLine> CreateProducerLine(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerLineT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ProducerLine::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ProducerLine> ProducerLine::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerLineT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ProducerLineT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _producer = _o->producer;
+  auto _mid = _o->mid.empty() ? 0 : _fbb.CreateString(_o->mid);
+  auto _rids = _o->rids.size() ? _fbb.CreateVectorOfStrings(_o->rids) : 0;
+  auto _payload_types = _o->payload_types.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>> (_o->payload_types.size(), [](size_t i, _VectorArgs *__va) { return CreatePayloadTypeDump(*__va->__fbb, __va->__o->payload_types[i].get(), __va->__rehasher); }, &_va ) : 0;
+  return libsfu::fbs::CreateProducerLine(
+      _fbb,
+      _producer,
+      _mid,
+      _rids,
+      _payload_types);
+}
+
+inline SentSsrcT *SentSsrc::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<SentSsrcT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void SentSsrc::UnPackTo(SentSsrcT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = ssrc(); _o->ssrc = _e; }
+  { auto _e = consumer(); _o->consumer = _e; }
+  { auto _e = rtx(); _o->rtx = _e; }
+}
+
+inline ::flatbuffers::Offset<SentSsrc> CreateSentSsrc(::flatbuffers::FlatBufferBuilder &_fbb, const SentSsrcT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return SentSsrc::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<SentSsrc> SentSsrc::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SentSsrcT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const SentSsrcT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _ssrc = _o->ssrc;
+  auto _consumer = _o->consumer;
+  auto _rtx = _o->rtx;
+  return libsfu::fbs::CreateSentSsrc(
+      _fbb,
+      _ssrc,
+      _consumer,
+      _rtx);
+}
+
+inline HeaderExtensionIdT *HeaderExtensionId::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<HeaderExtensionIdT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void HeaderExtensionId::UnPackTo(HeaderExtensionIdT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = uri(); if (_e) _o->uri = _e->str(); }
+  { auto _e = id(); _o->id = _e; }
+}
+
+inline ::flatbuffers::Offset<HeaderExtensionId> CreateHeaderExtensionId(::flatbuffers::FlatBufferBuilder &_fbb, const HeaderExtensionIdT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return HeaderExtensionId::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<HeaderExtensionId> HeaderExtensionId::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const HeaderExtensionIdT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const HeaderExtensionIdT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _uri = _fbb.CreateString(_o->uri);
+  auto _id = _o->id;
+  return libsfu::fbs::CreateHeaderExtensionId(
+      _fbb,
+      _uri,
+      _id);
+}
+
+inline TapDumpT *TapDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<TapDumpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void TapDump::UnPackTo(TapDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = name(); if (_e) _o->name = _e->str(); }
+  { auto _e = format(); _o->format = _e; }
+  { auto _e = max_bytes(); _o->max_bytes = _e; }
+  { auto _e = max_duration_ms(); _o->max_duration_ms = _e; }
+  { auto _e = headers_only(); _o->headers_only = _e; }
+  { auto _e = packets(); _o->packets = _e; }
+  { auto _e = bytes(); _o->bytes = _e; }
+  { auto _e = dropped(); _o->dropped = _e; }
+}
+
+inline ::flatbuffers::Offset<TapDump> CreateTapDump(::flatbuffers::FlatBufferBuilder &_fbb, const TapDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return TapDump::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<TapDump> TapDump::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TapDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const TapDumpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _name = _o->name.empty() ? 0 : _fbb.CreateString(_o->name);
+  auto _format = _o->format;
+  auto _max_bytes = _o->max_bytes;
+  auto _max_duration_ms = _o->max_duration_ms;
+  auto _headers_only = _o->headers_only;
+  auto _packets = _o->packets;
+  auto _bytes = _o->bytes;
+  auto _dropped = _o->dropped;
+  return libsfu::fbs::CreateTapDump(
+      _fbb,
+      _name,
+      _format,
+      _max_bytes,
+      _max_duration_ms,
+      _headers_only,
+      _packets,
+      _bytes,
+      _dropped);
+}
+
+inline TransportStreamsT::TransportStreamsT(const TransportStreamsT &o)
+      : learned_ssrcs(o.learned_ssrcs),
+        learned_ssrcs_limit(o.learned_ssrcs_limit),
+        decision_rows(o.decision_rows),
+        tap((o.tap) ? new libsfu::fbs::TapDumpT(*o.tap) : nullptr) {
+  received.reserve(o.received.size());
+  for (const auto &received_ : o.received) { received.emplace_back((received_) ? new libsfu::fbs::ReceivedSsrcT(*received_) : nullptr); }
+  lines.reserve(o.lines.size());
+  for (const auto &lines_ : o.lines) { lines.emplace_back((lines_) ? new libsfu::fbs::ProducerLineT(*lines_) : nullptr); }
+  sent.reserve(o.sent.size());
+  for (const auto &sent_ : o.sent) { sent.emplace_back((sent_) ? new libsfu::fbs::SentSsrcT(*sent_) : nullptr); }
+  header_extensions.reserve(o.header_extensions.size());
+  for (const auto &header_extensions_ : o.header_extensions) { header_extensions.emplace_back((header_extensions_) ? new libsfu::fbs::HeaderExtensionIdT(*header_extensions_) : nullptr); }
+}
+
+inline TransportStreamsT &TransportStreamsT::operator=(TransportStreamsT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(received, o.received);
+  std::swap(lines, o.lines);
+  std::swap(sent, o.sent);
+  std::swap(header_extensions, o.header_extensions);
+  std::swap(learned_ssrcs, o.learned_ssrcs);
+  std::swap(learned_ssrcs_limit, o.learned_ssrcs_limit);
+  std::swap(decision_rows, o.decision_rows);
+  std::swap(tap, o.tap);
+  return *this;
+}
+
+inline TransportStreamsT *TransportStreams::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<TransportStreamsT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void TransportStreams::UnPackTo(TransportStreamsT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = received(); if (_e) { _o->received.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->received[_i]) { _e->Get(_i)->UnPackTo(_o->received[_i].get(), _resolver); } else { _o->received[_i] = std::unique_ptr<libsfu::fbs::ReceivedSsrcT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->received.resize(0); } }
+  { auto _e = lines(); if (_e) { _o->lines.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->lines[_i]) { _e->Get(_i)->UnPackTo(_o->lines[_i].get(), _resolver); } else { _o->lines[_i] = std::unique_ptr<libsfu::fbs::ProducerLineT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->lines.resize(0); } }
+  { auto _e = sent(); if (_e) { _o->sent.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->sent[_i]) { _e->Get(_i)->UnPackTo(_o->sent[_i].get(), _resolver); } else { _o->sent[_i] = std::unique_ptr<libsfu::fbs::SentSsrcT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->sent.resize(0); } }
+  { auto _e = header_extensions(); if (_e) { _o->header_extensions.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->header_extensions[_i]) { _e->Get(_i)->UnPackTo(_o->header_extensions[_i].get(), _resolver); } else { _o->header_extensions[_i] = std::unique_ptr<libsfu::fbs::HeaderExtensionIdT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->header_extensions.resize(0); } }
+  { auto _e = learned_ssrcs(); _o->learned_ssrcs = _e; }
+  { auto _e = learned_ssrcs_limit(); _o->learned_ssrcs_limit = _e; }
+  { auto _e = decision_rows(); _o->decision_rows = _e; }
+  { auto _e = tap(); if (_e) { if(_o->tap) { _e->UnPackTo(_o->tap.get(), _resolver); } else { _o->tap = std::unique_ptr<libsfu::fbs::TapDumpT>(_e->UnPack(_resolver)); } } else if (_o->tap) { _o->tap.reset(); } }
+}
+
+inline ::flatbuffers::Offset<TransportStreams> CreateTransportStreams(::flatbuffers::FlatBufferBuilder &_fbb, const TransportStreamsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return TransportStreams::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<TransportStreams> TransportStreams::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TransportStreamsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const TransportStreamsT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _received = _o->received.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ReceivedSsrc>> (_o->received.size(), [](size_t i, _VectorArgs *__va) { return CreateReceivedSsrc(*__va->__fbb, __va->__o->received[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _lines = _o->lines.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ProducerLine>> (_o->lines.size(), [](size_t i, _VectorArgs *__va) { return CreateProducerLine(*__va->__fbb, __va->__o->lines[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _sent = _o->sent.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::SentSsrc>> (_o->sent.size(), [](size_t i, _VectorArgs *__va) { return CreateSentSsrc(*__va->__fbb, __va->__o->sent[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _header_extensions = _o->header_extensions.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>> (_o->header_extensions.size(), [](size_t i, _VectorArgs *__va) { return CreateHeaderExtensionId(*__va->__fbb, __va->__o->header_extensions[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _learned_ssrcs = _o->learned_ssrcs;
+  auto _learned_ssrcs_limit = _o->learned_ssrcs_limit;
+  auto _decision_rows = _o->decision_rows;
+  auto _tap = _o->tap ? CreateTapDump(_fbb, _o->tap.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateTransportStreams(
+      _fbb,
+      _received,
+      _lines,
+      _sent,
+      _header_extensions,
+      _learned_ssrcs,
+      _learned_ssrcs_limit,
+      _decision_rows,
+      _tap);
+}
+
+inline UsernameFragmentT *UsernameFragment::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<UsernameFragmentT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void UsernameFragment::UnPackTo(UsernameFragmentT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = username_fragment(); if (_e) _o->username_fragment = _e->str(); }
+  { auto _e = transport(); _o->transport = _e; }
+}
+
+inline ::flatbuffers::Offset<UsernameFragment> CreateUsernameFragment(::flatbuffers::FlatBufferBuilder &_fbb, const UsernameFragmentT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return UsernameFragment::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<UsernameFragment> UsernameFragment::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const UsernameFragmentT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const UsernameFragmentT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _username_fragment = _o->username_fragment.empty() ? 0 : _fbb.CreateString(_o->username_fragment);
+  auto _transport = _o->transport;
+  return libsfu::fbs::CreateUsernameFragment(
+      _fbb,
+      _username_fragment,
+      _transport);
+}
+
+inline EngineDumpT::EngineDumpT(const EngineDumpT &o)
+      : version(o.version) {
+  shards.reserve(o.shards.size());
+  for (const auto &shards_ : o.shards) { shards.emplace_back((shards_) ? new libsfu::fbs::ShardDumpT(*shards_) : nullptr); }
+}
+
+inline EngineDumpT &EngineDumpT::operator=(EngineDumpT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(shards, o.shards);
+  std::swap(version, o.version);
+  return *this;
+}
+
+inline EngineDumpT *EngineDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<EngineDumpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void EngineDump::UnPackTo(EngineDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = shards(); if (_e) { _o->shards.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->shards[_i]) { _e->Get(_i)->UnPackTo(_o->shards[_i].get(), _resolver); } else { _o->shards[_i] = std::unique_ptr<libsfu::fbs::ShardDumpT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->shards.resize(0); } }
+  { auto _e = version(); if (_e) _o->version = _e->str(); }
+}
+
+inline ::flatbuffers::Offset<EngineDump> CreateEngineDump(::flatbuffers::FlatBufferBuilder &_fbb, const EngineDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return EngineDump::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<EngineDump> EngineDump::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const EngineDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const EngineDumpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _shards = _o->shards.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ShardDump>> (_o->shards.size(), [](size_t i, _VectorArgs *__va) { return CreateShardDump(*__va->__fbb, __va->__o->shards[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _version = _o->version.empty() ? 0 : _fbb.CreateString(_o->version);
+  return libsfu::fbs::CreateEngineDump(
+      _fbb,
+      _shards,
+      _version);
+}
+
+inline ShardDumpT *ShardDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ShardDumpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ShardDump::UnPackTo(ShardDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = index(); _o->index = _e; }
+  { auto _e = cpu(); _o->cpu = _e; }
+  { auto _e = routers(); if (_e) { _o->routers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->routers[_i] = _e->Get(_i); } } else { _o->routers.resize(0); } }
+  { auto _e = webrtc_servers(); if (_e) { _o->webrtc_servers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->webrtc_servers[_i] = _e->Get(_i); } } else { _o->webrtc_servers.resize(0); } }
+  { auto _e = sockets(); _o->sockets = _e; }
+}
+
+inline ::flatbuffers::Offset<ShardDump> CreateShardDump(::flatbuffers::FlatBufferBuilder &_fbb, const ShardDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ShardDump::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ShardDump> ShardDump::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ShardDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ShardDumpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _index = _o->index;
+  auto _cpu = _o->cpu;
+  auto _routers = _o->routers.size() ? _fbb.CreateVector(_o->routers) : 0;
+  auto _webrtc_servers = _o->webrtc_servers.size() ? _fbb.CreateVector(_o->webrtc_servers) : 0;
+  auto _sockets = _o->sockets;
+  return libsfu::fbs::CreateShardDump(
+      _fbb,
+      _index,
+      _cpu,
+      _routers,
+      _webrtc_servers,
+      _sockets);
+}
+
+inline WebRtcServerDumpT::WebRtcServerDumpT(const WebRtcServerDumpT &o)
+      : id(o.id),
+        local_addresses(o.local_addresses),
+        transports(o.transports),
+        tcp_local_addresses(o.tcp_local_addresses) {
+  username_fragments.reserve(o.username_fragments.size());
+  for (const auto &username_fragments_ : o.username_fragments) { username_fragments.emplace_back((username_fragments_) ? new libsfu::fbs::UsernameFragmentT(*username_fragments_) : nullptr); }
+}
+
+inline WebRtcServerDumpT &WebRtcServerDumpT::operator=(WebRtcServerDumpT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(id, o.id);
+  std::swap(local_addresses, o.local_addresses);
+  std::swap(transports, o.transports);
+  std::swap(username_fragments, o.username_fragments);
+  std::swap(tcp_local_addresses, o.tcp_local_addresses);
+  return *this;
+}
+
+inline WebRtcServerDumpT *WebRtcServerDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<WebRtcServerDumpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void WebRtcServerDump::UnPackTo(WebRtcServerDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = local_addresses(); if (_e) { _o->local_addresses.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->local_addresses[_i] = _e->Get(_i)->str(); } } else { _o->local_addresses.resize(0); } }
+  { auto _e = transports(); if (_e) { _o->transports.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->transports[_i] = _e->Get(_i); } } else { _o->transports.resize(0); } }
+  { auto _e = username_fragments(); if (_e) { _o->username_fragments.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->username_fragments[_i]) { _e->Get(_i)->UnPackTo(_o->username_fragments[_i].get(), _resolver); } else { _o->username_fragments[_i] = std::unique_ptr<libsfu::fbs::UsernameFragmentT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->username_fragments.resize(0); } }
+  { auto _e = tcp_local_addresses(); if (_e) { _o->tcp_local_addresses.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->tcp_local_addresses[_i] = _e->Get(_i)->str(); } } else { _o->tcp_local_addresses.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<WebRtcServerDump> CreateWebRtcServerDump(::flatbuffers::FlatBufferBuilder &_fbb, const WebRtcServerDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return WebRtcServerDump::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<WebRtcServerDump> WebRtcServerDump::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const WebRtcServerDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const WebRtcServerDumpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _local_addresses = _o->local_addresses.size() ? _fbb.CreateVectorOfStrings(_o->local_addresses) : 0;
+  auto _transports = _o->transports.size() ? _fbb.CreateVector(_o->transports) : 0;
+  auto _username_fragments = _o->username_fragments.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::UsernameFragment>> (_o->username_fragments.size(), [](size_t i, _VectorArgs *__va) { return CreateUsernameFragment(*__va->__fbb, __va->__o->username_fragments[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _tcp_local_addresses = _o->tcp_local_addresses.size() ? _fbb.CreateVectorOfStrings(_o->tcp_local_addresses) : 0;
+  return libsfu::fbs::CreateWebRtcServerDump(
+      _fbb,
+      _id,
+      _local_addresses,
+      _transports,
+      _username_fragments,
+      _tcp_local_addresses);
+}
+
+inline ObjectLinksT *ObjectLinks::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ObjectLinksT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ObjectLinks::UnPackTo(ObjectLinksT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = linked(); if (_e) { _o->linked.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->linked[_i] = _e->Get(_i); } } else { _o->linked.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<ObjectLinks> CreateObjectLinks(::flatbuffers::FlatBufferBuilder &_fbb, const ObjectLinksT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ObjectLinks::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ObjectLinks> ObjectLinks::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ObjectLinksT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ObjectLinksT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _linked = _o->linked.size() ? _fbb.CreateVector(_o->linked) : 0;
+  return libsfu::fbs::CreateObjectLinks(
+      _fbb,
+      _id,
+      _linked);
+}
+
+inline RouterDumpT::RouterDumpT(const RouterDumpT &o)
+      : id(o.id),
+        rtp_capabilities((o.rtp_capabilities) ? new libsfu::fbs::RtpCapabilitiesT(*o.rtp_capabilities) : nullptr),
+        transports(o.transports),
+        producers(o.producers),
+        consumers(o.consumers),
+        observers(o.observers) {
+  consumers_of.reserve(o.consumers_of.size());
+  for (const auto &consumers_of_ : o.consumers_of) { consumers_of.emplace_back((consumers_of_) ? new libsfu::fbs::ObjectLinksT(*consumers_of_) : nullptr); }
+  observers_of.reserve(o.observers_of.size());
+  for (const auto &observers_of_ : o.observers_of) { observers_of.emplace_back((observers_of_) ? new libsfu::fbs::ObjectLinksT(*observers_of_) : nullptr); }
+}
+
+inline RouterDumpT &RouterDumpT::operator=(RouterDumpT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(id, o.id);
+  std::swap(rtp_capabilities, o.rtp_capabilities);
+  std::swap(transports, o.transports);
+  std::swap(producers, o.producers);
+  std::swap(consumers, o.consumers);
+  std::swap(observers, o.observers);
+  std::swap(consumers_of, o.consumers_of);
+  std::swap(observers_of, o.observers_of);
+  return *this;
+}
+
+inline RouterDumpT *RouterDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RouterDumpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RouterDump::UnPackTo(RouterDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = rtp_capabilities(); if (_e) { if(_o->rtp_capabilities) { _e->UnPackTo(_o->rtp_capabilities.get(), _resolver); } else { _o->rtp_capabilities = std::unique_ptr<libsfu::fbs::RtpCapabilitiesT>(_e->UnPack(_resolver)); } } else if (_o->rtp_capabilities) { _o->rtp_capabilities.reset(); } }
+  { auto _e = transports(); if (_e) { _o->transports.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->transports[_i] = _e->Get(_i); } } else { _o->transports.resize(0); } }
+  { auto _e = producers(); if (_e) { _o->producers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->producers[_i] = _e->Get(_i); } } else { _o->producers.resize(0); } }
+  { auto _e = consumers(); if (_e) { _o->consumers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->consumers[_i] = _e->Get(_i); } } else { _o->consumers.resize(0); } }
+  { auto _e = observers(); if (_e) { _o->observers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->observers[_i] = _e->Get(_i); } } else { _o->observers.resize(0); } }
+  { auto _e = consumers_of(); if (_e) { _o->consumers_of.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->consumers_of[_i]) { _e->Get(_i)->UnPackTo(_o->consumers_of[_i].get(), _resolver); } else { _o->consumers_of[_i] = std::unique_ptr<libsfu::fbs::ObjectLinksT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->consumers_of.resize(0); } }
+  { auto _e = observers_of(); if (_e) { _o->observers_of.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->observers_of[_i]) { _e->Get(_i)->UnPackTo(_o->observers_of[_i].get(), _resolver); } else { _o->observers_of[_i] = std::unique_ptr<libsfu::fbs::ObjectLinksT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->observers_of.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<RouterDump> CreateRouterDump(::flatbuffers::FlatBufferBuilder &_fbb, const RouterDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RouterDump::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RouterDump> RouterDump::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RouterDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RouterDumpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _rtp_capabilities = _o->rtp_capabilities ? CreateRtpCapabilities(_fbb, _o->rtp_capabilities.get(), _rehasher) : 0;
+  auto _transports = _o->transports.size() ? _fbb.CreateVector(_o->transports) : 0;
+  auto _producers = _o->producers.size() ? _fbb.CreateVector(_o->producers) : 0;
+  auto _consumers = _o->consumers.size() ? _fbb.CreateVector(_o->consumers) : 0;
+  auto _observers = _o->observers.size() ? _fbb.CreateVector(_o->observers) : 0;
+  auto _consumers_of = _o->consumers_of.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ObjectLinks>> (_o->consumers_of.size(), [](size_t i, _VectorArgs *__va) { return CreateObjectLinks(*__va->__fbb, __va->__o->consumers_of[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _observers_of = _o->observers_of.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ObjectLinks>> (_o->observers_of.size(), [](size_t i, _VectorArgs *__va) { return CreateObjectLinks(*__va->__fbb, __va->__o->observers_of[i].get(), __va->__rehasher); }, &_va ) : 0;
+  return libsfu::fbs::CreateRouterDump(
+      _fbb,
+      _id,
+      _rtp_capabilities,
+      _transports,
+      _producers,
+      _consumers,
+      _observers,
+      _consumers_of,
+      _observers_of);
+}
+
+inline ObserverDumpT *ObserverDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ObserverDumpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ObserverDump::UnPackTo(ObserverDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = router(); _o->router = _e; }
+  { auto _e = type(); _o->type = _e; }
+  { auto _e = paused(); _o->paused = _e; }
+  { auto _e = interval_ms(); _o->interval_ms = _e; }
+  { auto _e = max_entries(); _o->max_entries = _e; }
+  { auto _e = threshold(); _o->threshold = _e; }
+  { auto _e = producers(); if (_e) { _o->producers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->producers[_i] = _e->Get(_i); } } else { _o->producers.resize(0); } }
+  { auto _e = dominant(); _o->dominant = _e; }
+}
+
+inline ::flatbuffers::Offset<ObserverDump> CreateObserverDump(::flatbuffers::FlatBufferBuilder &_fbb, const ObserverDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ObserverDump::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ObserverDump> ObserverDump::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ObserverDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ObserverDumpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _router = _o->router;
+  auto _type = _o->type;
+  auto _paused = _o->paused;
+  auto _interval_ms = _o->interval_ms;
+  auto _max_entries = _o->max_entries;
+  auto _threshold = _o->threshold;
+  auto _producers = _o->producers.size() ? _fbb.CreateVector(_o->producers) : 0;
+  auto _dominant = _o->dominant;
+  return libsfu::fbs::CreateObserverDump(
+      _fbb,
+      _id,
+      _router,
+      _type,
+      _paused,
+      _interval_ms,
+      _max_entries,
+      _threshold,
+      _producers,
+      _dominant);
+}
+
+inline WebRtcTransportDumpT::WebRtcTransportDumpT(const WebRtcTransportDumpT &o)
+      : id(o.id),
+        router(o.router),
+        webrtc_server(o.webrtc_server),
+        ice_state(o.ice_state),
+        ice_parameters((o.ice_parameters) ? new libsfu::fbs::IceParametersT(*o.ice_parameters) : nullptr),
+        selected_tuple((o.selected_tuple) ? new libsfu::fbs::TransportTupleT(*o.selected_tuple) : nullptr),
+        dtls_state(o.dtls_state),
+        dtls_local_role(o.dtls_local_role),
+        srtp_profile(o.srtp_profile),
+        producers(o.producers),
+        consumers(o.consumers),
+        streams((o.streams) ? new libsfu::fbs::TransportStreamsT(*o.streams) : nullptr) {
+  ice_candidates.reserve(o.ice_candidates.size());
+  for (const auto &ice_candidates_ : o.ice_candidates) { ice_candidates.emplace_back((ice_candidates_) ? new libsfu::fbs::IceCandidateT(*ice_candidates_) : nullptr); }
+  tuples.reserve(o.tuples.size());
+  for (const auto &tuples_ : o.tuples) { tuples.emplace_back((tuples_) ? new libsfu::fbs::TransportTupleT(*tuples_) : nullptr); }
+}
+
+inline WebRtcTransportDumpT &WebRtcTransportDumpT::operator=(WebRtcTransportDumpT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(id, o.id);
+  std::swap(router, o.router);
+  std::swap(webrtc_server, o.webrtc_server);
+  std::swap(ice_state, o.ice_state);
+  std::swap(ice_parameters, o.ice_parameters);
+  std::swap(ice_candidates, o.ice_candidates);
+  std::swap(selected_tuple, o.selected_tuple);
+  std::swap(tuples, o.tuples);
+  std::swap(dtls_state, o.dtls_state);
+  std::swap(dtls_local_role, o.dtls_local_role);
+  std::swap(srtp_profile, o.srtp_profile);
+  std::swap(producers, o.producers);
+  std::swap(consumers, o.consumers);
+  std::swap(streams, o.streams);
+  return *this;
+}
+
+inline WebRtcTransportDumpT *WebRtcTransportDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<WebRtcTransportDumpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void WebRtcTransportDump::UnPackTo(WebRtcTransportDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = router(); _o->router = _e; }
+  { auto _e = webrtc_server(); _o->webrtc_server = _e; }
+  { auto _e = ice_state(); _o->ice_state = _e; }
+  { auto _e = ice_parameters(); if (_e) { if(_o->ice_parameters) { _e->UnPackTo(_o->ice_parameters.get(), _resolver); } else { _o->ice_parameters = std::unique_ptr<libsfu::fbs::IceParametersT>(_e->UnPack(_resolver)); } } else if (_o->ice_parameters) { _o->ice_parameters.reset(); } }
+  { auto _e = ice_candidates(); if (_e) { _o->ice_candidates.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->ice_candidates[_i]) { _e->Get(_i)->UnPackTo(_o->ice_candidates[_i].get(), _resolver); } else { _o->ice_candidates[_i] = std::unique_ptr<libsfu::fbs::IceCandidateT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->ice_candidates.resize(0); } }
+  { auto _e = selected_tuple(); if (_e) { if(_o->selected_tuple) { _e->UnPackTo(_o->selected_tuple.get(), _resolver); } else { _o->selected_tuple = std::unique_ptr<libsfu::fbs::TransportTupleT>(_e->UnPack(_resolver)); } } else if (_o->selected_tuple) { _o->selected_tuple.reset(); } }
+  { auto _e = tuples(); if (_e) { _o->tuples.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->tuples[_i]) { _e->Get(_i)->UnPackTo(_o->tuples[_i].get(), _resolver); } else { _o->tuples[_i] = std::unique_ptr<libsfu::fbs::TransportTupleT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->tuples.resize(0); } }
+  { auto _e = dtls_state(); _o->dtls_state = _e; }
+  { auto _e = dtls_local_role(); _o->dtls_local_role = _e; }
+  { auto _e = srtp_profile(); if (_e) _o->srtp_profile = _e->str(); }
+  { auto _e = producers(); if (_e) { _o->producers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->producers[_i] = _e->Get(_i); } } else { _o->producers.resize(0); } }
+  { auto _e = consumers(); if (_e) { _o->consumers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->consumers[_i] = _e->Get(_i); } } else { _o->consumers.resize(0); } }
+  { auto _e = streams(); if (_e) { if(_o->streams) { _e->UnPackTo(_o->streams.get(), _resolver); } else { _o->streams = std::unique_ptr<libsfu::fbs::TransportStreamsT>(_e->UnPack(_resolver)); } } else if (_o->streams) { _o->streams.reset(); } }
+}
+
+inline ::flatbuffers::Offset<WebRtcTransportDump> CreateWebRtcTransportDump(::flatbuffers::FlatBufferBuilder &_fbb, const WebRtcTransportDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return WebRtcTransportDump::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<WebRtcTransportDump> WebRtcTransportDump::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const WebRtcTransportDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const WebRtcTransportDumpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _router = _o->router;
+  auto _webrtc_server = _o->webrtc_server;
+  auto _ice_state = _o->ice_state;
+  auto _ice_parameters = _o->ice_parameters ? CreateIceParameters(_fbb, _o->ice_parameters.get(), _rehasher) : 0;
+  auto _ice_candidates = _o->ice_candidates.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::IceCandidate>> (_o->ice_candidates.size(), [](size_t i, _VectorArgs *__va) { return CreateIceCandidate(*__va->__fbb, __va->__o->ice_candidates[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _selected_tuple = _o->selected_tuple ? CreateTransportTuple(_fbb, _o->selected_tuple.get(), _rehasher) : 0;
+  auto _tuples = _o->tuples.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::TransportTuple>> (_o->tuples.size(), [](size_t i, _VectorArgs *__va) { return CreateTransportTuple(*__va->__fbb, __va->__o->tuples[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _dtls_state = _o->dtls_state;
+  auto _dtls_local_role = _o->dtls_local_role;
+  auto _srtp_profile = _o->srtp_profile.empty() ? 0 : _fbb.CreateString(_o->srtp_profile);
+  auto _producers = _o->producers.size() ? _fbb.CreateVector(_o->producers) : 0;
+  auto _consumers = _o->consumers.size() ? _fbb.CreateVector(_o->consumers) : 0;
+  auto _streams = _o->streams ? CreateTransportStreams(_fbb, _o->streams.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateWebRtcTransportDump(
+      _fbb,
+      _id,
+      _router,
+      _webrtc_server,
+      _ice_state,
+      _ice_parameters,
+      _ice_candidates,
+      _selected_tuple,
+      _tuples,
+      _dtls_state,
+      _dtls_local_role,
+      _srtp_profile,
+      _producers,
+      _consumers,
+      _streams);
+}
+
+inline ProducerDumpT::ProducerDumpT(const ProducerDumpT &o)
+      : id(o.id),
+        transport(o.transport),
+        kind(o.kind),
+        type(o.type),
+        paused(o.paused),
+        rtp_parameters((o.rtp_parameters) ? new libsfu::fbs::RtpParametersT(*o.rtp_parameters) : nullptr),
+        consumable_rtp_parameters((o.consumable_rtp_parameters) ? new libsfu::fbs::RtpParametersT(*o.consumable_rtp_parameters) : nullptr),
+        ssrcs(o.ssrcs),
+        consumers(o.consumers),
+        wanted_layers((o.wanted_layers) ? new libsfu::fbs::LayersT(*o.wanted_layers) : nullptr),
+        trace(o.trace),
+        observed(o.observed),
+        opaque_payload(o.opaque_payload) {
+  scores.reserve(o.scores.size());
+  for (const auto &scores_ : o.scores) { scores.emplace_back((scores_) ? new libsfu::fbs::EncodingScoreT(*scores_) : nullptr); }
+}
+
+inline ProducerDumpT &ProducerDumpT::operator=(ProducerDumpT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(id, o.id);
+  std::swap(transport, o.transport);
+  std::swap(kind, o.kind);
+  std::swap(type, o.type);
+  std::swap(paused, o.paused);
+  std::swap(rtp_parameters, o.rtp_parameters);
+  std::swap(consumable_rtp_parameters, o.consumable_rtp_parameters);
+  std::swap(ssrcs, o.ssrcs);
+  std::swap(consumers, o.consumers);
+  std::swap(scores, o.scores);
+  std::swap(wanted_layers, o.wanted_layers);
+  std::swap(trace, o.trace);
+  std::swap(observed, o.observed);
+  std::swap(opaque_payload, o.opaque_payload);
+  return *this;
+}
+
+inline ProducerDumpT *ProducerDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ProducerDumpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ProducerDump::UnPackTo(ProducerDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = transport(); _o->transport = _e; }
+  { auto _e = kind(); _o->kind = _e; }
+  { auto _e = type(); _o->type = _e; }
+  { auto _e = paused(); _o->paused = _e; }
+  { auto _e = rtp_parameters(); if (_e) { if(_o->rtp_parameters) { _e->UnPackTo(_o->rtp_parameters.get(), _resolver); } else { _o->rtp_parameters = std::unique_ptr<libsfu::fbs::RtpParametersT>(_e->UnPack(_resolver)); } } else if (_o->rtp_parameters) { _o->rtp_parameters.reset(); } }
+  { auto _e = consumable_rtp_parameters(); if (_e) { if(_o->consumable_rtp_parameters) { _e->UnPackTo(_o->consumable_rtp_parameters.get(), _resolver); } else { _o->consumable_rtp_parameters = std::unique_ptr<libsfu::fbs::RtpParametersT>(_e->UnPack(_resolver)); } } else if (_o->consumable_rtp_parameters) { _o->consumable_rtp_parameters.reset(); } }
+  { auto _e = ssrcs(); if (_e) { _o->ssrcs.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->ssrcs[_i] = _e->Get(_i); } } else { _o->ssrcs.resize(0); } }
+  { auto _e = consumers(); if (_e) { _o->consumers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->consumers[_i] = _e->Get(_i); } } else { _o->consumers.resize(0); } }
+  { auto _e = scores(); if (_e) { _o->scores.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->scores[_i]) { _e->Get(_i)->UnPackTo(_o->scores[_i].get(), _resolver); } else { _o->scores[_i] = std::unique_ptr<libsfu::fbs::EncodingScoreT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->scores.resize(0); } }
+  { auto _e = wanted_layers(); if (_e) { if(_o->wanted_layers) { _e->UnPackTo(_o->wanted_layers.get(), _resolver); } else { _o->wanted_layers = std::unique_ptr<libsfu::fbs::LayersT>(_e->UnPack(_resolver)); } } else if (_o->wanted_layers) { _o->wanted_layers.reset(); } }
+  { auto _e = trace(); if (_e) { _o->trace.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->trace[_i] = static_cast<libsfu::fbs::TraceKind>(_e->Get(_i)); } } else { _o->trace.resize(0); } }
+  { auto _e = observed(); _o->observed = _e; }
+  { auto _e = opaque_payload(); _o->opaque_payload = _e; }
+}
+
+inline ::flatbuffers::Offset<ProducerDump> CreateProducerDump(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ProducerDump::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ProducerDump> ProducerDump::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ProducerDumpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _transport = _o->transport;
+  auto _kind = _o->kind;
+  auto _type = _o->type;
+  auto _paused = _o->paused;
+  auto _rtp_parameters = _o->rtp_parameters ? CreateRtpParameters(_fbb, _o->rtp_parameters.get(), _rehasher) : 0;
+  auto _consumable_rtp_parameters = _o->consumable_rtp_parameters ? CreateRtpParameters(_fbb, _o->consumable_rtp_parameters.get(), _rehasher) : 0;
+  auto _ssrcs = _o->ssrcs.size() ? _fbb.CreateVector(_o->ssrcs) : 0;
+  auto _consumers = _o->consumers.size() ? _fbb.CreateVector(_o->consumers) : 0;
+  auto _scores = _o->scores.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>> (_o->scores.size(), [](size_t i, _VectorArgs *__va) { return CreateEncodingScore(*__va->__fbb, __va->__o->scores[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _wanted_layers = _o->wanted_layers ? CreateLayers(_fbb, _o->wanted_layers.get(), _rehasher) : 0;
+  auto _trace = _o->trace.size() ? _fbb.CreateVector(_o->trace) : 0;
+  auto _observed = _o->observed;
+  auto _opaque_payload = _o->opaque_payload;
+  return libsfu::fbs::CreateProducerDump(
+      _fbb,
+      _id,
+      _transport,
+      _kind,
+      _type,
+      _paused,
+      _rtp_parameters,
+      _consumable_rtp_parameters,
+      _ssrcs,
+      _consumers,
+      _scores,
+      _wanted_layers,
+      _trace,
+      _observed,
+      _opaque_payload);
+}
+
+inline ConsumerLaneT::ConsumerLaneT(const ConsumerLaneT &o)
+      : ssrc(o.ssrc),
+        rtx_ssrc(o.rtx_ssrc),
+        wanted(o.wanted),
+        current_layers((o.current_layers) ? new libsfu::fbs::LayersT(*o.current_layers) : nullptr) {
+}
+
+inline ConsumerLaneT &ConsumerLaneT::operator=(ConsumerLaneT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(ssrc, o.ssrc);
+  std::swap(rtx_ssrc, o.rtx_ssrc);
+  std::swap(wanted, o.wanted);
+  std::swap(current_layers, o.current_layers);
+  return *this;
+}
+
+inline ConsumerLaneT *ConsumerLane::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ConsumerLaneT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ConsumerLane::UnPackTo(ConsumerLaneT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = ssrc(); _o->ssrc = _e; }
+  { auto _e = rtx_ssrc(); _o->rtx_ssrc = _e; }
+  { auto _e = wanted(); _o->wanted = _e; }
+  { auto _e = current_layers(); if (_e) { if(_o->current_layers) { _e->UnPackTo(_o->current_layers.get(), _resolver); } else { _o->current_layers = std::unique_ptr<libsfu::fbs::LayersT>(_e->UnPack(_resolver)); } } else if (_o->current_layers) { _o->current_layers.reset(); } }
+}
+
+inline ::flatbuffers::Offset<ConsumerLane> CreateConsumerLane(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerLaneT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ConsumerLane::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ConsumerLane> ConsumerLane::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerLaneT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ConsumerLaneT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _ssrc = _o->ssrc;
+  auto _rtx_ssrc = _o->rtx_ssrc;
+  auto _wanted = _o->wanted;
+  auto _current_layers = _o->current_layers ? CreateLayers(_fbb, _o->current_layers.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateConsumerLane(
+      _fbb,
+      _ssrc,
+      _rtx_ssrc,
+      _wanted,
+      _current_layers);
+}
+
+inline ConsumerDumpT::ConsumerDumpT(const ConsumerDumpT &o)
+      : id(o.id),
+        transport(o.transport),
+        producer(o.producer),
+        kind(o.kind),
+        type(o.type),
+        paused(o.paused),
+        producer_paused(o.producer_paused),
+        rtp_parameters((o.rtp_parameters) ? new libsfu::fbs::RtpParametersT(*o.rtp_parameters) : nullptr),
+        ssrc(o.ssrc),
+        rtx_ssrc(o.rtx_ssrc),
+        priority(o.priority),
+        preferred_layers((o.preferred_layers) ? new libsfu::fbs::LayersT(*o.preferred_layers) : nullptr),
+        target_layers((o.target_layers) ? new libsfu::fbs::LayersT(*o.target_layers) : nullptr),
+        current_layers((o.current_layers) ? new libsfu::fbs::LayersT(*o.current_layers) : nullptr),
+        pending_producer(o.pending_producer),
+        trace(o.trace),
+        decision_rows(o.decision_rows),
+        header_extensions_left_out(o.header_extensions_left_out) {
+  payload_types.reserve(o.payload_types.size());
+  for (const auto &payload_types_ : o.payload_types) { payload_types.emplace_back((payload_types_) ? new libsfu::fbs::PayloadTypeDumpT(*payload_types_) : nullptr); }
+  header_extensions.reserve(o.header_extensions.size());
+  for (const auto &header_extensions_ : o.header_extensions) { header_extensions.emplace_back((header_extensions_) ? new libsfu::fbs::HeaderExtensionIdT(*header_extensions_) : nullptr); }
+  lanes.reserve(o.lanes.size());
+  for (const auto &lanes_ : o.lanes) { lanes.emplace_back((lanes_) ? new libsfu::fbs::ConsumerLaneT(*lanes_) : nullptr); }
+}
+
+inline ConsumerDumpT &ConsumerDumpT::operator=(ConsumerDumpT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(id, o.id);
+  std::swap(transport, o.transport);
+  std::swap(producer, o.producer);
+  std::swap(kind, o.kind);
+  std::swap(type, o.type);
+  std::swap(paused, o.paused);
+  std::swap(producer_paused, o.producer_paused);
+  std::swap(rtp_parameters, o.rtp_parameters);
+  std::swap(ssrc, o.ssrc);
+  std::swap(rtx_ssrc, o.rtx_ssrc);
+  std::swap(priority, o.priority);
+  std::swap(preferred_layers, o.preferred_layers);
+  std::swap(target_layers, o.target_layers);
+  std::swap(current_layers, o.current_layers);
+  std::swap(pending_producer, o.pending_producer);
+  std::swap(payload_types, o.payload_types);
+  std::swap(header_extensions, o.header_extensions);
+  std::swap(trace, o.trace);
+  std::swap(decision_rows, o.decision_rows);
+  std::swap(header_extensions_left_out, o.header_extensions_left_out);
+  std::swap(lanes, o.lanes);
+  return *this;
+}
+
+inline ConsumerDumpT *ConsumerDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ConsumerDumpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ConsumerDump::UnPackTo(ConsumerDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = transport(); _o->transport = _e; }
+  { auto _e = producer(); _o->producer = _e; }
+  { auto _e = kind(); _o->kind = _e; }
+  { auto _e = type(); _o->type = _e; }
+  { auto _e = paused(); _o->paused = _e; }
+  { auto _e = producer_paused(); _o->producer_paused = _e; }
+  { auto _e = rtp_parameters(); if (_e) { if(_o->rtp_parameters) { _e->UnPackTo(_o->rtp_parameters.get(), _resolver); } else { _o->rtp_parameters = std::unique_ptr<libsfu::fbs::RtpParametersT>(_e->UnPack(_resolver)); } } else if (_o->rtp_parameters) { _o->rtp_parameters.reset(); } }
+  { auto _e = ssrc(); _o->ssrc = _e; }
+  { auto _e = rtx_ssrc(); _o->rtx_ssrc = _e; }
+  { auto _e = priority(); _o->priority = _e; }
+  { auto _e = preferred_layers(); if (_e) { if(_o->preferred_layers) { _e->UnPackTo(_o->preferred_layers.get(), _resolver); } else { _o->preferred_layers = std::unique_ptr<libsfu::fbs::LayersT>(_e->UnPack(_resolver)); } } else if (_o->preferred_layers) { _o->preferred_layers.reset(); } }
+  { auto _e = target_layers(); if (_e) { if(_o->target_layers) { _e->UnPackTo(_o->target_layers.get(), _resolver); } else { _o->target_layers = std::unique_ptr<libsfu::fbs::LayersT>(_e->UnPack(_resolver)); } } else if (_o->target_layers) { _o->target_layers.reset(); } }
+  { auto _e = current_layers(); if (_e) { if(_o->current_layers) { _e->UnPackTo(_o->current_layers.get(), _resolver); } else { _o->current_layers = std::unique_ptr<libsfu::fbs::LayersT>(_e->UnPack(_resolver)); } } else if (_o->current_layers) { _o->current_layers.reset(); } }
+  { auto _e = pending_producer(); _o->pending_producer = _e; }
+  { auto _e = payload_types(); if (_e) { _o->payload_types.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->payload_types[_i]) { _e->Get(_i)->UnPackTo(_o->payload_types[_i].get(), _resolver); } else { _o->payload_types[_i] = std::unique_ptr<libsfu::fbs::PayloadTypeDumpT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->payload_types.resize(0); } }
+  { auto _e = header_extensions(); if (_e) { _o->header_extensions.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->header_extensions[_i]) { _e->Get(_i)->UnPackTo(_o->header_extensions[_i].get(), _resolver); } else { _o->header_extensions[_i] = std::unique_ptr<libsfu::fbs::HeaderExtensionIdT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->header_extensions.resize(0); } }
+  { auto _e = trace(); if (_e) { _o->trace.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->trace[_i] = static_cast<libsfu::fbs::TraceKind>(_e->Get(_i)); } } else { _o->trace.resize(0); } }
+  { auto _e = decision_rows(); _o->decision_rows = _e; }
+  { auto _e = header_extensions_left_out(); _o->header_extensions_left_out = _e; }
+  { auto _e = lanes(); if (_e) { _o->lanes.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->lanes[_i]) { _e->Get(_i)->UnPackTo(_o->lanes[_i].get(), _resolver); } else { _o->lanes[_i] = std::unique_ptr<libsfu::fbs::ConsumerLaneT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->lanes.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<ConsumerDump> CreateConsumerDump(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ConsumerDump::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ConsumerDump> ConsumerDump::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ConsumerDumpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _transport = _o->transport;
+  auto _producer = _o->producer;
+  auto _kind = _o->kind;
+  auto _type = _o->type;
+  auto _paused = _o->paused;
+  auto _producer_paused = _o->producer_paused;
+  auto _rtp_parameters = _o->rtp_parameters ? CreateRtpParameters(_fbb, _o->rtp_parameters.get(), _rehasher) : 0;
+  auto _ssrc = _o->ssrc;
+  auto _rtx_ssrc = _o->rtx_ssrc;
+  auto _priority = _o->priority;
+  auto _preferred_layers = _o->preferred_layers ? CreateLayers(_fbb, _o->preferred_layers.get(), _rehasher) : 0;
+  auto _target_layers = _o->target_layers ? CreateLayers(_fbb, _o->target_layers.get(), _rehasher) : 0;
+  auto _current_layers = _o->current_layers ? CreateLayers(_fbb, _o->current_layers.get(), _rehasher) : 0;
+  auto _pending_producer = _o->pending_producer;
+  auto _payload_types = _o->payload_types.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>> (_o->payload_types.size(), [](size_t i, _VectorArgs *__va) { return CreatePayloadTypeDump(*__va->__fbb, __va->__o->payload_types[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _header_extensions = _o->header_extensions.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>> (_o->header_extensions.size(), [](size_t i, _VectorArgs *__va) { return CreateHeaderExtensionId(*__va->__fbb, __va->__o->header_extensions[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _trace = _o->trace.size() ? _fbb.CreateVector(_o->trace) : 0;
+  auto _decision_rows = _o->decision_rows;
+  auto _header_extensions_left_out = _o->header_extensions_left_out;
+  auto _lanes = _o->lanes.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>> (_o->lanes.size(), [](size_t i, _VectorArgs *__va) { return CreateConsumerLane(*__va->__fbb, __va->__o->lanes[i].get(), __va->__rehasher); }, &_va ) : 0;
+  return libsfu::fbs::CreateConsumerDump(
+      _fbb,
+      _id,
+      _transport,
+      _producer,
+      _kind,
+      _type,
+      _paused,
+      _producer_paused,
+      _rtp_parameters,
+      _ssrc,
+      _rtx_ssrc,
+      _priority,
+      _preferred_layers,
+      _target_layers,
+      _current_layers,
+      _pending_producer,
+      _payload_types,
+      _header_extensions,
+      _trace,
+      _decision_rows,
+      _header_extensions_left_out,
+      _lanes);
+}
+
+inline LayerBitrateT *LayerBitrate::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<LayerBitrateT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void LayerBitrate::UnPackTo(LayerBitrateT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = spatial(); _o->spatial = _e; }
+  { auto _e = temporal(); _o->temporal = _e; }
+  { auto _e = bitrate(); _o->bitrate = _e; }
+}
+
+inline ::flatbuffers::Offset<LayerBitrate> CreateLayerBitrate(::flatbuffers::FlatBufferBuilder &_fbb, const LayerBitrateT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return LayerBitrate::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<LayerBitrate> LayerBitrate::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const LayerBitrateT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const LayerBitrateT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _spatial = _o->spatial;
+  auto _temporal = _o->temporal;
+  auto _bitrate = _o->bitrate;
+  return libsfu::fbs::CreateLayerBitrate(
+      _fbb,
+      _spatial,
+      _temporal,
+      _bitrate);
+}
+
+inline RtpStreamStatsT::RtpStreamStatsT(const RtpStreamStatsT &o)
+      : ssrc(o.ssrc),
+        rtx_ssrc(o.rtx_ssrc),
+        rid(o.rid),
+        inbound(o.inbound),
+        kind(o.kind),
+        mime_type(o.mime_type),
+        packets(o.packets),
+        bytes(o.bytes),
+        bitrate(o.bitrate),
+        packets_lost(o.packets_lost),
+        fraction_lost(o.fraction_lost),
+        jitter(o.jitter),
+        packets_discarded(o.packets_discarded),
+        packets_retransmitted(o.packets_retransmitted),
+        packets_repaired(o.packets_repaired),
+        nack_count(o.nack_count),
+        nack_packet_count(o.nack_packet_count),
+        pli_count(o.pli_count),
+        fir_count(o.fir_count),
+        key_frame_count(o.key_frame_count),
+        round_trip_time_ms(o.round_trip_time_ms),
+        score(o.score),
+        rtx_packets_discarded(o.rtx_packets_discarded) {
+  bitrate_by_layer.reserve(o.bitrate_by_layer.size());
+  for (const auto &bitrate_by_layer_ : o.bitrate_by_layer) { bitrate_by_layer.emplace_back((bitrate_by_layer_) ? new libsfu::fbs::LayerBitrateT(*bitrate_by_layer_) : nullptr); }
+}
+
+inline RtpStreamStatsT &RtpStreamStatsT::operator=(RtpStreamStatsT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(ssrc, o.ssrc);
+  std::swap(rtx_ssrc, o.rtx_ssrc);
+  std::swap(rid, o.rid);
+  std::swap(inbound, o.inbound);
+  std::swap(kind, o.kind);
+  std::swap(mime_type, o.mime_type);
+  std::swap(packets, o.packets);
+  std::swap(bytes, o.bytes);
+  std::swap(bitrate, o.bitrate);
+  std::swap(packets_lost, o.packets_lost);
+  std::swap(fraction_lost, o.fraction_lost);
+  std::swap(jitter, o.jitter);
+  std::swap(packets_discarded, o.packets_discarded);
+  std::swap(packets_retransmitted, o.packets_retransmitted);
+  std::swap(packets_repaired, o.packets_repaired);
+  std::swap(nack_count, o.nack_count);
+  std::swap(nack_packet_count, o.nack_packet_count);
+  std::swap(pli_count, o.pli_count);
+  std::swap(fir_count, o.fir_count);
+  std::swap(key_frame_count, o.key_frame_count);
+  std::swap(round_trip_time_ms, o.round_trip_time_ms);
+  std::swap(score, o.score);
+  std::swap(bitrate_by_layer, o.bitrate_by_layer);
+  std::swap(rtx_packets_discarded, o.rtx_packets_discarded);
+  return *this;
+}
+
+inline RtpStreamStatsT *RtpStreamStats::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RtpStreamStatsT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RtpStreamStats::UnPackTo(RtpStreamStatsT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = ssrc(); _o->ssrc = _e; }
+  { auto _e = rtx_ssrc(); _o->rtx_ssrc = _e; }
+  { auto _e = rid(); if (_e) _o->rid = _e->str(); }
+  { auto _e = inbound(); _o->inbound = _e; }
+  { auto _e = kind(); _o->kind = _e; }
+  { auto _e = mime_type(); if (_e) _o->mime_type = _e->str(); }
+  { auto _e = packets(); _o->packets = _e; }
+  { auto _e = bytes(); _o->bytes = _e; }
+  { auto _e = bitrate(); _o->bitrate = _e; }
+  { auto _e = packets_lost(); _o->packets_lost = _e; }
+  { auto _e = fraction_lost(); _o->fraction_lost = _e; }
+  { auto _e = jitter(); _o->jitter = _e; }
+  { auto _e = packets_discarded(); _o->packets_discarded = _e; }
+  { auto _e = packets_retransmitted(); _o->packets_retransmitted = _e; }
+  { auto _e = packets_repaired(); _o->packets_repaired = _e; }
+  { auto _e = nack_count(); _o->nack_count = _e; }
+  { auto _e = nack_packet_count(); _o->nack_packet_count = _e; }
+  { auto _e = pli_count(); _o->pli_count = _e; }
+  { auto _e = fir_count(); _o->fir_count = _e; }
+  { auto _e = key_frame_count(); _o->key_frame_count = _e; }
+  { auto _e = round_trip_time_ms(); _o->round_trip_time_ms = _e; }
+  { auto _e = score(); _o->score = _e; }
+  { auto _e = bitrate_by_layer(); if (_e) { _o->bitrate_by_layer.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->bitrate_by_layer[_i]) { _e->Get(_i)->UnPackTo(_o->bitrate_by_layer[_i].get(), _resolver); } else { _o->bitrate_by_layer[_i] = std::unique_ptr<libsfu::fbs::LayerBitrateT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->bitrate_by_layer.resize(0); } }
+  { auto _e = rtx_packets_discarded(); _o->rtx_packets_discarded = _e; }
+}
+
+inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStats(::flatbuffers::FlatBufferBuilder &_fbb, const RtpStreamStatsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RtpStreamStats::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RtpStreamStats> RtpStreamStats::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpStreamStatsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RtpStreamStatsT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _ssrc = _o->ssrc;
+  auto _rtx_ssrc = _o->rtx_ssrc;
+  auto _rid = _o->rid.empty() ? 0 : _fbb.CreateString(_o->rid);
+  auto _inbound = _o->inbound;
+  auto _kind = _o->kind;
+  auto _mime_type = _o->mime_type.empty() ? 0 : _fbb.CreateString(_o->mime_type);
+  auto _packets = _o->packets;
+  auto _bytes = _o->bytes;
+  auto _bitrate = _o->bitrate;
+  auto _packets_lost = _o->packets_lost;
+  auto _fraction_lost = _o->fraction_lost;
+  auto _jitter = _o->jitter;
+  auto _packets_discarded = _o->packets_discarded;
+  auto _packets_retransmitted = _o->packets_retransmitted;
+  auto _packets_repaired = _o->packets_repaired;
+  auto _nack_count = _o->nack_count;
+  auto _nack_packet_count = _o->nack_packet_count;
+  auto _pli_count = _o->pli_count;
+  auto _fir_count = _o->fir_count;
+  auto _key_frame_count = _o->key_frame_count;
+  auto _round_trip_time_ms = _o->round_trip_time_ms;
+  auto _score = _o->score;
+  auto _bitrate_by_layer = _o->bitrate_by_layer.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>> (_o->bitrate_by_layer.size(), [](size_t i, _VectorArgs *__va) { return CreateLayerBitrate(*__va->__fbb, __va->__o->bitrate_by_layer[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _rtx_packets_discarded = _o->rtx_packets_discarded;
+  return libsfu::fbs::CreateRtpStreamStats(
+      _fbb,
+      _ssrc,
+      _rtx_ssrc,
+      _rid,
+      _inbound,
+      _kind,
+      _mime_type,
+      _packets,
+      _bytes,
+      _bitrate,
+      _packets_lost,
+      _fraction_lost,
+      _jitter,
+      _packets_discarded,
+      _packets_retransmitted,
+      _packets_repaired,
+      _nack_count,
+      _nack_packet_count,
+      _pli_count,
+      _fir_count,
+      _key_frame_count,
+      _round_trip_time_ms,
+      _score,
+      _bitrate_by_layer,
+      _rtx_packets_discarded);
+}
+
+inline TransportStatsT::TransportStatsT(const TransportStatsT &o)
+      : bytes_received(o.bytes_received),
+        bytes_sent(o.bytes_sent),
+        packets_received(o.packets_received),
+        packets_sent(o.packets_sent),
+        receive_bitrate(o.receive_bitrate),
+        send_bitrate(o.send_bitrate),
+        rtp_bytes_received(o.rtp_bytes_received),
+        rtp_bytes_sent(o.rtp_bytes_sent),
+        rtx_bytes_received(o.rtx_bytes_received),
+        rtx_bytes_sent(o.rtx_bytes_sent),
+        ice_state(o.ice_state),
+        dtls_state(o.dtls_state),
+        selected_tuple((o.selected_tuple) ? new libsfu::fbs::TransportTupleT(*o.selected_tuple) : nullptr),
+        rtp_receive_bitrate(o.rtp_receive_bitrate),
+        rtp_send_bitrate(o.rtp_send_bitrate),
+        rtx_receive_bitrate(o.rtx_receive_bitrate),
+        rtx_send_bitrate(o.rtx_send_bitrate),
+        rtp_loss_received(o.rtp_loss_received),
+        rtp_loss_sent(o.rtp_loss_sent),
+        max_incoming_bitrate(o.max_incoming_bitrate) {
+}
+
+inline TransportStatsT &TransportStatsT::operator=(TransportStatsT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(bytes_received, o.bytes_received);
+  std::swap(bytes_sent, o.bytes_sent);
+  std::swap(packets_received, o.packets_received);
+  std::swap(packets_sent, o.packets_sent);
+  std::swap(receive_bitrate, o.receive_bitrate);
+  std::swap(send_bitrate, o.send_bitrate);
+  std::swap(rtp_bytes_received, o.rtp_bytes_received);
+  std::swap(rtp_bytes_sent, o.rtp_bytes_sent);
+  std::swap(rtx_bytes_received, o.rtx_bytes_received);
+  std::swap(rtx_bytes_sent, o.rtx_bytes_sent);
+  std::swap(ice_state, o.ice_state);
+  std::swap(dtls_state, o.dtls_state);
+  std::swap(selected_tuple, o.selected_tuple);
+  std::swap(rtp_receive_bitrate, o.rtp_receive_bitrate);
+  std::swap(rtp_send_bitrate, o.rtp_send_bitrate);
+  std::swap(rtx_receive_bitrate, o.rtx_receive_bitrate);
+  std::swap(rtx_send_bitrate, o.rtx_send_bitrate);
+  std::swap(rtp_loss_received, o.rtp_loss_received);
+  std::swap(rtp_loss_sent, o.rtp_loss_sent);
+  std::swap(max_incoming_bitrate, o.max_incoming_bitrate);
+  return *this;
+}
+
+inline TransportStatsT *TransportStats::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<TransportStatsT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void TransportStats::UnPackTo(TransportStatsT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = bytes_received(); _o->bytes_received = _e; }
+  { auto _e = bytes_sent(); _o->bytes_sent = _e; }
+  { auto _e = packets_received(); _o->packets_received = _e; }
+  { auto _e = packets_sent(); _o->packets_sent = _e; }
+  { auto _e = receive_bitrate(); _o->receive_bitrate = _e; }
+  { auto _e = send_bitrate(); _o->send_bitrate = _e; }
+  { auto _e = rtp_bytes_received(); _o->rtp_bytes_received = _e; }
+  { auto _e = rtp_bytes_sent(); _o->rtp_bytes_sent = _e; }
+  { auto _e = rtx_bytes_received(); _o->rtx_bytes_received = _e; }
+  { auto _e = rtx_bytes_sent(); _o->rtx_bytes_sent = _e; }
+  { auto _e = ice_state(); _o->ice_state = _e; }
+  { auto _e = dtls_state(); _o->dtls_state = _e; }
+  { auto _e = selected_tuple(); if (_e) { if(_o->selected_tuple) { _e->UnPackTo(_o->selected_tuple.get(), _resolver); } else { _o->selected_tuple = std::unique_ptr<libsfu::fbs::TransportTupleT>(_e->UnPack(_resolver)); } } else if (_o->selected_tuple) { _o->selected_tuple.reset(); } }
+  { auto _e = rtp_receive_bitrate(); _o->rtp_receive_bitrate = _e; }
+  { auto _e = rtp_send_bitrate(); _o->rtp_send_bitrate = _e; }
+  { auto _e = rtx_receive_bitrate(); _o->rtx_receive_bitrate = _e; }
+  { auto _e = rtx_send_bitrate(); _o->rtx_send_bitrate = _e; }
+  { auto _e = rtp_loss_received(); _o->rtp_loss_received = _e; }
+  { auto _e = rtp_loss_sent(); _o->rtp_loss_sent = _e; }
+  { auto _e = max_incoming_bitrate(); _o->max_incoming_bitrate = _e; }
+}
+
+inline ::flatbuffers::Offset<TransportStats> CreateTransportStats(::flatbuffers::FlatBufferBuilder &_fbb, const TransportStatsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return TransportStats::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<TransportStats> TransportStats::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TransportStatsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const TransportStatsT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _bytes_received = _o->bytes_received;
+  auto _bytes_sent = _o->bytes_sent;
+  auto _packets_received = _o->packets_received;
+  auto _packets_sent = _o->packets_sent;
+  auto _receive_bitrate = _o->receive_bitrate;
+  auto _send_bitrate = _o->send_bitrate;
+  auto _rtp_bytes_received = _o->rtp_bytes_received;
+  auto _rtp_bytes_sent = _o->rtp_bytes_sent;
+  auto _rtx_bytes_received = _o->rtx_bytes_received;
+  auto _rtx_bytes_sent = _o->rtx_bytes_sent;
+  auto _ice_state = _o->ice_state;
+  auto _dtls_state = _o->dtls_state;
+  auto _selected_tuple = _o->selected_tuple ? CreateTransportTuple(_fbb, _o->selected_tuple.get(), _rehasher) : 0;
+  auto _rtp_receive_bitrate = _o->rtp_receive_bitrate;
+  auto _rtp_send_bitrate = _o->rtp_send_bitrate;
+  auto _rtx_receive_bitrate = _o->rtx_receive_bitrate;
+  auto _rtx_send_bitrate = _o->rtx_send_bitrate;
+  auto _rtp_loss_received = _o->rtp_loss_received;
+  auto _rtp_loss_sent = _o->rtp_loss_sent;
+  auto _max_incoming_bitrate = _o->max_incoming_bitrate;
+  return libsfu::fbs::CreateTransportStats(
+      _fbb,
+      _bytes_received,
+      _bytes_sent,
+      _packets_received,
+      _packets_sent,
+      _receive_bitrate,
+      _send_bitrate,
+      _rtp_bytes_received,
+      _rtp_bytes_sent,
+      _rtx_bytes_received,
+      _rtx_bytes_sent,
+      _ice_state,
+      _dtls_state,
+      _selected_tuple,
+      _rtp_receive_bitrate,
+      _rtp_send_bitrate,
+      _rtx_receive_bitrate,
+      _rtx_send_bitrate,
+      _rtp_loss_received,
+      _rtp_loss_sent,
+      _max_incoming_bitrate);
+}
+
+inline ShardStatsT::ShardStatsT(const ShardStatsT &o)
+      : index(o.index) {
+  drops.reserve(o.drops.size());
+  for (const auto &drops_ : o.drops) { drops.emplace_back((drops_) ? new libsfu::fbs::CounterT(*drops_) : nullptr); }
+  counters.reserve(o.counters.size());
+  for (const auto &counters_ : o.counters) { counters.emplace_back((counters_) ? new libsfu::fbs::CounterT(*counters_) : nullptr); }
+}
+
+inline ShardStatsT &ShardStatsT::operator=(ShardStatsT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(index, o.index);
+  std::swap(drops, o.drops);
+  std::swap(counters, o.counters);
+  return *this;
+}
+
+inline ShardStatsT *ShardStats::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ShardStatsT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ShardStats::UnPackTo(ShardStatsT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = index(); _o->index = _e; }
+  { auto _e = drops(); if (_e) { _o->drops.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->drops[_i]) { _e->Get(_i)->UnPackTo(_o->drops[_i].get(), _resolver); } else { _o->drops[_i] = std::unique_ptr<libsfu::fbs::CounterT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->drops.resize(0); } }
+  { auto _e = counters(); if (_e) { _o->counters.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->counters[_i]) { _e->Get(_i)->UnPackTo(_o->counters[_i].get(), _resolver); } else { _o->counters[_i] = std::unique_ptr<libsfu::fbs::CounterT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->counters.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<ShardStats> CreateShardStats(::flatbuffers::FlatBufferBuilder &_fbb, const ShardStatsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ShardStats::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ShardStats> ShardStats::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ShardStatsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ShardStatsT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _index = _o->index;
+  auto _drops = _o->drops.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::Counter>> (_o->drops.size(), [](size_t i, _VectorArgs *__va) { return CreateCounter(*__va->__fbb, __va->__o->drops[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _counters = _o->counters.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::Counter>> (_o->counters.size(), [](size_t i, _VectorArgs *__va) { return CreateCounter(*__va->__fbb, __va->__o->counters[i].get(), __va->__rehasher); }, &_va ) : 0;
+  return libsfu::fbs::CreateShardStats(
+      _fbb,
+      _index,
+      _drops,
+      _counters);
+}
+
+inline StatsReportT::StatsReportT(const StatsReportT &o)
+      : target(o.target),
+        timestamp_ms(o.timestamp_ms),
+        transport((o.transport) ? new libsfu::fbs::TransportStatsT(*o.transport) : nullptr) {
+  streams.reserve(o.streams.size());
+  for (const auto &streams_ : o.streams) { streams.emplace_back((streams_) ? new libsfu::fbs::RtpStreamStatsT(*streams_) : nullptr); }
+  drops.reserve(o.drops.size());
+  for (const auto &drops_ : o.drops) { drops.emplace_back((drops_) ? new libsfu::fbs::CounterT(*drops_) : nullptr); }
+  counters.reserve(o.counters.size());
+  for (const auto &counters_ : o.counters) { counters.emplace_back((counters_) ? new libsfu::fbs::CounterT(*counters_) : nullptr); }
+  shards.reserve(o.shards.size());
+  for (const auto &shards_ : o.shards) { shards.emplace_back((shards_) ? new libsfu::fbs::ShardStatsT(*shards_) : nullptr); }
+}
+
+inline StatsReportT &StatsReportT::operator=(StatsReportT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(target, o.target);
+  std::swap(timestamp_ms, o.timestamp_ms);
+  std::swap(transport, o.transport);
+  std::swap(streams, o.streams);
+  std::swap(drops, o.drops);
+  std::swap(counters, o.counters);
+  std::swap(shards, o.shards);
+  return *this;
+}
+
+inline StatsReportT *StatsReport::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<StatsReportT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void StatsReport::UnPackTo(StatsReportT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = target(); _o->target = _e; }
+  { auto _e = timestamp_ms(); _o->timestamp_ms = _e; }
+  { auto _e = transport(); if (_e) { if(_o->transport) { _e->UnPackTo(_o->transport.get(), _resolver); } else { _o->transport = std::unique_ptr<libsfu::fbs::TransportStatsT>(_e->UnPack(_resolver)); } } else if (_o->transport) { _o->transport.reset(); } }
+  { auto _e = streams(); if (_e) { _o->streams.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->streams[_i]) { _e->Get(_i)->UnPackTo(_o->streams[_i].get(), _resolver); } else { _o->streams[_i] = std::unique_ptr<libsfu::fbs::RtpStreamStatsT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->streams.resize(0); } }
+  { auto _e = drops(); if (_e) { _o->drops.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->drops[_i]) { _e->Get(_i)->UnPackTo(_o->drops[_i].get(), _resolver); } else { _o->drops[_i] = std::unique_ptr<libsfu::fbs::CounterT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->drops.resize(0); } }
+  { auto _e = counters(); if (_e) { _o->counters.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->counters[_i]) { _e->Get(_i)->UnPackTo(_o->counters[_i].get(), _resolver); } else { _o->counters[_i] = std::unique_ptr<libsfu::fbs::CounterT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->counters.resize(0); } }
+  { auto _e = shards(); if (_e) { _o->shards.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->shards[_i]) { _e->Get(_i)->UnPackTo(_o->shards[_i].get(), _resolver); } else { _o->shards[_i] = std::unique_ptr<libsfu::fbs::ShardStatsT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->shards.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<StatsReport> CreateStatsReport(::flatbuffers::FlatBufferBuilder &_fbb, const StatsReportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return StatsReport::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<StatsReport> StatsReport::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const StatsReportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const StatsReportT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _target = _o->target;
+  auto _timestamp_ms = _o->timestamp_ms;
+  auto _transport = _o->transport ? CreateTransportStats(_fbb, _o->transport.get(), _rehasher) : 0;
+  auto _streams = _o->streams.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::RtpStreamStats>> (_o->streams.size(), [](size_t i, _VectorArgs *__va) { return CreateRtpStreamStats(*__va->__fbb, __va->__o->streams[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _drops = _o->drops.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::Counter>> (_o->drops.size(), [](size_t i, _VectorArgs *__va) { return CreateCounter(*__va->__fbb, __va->__o->drops[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _counters = _o->counters.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::Counter>> (_o->counters.size(), [](size_t i, _VectorArgs *__va) { return CreateCounter(*__va->__fbb, __va->__o->counters[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _shards = _o->shards.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ShardStats>> (_o->shards.size(), [](size_t i, _VectorArgs *__va) { return CreateShardStats(*__va->__fbb, __va->__o->shards[i].get(), __va->__rehasher); }, &_va ) : 0;
+  return libsfu::fbs::CreateStatsReport(
+      _fbb,
+      _target,
+      _timestamp_ms,
+      _transport,
+      _streams,
+      _drops,
+      _counters,
+      _shards);
+}
+
+inline SdpSectionT::SdpSectionT(const SdpSectionT &o)
+      : mid(o.mid),
+        media(o.media),
+        direction(o.direction),
+        problem(o.problem),
+        rtp_parameters((o.rtp_parameters) ? new libsfu::fbs::RtpParametersT(*o.rtp_parameters) : nullptr),
+        rtp_capabilities((o.rtp_capabilities) ? new libsfu::fbs::RtpCapabilitiesT(*o.rtp_capabilities) : nullptr),
+        sctp_port(o.sctp_port),
+        max_message_size(o.max_message_size) {
+}
+
+inline SdpSectionT &SdpSectionT::operator=(SdpSectionT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(mid, o.mid);
+  std::swap(media, o.media);
+  std::swap(direction, o.direction);
+  std::swap(problem, o.problem);
+  std::swap(rtp_parameters, o.rtp_parameters);
+  std::swap(rtp_capabilities, o.rtp_capabilities);
+  std::swap(sctp_port, o.sctp_port);
+  std::swap(max_message_size, o.max_message_size);
+  return *this;
+}
+
+inline SdpSectionT *SdpSection::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<SdpSectionT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void SdpSection::UnPackTo(SdpSectionT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = mid(); if (_e) _o->mid = _e->str(); }
+  { auto _e = media(); if (_e) _o->media = _e->str(); }
+  { auto _e = direction(); _o->direction = _e; }
+  { auto _e = problem(); if (_e) _o->problem = _e->str(); }
+  { auto _e = rtp_parameters(); if (_e) { if(_o->rtp_parameters) { _e->UnPackTo(_o->rtp_parameters.get(), _resolver); } else { _o->rtp_parameters = std::unique_ptr<libsfu::fbs::RtpParametersT>(_e->UnPack(_resolver)); } } else if (_o->rtp_parameters) { _o->rtp_parameters.reset(); } }
+  { auto _e = rtp_capabilities(); if (_e) { if(_o->rtp_capabilities) { _e->UnPackTo(_o->rtp_capabilities.get(), _resolver); } else { _o->rtp_capabilities = std::unique_ptr<libsfu::fbs::RtpCapabilitiesT>(_e->UnPack(_resolver)); } } else if (_o->rtp_capabilities) { _o->rtp_capabilities.reset(); } }
+  { auto _e = sctp_port(); _o->sctp_port = _e; }
+  { auto _e = max_message_size(); _o->max_message_size = _e; }
+}
+
+inline ::flatbuffers::Offset<SdpSection> CreateSdpSection(::flatbuffers::FlatBufferBuilder &_fbb, const SdpSectionT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return SdpSection::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<SdpSection> SdpSection::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SdpSectionT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const SdpSectionT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _mid = _fbb.CreateString(_o->mid);
+  auto _media = _fbb.CreateString(_o->media);
+  auto _direction = _o->direction;
+  auto _problem = _o->problem.empty() ? 0 : _fbb.CreateString(_o->problem);
+  auto _rtp_parameters = _o->rtp_parameters ? CreateRtpParameters(_fbb, _o->rtp_parameters.get(), _rehasher) : 0;
+  auto _rtp_capabilities = _o->rtp_capabilities ? CreateRtpCapabilities(_fbb, _o->rtp_capabilities.get(), _rehasher) : 0;
+  auto _sctp_port = _o->sctp_port;
+  auto _max_message_size = _o->max_message_size;
+  return libsfu::fbs::CreateSdpSection(
+      _fbb,
+      _mid,
+      _media,
+      _direction,
+      _problem,
+      _rtp_parameters,
+      _rtp_capabilities,
+      _sctp_port,
+      _max_message_size);
+}
+
+inline SdpParsedT::SdpParsedT(const SdpParsedT &o)
+      : ice_parameters((o.ice_parameters) ? new libsfu::fbs::IceParametersT(*o.ice_parameters) : nullptr),
+        dtls_parameters((o.dtls_parameters) ? new libsfu::fbs::DtlsParametersT(*o.dtls_parameters) : nullptr),
+        candidates(o.candidates) {
+  sections.reserve(o.sections.size());
+  for (const auto &sections_ : o.sections) { sections.emplace_back((sections_) ? new libsfu::fbs::SdpSectionT(*sections_) : nullptr); }
+}
+
+inline SdpParsedT &SdpParsedT::operator=(SdpParsedT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(ice_parameters, o.ice_parameters);
+  std::swap(dtls_parameters, o.dtls_parameters);
+  std::swap(sections, o.sections);
+  std::swap(candidates, o.candidates);
+  return *this;
+}
+
+inline SdpParsedT *SdpParsed::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<SdpParsedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void SdpParsed::UnPackTo(SdpParsedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = ice_parameters(); if (_e) { if(_o->ice_parameters) { _e->UnPackTo(_o->ice_parameters.get(), _resolver); } else { _o->ice_parameters = std::unique_ptr<libsfu::fbs::IceParametersT>(_e->UnPack(_resolver)); } } else if (_o->ice_parameters) { _o->ice_parameters.reset(); } }
+  { auto _e = dtls_parameters(); if (_e) { if(_o->dtls_parameters) { _e->UnPackTo(_o->dtls_parameters.get(), _resolver); } else { _o->dtls_parameters = std::unique_ptr<libsfu::fbs::DtlsParametersT>(_e->UnPack(_resolver)); } } else if (_o->dtls_parameters) { _o->dtls_parameters.reset(); } }
+  { auto _e = sections(); if (_e) { _o->sections.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->sections[_i]) { _e->Get(_i)->UnPackTo(_o->sections[_i].get(), _resolver); } else { _o->sections[_i] = std::unique_ptr<libsfu::fbs::SdpSectionT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->sections.resize(0); } }
+  { auto _e = candidates(); _o->candidates = _e; }
+}
+
+inline ::flatbuffers::Offset<SdpParsed> CreateSdpParsed(::flatbuffers::FlatBufferBuilder &_fbb, const SdpParsedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return SdpParsed::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<SdpParsed> SdpParsed::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SdpParsedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const SdpParsedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _ice_parameters = _o->ice_parameters ? CreateIceParameters(_fbb, _o->ice_parameters.get(), _rehasher) : 0;
+  auto _dtls_parameters = _o->dtls_parameters ? CreateDtlsParameters(_fbb, _o->dtls_parameters.get(), _rehasher) : 0;
+  auto _sections = _o->sections.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::SdpSection>> (_o->sections.size(), [](size_t i, _VectorArgs *__va) { return CreateSdpSection(*__va->__fbb, __va->__o->sections[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _candidates = _o->candidates;
+  return libsfu::fbs::CreateSdpParsed(
+      _fbb,
+      _ice_parameters,
+      _dtls_parameters,
+      _sections,
+      _candidates);
+}
+
+inline SdpTextT *SdpText::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<SdpTextT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void SdpText::UnPackTo(SdpTextT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = sdp(); if (_e) _o->sdp = _e->str(); }
+}
+
+inline ::flatbuffers::Offset<SdpText> CreateSdpText(::flatbuffers::FlatBufferBuilder &_fbb, const SdpTextT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return SdpText::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<SdpText> SdpText::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SdpTextT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const SdpTextT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _sdp = _fbb.CreateString(_o->sdp);
+  return libsfu::fbs::CreateSdpText(
+      _fbb,
+      _sdp);
+}
+
+inline SdpFragmentParsedT::SdpFragmentParsedT(const SdpFragmentParsedT &o)
+      : ice_parameters((o.ice_parameters) ? new libsfu::fbs::IceParametersT(*o.ice_parameters) : nullptr),
+        mid(o.mid),
+        candidates(o.candidates),
+        end_of_candidates(o.end_of_candidates) {
+}
+
+inline SdpFragmentParsedT &SdpFragmentParsedT::operator=(SdpFragmentParsedT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(ice_parameters, o.ice_parameters);
+  std::swap(mid, o.mid);
+  std::swap(candidates, o.candidates);
+  std::swap(end_of_candidates, o.end_of_candidates);
+  return *this;
+}
+
+inline SdpFragmentParsedT *SdpFragmentParsed::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<SdpFragmentParsedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void SdpFragmentParsed::UnPackTo(SdpFragmentParsedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = ice_parameters(); if (_e) { if(_o->ice_parameters) { _e->UnPackTo(_o->ice_parameters.get(), _resolver); } else { _o->ice_parameters = std::unique_ptr<libsfu::fbs::IceParametersT>(_e->UnPack(_resolver)); } } else if (_o->ice_parameters) { _o->ice_parameters.reset(); } }
+  { auto _e = mid(); if (_e) _o->mid = _e->str(); }
+  { auto _e = candidates(); _o->candidates = _e; }
+  { auto _e = end_of_candidates(); _o->end_of_candidates = _e; }
+}
+
+inline ::flatbuffers::Offset<SdpFragmentParsed> CreateSdpFragmentParsed(::flatbuffers::FlatBufferBuilder &_fbb, const SdpFragmentParsedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return SdpFragmentParsed::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<SdpFragmentParsed> SdpFragmentParsed::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const SdpFragmentParsedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const SdpFragmentParsedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _ice_parameters = _o->ice_parameters ? CreateIceParameters(_fbb, _o->ice_parameters.get(), _rehasher) : 0;
+  auto _mid = _o->mid.empty() ? 0 : _fbb.CreateString(_o->mid);
+  auto _candidates = _o->candidates;
+  auto _end_of_candidates = _o->end_of_candidates;
+  return libsfu::fbs::CreateSdpFragmentParsed(
+      _fbb,
+      _ice_parameters,
+      _mid,
+      _candidates,
+      _end_of_candidates);
+}
+
+inline LayerChoiceT::LayerChoiceT(const LayerChoiceT &o)
+      : cause(o.cause),
+        preferred((o.preferred) ? new libsfu::fbs::LayersT(*o.preferred) : nullptr),
+        target((o.target) ? new libsfu::fbs::LayersT(*o.target) : nullptr),
+        current((o.current) ? new libsfu::fbs::LayersT(*o.current) : nullptr),
+        score(o.score),
+        bitrate(o.bitrate) {
+}
+
+inline LayerChoiceT &LayerChoiceT::operator=(LayerChoiceT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(cause, o.cause);
+  std::swap(preferred, o.preferred);
+  std::swap(target, o.target);
+  std::swap(current, o.current);
+  std::swap(score, o.score);
+  std::swap(bitrate, o.bitrate);
+  return *this;
+}
+
+inline LayerChoiceT *LayerChoice::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<LayerChoiceT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void LayerChoice::UnPackTo(LayerChoiceT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = cause(); if (_e) _o->cause = _e->str(); }
+  { auto _e = preferred(); if (_e) { if(_o->preferred) { _e->UnPackTo(_o->preferred.get(), _resolver); } else { _o->preferred = std::unique_ptr<libsfu::fbs::LayersT>(_e->UnPack(_resolver)); } } else if (_o->preferred) { _o->preferred.reset(); } }
+  { auto _e = target(); if (_e) { if(_o->target) { _e->UnPackTo(_o->target.get(), _resolver); } else { _o->target = std::unique_ptr<libsfu::fbs::LayersT>(_e->UnPack(_resolver)); } } else if (_o->target) { _o->target.reset(); } }
+  { auto _e = current(); if (_e) { if(_o->current) { _e->UnPackTo(_o->current.get(), _resolver); } else { _o->current = std::unique_ptr<libsfu::fbs::LayersT>(_e->UnPack(_resolver)); } } else if (_o->current) { _o->current.reset(); } }
+  { auto _e = score(); _o->score = _e; }
+  { auto _e = bitrate(); _o->bitrate = _e; }
+}
+
+inline ::flatbuffers::Offset<LayerChoice> CreateLayerChoice(::flatbuffers::FlatBufferBuilder &_fbb, const LayerChoiceT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return LayerChoice::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<LayerChoice> LayerChoice::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const LayerChoiceT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const LayerChoiceT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _cause = _fbb.CreateString(_o->cause);
+  auto _preferred = _o->preferred ? CreateLayers(_fbb, _o->preferred.get(), _rehasher) : 0;
+  auto _target = _o->target ? CreateLayers(_fbb, _o->target.get(), _rehasher) : 0;
+  auto _current = _o->current ? CreateLayers(_fbb, _o->current.get(), _rehasher) : 0;
+  auto _score = _o->score;
+  auto _bitrate = _o->bitrate;
+  return libsfu::fbs::CreateLayerChoice(
+      _fbb,
+      _cause,
+      _preferred,
+      _target,
+      _current,
+      _score,
+      _bitrate);
+}
+
+inline DecisionT::DecisionT(const DecisionT &o)
+      : at_unix_ns(o.at_unix_ns),
+        object(o.object),
+        drop_reason(o.drop_reason),
+        count(o.count),
+        ssrc(o.ssrc),
+        sequence(o.sequence),
+        layers((o.layers) ? new libsfu::fbs::LayerChoiceT(*o.layers) : nullptr) {
+}
+
+inline DecisionT &DecisionT::operator=(DecisionT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(at_unix_ns, o.at_unix_ns);
+  std::swap(object, o.object);
+  std::swap(drop_reason, o.drop_reason);
+  std::swap(count, o.count);
+  std::swap(ssrc, o.ssrc);
+  std::swap(sequence, o.sequence);
+  std::swap(layers, o.layers);
+  return *this;
+}
+
+inline DecisionT *Decision::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<DecisionT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Decision::UnPackTo(DecisionT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = at_unix_ns(); _o->at_unix_ns = _e; }
+  { auto _e = object(); _o->object = _e; }
+  { auto _e = drop_reason(); if (_e) _o->drop_reason = _e->str(); }
+  { auto _e = count(); _o->count = _e; }
+  { auto _e = ssrc(); _o->ssrc = _e; }
+  { auto _e = sequence(); _o->sequence = _e; }
+  { auto _e = layers(); if (_e) { if(_o->layers) { _e->UnPackTo(_o->layers.get(), _resolver); } else { _o->layers = std::unique_ptr<libsfu::fbs::LayerChoiceT>(_e->UnPack(_resolver)); } } else if (_o->layers) { _o->layers.reset(); } }
+}
+
+inline ::flatbuffers::Offset<Decision> CreateDecision(::flatbuffers::FlatBufferBuilder &_fbb, const DecisionT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Decision::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Decision> Decision::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DecisionT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const DecisionT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _at_unix_ns = _o->at_unix_ns;
+  auto _object = _o->object;
+  auto _drop_reason = _o->drop_reason.empty() ? 0 : _fbb.CreateString(_o->drop_reason);
+  auto _count = _o->count;
+  auto _ssrc = _o->ssrc;
+  auto _sequence = _o->sequence;
+  auto _layers = _o->layers ? CreateLayerChoice(_fbb, _o->layers.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateDecision(
+      _fbb,
+      _at_unix_ns,
+      _object,
+      _drop_reason,
+      _count,
+      _ssrc,
+      _sequence,
+      _layers);
+}
+
+inline DecisionsT::DecisionsT(const DecisionsT &o)
+      : capacity(o.capacity) {
+  rows.reserve(o.rows.size());
+  for (const auto &rows_ : o.rows) { rows.emplace_back((rows_) ? new libsfu::fbs::DecisionT(*rows_) : nullptr); }
+}
+
+inline DecisionsT &DecisionsT::operator=(DecisionsT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(capacity, o.capacity);
+  std::swap(rows, o.rows);
+  return *this;
+}
+
+inline DecisionsT *Decisions::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<DecisionsT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Decisions::UnPackTo(DecisionsT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = capacity(); _o->capacity = _e; }
+  { auto _e = rows(); if (_e) { _o->rows.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->rows[_i]) { _e->Get(_i)->UnPackTo(_o->rows[_i].get(), _resolver); } else { _o->rows[_i] = std::unique_ptr<libsfu::fbs::DecisionT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->rows.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<Decisions> CreateDecisions(::flatbuffers::FlatBufferBuilder &_fbb, const DecisionsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Decisions::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Decisions> Decisions::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DecisionsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const DecisionsT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _capacity = _o->capacity;
+  auto _rows = _o->rows.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::Decision>> (_o->rows.size(), [](size_t i, _VectorArgs *__va) { return CreateDecision(*__va->__fbb, __va->__o->rows[i].get(), __va->__rehasher); }, &_va ) : 0;
+  return libsfu::fbs::CreateDecisions(
+      _fbb,
+      _capacity,
+      _rows);
+}
+
+inline PlainTransportCreatedT::PlainTransportCreatedT(const PlainTransportCreatedT &o)
+      : id(o.id),
+        address(o.address),
+        port(o.port),
+        rtcp_address(o.rtcp_address),
+        rtcp_port(o.rtcp_port),
+        srtp_parameters((o.srtp_parameters) ? new libsfu::fbs::SrtpParametersT(*o.srtp_parameters) : nullptr) {
+}
+
+inline PlainTransportCreatedT &PlainTransportCreatedT::operator=(PlainTransportCreatedT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(id, o.id);
+  std::swap(address, o.address);
+  std::swap(port, o.port);
+  std::swap(rtcp_address, o.rtcp_address);
+  std::swap(rtcp_port, o.rtcp_port);
+  std::swap(srtp_parameters, o.srtp_parameters);
+  return *this;
+}
+
+inline PlainTransportCreatedT *PlainTransportCreated::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<PlainTransportCreatedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void PlainTransportCreated::UnPackTo(PlainTransportCreatedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = address(); if (_e) _o->address = _e->str(); }
+  { auto _e = port(); _o->port = _e; }
+  { auto _e = rtcp_address(); if (_e) _o->rtcp_address = _e->str(); }
+  { auto _e = rtcp_port(); _o->rtcp_port = _e; }
+  { auto _e = srtp_parameters(); if (_e) { if(_o->srtp_parameters) { _e->UnPackTo(_o->srtp_parameters.get(), _resolver); } else { _o->srtp_parameters = std::unique_ptr<libsfu::fbs::SrtpParametersT>(_e->UnPack(_resolver)); } } else if (_o->srtp_parameters) { _o->srtp_parameters.reset(); } }
+}
+
+inline ::flatbuffers::Offset<PlainTransportCreated> CreatePlainTransportCreated(::flatbuffers::FlatBufferBuilder &_fbb, const PlainTransportCreatedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return PlainTransportCreated::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<PlainTransportCreated> PlainTransportCreated::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PlainTransportCreatedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const PlainTransportCreatedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _address = _fbb.CreateString(_o->address);
+  auto _port = _o->port;
+  auto _rtcp_address = _o->rtcp_address.empty() ? 0 : _fbb.CreateString(_o->rtcp_address);
+  auto _rtcp_port = _o->rtcp_port;
+  auto _srtp_parameters = _o->srtp_parameters ? CreateSrtpParameters(_fbb, _o->srtp_parameters.get(), _rehasher) : 0;
+  return libsfu::fbs::CreatePlainTransportCreated(
+      _fbb,
+      _id,
+      _address,
+      _port,
+      _rtcp_address,
+      _rtcp_port,
+      _srtp_parameters);
+}
+
+inline PipeTransportCreatedT::PipeTransportCreatedT(const PipeTransportCreatedT &o)
+      : id(o.id),
+        address(o.address),
+        port(o.port),
+        srtp_parameters((o.srtp_parameters) ? new libsfu::fbs::SrtpParametersT(*o.srtp_parameters) : nullptr) {
+}
+
+inline PipeTransportCreatedT &PipeTransportCreatedT::operator=(PipeTransportCreatedT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(id, o.id);
+  std::swap(address, o.address);
+  std::swap(port, o.port);
+  std::swap(srtp_parameters, o.srtp_parameters);
+  return *this;
+}
+
+inline PipeTransportCreatedT *PipeTransportCreated::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<PipeTransportCreatedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void PipeTransportCreated::UnPackTo(PipeTransportCreatedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = address(); if (_e) _o->address = _e->str(); }
+  { auto _e = port(); _o->port = _e; }
+  { auto _e = srtp_parameters(); if (_e) { if(_o->srtp_parameters) { _e->UnPackTo(_o->srtp_parameters.get(), _resolver); } else { _o->srtp_parameters = std::unique_ptr<libsfu::fbs::SrtpParametersT>(_e->UnPack(_resolver)); } } else if (_o->srtp_parameters) { _o->srtp_parameters.reset(); } }
+}
+
+inline ::flatbuffers::Offset<PipeTransportCreated> CreatePipeTransportCreated(::flatbuffers::FlatBufferBuilder &_fbb, const PipeTransportCreatedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return PipeTransportCreated::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<PipeTransportCreated> PipeTransportCreated::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PipeTransportCreatedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const PipeTransportCreatedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _address = _fbb.CreateString(_o->address);
+  auto _port = _o->port;
+  auto _srtp_parameters = _o->srtp_parameters ? CreateSrtpParameters(_fbb, _o->srtp_parameters.get(), _rehasher) : 0;
+  return libsfu::fbs::CreatePipeTransportCreated(
+      _fbb,
+      _id,
+      _address,
+      _port,
+      _srtp_parameters);
+}
+
+inline PlainTransportDumpT::PlainTransportDumpT(const PlainTransportDumpT &o)
+      : id(o.id),
+        router(o.router),
+        rtcp_mux(o.rtcp_mux),
+        comedia(o.comedia),
+        local_addresses(o.local_addresses),
+        tuple((o.tuple) ? new libsfu::fbs::TransportTupleT(*o.tuple) : nullptr),
+        rtcp_tuple((o.rtcp_tuple) ? new libsfu::fbs::TransportTupleT(*o.rtcp_tuple) : nullptr),
+        srtp_profile(o.srtp_profile),
+        producers(o.producers),
+        consumers(o.consumers),
+        streams((o.streams) ? new libsfu::fbs::TransportStreamsT(*o.streams) : nullptr) {
+}
+
+inline PlainTransportDumpT &PlainTransportDumpT::operator=(PlainTransportDumpT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(id, o.id);
+  std::swap(router, o.router);
+  std::swap(rtcp_mux, o.rtcp_mux);
+  std::swap(comedia, o.comedia);
+  std::swap(local_addresses, o.local_addresses);
+  std::swap(tuple, o.tuple);
+  std::swap(rtcp_tuple, o.rtcp_tuple);
+  std::swap(srtp_profile, o.srtp_profile);
+  std::swap(producers, o.producers);
+  std::swap(consumers, o.consumers);
+  std::swap(streams, o.streams);
+  return *this;
+}
+
+inline PlainTransportDumpT *PlainTransportDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<PlainTransportDumpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void PlainTransportDump::UnPackTo(PlainTransportDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = router(); _o->router = _e; }
+  { auto _e = rtcp_mux(); _o->rtcp_mux = _e; }
+  { auto _e = comedia(); _o->comedia = _e; }
+  { auto _e = local_addresses(); if (_e) { _o->local_addresses.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->local_addresses[_i] = _e->Get(_i)->str(); } } else { _o->local_addresses.resize(0); } }
+  { auto _e = tuple(); if (_e) { if(_o->tuple) { _e->UnPackTo(_o->tuple.get(), _resolver); } else { _o->tuple = std::unique_ptr<libsfu::fbs::TransportTupleT>(_e->UnPack(_resolver)); } } else if (_o->tuple) { _o->tuple.reset(); } }
+  { auto _e = rtcp_tuple(); if (_e) { if(_o->rtcp_tuple) { _e->UnPackTo(_o->rtcp_tuple.get(), _resolver); } else { _o->rtcp_tuple = std::unique_ptr<libsfu::fbs::TransportTupleT>(_e->UnPack(_resolver)); } } else if (_o->rtcp_tuple) { _o->rtcp_tuple.reset(); } }
+  { auto _e = srtp_profile(); if (_e) _o->srtp_profile = _e->str(); }
+  { auto _e = producers(); if (_e) { _o->producers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->producers[_i] = _e->Get(_i); } } else { _o->producers.resize(0); } }
+  { auto _e = consumers(); if (_e) { _o->consumers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->consumers[_i] = _e->Get(_i); } } else { _o->consumers.resize(0); } }
+  { auto _e = streams(); if (_e) { if(_o->streams) { _e->UnPackTo(_o->streams.get(), _resolver); } else { _o->streams = std::unique_ptr<libsfu::fbs::TransportStreamsT>(_e->UnPack(_resolver)); } } else if (_o->streams) { _o->streams.reset(); } }
+}
+
+inline ::flatbuffers::Offset<PlainTransportDump> CreatePlainTransportDump(::flatbuffers::FlatBufferBuilder &_fbb, const PlainTransportDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return PlainTransportDump::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<PlainTransportDump> PlainTransportDump::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PlainTransportDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const PlainTransportDumpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _router = _o->router;
+  auto _rtcp_mux = _o->rtcp_mux;
+  auto _comedia = _o->comedia;
+  auto _local_addresses = _o->local_addresses.size() ? _fbb.CreateVectorOfStrings(_o->local_addresses) : 0;
+  auto _tuple = _o->tuple ? CreateTransportTuple(_fbb, _o->tuple.get(), _rehasher) : 0;
+  auto _rtcp_tuple = _o->rtcp_tuple ? CreateTransportTuple(_fbb, _o->rtcp_tuple.get(), _rehasher) : 0;
+  auto _srtp_profile = _o->srtp_profile.empty() ? 0 : _fbb.CreateString(_o->srtp_profile);
+  auto _producers = _o->producers.size() ? _fbb.CreateVector(_o->producers) : 0;
+  auto _consumers = _o->consumers.size() ? _fbb.CreateVector(_o->consumers) : 0;
+  auto _streams = _o->streams ? CreateTransportStreams(_fbb, _o->streams.get(), _rehasher) : 0;
+  return libsfu::fbs::CreatePlainTransportDump(
+      _fbb,
+      _id,
+      _router,
+      _rtcp_mux,
+      _comedia,
+      _local_addresses,
+      _tuple,
+      _rtcp_tuple,
+      _srtp_profile,
+      _producers,
+      _consumers,
+      _streams);
+}
+
+inline PipeTransportDumpT::PipeTransportDumpT(const PipeTransportDumpT &o)
+      : id(o.id),
+        router(o.router),
+        local_address(o.local_address),
+        tuple((o.tuple) ? new libsfu::fbs::TransportTupleT(*o.tuple) : nullptr),
+        rtx(o.rtx),
+        srtp(o.srtp),
+        silent(o.silent),
+        producers(o.producers),
+        consumers(o.consumers),
+        streams((o.streams) ? new libsfu::fbs::TransportStreamsT(*o.streams) : nullptr),
+        only_wanted(o.only_wanted) {
+}
+
+inline PipeTransportDumpT &PipeTransportDumpT::operator=(PipeTransportDumpT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(id, o.id);
+  std::swap(router, o.router);
+  std::swap(local_address, o.local_address);
+  std::swap(tuple, o.tuple);
+  std::swap(rtx, o.rtx);
+  std::swap(srtp, o.srtp);
+  std::swap(silent, o.silent);
+  std::swap(producers, o.producers);
+  std::swap(consumers, o.consumers);
+  std::swap(streams, o.streams);
+  std::swap(only_wanted, o.only_wanted);
+  return *this;
+}
+
+inline PipeTransportDumpT *PipeTransportDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<PipeTransportDumpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void PipeTransportDump::UnPackTo(PipeTransportDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = router(); _o->router = _e; }
+  { auto _e = local_address(); if (_e) _o->local_address = _e->str(); }
+  { auto _e = tuple(); if (_e) { if(_o->tuple) { _e->UnPackTo(_o->tuple.get(), _resolver); } else { _o->tuple = std::unique_ptr<libsfu::fbs::TransportTupleT>(_e->UnPack(_resolver)); } } else if (_o->tuple) { _o->tuple.reset(); } }
+  { auto _e = rtx(); _o->rtx = _e; }
+  { auto _e = srtp(); _o->srtp = _e; }
+  { auto _e = silent(); _o->silent = _e; }
+  { auto _e = producers(); if (_e) { _o->producers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->producers[_i] = _e->Get(_i); } } else { _o->producers.resize(0); } }
+  { auto _e = consumers(); if (_e) { _o->consumers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->consumers[_i] = _e->Get(_i); } } else { _o->consumers.resize(0); } }
+  { auto _e = streams(); if (_e) { if(_o->streams) { _e->UnPackTo(_o->streams.get(), _resolver); } else { _o->streams = std::unique_ptr<libsfu::fbs::TransportStreamsT>(_e->UnPack(_resolver)); } } else if (_o->streams) { _o->streams.reset(); } }
+  { auto _e = only_wanted(); _o->only_wanted = _e; }
+}
+
+inline ::flatbuffers::Offset<PipeTransportDump> CreatePipeTransportDump(::flatbuffers::FlatBufferBuilder &_fbb, const PipeTransportDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return PipeTransportDump::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<PipeTransportDump> PipeTransportDump::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PipeTransportDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const PipeTransportDumpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _router = _o->router;
+  auto _local_address = _o->local_address.empty() ? 0 : _fbb.CreateString(_o->local_address);
+  auto _tuple = _o->tuple ? CreateTransportTuple(_fbb, _o->tuple.get(), _rehasher) : 0;
+  auto _rtx = _o->rtx;
+  auto _srtp = _o->srtp;
+  auto _silent = _o->silent;
+  auto _producers = _o->producers.size() ? _fbb.CreateVector(_o->producers) : 0;
+  auto _consumers = _o->consumers.size() ? _fbb.CreateVector(_o->consumers) : 0;
+  auto _streams = _o->streams ? CreateTransportStreams(_fbb, _o->streams.get(), _rehasher) : 0;
+  auto _only_wanted = _o->only_wanted;
+  return libsfu::fbs::CreatePipeTransportDump(
+      _fbb,
+      _id,
+      _router,
+      _local_address,
+      _tuple,
+      _rtx,
+      _srtp,
+      _silent,
+      _producers,
+      _consumers,
+      _streams,
+      _only_wanted);
+}
+
+inline DirectTransportDumpT::DirectTransportDumpT(const DirectTransportDumpT &o)
+      : id(o.id),
+        router(o.router),
+        producers(o.producers),
+        consumers(o.consumers),
+        streams((o.streams) ? new libsfu::fbs::TransportStreamsT(*o.streams) : nullptr) {
+}
+
+inline DirectTransportDumpT &DirectTransportDumpT::operator=(DirectTransportDumpT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(id, o.id);
+  std::swap(router, o.router);
+  std::swap(producers, o.producers);
+  std::swap(consumers, o.consumers);
+  std::swap(streams, o.streams);
+  return *this;
+}
+
+inline DirectTransportDumpT *DirectTransportDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<DirectTransportDumpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void DirectTransportDump::UnPackTo(DirectTransportDumpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = router(); _o->router = _e; }
+  { auto _e = producers(); if (_e) { _o->producers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->producers[_i] = _e->Get(_i); } } else { _o->producers.resize(0); } }
+  { auto _e = consumers(); if (_e) { _o->consumers.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->consumers[_i] = _e->Get(_i); } } else { _o->consumers.resize(0); } }
+  { auto _e = streams(); if (_e) { if(_o->streams) { _e->UnPackTo(_o->streams.get(), _resolver); } else { _o->streams = std::unique_ptr<libsfu::fbs::TransportStreamsT>(_e->UnPack(_resolver)); } } else if (_o->streams) { _o->streams.reset(); } }
+}
+
+inline ::flatbuffers::Offset<DirectTransportDump> CreateDirectTransportDump(::flatbuffers::FlatBufferBuilder &_fbb, const DirectTransportDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return DirectTransportDump::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<DirectTransportDump> DirectTransportDump::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DirectTransportDumpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const DirectTransportDumpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _router = _o->router;
+  auto _producers = _o->producers.size() ? _fbb.CreateVector(_o->producers) : 0;
+  auto _consumers = _o->consumers.size() ? _fbb.CreateVector(_o->consumers) : 0;
+  auto _streams = _o->streams ? CreateTransportStreams(_fbb, _o->streams.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateDirectTransportDump(
+      _fbb,
+      _id,
+      _router,
+      _producers,
+      _consumers,
+      _streams);
+}
+
+inline DrainingT *Draining::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<DrainingT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Draining::UnPackTo(DrainingT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = routers(); _o->routers = _e; }
+  { auto _e = transports(); _o->transports = _e; }
+  { auto _e = producers(); _o->producers = _e; }
+  { auto _e = consumers(); _o->consumers = _e; }
+}
+
+inline ::flatbuffers::Offset<Draining> CreateDraining(::flatbuffers::FlatBufferBuilder &_fbb, const DrainingT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Draining::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Draining> Draining::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DrainingT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const DrainingT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _routers = _o->routers;
+  auto _transports = _o->transports;
+  auto _producers = _o->producers;
+  auto _consumers = _o->consumers;
+  return libsfu::fbs::CreateDraining(
+      _fbb,
+      _routers,
+      _transports,
+      _producers,
+      _consumers);
+}
+
+inline ReplyT *Reply::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ReplyT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Reply::UnPackTo(ReplyT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = id(); _o->id = _e; }
+  { auto _e = code(); _o->code = _e; }
+  { auto _e = field(); if (_e) _o->field = _e->str(); }
+  { auto _e = text(); if (_e) _o->text = _e->str(); }
+  { auto _e = body_type(); _o->body.type = _e; }
+  { auto _e = body(); if (_e) _o->body.value = libsfu::fbs::ReplyBodyUnion::UnPack(_e, body_type(), _resolver); }
+}
+
+inline ::flatbuffers::Offset<Reply> CreateReply(::flatbuffers::FlatBufferBuilder &_fbb, const ReplyT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Reply::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Reply> Reply::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ReplyT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ReplyT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _id = _o->id;
+  auto _code = _o->code;
+  auto _field = _o->field.empty() ? 0 : _fbb.CreateString(_o->field);
+  auto _text = _o->text.empty() ? 0 : _fbb.CreateString(_o->text);
+  auto _body_type = _o->body.type;
+  auto _body = _o->body.Pack(_fbb);
+  return libsfu::fbs::CreateReply(
+      _fbb,
+      _id,
+      _code,
+      _field,
+      _text,
+      _body_type,
+      _body);
+}
+
+inline ObjectClosedT *ObjectClosed::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ObjectClosedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ObjectClosed::UnPackTo(ObjectClosedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = reason(); _o->reason = _e; }
+  { auto _e = text(); if (_e) _o->text = _e->str(); }
+}
+
+inline ::flatbuffers::Offset<ObjectClosed> CreateObjectClosed(::flatbuffers::FlatBufferBuilder &_fbb, const ObjectClosedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ObjectClosed::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ObjectClosed> ObjectClosed::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ObjectClosedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ObjectClosedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _reason = _o->reason;
+  auto _text = _o->text.empty() ? 0 : _fbb.CreateString(_o->text);
+  return libsfu::fbs::CreateObjectClosed(
+      _fbb,
+      _reason,
+      _text);
+}
+
+inline IceStateChangedT *IceStateChanged::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<IceStateChangedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void IceStateChanged::UnPackTo(IceStateChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = state(); _o->state = _e; }
+}
+
+inline ::flatbuffers::Offset<IceStateChanged> CreateIceStateChanged(::flatbuffers::FlatBufferBuilder &_fbb, const IceStateChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return IceStateChanged::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<IceStateChanged> IceStateChanged::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const IceStateChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const IceStateChangedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _state = _o->state;
+  return libsfu::fbs::CreateIceStateChanged(
+      _fbb,
+      _state);
+}
+
+inline IceSelectedTupleChangedT::IceSelectedTupleChangedT(const IceSelectedTupleChangedT &o)
+      : tuple((o.tuple) ? new libsfu::fbs::TransportTupleT(*o.tuple) : nullptr) {
+}
+
+inline IceSelectedTupleChangedT &IceSelectedTupleChangedT::operator=(IceSelectedTupleChangedT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(tuple, o.tuple);
+  return *this;
+}
+
+inline IceSelectedTupleChangedT *IceSelectedTupleChanged::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<IceSelectedTupleChangedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void IceSelectedTupleChanged::UnPackTo(IceSelectedTupleChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = tuple(); if (_e) { if(_o->tuple) { _e->UnPackTo(_o->tuple.get(), _resolver); } else { _o->tuple = std::unique_ptr<libsfu::fbs::TransportTupleT>(_e->UnPack(_resolver)); } } else if (_o->tuple) { _o->tuple.reset(); } }
+}
+
+inline ::flatbuffers::Offset<IceSelectedTupleChanged> CreateIceSelectedTupleChanged(::flatbuffers::FlatBufferBuilder &_fbb, const IceSelectedTupleChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return IceSelectedTupleChanged::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<IceSelectedTupleChanged> IceSelectedTupleChanged::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const IceSelectedTupleChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const IceSelectedTupleChangedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _tuple = _o->tuple ? CreateTransportTuple(_fbb, _o->tuple.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateIceSelectedTupleChanged(
+      _fbb,
+      _tuple);
+}
+
+inline DtlsStateChangedT *DtlsStateChanged::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<DtlsStateChangedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void DtlsStateChanged::UnPackTo(DtlsStateChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = state(); _o->state = _e; }
+  { auto _e = reason(); if (_e) _o->reason = _e->str(); }
+}
+
+inline ::flatbuffers::Offset<DtlsStateChanged> CreateDtlsStateChanged(::flatbuffers::FlatBufferBuilder &_fbb, const DtlsStateChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return DtlsStateChanged::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<DtlsStateChanged> DtlsStateChanged::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DtlsStateChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const DtlsStateChangedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _state = _o->state;
+  auto _reason = _o->reason.empty() ? 0 : _fbb.CreateString(_o->reason);
+  return libsfu::fbs::CreateDtlsStateChanged(
+      _fbb,
+      _state,
+      _reason);
+}
+
+inline ProducerPausedT *ProducerPaused::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ProducerPausedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ProducerPaused::UnPackTo(ProducerPausedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<ProducerPaused> CreateProducerPaused(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerPausedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ProducerPaused::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ProducerPaused> ProducerPaused::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerPausedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ProducerPausedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateProducerPaused(
+      _fbb);
+}
+
+inline ProducerResumedT *ProducerResumed::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ProducerResumedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ProducerResumed::UnPackTo(ProducerResumedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<ProducerResumed> CreateProducerResumed(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerResumedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ProducerResumed::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ProducerResumed> ProducerResumed::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerResumedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ProducerResumedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateProducerResumed(
+      _fbb);
+}
+
+inline AudioVolumeT *AudioVolume::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<AudioVolumeT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void AudioVolume::UnPackTo(AudioVolumeT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = producer(); _o->producer = _e; }
+  { auto _e = volume(); _o->volume = _e; }
+}
+
+inline ::flatbuffers::Offset<AudioVolume> CreateAudioVolume(::flatbuffers::FlatBufferBuilder &_fbb, const AudioVolumeT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return AudioVolume::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<AudioVolume> AudioVolume::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const AudioVolumeT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const AudioVolumeT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _producer = _o->producer;
+  auto _volume = _o->volume;
+  return libsfu::fbs::CreateAudioVolume(
+      _fbb,
+      _producer,
+      _volume);
+}
+
+inline AudioVolumesT::AudioVolumesT(const AudioVolumesT &o) {
+  volumes.reserve(o.volumes.size());
+  for (const auto &volumes_ : o.volumes) { volumes.emplace_back((volumes_) ? new libsfu::fbs::AudioVolumeT(*volumes_) : nullptr); }
+}
+
+inline AudioVolumesT &AudioVolumesT::operator=(AudioVolumesT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(volumes, o.volumes);
+  return *this;
+}
+
+inline AudioVolumesT *AudioVolumes::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<AudioVolumesT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void AudioVolumes::UnPackTo(AudioVolumesT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = volumes(); if (_e) { _o->volumes.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->volumes[_i]) { _e->Get(_i)->UnPackTo(_o->volumes[_i].get(), _resolver); } else { _o->volumes[_i] = std::unique_ptr<libsfu::fbs::AudioVolumeT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->volumes.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<AudioVolumes> CreateAudioVolumes(::flatbuffers::FlatBufferBuilder &_fbb, const AudioVolumesT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return AudioVolumes::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<AudioVolumes> AudioVolumes::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const AudioVolumesT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const AudioVolumesT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _volumes = _o->volumes.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::AudioVolume>> (_o->volumes.size(), [](size_t i, _VectorArgs *__va) { return CreateAudioVolume(*__va->__fbb, __va->__o->volumes[i].get(), __va->__rehasher); }, &_va ) : 0;
+  return libsfu::fbs::CreateAudioVolumes(
+      _fbb,
+      _volumes);
+}
+
+inline AudioSilenceT *AudioSilence::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<AudioSilenceT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void AudioSilence::UnPackTo(AudioSilenceT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<AudioSilence> CreateAudioSilence(::flatbuffers::FlatBufferBuilder &_fbb, const AudioSilenceT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return AudioSilence::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<AudioSilence> AudioSilence::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const AudioSilenceT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const AudioSilenceT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateAudioSilence(
+      _fbb);
+}
+
+inline DominantSpeakerChangedT *DominantSpeakerChanged::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<DominantSpeakerChangedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void DominantSpeakerChanged::UnPackTo(DominantSpeakerChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = producer(); _o->producer = _e; }
+}
+
+inline ::flatbuffers::Offset<DominantSpeakerChanged> CreateDominantSpeakerChanged(::flatbuffers::FlatBufferBuilder &_fbb, const DominantSpeakerChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return DominantSpeakerChanged::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<DominantSpeakerChanged> DominantSpeakerChanged::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const DominantSpeakerChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const DominantSpeakerChangedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _producer = _o->producer;
+  return libsfu::fbs::CreateDominantSpeakerChanged(
+      _fbb,
+      _producer);
+}
+
+inline TracedRtpT *TracedRtp::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<TracedRtpT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void TracedRtp::UnPackTo(TracedRtpT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = payload_type(); _o->payload_type = _e; }
+  { auto _e = sequence(); _o->sequence = _e; }
+  { auto _e = timestamp(); _o->timestamp = _e; }
+  { auto _e = marker(); _o->marker = _e; }
+  { auto _e = key_frame(); _o->key_frame = _e; }
+  { auto _e = rtx(); _o->rtx = _e; }
+  { auto _e = bytes(); _o->bytes = _e; }
+}
+
+inline ::flatbuffers::Offset<TracedRtp> CreateTracedRtp(::flatbuffers::FlatBufferBuilder &_fbb, const TracedRtpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return TracedRtp::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<TracedRtp> TracedRtp::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TracedRtpT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const TracedRtpT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _payload_type = _o->payload_type;
+  auto _sequence = _o->sequence;
+  auto _timestamp = _o->timestamp;
+  auto _marker = _o->marker;
+  auto _key_frame = _o->key_frame;
+  auto _rtx = _o->rtx;
+  auto _bytes = _o->bytes;
+  return libsfu::fbs::CreateTracedRtp(
+      _fbb,
+      _payload_type,
+      _sequence,
+      _timestamp,
+      _marker,
+      _key_frame,
+      _rtx,
+      _bytes);
+}
+
+inline TracedReportT *TracedReport::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<TracedReportT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void TracedReport::UnPackTo(TracedReportT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = ntp(); _o->ntp = _e; }
+  { auto _e = rtp_timestamp(); _o->rtp_timestamp = _e; }
+  { auto _e = packet_count(); _o->packet_count = _e; }
+  { auto _e = octet_count(); _o->octet_count = _e; }
+}
+
+inline ::flatbuffers::Offset<TracedReport> CreateTracedReport(::flatbuffers::FlatBufferBuilder &_fbb, const TracedReportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return TracedReport::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<TracedReport> TracedReport::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TracedReportT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const TracedReportT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _ntp = _o->ntp;
+  auto _rtp_timestamp = _o->rtp_timestamp;
+  auto _packet_count = _o->packet_count;
+  auto _octet_count = _o->octet_count;
+  return libsfu::fbs::CreateTracedReport(
+      _fbb,
+      _ntp,
+      _rtp_timestamp,
+      _packet_count,
+      _octet_count);
+}
+
+inline TraceEventT::TraceEventT(const TraceEventT &o)
+      : at_unix_ns(o.at_unix_ns),
+        kind(o.kind),
+        direction(o.direction),
+        ssrc(o.ssrc),
+        rtp((o.rtp) ? new libsfu::fbs::TracedRtpT(*o.rtp) : nullptr),
+        packets(o.packets),
+        report((o.report) ? new libsfu::fbs::TracedReportT(*o.report) : nullptr) {
+}
+
+inline TraceEventT &TraceEventT::operator=(TraceEventT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(at_unix_ns, o.at_unix_ns);
+  std::swap(kind, o.kind);
+  std::swap(direction, o.direction);
+  std::swap(ssrc, o.ssrc);
+  std::swap(rtp, o.rtp);
+  std::swap(packets, o.packets);
+  std::swap(report, o.report);
+  return *this;
+}
+
+inline TraceEventT *TraceEvent::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<TraceEventT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void TraceEvent::UnPackTo(TraceEventT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = at_unix_ns(); _o->at_unix_ns = _e; }
+  { auto _e = kind(); _o->kind = _e; }
+  { auto _e = direction(); _o->direction = _e; }
+  { auto _e = ssrc(); _o->ssrc = _e; }
+  { auto _e = rtp(); if (_e) { if(_o->rtp) { _e->UnPackTo(_o->rtp.get(), _resolver); } else { _o->rtp = std::unique_ptr<libsfu::fbs::TracedRtpT>(_e->UnPack(_resolver)); } } else if (_o->rtp) { _o->rtp.reset(); } }
+  { auto _e = packets(); _o->packets = _e; }
+  { auto _e = report(); if (_e) { if(_o->report) { _e->UnPackTo(_o->report.get(), _resolver); } else { _o->report = std::unique_ptr<libsfu::fbs::TracedReportT>(_e->UnPack(_resolver)); } } else if (_o->report) { _o->report.reset(); } }
+}
+
+inline ::flatbuffers::Offset<TraceEvent> CreateTraceEvent(::flatbuffers::FlatBufferBuilder &_fbb, const TraceEventT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return TraceEvent::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<TraceEvent> TraceEvent::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TraceEventT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const TraceEventT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _at_unix_ns = _o->at_unix_ns;
+  auto _kind = _o->kind;
+  auto _direction = _o->direction;
+  auto _ssrc = _o->ssrc;
+  auto _rtp = _o->rtp ? CreateTracedRtp(_fbb, _o->rtp.get(), _rehasher) : 0;
+  auto _packets = _o->packets;
+  auto _report = _o->report ? CreateTracedReport(_fbb, _o->report.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateTraceEvent(
+      _fbb,
+      _at_unix_ns,
+      _kind,
+      _direction,
+      _ssrc,
+      _rtp,
+      _packets,
+      _report);
+}
+
+inline EventsLostT *EventsLost::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<EventsLostT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void EventsLost::UnPackTo(EventsLostT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = count(); _o->count = _e; }
+}
+
+inline ::flatbuffers::Offset<EventsLost> CreateEventsLost(::flatbuffers::FlatBufferBuilder &_fbb, const EventsLostT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return EventsLost::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<EventsLost> EventsLost::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const EventsLostT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const EventsLostT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _count = _o->count;
+  return libsfu::fbs::CreateEventsLost(
+      _fbb,
+      _count);
+}
+
+inline LayersChangedT::LayersChangedT(const LayersChangedT &o)
+      : layers((o.layers) ? new libsfu::fbs::LayersT(*o.layers) : nullptr) {
+}
+
+inline LayersChangedT &LayersChangedT::operator=(LayersChangedT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(layers, o.layers);
+  return *this;
+}
+
+inline LayersChangedT *LayersChanged::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<LayersChangedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void LayersChanged::UnPackTo(LayersChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = layers(); if (_e) { if(_o->layers) { _e->UnPackTo(_o->layers.get(), _resolver); } else { _o->layers = std::unique_ptr<libsfu::fbs::LayersT>(_e->UnPack(_resolver)); } } else if (_o->layers) { _o->layers.reset(); } }
+}
+
+inline ::flatbuffers::Offset<LayersChanged> CreateLayersChanged(::flatbuffers::FlatBufferBuilder &_fbb, const LayersChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return LayersChanged::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<LayersChanged> LayersChanged::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const LayersChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const LayersChangedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _layers = _o->layers ? CreateLayers(_fbb, _o->layers.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateLayersChanged(
+      _fbb,
+      _layers);
+}
+
+inline ProducerScoreT::ProducerScoreT(const ProducerScoreT &o) {
+  scores.reserve(o.scores.size());
+  for (const auto &scores_ : o.scores) { scores.emplace_back((scores_) ? new libsfu::fbs::EncodingScoreT(*scores_) : nullptr); }
+}
+
+inline ProducerScoreT &ProducerScoreT::operator=(ProducerScoreT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(scores, o.scores);
+  return *this;
+}
+
+inline ProducerScoreT *ProducerScore::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ProducerScoreT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ProducerScore::UnPackTo(ProducerScoreT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = scores(); if (_e) { _o->scores.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->scores[_i]) { _e->Get(_i)->UnPackTo(_o->scores[_i].get(), _resolver); } else { _o->scores[_i] = std::unique_ptr<libsfu::fbs::EncodingScoreT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->scores.resize(0); } }
+}
+
+inline ::flatbuffers::Offset<ProducerScore> CreateProducerScore(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerScoreT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ProducerScore::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ProducerScore> ProducerScore::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ProducerScoreT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ProducerScoreT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _scores = _o->scores.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::EncodingScore>> (_o->scores.size(), [](size_t i, _VectorArgs *__va) { return CreateEncodingScore(*__va->__fbb, __va->__o->scores[i].get(), __va->__rehasher); }, &_va ) : 0;
+  return libsfu::fbs::CreateProducerScore(
+      _fbb,
+      _scores);
+}
+
+inline ConsumerScoreT *ConsumerScore::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<ConsumerScoreT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void ConsumerScore::UnPackTo(ConsumerScoreT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = score(); _o->score = _e; }
+  { auto _e = producer_score(); _o->producer_score = _e; }
+  { auto _e = producer_scores(); if (_e) { _o->producer_scores.resize(_e->size()); std::copy(_e->begin(), _e->end(), _o->producer_scores.begin()); } }
+}
+
+inline ::flatbuffers::Offset<ConsumerScore> CreateConsumerScore(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerScoreT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return ConsumerScore::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<ConsumerScore> ConsumerScore::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerScoreT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const ConsumerScoreT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _score = _o->score;
+  auto _producer_score = _o->producer_score;
+  auto _producer_scores = _o->producer_scores.size() ? _fbb.CreateVector(_o->producer_scores) : 0;
+  return libsfu::fbs::CreateConsumerScore(
+      _fbb,
+      _score,
+      _producer_score,
+      _producer_scores);
+}
+
+inline WantedLayersT::WantedLayersT(const WantedLayersT &o)
+      : layers((o.layers) ? new libsfu::fbs::LayersT(*o.layers) : nullptr) {
+}
+
+inline WantedLayersT &WantedLayersT::operator=(WantedLayersT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(layers, o.layers);
+  return *this;
+}
+
+inline WantedLayersT *WantedLayers::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<WantedLayersT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void WantedLayers::UnPackTo(WantedLayersT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = layers(); if (_e) { if(_o->layers) { _e->UnPackTo(_o->layers.get(), _resolver); } else { _o->layers = std::unique_ptr<libsfu::fbs::LayersT>(_e->UnPack(_resolver)); } } else if (_o->layers) { _o->layers.reset(); } }
+}
+
+inline ::flatbuffers::Offset<WantedLayers> CreateWantedLayers(::flatbuffers::FlatBufferBuilder &_fbb, const WantedLayersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return WantedLayers::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<WantedLayers> WantedLayers::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const WantedLayersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const WantedLayersT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _layers = _o->layers ? CreateLayers(_fbb, _o->layers.get(), _rehasher) : 0;
+  return libsfu::fbs::CreateWantedLayers(
+      _fbb,
+      _layers);
+}
+
+inline VideoOrientationChangedT *VideoOrientationChanged::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<VideoOrientationChangedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void VideoOrientationChanged::UnPackTo(VideoOrientationChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = camera(); _o->camera = _e; }
+  { auto _e = flip(); _o->flip = _e; }
+  { auto _e = rotation(); _o->rotation = _e; }
+}
+
+inline ::flatbuffers::Offset<VideoOrientationChanged> CreateVideoOrientationChanged(::flatbuffers::FlatBufferBuilder &_fbb, const VideoOrientationChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return VideoOrientationChanged::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<VideoOrientationChanged> VideoOrientationChanged::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const VideoOrientationChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const VideoOrientationChangedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _camera = _o->camera;
+  auto _flip = _o->flip;
+  auto _rotation = _o->rotation;
+  return libsfu::fbs::CreateVideoOrientationChanged(
+      _fbb,
+      _camera,
+      _flip,
+      _rotation);
+}
+
+inline TransportTupleChangedT::TransportTupleChangedT(const TransportTupleChangedT &o)
+      : tuple((o.tuple) ? new libsfu::fbs::TransportTupleT(*o.tuple) : nullptr),
+        rtcp(o.rtcp) {
+}
+
+inline TransportTupleChangedT &TransportTupleChangedT::operator=(TransportTupleChangedT o) FLATBUFFERS_NOEXCEPT {
+  std::swap(tuple, o.tuple);
+  std::swap(rtcp, o.rtcp);
+  return *this;
+}
+
+inline TransportTupleChangedT *TransportTupleChanged::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<TransportTupleChangedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void TransportTupleChanged::UnPackTo(TransportTupleChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = tuple(); if (_e) { if(_o->tuple) { _e->UnPackTo(_o->tuple.get(), _resolver); } else { _o->tuple = std::unique_ptr<libsfu::fbs::TransportTupleT>(_e->UnPack(_resolver)); } } else if (_o->tuple) { _o->tuple.reset(); } }
+  { auto _e = rtcp(); _o->rtcp = _e; }
+}
+
+inline ::flatbuffers::Offset<TransportTupleChanged> CreateTransportTupleChanged(::flatbuffers::FlatBufferBuilder &_fbb, const TransportTupleChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return TransportTupleChanged::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<TransportTupleChanged> TransportTupleChanged::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TransportTupleChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const TransportTupleChangedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _tuple = _o->tuple ? CreateTransportTuple(_fbb, _o->tuple.get(), _rehasher) : 0;
+  auto _rtcp = _o->rtcp;
+  return libsfu::fbs::CreateTransportTupleChanged(
+      _fbb,
+      _tuple,
+      _rtcp);
+}
+
+inline PipeSilenceChangedT *PipeSilenceChanged::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<PipeSilenceChangedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void PipeSilenceChanged::UnPackTo(PipeSilenceChangedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = silent(); _o->silent = _e; }
+}
+
+inline ::flatbuffers::Offset<PipeSilenceChanged> CreatePipeSilenceChanged(::flatbuffers::FlatBufferBuilder &_fbb, const PipeSilenceChangedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return PipeSilenceChanged::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<PipeSilenceChanged> PipeSilenceChanged::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const PipeSilenceChangedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const PipeSilenceChangedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _silent = _o->silent;
+  return libsfu::fbs::CreatePipeSilenceChanged(
+      _fbb,
+      _silent);
+}
+
+inline StreamLimitReachedT *StreamLimitReached::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<StreamLimitReachedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void StreamLimitReached::UnPackTo(StreamLimitReachedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = limit(); _o->limit = _e; }
+}
+
+inline ::flatbuffers::Offset<StreamLimitReached> CreateStreamLimitReached(::flatbuffers::FlatBufferBuilder &_fbb, const StreamLimitReachedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return StreamLimitReached::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<StreamLimitReached> StreamLimitReached::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const StreamLimitReachedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const StreamLimitReachedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _limit = _o->limit;
+  return libsfu::fbs::CreateStreamLimitReached(
+      _fbb,
+      _limit);
+}
+
+inline EngineDrainedT *EngineDrained::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<EngineDrainedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void EngineDrained::UnPackTo(EngineDrainedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+}
+
+inline ::flatbuffers::Offset<EngineDrained> CreateEngineDrained(::flatbuffers::FlatBufferBuilder &_fbb, const EngineDrainedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return EngineDrained::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<EngineDrained> EngineDrained::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const EngineDrainedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const EngineDrainedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  return libsfu::fbs::CreateEngineDrained(
+      _fbb);
+}
+
+inline TapClosedT *TapClosed::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<TapClosedT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void TapClosed::UnPackTo(TapClosedT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = reason(); _o->reason = _e; }
+  { auto _e = packets(); _o->packets = _e; }
+  { auto _e = bytes(); _o->bytes = _e; }
+  { auto _e = dropped(); _o->dropped = _e; }
+  { auto _e = text(); if (_e) _o->text = _e->str(); }
+}
+
+inline ::flatbuffers::Offset<TapClosed> CreateTapClosed(::flatbuffers::FlatBufferBuilder &_fbb, const TapClosedT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return TapClosed::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<TapClosed> TapClosed::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const TapClosedT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const TapClosedT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _reason = _o->reason;
+  auto _packets = _o->packets;
+  auto _bytes = _o->bytes;
+  auto _dropped = _o->dropped;
+  auto _text = _o->text.empty() ? 0 : _fbb.CreateString(_o->text);
+  return libsfu::fbs::CreateTapClosed(
+      _fbb,
+      _reason,
+      _packets,
+      _bytes,
+      _dropped,
+      _text);
+}
+
+inline EventT *Event::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<EventT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Event::UnPackTo(EventT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = source(); _o->source = _e; }
+  { auto _e = body_type(); _o->body.type = _e; }
+  { auto _e = body(); if (_e) _o->body.value = libsfu::fbs::EventBodyUnion::UnPack(_e, body_type(), _resolver); }
+}
+
+inline ::flatbuffers::Offset<Event> CreateEvent(::flatbuffers::FlatBufferBuilder &_fbb, const EventT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Event::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Event> Event::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const EventT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const EventT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _source = _o->source;
+  auto _body_type = _o->body.type;
+  auto _body = _o->body.Pack(_fbb);
+  return libsfu::fbs::CreateEvent(
+      _fbb,
+      _source,
+      _body_type,
+      _body);
+}
+
+inline EngineOptionsT *EngineOptions::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<EngineOptionsT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void EngineOptions::UnPackTo(EngineOptionsT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = shards(); _o->shards = _e; }
+  { auto _e = cpus(); if (_e) { _o->cpus.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->cpus[_i] = _e->Get(_i); } } else { _o->cpus.resize(0); } }
+  { auto _e = unpinned(); _o->unpinned = _e; }
+  { auto _e = certificate_pem(); if (_e) _o->certificate_pem = _e->str(); }
+  { auto _e = private_key_pem(); if (_e) _o->private_key_pem = _e->str(); }
+  { auto _e = srtp_profiles(); if (_e) { _o->srtp_profiles.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { _o->srtp_profiles[_i] = static_cast<libsfu::fbs::SrtpProfile>(_e->Get(_i)); } } else { _o->srtp_profiles.resize(0); } }
+  { auto _e = command_queue(); _o->command_queue = _e; }
+  { auto _e = event_queue(); _o->event_queue = _e; }
+  { auto _e = io_backend(); _o->io_backend = _e; }
+  { auto _e = tap_directory(); if (_e) _o->tap_directory = _e->str(); }
+}
+
+inline ::flatbuffers::Offset<EngineOptions> CreateEngineOptions(::flatbuffers::FlatBufferBuilder &_fbb, const EngineOptionsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return EngineOptions::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<EngineOptions> EngineOptions::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const EngineOptionsT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const EngineOptionsT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _shards = _o->shards;
+  auto _cpus = _o->cpus.size() ? _fbb.CreateVector(_o->cpus) : 0;
+  auto _unpinned = _o->unpinned;
+  auto _certificate_pem = _o->certificate_pem.empty() ? 0 : _fbb.CreateString(_o->certificate_pem);
+  auto _private_key_pem = _o->private_key_pem.empty() ? 0 : _fbb.CreateString(_o->private_key_pem);
+  auto _srtp_profiles = _o->srtp_profiles.size() ? _fbb.CreateVector(_o->srtp_profiles) : 0;
+  auto _command_queue = _o->command_queue;
+  auto _event_queue = _o->event_queue;
+  auto _io_backend = _o->io_backend;
+  auto _tap_directory = _o->tap_directory.empty() ? 0 : _fbb.CreateString(_o->tap_directory);
+  return libsfu::fbs::CreateEngineOptions(
+      _fbb,
+      _shards,
+      _cpus,
+      _unpinned,
+      _certificate_pem,
+      _private_key_pem,
+      _srtp_profiles,
+      _command_queue,
+      _event_queue,
+      _io_backend,
+      _tap_directory);
+}
+
+inline MessageT *Message::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<MessageT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void Message::UnPackTo(MessageT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = content_type(); _o->content.type = _e; }
+  { auto _e = content(); if (_e) _o->content.value = libsfu::fbs::ContentUnion::UnPack(_e, content_type(), _resolver); }
+}
+
+inline ::flatbuffers::Offset<Message> CreateMessage(::flatbuffers::FlatBufferBuilder &_fbb, const MessageT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return Message::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<Message> Message::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const MessageT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const MessageT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _content_type = _o->content.type;
+  auto _content = _o->content.Pack(_fbb);
+  return libsfu::fbs::CreateMessage(
+      _fbb,
+      _content_type,
+      _content);
+}
 
 template <bool B>
 inline bool VerifyRequestBody(::flatbuffers::VerifierTemplate<B> &verifier, const void *obj, RequestBody type) {
@@ -14951,6 +24329,732 @@ inline bool VerifyRequestBodyVector(::flatbuffers::VerifierTemplate<B> &verifier
   return true;
 }
 
+inline void *RequestBodyUnion::UnPack(const void *obj, RequestBody type, const ::flatbuffers::resolver_function_t *resolver) {
+  (void)resolver;
+  switch (type) {
+    case RequestBody::CreateRouter: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateRouter *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::CreateWebRtcServer: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateWebRtcServer *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::CreateWebRtcTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateWebRtcTransport *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::ConnectWebRtcTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConnectWebRtcTransport *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::RestartIce: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::RestartIce *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::SetMaxIncomingBitrate: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SetMaxIncomingBitrate *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::Produce: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Produce *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::Consume: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Consume *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::CanConsume: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CanConsume *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::GetRouterCapabilities: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::GetRouterCapabilities *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::GetSupportedCapabilities: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::GetSupportedCapabilities *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::Pause: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Pause *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::Resume: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Resume *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::RequestKeyFrame: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::RequestKeyFrame *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::Close: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Close *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::GetDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::GetDump *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::GetStats: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::GetStats *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::UpdateMediaCodecs: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::UpdateMediaCodecs *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::SetPreferredLayers: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SetPreferredLayers *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::SetPriority: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SetPriority *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::SwitchProducer: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SwitchProducer *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::ParseSdp: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ParseSdp *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::CreateSdpAnswer: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateSdpAnswer *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::CreateSdpOffer: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateSdpOffer *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::ParseSdpFragment: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ParseSdpFragment *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::CreateSdpFragment: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateSdpFragment *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::CreateAudioLevelObserver: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateAudioLevelObserver *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::CreateActiveSpeakerObserver: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateActiveSpeakerObserver *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::Observe: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Observe *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::Unobserve: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Unobserve *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::SetTrace: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SetTrace *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::KeepDecisions: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::KeepDecisions *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::GetDecisions: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::GetDecisions *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::CreatePlainTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreatePlainTransport *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::ConnectPlainTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConnectPlainTransport *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::CreatePipeTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreatePipeTransport *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::ConnectPipeTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConnectPipeTransport *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::CreateDirectTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateDirectTransport *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::Drain: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Drain *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::StartTap: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::StartTap *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case RequestBody::StopTap: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::StopTap *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    default: return nullptr;
+  }
+}
+
+inline ::flatbuffers::Offset<void> RequestBodyUnion::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ::flatbuffers::rehasher_function_t *_rehasher) const {
+  (void)_rehasher;
+  switch (type) {
+    case RequestBody::CreateRouter: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateRouterT *>(value);
+      return CreateCreateRouter(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::CreateWebRtcServer: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateWebRtcServerT *>(value);
+      return CreateCreateWebRtcServer(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::CreateWebRtcTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateWebRtcTransportT *>(value);
+      return CreateCreateWebRtcTransport(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::ConnectWebRtcTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConnectWebRtcTransportT *>(value);
+      return CreateConnectWebRtcTransport(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::RestartIce: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::RestartIceT *>(value);
+      return CreateRestartIce(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::SetMaxIncomingBitrate: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SetMaxIncomingBitrateT *>(value);
+      return CreateSetMaxIncomingBitrate(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::Produce: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProduceT *>(value);
+      return CreateProduce(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::Consume: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConsumeT *>(value);
+      return CreateConsume(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::CanConsume: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CanConsumeT *>(value);
+      return CreateCanConsume(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::GetRouterCapabilities: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::GetRouterCapabilitiesT *>(value);
+      return CreateGetRouterCapabilities(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::GetSupportedCapabilities: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::GetSupportedCapabilitiesT *>(value);
+      return CreateGetSupportedCapabilities(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::Pause: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PauseT *>(value);
+      return CreatePause(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::Resume: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ResumeT *>(value);
+      return CreateResume(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::RequestKeyFrame: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::RequestKeyFrameT *>(value);
+      return CreateRequestKeyFrame(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::Close: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CloseT *>(value);
+      return CreateClose(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::GetDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::GetDumpT *>(value);
+      return CreateGetDump(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::GetStats: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::GetStatsT *>(value);
+      return CreateGetStats(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::UpdateMediaCodecs: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::UpdateMediaCodecsT *>(value);
+      return CreateUpdateMediaCodecs(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::SetPreferredLayers: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SetPreferredLayersT *>(value);
+      return CreateSetPreferredLayers(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::SetPriority: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SetPriorityT *>(value);
+      return CreateSetPriority(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::SwitchProducer: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SwitchProducerT *>(value);
+      return CreateSwitchProducer(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::ParseSdp: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ParseSdpT *>(value);
+      return CreateParseSdp(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::CreateSdpAnswer: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateSdpAnswerT *>(value);
+      return CreateCreateSdpAnswer(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::CreateSdpOffer: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateSdpOfferT *>(value);
+      return CreateCreateSdpOffer(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::ParseSdpFragment: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ParseSdpFragmentT *>(value);
+      return CreateParseSdpFragment(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::CreateSdpFragment: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateSdpFragmentT *>(value);
+      return CreateCreateSdpFragment(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::CreateAudioLevelObserver: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateAudioLevelObserverT *>(value);
+      return CreateCreateAudioLevelObserver(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::CreateActiveSpeakerObserver: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateActiveSpeakerObserverT *>(value);
+      return CreateCreateActiveSpeakerObserver(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::Observe: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ObserveT *>(value);
+      return CreateObserve(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::Unobserve: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::UnobserveT *>(value);
+      return CreateUnobserve(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::SetTrace: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SetTraceT *>(value);
+      return CreateSetTrace(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::KeepDecisions: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::KeepDecisionsT *>(value);
+      return CreateKeepDecisions(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::GetDecisions: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::GetDecisionsT *>(value);
+      return CreateGetDecisions(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::CreatePlainTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreatePlainTransportT *>(value);
+      return CreateCreatePlainTransport(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::ConnectPlainTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConnectPlainTransportT *>(value);
+      return CreateConnectPlainTransport(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::CreatePipeTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreatePipeTransportT *>(value);
+      return CreateCreatePipeTransport(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::ConnectPipeTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConnectPipeTransportT *>(value);
+      return CreateConnectPipeTransport(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::CreateDirectTransport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreateDirectTransportT *>(value);
+      return CreateCreateDirectTransport(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::Drain: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::DrainT *>(value);
+      return CreateDrain(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::StartTap: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::StartTapT *>(value);
+      return CreateStartTap(_fbb, ptr, _rehasher).Union();
+    }
+    case RequestBody::StopTap: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::StopTapT *>(value);
+      return CreateStopTap(_fbb, ptr, _rehasher).Union();
+    }
+    default: return 0;
+  }
+}
+
+inline RequestBodyUnion::RequestBodyUnion(const RequestBodyUnion &u) : type(u.type), value(nullptr) {
+  switch (type) {
+    case RequestBody::CreateRouter: {
+      value = new libsfu::fbs::CreateRouterT(*reinterpret_cast<libsfu::fbs::CreateRouterT *>(u.value));
+      break;
+    }
+    case RequestBody::CreateWebRtcServer: {
+      value = new libsfu::fbs::CreateWebRtcServerT(*reinterpret_cast<libsfu::fbs::CreateWebRtcServerT *>(u.value));
+      break;
+    }
+    case RequestBody::CreateWebRtcTransport: {
+      value = new libsfu::fbs::CreateWebRtcTransportT(*reinterpret_cast<libsfu::fbs::CreateWebRtcTransportT *>(u.value));
+      break;
+    }
+    case RequestBody::ConnectWebRtcTransport: {
+      value = new libsfu::fbs::ConnectWebRtcTransportT(*reinterpret_cast<libsfu::fbs::ConnectWebRtcTransportT *>(u.value));
+      break;
+    }
+    case RequestBody::RestartIce: {
+      value = new libsfu::fbs::RestartIceT(*reinterpret_cast<libsfu::fbs::RestartIceT *>(u.value));
+      break;
+    }
+    case RequestBody::SetMaxIncomingBitrate: {
+      value = new libsfu::fbs::SetMaxIncomingBitrateT(*reinterpret_cast<libsfu::fbs::SetMaxIncomingBitrateT *>(u.value));
+      break;
+    }
+    case RequestBody::Produce: {
+      value = new libsfu::fbs::ProduceT(*reinterpret_cast<libsfu::fbs::ProduceT *>(u.value));
+      break;
+    }
+    case RequestBody::Consume: {
+      value = new libsfu::fbs::ConsumeT(*reinterpret_cast<libsfu::fbs::ConsumeT *>(u.value));
+      break;
+    }
+    case RequestBody::CanConsume: {
+      value = new libsfu::fbs::CanConsumeT(*reinterpret_cast<libsfu::fbs::CanConsumeT *>(u.value));
+      break;
+    }
+    case RequestBody::GetRouterCapabilities: {
+      value = new libsfu::fbs::GetRouterCapabilitiesT(*reinterpret_cast<libsfu::fbs::GetRouterCapabilitiesT *>(u.value));
+      break;
+    }
+    case RequestBody::GetSupportedCapabilities: {
+      value = new libsfu::fbs::GetSupportedCapabilitiesT(*reinterpret_cast<libsfu::fbs::GetSupportedCapabilitiesT *>(u.value));
+      break;
+    }
+    case RequestBody::Pause: {
+      value = new libsfu::fbs::PauseT(*reinterpret_cast<libsfu::fbs::PauseT *>(u.value));
+      break;
+    }
+    case RequestBody::Resume: {
+      value = new libsfu::fbs::ResumeT(*reinterpret_cast<libsfu::fbs::ResumeT *>(u.value));
+      break;
+    }
+    case RequestBody::RequestKeyFrame: {
+      value = new libsfu::fbs::RequestKeyFrameT(*reinterpret_cast<libsfu::fbs::RequestKeyFrameT *>(u.value));
+      break;
+    }
+    case RequestBody::Close: {
+      value = new libsfu::fbs::CloseT(*reinterpret_cast<libsfu::fbs::CloseT *>(u.value));
+      break;
+    }
+    case RequestBody::GetDump: {
+      value = new libsfu::fbs::GetDumpT(*reinterpret_cast<libsfu::fbs::GetDumpT *>(u.value));
+      break;
+    }
+    case RequestBody::GetStats: {
+      value = new libsfu::fbs::GetStatsT(*reinterpret_cast<libsfu::fbs::GetStatsT *>(u.value));
+      break;
+    }
+    case RequestBody::UpdateMediaCodecs: {
+      value = new libsfu::fbs::UpdateMediaCodecsT(*reinterpret_cast<libsfu::fbs::UpdateMediaCodecsT *>(u.value));
+      break;
+    }
+    case RequestBody::SetPreferredLayers: {
+      value = new libsfu::fbs::SetPreferredLayersT(*reinterpret_cast<libsfu::fbs::SetPreferredLayersT *>(u.value));
+      break;
+    }
+    case RequestBody::SetPriority: {
+      value = new libsfu::fbs::SetPriorityT(*reinterpret_cast<libsfu::fbs::SetPriorityT *>(u.value));
+      break;
+    }
+    case RequestBody::SwitchProducer: {
+      value = new libsfu::fbs::SwitchProducerT(*reinterpret_cast<libsfu::fbs::SwitchProducerT *>(u.value));
+      break;
+    }
+    case RequestBody::ParseSdp: {
+      value = new libsfu::fbs::ParseSdpT(*reinterpret_cast<libsfu::fbs::ParseSdpT *>(u.value));
+      break;
+    }
+    case RequestBody::CreateSdpAnswer: {
+      value = new libsfu::fbs::CreateSdpAnswerT(*reinterpret_cast<libsfu::fbs::CreateSdpAnswerT *>(u.value));
+      break;
+    }
+    case RequestBody::CreateSdpOffer: {
+      value = new libsfu::fbs::CreateSdpOfferT(*reinterpret_cast<libsfu::fbs::CreateSdpOfferT *>(u.value));
+      break;
+    }
+    case RequestBody::ParseSdpFragment: {
+      value = new libsfu::fbs::ParseSdpFragmentT(*reinterpret_cast<libsfu::fbs::ParseSdpFragmentT *>(u.value));
+      break;
+    }
+    case RequestBody::CreateSdpFragment: {
+      value = new libsfu::fbs::CreateSdpFragmentT(*reinterpret_cast<libsfu::fbs::CreateSdpFragmentT *>(u.value));
+      break;
+    }
+    case RequestBody::CreateAudioLevelObserver: {
+      value = new libsfu::fbs::CreateAudioLevelObserverT(*reinterpret_cast<libsfu::fbs::CreateAudioLevelObserverT *>(u.value));
+      break;
+    }
+    case RequestBody::CreateActiveSpeakerObserver: {
+      value = new libsfu::fbs::CreateActiveSpeakerObserverT(*reinterpret_cast<libsfu::fbs::CreateActiveSpeakerObserverT *>(u.value));
+      break;
+    }
+    case RequestBody::Observe: {
+      value = new libsfu::fbs::ObserveT(*reinterpret_cast<libsfu::fbs::ObserveT *>(u.value));
+      break;
+    }
+    case RequestBody::Unobserve: {
+      value = new libsfu::fbs::UnobserveT(*reinterpret_cast<libsfu::fbs::UnobserveT *>(u.value));
+      break;
+    }
+    case RequestBody::SetTrace: {
+      value = new libsfu::fbs::SetTraceT(*reinterpret_cast<libsfu::fbs::SetTraceT *>(u.value));
+      break;
+    }
+    case RequestBody::KeepDecisions: {
+      value = new libsfu::fbs::KeepDecisionsT(*reinterpret_cast<libsfu::fbs::KeepDecisionsT *>(u.value));
+      break;
+    }
+    case RequestBody::GetDecisions: {
+      value = new libsfu::fbs::GetDecisionsT(*reinterpret_cast<libsfu::fbs::GetDecisionsT *>(u.value));
+      break;
+    }
+    case RequestBody::CreatePlainTransport: {
+      value = new libsfu::fbs::CreatePlainTransportT(*reinterpret_cast<libsfu::fbs::CreatePlainTransportT *>(u.value));
+      break;
+    }
+    case RequestBody::ConnectPlainTransport: {
+      value = new libsfu::fbs::ConnectPlainTransportT(*reinterpret_cast<libsfu::fbs::ConnectPlainTransportT *>(u.value));
+      break;
+    }
+    case RequestBody::CreatePipeTransport: {
+      value = new libsfu::fbs::CreatePipeTransportT(*reinterpret_cast<libsfu::fbs::CreatePipeTransportT *>(u.value));
+      break;
+    }
+    case RequestBody::ConnectPipeTransport: {
+      value = new libsfu::fbs::ConnectPipeTransportT(*reinterpret_cast<libsfu::fbs::ConnectPipeTransportT *>(u.value));
+      break;
+    }
+    case RequestBody::CreateDirectTransport: {
+      value = new libsfu::fbs::CreateDirectTransportT(*reinterpret_cast<libsfu::fbs::CreateDirectTransportT *>(u.value));
+      break;
+    }
+    case RequestBody::Drain: {
+      value = new libsfu::fbs::DrainT(*reinterpret_cast<libsfu::fbs::DrainT *>(u.value));
+      break;
+    }
+    case RequestBody::StartTap: {
+      value = new libsfu::fbs::StartTapT(*reinterpret_cast<libsfu::fbs::StartTapT *>(u.value));
+      break;
+    }
+    case RequestBody::StopTap: {
+      value = new libsfu::fbs::StopTapT(*reinterpret_cast<libsfu::fbs::StopTapT *>(u.value));
+      break;
+    }
+    default:
+      break;
+  }
+}
+
+inline void RequestBodyUnion::Reset() {
+  switch (type) {
+    case RequestBody::CreateRouter: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CreateRouterT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::CreateWebRtcServer: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CreateWebRtcServerT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::CreateWebRtcTransport: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CreateWebRtcTransportT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::ConnectWebRtcTransport: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ConnectWebRtcTransportT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::RestartIce: {
+      auto ptr = reinterpret_cast<libsfu::fbs::RestartIceT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::SetMaxIncomingBitrate: {
+      auto ptr = reinterpret_cast<libsfu::fbs::SetMaxIncomingBitrateT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::Produce: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ProduceT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::Consume: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ConsumeT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::CanConsume: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CanConsumeT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::GetRouterCapabilities: {
+      auto ptr = reinterpret_cast<libsfu::fbs::GetRouterCapabilitiesT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::GetSupportedCapabilities: {
+      auto ptr = reinterpret_cast<libsfu::fbs::GetSupportedCapabilitiesT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::Pause: {
+      auto ptr = reinterpret_cast<libsfu::fbs::PauseT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::Resume: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ResumeT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::RequestKeyFrame: {
+      auto ptr = reinterpret_cast<libsfu::fbs::RequestKeyFrameT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::Close: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CloseT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::GetDump: {
+      auto ptr = reinterpret_cast<libsfu::fbs::GetDumpT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::GetStats: {
+      auto ptr = reinterpret_cast<libsfu::fbs::GetStatsT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::UpdateMediaCodecs: {
+      auto ptr = reinterpret_cast<libsfu::fbs::UpdateMediaCodecsT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::SetPreferredLayers: {
+      auto ptr = reinterpret_cast<libsfu::fbs::SetPreferredLayersT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::SetPriority: {
+      auto ptr = reinterpret_cast<libsfu::fbs::SetPriorityT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::SwitchProducer: {
+      auto ptr = reinterpret_cast<libsfu::fbs::SwitchProducerT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::ParseSdp: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ParseSdpT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::CreateSdpAnswer: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CreateSdpAnswerT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::CreateSdpOffer: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CreateSdpOfferT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::ParseSdpFragment: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ParseSdpFragmentT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::CreateSdpFragment: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CreateSdpFragmentT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::CreateAudioLevelObserver: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CreateAudioLevelObserverT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::CreateActiveSpeakerObserver: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CreateActiveSpeakerObserverT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::Observe: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ObserveT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::Unobserve: {
+      auto ptr = reinterpret_cast<libsfu::fbs::UnobserveT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::SetTrace: {
+      auto ptr = reinterpret_cast<libsfu::fbs::SetTraceT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::KeepDecisions: {
+      auto ptr = reinterpret_cast<libsfu::fbs::KeepDecisionsT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::GetDecisions: {
+      auto ptr = reinterpret_cast<libsfu::fbs::GetDecisionsT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::CreatePlainTransport: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CreatePlainTransportT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::ConnectPlainTransport: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ConnectPlainTransportT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::CreatePipeTransport: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CreatePipeTransportT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::ConnectPipeTransport: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ConnectPipeTransportT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::CreateDirectTransport: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CreateDirectTransportT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::Drain: {
+      auto ptr = reinterpret_cast<libsfu::fbs::DrainT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::StartTap: {
+      auto ptr = reinterpret_cast<libsfu::fbs::StartTapT *>(value);
+      delete ptr;
+      break;
+    }
+    case RequestBody::StopTap: {
+      auto ptr = reinterpret_cast<libsfu::fbs::StopTapT *>(value);
+      delete ptr;
+      break;
+    }
+    default: break;
+  }
+  value = nullptr;
+  type = RequestBody::NONE;
+}
+
 template <bool B>
 inline bool VerifyReplyBody(::flatbuffers::VerifierTemplate<B> &verifier, const void *obj, ReplyBody type) {
   switch (type) {
@@ -15090,6 +25194,528 @@ inline bool VerifyReplyBodyVector(::flatbuffers::VerifierTemplate<B> &verifier, 
   return true;
 }
 
+inline void *ReplyBodyUnion::UnPack(const void *obj, ReplyBody type, const ::flatbuffers::resolver_function_t *resolver) {
+  (void)resolver;
+  switch (type) {
+    case ReplyBody::Done: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Done *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::Created: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Created *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::WebRtcTransportCreated: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::WebRtcTransportCreated *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::Connected: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Connected *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::IceRestarted: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::IceRestarted *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::ProducerCreated: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProducerCreated *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::ConsumerCreated: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConsumerCreated *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::CanConsumeResult: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CanConsumeResult *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::RouterCapabilities: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::RouterCapabilities *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::EngineDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::EngineDump *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::ShardDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ShardDump *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::WebRtcServerDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::WebRtcServerDump *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::RouterDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::RouterDump *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::WebRtcTransportDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::WebRtcTransportDump *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::ProducerDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProducerDump *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::ConsumerDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConsumerDump *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::StatsReport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::StatsReport *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::ProducerSwitched: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProducerSwitched *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::SdpParsed: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SdpParsed *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::SdpText: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SdpText *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::SdpFragmentParsed: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SdpFragmentParsed *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::ObserverDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ObserverDump *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::Decisions: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Decisions *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::PlainTransportCreated: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PlainTransportCreated *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::PipeTransportCreated: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PipeTransportCreated *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::PlainTransportDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PlainTransportDump *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::PipeTransportDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PipeTransportDump *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::DirectTransportDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::DirectTransportDump *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case ReplyBody::Draining: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Draining *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    default: return nullptr;
+  }
+}
+
+inline ::flatbuffers::Offset<void> ReplyBodyUnion::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ::flatbuffers::rehasher_function_t *_rehasher) const {
+  (void)_rehasher;
+  switch (type) {
+    case ReplyBody::Done: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::DoneT *>(value);
+      return CreateDone(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::Created: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CreatedT *>(value);
+      return CreateCreated(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::WebRtcTransportCreated: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::WebRtcTransportCreatedT *>(value);
+      return CreateWebRtcTransportCreated(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::Connected: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConnectedT *>(value);
+      return CreateConnected(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::IceRestarted: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::IceRestartedT *>(value);
+      return CreateIceRestarted(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::ProducerCreated: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProducerCreatedT *>(value);
+      return CreateProducerCreated(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::ConsumerCreated: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConsumerCreatedT *>(value);
+      return CreateConsumerCreated(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::CanConsumeResult: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::CanConsumeResultT *>(value);
+      return CreateCanConsumeResult(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::RouterCapabilities: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::RouterCapabilitiesT *>(value);
+      return CreateRouterCapabilities(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::EngineDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::EngineDumpT *>(value);
+      return CreateEngineDump(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::ShardDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ShardDumpT *>(value);
+      return CreateShardDump(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::WebRtcServerDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::WebRtcServerDumpT *>(value);
+      return CreateWebRtcServerDump(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::RouterDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::RouterDumpT *>(value);
+      return CreateRouterDump(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::WebRtcTransportDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::WebRtcTransportDumpT *>(value);
+      return CreateWebRtcTransportDump(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::ProducerDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProducerDumpT *>(value);
+      return CreateProducerDump(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::ConsumerDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConsumerDumpT *>(value);
+      return CreateConsumerDump(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::StatsReport: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::StatsReportT *>(value);
+      return CreateStatsReport(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::ProducerSwitched: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProducerSwitchedT *>(value);
+      return CreateProducerSwitched(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::SdpParsed: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SdpParsedT *>(value);
+      return CreateSdpParsed(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::SdpText: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SdpTextT *>(value);
+      return CreateSdpText(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::SdpFragmentParsed: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::SdpFragmentParsedT *>(value);
+      return CreateSdpFragmentParsed(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::ObserverDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ObserverDumpT *>(value);
+      return CreateObserverDump(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::Decisions: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::DecisionsT *>(value);
+      return CreateDecisions(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::PlainTransportCreated: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PlainTransportCreatedT *>(value);
+      return CreatePlainTransportCreated(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::PipeTransportCreated: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PipeTransportCreatedT *>(value);
+      return CreatePipeTransportCreated(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::PlainTransportDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PlainTransportDumpT *>(value);
+      return CreatePlainTransportDump(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::PipeTransportDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PipeTransportDumpT *>(value);
+      return CreatePipeTransportDump(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::DirectTransportDump: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::DirectTransportDumpT *>(value);
+      return CreateDirectTransportDump(_fbb, ptr, _rehasher).Union();
+    }
+    case ReplyBody::Draining: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::DrainingT *>(value);
+      return CreateDraining(_fbb, ptr, _rehasher).Union();
+    }
+    default: return 0;
+  }
+}
+
+inline ReplyBodyUnion::ReplyBodyUnion(const ReplyBodyUnion &u) : type(u.type), value(nullptr) {
+  switch (type) {
+    case ReplyBody::Done: {
+      value = new libsfu::fbs::DoneT(*reinterpret_cast<libsfu::fbs::DoneT *>(u.value));
+      break;
+    }
+    case ReplyBody::Created: {
+      value = new libsfu::fbs::CreatedT(*reinterpret_cast<libsfu::fbs::CreatedT *>(u.value));
+      break;
+    }
+    case ReplyBody::WebRtcTransportCreated: {
+      value = new libsfu::fbs::WebRtcTransportCreatedT(*reinterpret_cast<libsfu::fbs::WebRtcTransportCreatedT *>(u.value));
+      break;
+    }
+    case ReplyBody::Connected: {
+      value = new libsfu::fbs::ConnectedT(*reinterpret_cast<libsfu::fbs::ConnectedT *>(u.value));
+      break;
+    }
+    case ReplyBody::IceRestarted: {
+      value = new libsfu::fbs::IceRestartedT(*reinterpret_cast<libsfu::fbs::IceRestartedT *>(u.value));
+      break;
+    }
+    case ReplyBody::ProducerCreated: {
+      value = new libsfu::fbs::ProducerCreatedT(*reinterpret_cast<libsfu::fbs::ProducerCreatedT *>(u.value));
+      break;
+    }
+    case ReplyBody::ConsumerCreated: {
+      value = new libsfu::fbs::ConsumerCreatedT(*reinterpret_cast<libsfu::fbs::ConsumerCreatedT *>(u.value));
+      break;
+    }
+    case ReplyBody::CanConsumeResult: {
+      value = new libsfu::fbs::CanConsumeResultT(*reinterpret_cast<libsfu::fbs::CanConsumeResultT *>(u.value));
+      break;
+    }
+    case ReplyBody::RouterCapabilities: {
+      value = new libsfu::fbs::RouterCapabilitiesT(*reinterpret_cast<libsfu::fbs::RouterCapabilitiesT *>(u.value));
+      break;
+    }
+    case ReplyBody::EngineDump: {
+      value = new libsfu::fbs::EngineDumpT(*reinterpret_cast<libsfu::fbs::EngineDumpT *>(u.value));
+      break;
+    }
+    case ReplyBody::ShardDump: {
+      value = new libsfu::fbs::ShardDumpT(*reinterpret_cast<libsfu::fbs::ShardDumpT *>(u.value));
+      break;
+    }
+    case ReplyBody::WebRtcServerDump: {
+      value = new libsfu::fbs::WebRtcServerDumpT(*reinterpret_cast<libsfu::fbs::WebRtcServerDumpT *>(u.value));
+      break;
+    }
+    case ReplyBody::RouterDump: {
+      value = new libsfu::fbs::RouterDumpT(*reinterpret_cast<libsfu::fbs::RouterDumpT *>(u.value));
+      break;
+    }
+    case ReplyBody::WebRtcTransportDump: {
+      value = new libsfu::fbs::WebRtcTransportDumpT(*reinterpret_cast<libsfu::fbs::WebRtcTransportDumpT *>(u.value));
+      break;
+    }
+    case ReplyBody::ProducerDump: {
+      value = new libsfu::fbs::ProducerDumpT(*reinterpret_cast<libsfu::fbs::ProducerDumpT *>(u.value));
+      break;
+    }
+    case ReplyBody::ConsumerDump: {
+      value = new libsfu::fbs::ConsumerDumpT(*reinterpret_cast<libsfu::fbs::ConsumerDumpT *>(u.value));
+      break;
+    }
+    case ReplyBody::StatsReport: {
+      value = new libsfu::fbs::StatsReportT(*reinterpret_cast<libsfu::fbs::StatsReportT *>(u.value));
+      break;
+    }
+    case ReplyBody::ProducerSwitched: {
+      value = new libsfu::fbs::ProducerSwitchedT(*reinterpret_cast<libsfu::fbs::ProducerSwitchedT *>(u.value));
+      break;
+    }
+    case ReplyBody::SdpParsed: {
+      value = new libsfu::fbs::SdpParsedT(*reinterpret_cast<libsfu::fbs::SdpParsedT *>(u.value));
+      break;
+    }
+    case ReplyBody::SdpText: {
+      value = new libsfu::fbs::SdpTextT(*reinterpret_cast<libsfu::fbs::SdpTextT *>(u.value));
+      break;
+    }
+    case ReplyBody::SdpFragmentParsed: {
+      value = new libsfu::fbs::SdpFragmentParsedT(*reinterpret_cast<libsfu::fbs::SdpFragmentParsedT *>(u.value));
+      break;
+    }
+    case ReplyBody::ObserverDump: {
+      value = new libsfu::fbs::ObserverDumpT(*reinterpret_cast<libsfu::fbs::ObserverDumpT *>(u.value));
+      break;
+    }
+    case ReplyBody::Decisions: {
+      value = new libsfu::fbs::DecisionsT(*reinterpret_cast<libsfu::fbs::DecisionsT *>(u.value));
+      break;
+    }
+    case ReplyBody::PlainTransportCreated: {
+      value = new libsfu::fbs::PlainTransportCreatedT(*reinterpret_cast<libsfu::fbs::PlainTransportCreatedT *>(u.value));
+      break;
+    }
+    case ReplyBody::PipeTransportCreated: {
+      value = new libsfu::fbs::PipeTransportCreatedT(*reinterpret_cast<libsfu::fbs::PipeTransportCreatedT *>(u.value));
+      break;
+    }
+    case ReplyBody::PlainTransportDump: {
+      value = new libsfu::fbs::PlainTransportDumpT(*reinterpret_cast<libsfu::fbs::PlainTransportDumpT *>(u.value));
+      break;
+    }
+    case ReplyBody::PipeTransportDump: {
+      value = new libsfu::fbs::PipeTransportDumpT(*reinterpret_cast<libsfu::fbs::PipeTransportDumpT *>(u.value));
+      break;
+    }
+    case ReplyBody::DirectTransportDump: {
+      value = new libsfu::fbs::DirectTransportDumpT(*reinterpret_cast<libsfu::fbs::DirectTransportDumpT *>(u.value));
+      break;
+    }
+    case ReplyBody::Draining: {
+      value = new libsfu::fbs::DrainingT(*reinterpret_cast<libsfu::fbs::DrainingT *>(u.value));
+      break;
+    }
+    default:
+      break;
+  }
+}
+
+inline void ReplyBodyUnion::Reset() {
+  switch (type) {
+    case ReplyBody::Done: {
+      auto ptr = reinterpret_cast<libsfu::fbs::DoneT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::Created: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CreatedT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::WebRtcTransportCreated: {
+      auto ptr = reinterpret_cast<libsfu::fbs::WebRtcTransportCreatedT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::Connected: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ConnectedT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::IceRestarted: {
+      auto ptr = reinterpret_cast<libsfu::fbs::IceRestartedT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::ProducerCreated: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ProducerCreatedT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::ConsumerCreated: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ConsumerCreatedT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::CanConsumeResult: {
+      auto ptr = reinterpret_cast<libsfu::fbs::CanConsumeResultT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::RouterCapabilities: {
+      auto ptr = reinterpret_cast<libsfu::fbs::RouterCapabilitiesT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::EngineDump: {
+      auto ptr = reinterpret_cast<libsfu::fbs::EngineDumpT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::ShardDump: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ShardDumpT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::WebRtcServerDump: {
+      auto ptr = reinterpret_cast<libsfu::fbs::WebRtcServerDumpT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::RouterDump: {
+      auto ptr = reinterpret_cast<libsfu::fbs::RouterDumpT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::WebRtcTransportDump: {
+      auto ptr = reinterpret_cast<libsfu::fbs::WebRtcTransportDumpT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::ProducerDump: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ProducerDumpT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::ConsumerDump: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ConsumerDumpT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::StatsReport: {
+      auto ptr = reinterpret_cast<libsfu::fbs::StatsReportT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::ProducerSwitched: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ProducerSwitchedT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::SdpParsed: {
+      auto ptr = reinterpret_cast<libsfu::fbs::SdpParsedT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::SdpText: {
+      auto ptr = reinterpret_cast<libsfu::fbs::SdpTextT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::SdpFragmentParsed: {
+      auto ptr = reinterpret_cast<libsfu::fbs::SdpFragmentParsedT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::ObserverDump: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ObserverDumpT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::Decisions: {
+      auto ptr = reinterpret_cast<libsfu::fbs::DecisionsT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::PlainTransportCreated: {
+      auto ptr = reinterpret_cast<libsfu::fbs::PlainTransportCreatedT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::PipeTransportCreated: {
+      auto ptr = reinterpret_cast<libsfu::fbs::PipeTransportCreatedT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::PlainTransportDump: {
+      auto ptr = reinterpret_cast<libsfu::fbs::PlainTransportDumpT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::PipeTransportDump: {
+      auto ptr = reinterpret_cast<libsfu::fbs::PipeTransportDumpT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::DirectTransportDump: {
+      auto ptr = reinterpret_cast<libsfu::fbs::DirectTransportDumpT *>(value);
+      delete ptr;
+      break;
+    }
+    case ReplyBody::Draining: {
+      auto ptr = reinterpret_cast<libsfu::fbs::DrainingT *>(value);
+      delete ptr;
+      break;
+    }
+    default: break;
+  }
+  value = nullptr;
+  type = ReplyBody::NONE;
+}
+
 template <bool B>
 inline bool VerifyEventBody(::flatbuffers::VerifierTemplate<B> &verifier, const void *obj, EventBody type) {
   switch (type) {
@@ -15197,6 +25823,392 @@ inline bool VerifyEventBodyVector(::flatbuffers::VerifierTemplate<B> &verifier, 
   return true;
 }
 
+inline void *EventBodyUnion::UnPack(const void *obj, EventBody type, const ::flatbuffers::resolver_function_t *resolver) {
+  (void)resolver;
+  switch (type) {
+    case EventBody::ObjectClosed: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ObjectClosed *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::IceStateChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::IceStateChanged *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::IceSelectedTupleChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::IceSelectedTupleChanged *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::DtlsStateChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::DtlsStateChanged *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::ProducerPaused: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProducerPaused *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::ProducerResumed: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProducerResumed *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::EventsLost: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::EventsLost *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::LayersChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::LayersChanged *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::ProducerScore: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProducerScore *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::ConsumerScore: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConsumerScore *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::WantedLayers: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::WantedLayers *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::VideoOrientationChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::VideoOrientationChanged *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::AudioVolumes: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::AudioVolumes *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::AudioSilence: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::AudioSilence *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::DominantSpeakerChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::DominantSpeakerChanged *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::TraceEvent: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::TraceEvent *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::TransportTupleChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::TransportTupleChanged *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::PipeSilenceChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PipeSilenceChanged *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::EngineDrained: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::EngineDrained *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::StreamLimitReached: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::StreamLimitReached *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case EventBody::TapClosed: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::TapClosed *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    default: return nullptr;
+  }
+}
+
+inline ::flatbuffers::Offset<void> EventBodyUnion::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ::flatbuffers::rehasher_function_t *_rehasher) const {
+  (void)_rehasher;
+  switch (type) {
+    case EventBody::ObjectClosed: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ObjectClosedT *>(value);
+      return CreateObjectClosed(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::IceStateChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::IceStateChangedT *>(value);
+      return CreateIceStateChanged(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::IceSelectedTupleChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::IceSelectedTupleChangedT *>(value);
+      return CreateIceSelectedTupleChanged(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::DtlsStateChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::DtlsStateChangedT *>(value);
+      return CreateDtlsStateChanged(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::ProducerPaused: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProducerPausedT *>(value);
+      return CreateProducerPaused(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::ProducerResumed: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProducerResumedT *>(value);
+      return CreateProducerResumed(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::EventsLost: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::EventsLostT *>(value);
+      return CreateEventsLost(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::LayersChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::LayersChangedT *>(value);
+      return CreateLayersChanged(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::ProducerScore: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ProducerScoreT *>(value);
+      return CreateProducerScore(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::ConsumerScore: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ConsumerScoreT *>(value);
+      return CreateConsumerScore(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::WantedLayers: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::WantedLayersT *>(value);
+      return CreateWantedLayers(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::VideoOrientationChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::VideoOrientationChangedT *>(value);
+      return CreateVideoOrientationChanged(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::AudioVolumes: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::AudioVolumesT *>(value);
+      return CreateAudioVolumes(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::AudioSilence: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::AudioSilenceT *>(value);
+      return CreateAudioSilence(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::DominantSpeakerChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::DominantSpeakerChangedT *>(value);
+      return CreateDominantSpeakerChanged(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::TraceEvent: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::TraceEventT *>(value);
+      return CreateTraceEvent(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::TransportTupleChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::TransportTupleChangedT *>(value);
+      return CreateTransportTupleChanged(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::PipeSilenceChanged: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::PipeSilenceChangedT *>(value);
+      return CreatePipeSilenceChanged(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::EngineDrained: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::EngineDrainedT *>(value);
+      return CreateEngineDrained(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::StreamLimitReached: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::StreamLimitReachedT *>(value);
+      return CreateStreamLimitReached(_fbb, ptr, _rehasher).Union();
+    }
+    case EventBody::TapClosed: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::TapClosedT *>(value);
+      return CreateTapClosed(_fbb, ptr, _rehasher).Union();
+    }
+    default: return 0;
+  }
+}
+
+inline EventBodyUnion::EventBodyUnion(const EventBodyUnion &u) : type(u.type), value(nullptr) {
+  switch (type) {
+    case EventBody::ObjectClosed: {
+      value = new libsfu::fbs::ObjectClosedT(*reinterpret_cast<libsfu::fbs::ObjectClosedT *>(u.value));
+      break;
+    }
+    case EventBody::IceStateChanged: {
+      value = new libsfu::fbs::IceStateChangedT(*reinterpret_cast<libsfu::fbs::IceStateChangedT *>(u.value));
+      break;
+    }
+    case EventBody::IceSelectedTupleChanged: {
+      value = new libsfu::fbs::IceSelectedTupleChangedT(*reinterpret_cast<libsfu::fbs::IceSelectedTupleChangedT *>(u.value));
+      break;
+    }
+    case EventBody::DtlsStateChanged: {
+      value = new libsfu::fbs::DtlsStateChangedT(*reinterpret_cast<libsfu::fbs::DtlsStateChangedT *>(u.value));
+      break;
+    }
+    case EventBody::ProducerPaused: {
+      value = new libsfu::fbs::ProducerPausedT(*reinterpret_cast<libsfu::fbs::ProducerPausedT *>(u.value));
+      break;
+    }
+    case EventBody::ProducerResumed: {
+      value = new libsfu::fbs::ProducerResumedT(*reinterpret_cast<libsfu::fbs::ProducerResumedT *>(u.value));
+      break;
+    }
+    case EventBody::EventsLost: {
+      value = new libsfu::fbs::EventsLostT(*reinterpret_cast<libsfu::fbs::EventsLostT *>(u.value));
+      break;
+    }
+    case EventBody::LayersChanged: {
+      value = new libsfu::fbs::LayersChangedT(*reinterpret_cast<libsfu::fbs::LayersChangedT *>(u.value));
+      break;
+    }
+    case EventBody::ProducerScore: {
+      value = new libsfu::fbs::ProducerScoreT(*reinterpret_cast<libsfu::fbs::ProducerScoreT *>(u.value));
+      break;
+    }
+    case EventBody::ConsumerScore: {
+      value = new libsfu::fbs::ConsumerScoreT(*reinterpret_cast<libsfu::fbs::ConsumerScoreT *>(u.value));
+      break;
+    }
+    case EventBody::WantedLayers: {
+      value = new libsfu::fbs::WantedLayersT(*reinterpret_cast<libsfu::fbs::WantedLayersT *>(u.value));
+      break;
+    }
+    case EventBody::VideoOrientationChanged: {
+      value = new libsfu::fbs::VideoOrientationChangedT(*reinterpret_cast<libsfu::fbs::VideoOrientationChangedT *>(u.value));
+      break;
+    }
+    case EventBody::AudioVolumes: {
+      value = new libsfu::fbs::AudioVolumesT(*reinterpret_cast<libsfu::fbs::AudioVolumesT *>(u.value));
+      break;
+    }
+    case EventBody::AudioSilence: {
+      value = new libsfu::fbs::AudioSilenceT(*reinterpret_cast<libsfu::fbs::AudioSilenceT *>(u.value));
+      break;
+    }
+    case EventBody::DominantSpeakerChanged: {
+      value = new libsfu::fbs::DominantSpeakerChangedT(*reinterpret_cast<libsfu::fbs::DominantSpeakerChangedT *>(u.value));
+      break;
+    }
+    case EventBody::TraceEvent: {
+      value = new libsfu::fbs::TraceEventT(*reinterpret_cast<libsfu::fbs::TraceEventT *>(u.value));
+      break;
+    }
+    case EventBody::TransportTupleChanged: {
+      value = new libsfu::fbs::TransportTupleChangedT(*reinterpret_cast<libsfu::fbs::TransportTupleChangedT *>(u.value));
+      break;
+    }
+    case EventBody::PipeSilenceChanged: {
+      value = new libsfu::fbs::PipeSilenceChangedT(*reinterpret_cast<libsfu::fbs::PipeSilenceChangedT *>(u.value));
+      break;
+    }
+    case EventBody::EngineDrained: {
+      value = new libsfu::fbs::EngineDrainedT(*reinterpret_cast<libsfu::fbs::EngineDrainedT *>(u.value));
+      break;
+    }
+    case EventBody::StreamLimitReached: {
+      value = new libsfu::fbs::StreamLimitReachedT(*reinterpret_cast<libsfu::fbs::StreamLimitReachedT *>(u.value));
+      break;
+    }
+    case EventBody::TapClosed: {
+      value = new libsfu::fbs::TapClosedT(*reinterpret_cast<libsfu::fbs::TapClosedT *>(u.value));
+      break;
+    }
+    default:
+      break;
+  }
+}
+
+inline void EventBodyUnion::Reset() {
+  switch (type) {
+    case EventBody::ObjectClosed: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ObjectClosedT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::IceStateChanged: {
+      auto ptr = reinterpret_cast<libsfu::fbs::IceStateChangedT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::IceSelectedTupleChanged: {
+      auto ptr = reinterpret_cast<libsfu::fbs::IceSelectedTupleChangedT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::DtlsStateChanged: {
+      auto ptr = reinterpret_cast<libsfu::fbs::DtlsStateChangedT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::ProducerPaused: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ProducerPausedT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::ProducerResumed: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ProducerResumedT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::EventsLost: {
+      auto ptr = reinterpret_cast<libsfu::fbs::EventsLostT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::LayersChanged: {
+      auto ptr = reinterpret_cast<libsfu::fbs::LayersChangedT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::ProducerScore: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ProducerScoreT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::ConsumerScore: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ConsumerScoreT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::WantedLayers: {
+      auto ptr = reinterpret_cast<libsfu::fbs::WantedLayersT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::VideoOrientationChanged: {
+      auto ptr = reinterpret_cast<libsfu::fbs::VideoOrientationChangedT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::AudioVolumes: {
+      auto ptr = reinterpret_cast<libsfu::fbs::AudioVolumesT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::AudioSilence: {
+      auto ptr = reinterpret_cast<libsfu::fbs::AudioSilenceT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::DominantSpeakerChanged: {
+      auto ptr = reinterpret_cast<libsfu::fbs::DominantSpeakerChangedT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::TraceEvent: {
+      auto ptr = reinterpret_cast<libsfu::fbs::TraceEventT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::TransportTupleChanged: {
+      auto ptr = reinterpret_cast<libsfu::fbs::TransportTupleChangedT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::PipeSilenceChanged: {
+      auto ptr = reinterpret_cast<libsfu::fbs::PipeSilenceChangedT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::EngineDrained: {
+      auto ptr = reinterpret_cast<libsfu::fbs::EngineDrainedT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::StreamLimitReached: {
+      auto ptr = reinterpret_cast<libsfu::fbs::StreamLimitReachedT *>(value);
+      delete ptr;
+      break;
+    }
+    case EventBody::TapClosed: {
+      auto ptr = reinterpret_cast<libsfu::fbs::TapClosedT *>(value);
+      delete ptr;
+      break;
+    }
+    default: break;
+  }
+  value = nullptr;
+  type = EventBody::NONE;
+}
+
 template <bool B>
 inline bool VerifyContent(::flatbuffers::VerifierTemplate<B> &verifier, const void *obj, Content type) {
   switch (type) {
@@ -15234,6 +26246,103 @@ inline bool VerifyContentVector(::flatbuffers::VerifierTemplate<B> &verifier, co
     }
   }
   return true;
+}
+
+inline void *ContentUnion::UnPack(const void *obj, Content type, const ::flatbuffers::resolver_function_t *resolver) {
+  (void)resolver;
+  switch (type) {
+    case Content::Request: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Request *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case Content::Reply: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Reply *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case Content::Event: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::Event *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    case Content::EngineOptions: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::EngineOptions *>(obj);
+      return ptr->UnPack(resolver);
+    }
+    default: return nullptr;
+  }
+}
+
+inline ::flatbuffers::Offset<void> ContentUnion::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const ::flatbuffers::rehasher_function_t *_rehasher) const {
+  (void)_rehasher;
+  switch (type) {
+    case Content::Request: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::RequestT *>(value);
+      return CreateRequest(_fbb, ptr, _rehasher).Union();
+    }
+    case Content::Reply: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::ReplyT *>(value);
+      return CreateReply(_fbb, ptr, _rehasher).Union();
+    }
+    case Content::Event: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::EventT *>(value);
+      return CreateEvent(_fbb, ptr, _rehasher).Union();
+    }
+    case Content::EngineOptions: {
+      auto ptr = reinterpret_cast<const libsfu::fbs::EngineOptionsT *>(value);
+      return CreateEngineOptions(_fbb, ptr, _rehasher).Union();
+    }
+    default: return 0;
+  }
+}
+
+inline ContentUnion::ContentUnion(const ContentUnion &u) : type(u.type), value(nullptr) {
+  switch (type) {
+    case Content::Request: {
+      value = new libsfu::fbs::RequestT(*reinterpret_cast<libsfu::fbs::RequestT *>(u.value));
+      break;
+    }
+    case Content::Reply: {
+      value = new libsfu::fbs::ReplyT(*reinterpret_cast<libsfu::fbs::ReplyT *>(u.value));
+      break;
+    }
+    case Content::Event: {
+      value = new libsfu::fbs::EventT(*reinterpret_cast<libsfu::fbs::EventT *>(u.value));
+      break;
+    }
+    case Content::EngineOptions: {
+      value = new libsfu::fbs::EngineOptionsT(*reinterpret_cast<libsfu::fbs::EngineOptionsT *>(u.value));
+      break;
+    }
+    default:
+      break;
+  }
+}
+
+inline void ContentUnion::Reset() {
+  switch (type) {
+    case Content::Request: {
+      auto ptr = reinterpret_cast<libsfu::fbs::RequestT *>(value);
+      delete ptr;
+      break;
+    }
+    case Content::Reply: {
+      auto ptr = reinterpret_cast<libsfu::fbs::ReplyT *>(value);
+      delete ptr;
+      break;
+    }
+    case Content::Event: {
+      auto ptr = reinterpret_cast<libsfu::fbs::EventT *>(value);
+      delete ptr;
+      break;
+    }
+    case Content::EngineOptions: {
+      auto ptr = reinterpret_cast<libsfu::fbs::EngineOptionsT *>(value);
+      delete ptr;
+      break;
+    }
+    default: break;
+  }
+  value = nullptr;
+  type = Content::NONE;
 }
 
 inline const libsfu::fbs::Message *GetMessage(const void *buf) {
@@ -15280,6 +26389,18 @@ inline void FinishSizePrefixedMessageBuffer(
     ::flatbuffers::FlatBufferBuilder &fbb,
     ::flatbuffers::Offset<libsfu::fbs::Message> root) {
   fbb.FinishSizePrefixed(root, MessageIdentifier());
+}
+
+inline std::unique_ptr<libsfu::fbs::MessageT> UnPackMessage(
+    const void *buf,
+    const ::flatbuffers::resolver_function_t *res = nullptr) {
+  return std::unique_ptr<libsfu::fbs::MessageT>(GetMessage(buf)->UnPack(res));
+}
+
+inline std::unique_ptr<libsfu::fbs::MessageT> UnPackSizePrefixedMessage(
+    const void *buf,
+    const ::flatbuffers::resolver_function_t *res = nullptr) {
+  return std::unique_ptr<libsfu::fbs::MessageT>(GetSizePrefixedMessage(buf)->UnPack(res));
 }
 
 }  // namespace fbs

@@ -12,5 +12,5 @@ ln -sf libsfu.so.0 "$out/libsfu.so"
 for json in tests/abi/requests/*.json; do
   "$venv/bin/flatc" --binary --size-prefixed -o "$out/requests" include/libsfu.fbs "$json"
 done
-cc -std=c99 -O2 -Wall -Wextra -Werror -Iinclude -Itests/abi tests/abi/round_trip.c -L"$out" -lsfu -o "$out/round_trip"
+cc -std=c99 -O2 -Wall -Wextra -Werror -Iinclude -Itests/abi -Iexamples/c tests/abi/round_trip.c -L"$out" -lsfu -o "$out/round_trip"
 LD_LIBRARY_PATH="$out" "$out/round_trip" "$out/requests"

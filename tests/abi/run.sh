@@ -63,8 +63,8 @@ for json in tests/abi/requests/*.json; do
   "$venv/bin/flatc" --binary --size-prefixed -o "$out/requests" include/libsfu.fbs "$json"
 done
 
-c99=(cc -std=c99 -g -Wpedantic "${strict[@]}" -Itests/abi tests/abi/c99.c)
-cpp=(c++ -std=c++17 -g -pthread "${strict[@]}" -Itests/abi -isystem "$venv/include" tests/abi/cpp17.cpp)
+c99=(cc -std=c99 -g -Wpedantic "${strict[@]}" -Itests/abi -Iexamples/c tests/abi/c99.c)
+cpp=(c++ -std=c++17 -g -pthread "${strict[@]}" -Itests/abi -Iexamples/c -isystem "$venv/include" tests/abi/cpp17.cpp)
 asan=(-fsanitize=address -fno-omit-frame-pointer)
 step "the C99 program compiles" "${c99[@]}" "${link[@]}" -o "$out/c99"
 step "the C99 program compiles with AddressSanitizer" "${c99[@]}" "${asan[@]}" "${link[@]}" -o "$out/c99-asan"

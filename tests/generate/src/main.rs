@@ -49,8 +49,8 @@ fn generate(root: &Path) -> Result<Vec<Generated>, String> {
             bytes: flatc(root, &["--rust", "--gen-object-api"], "rs")?,
         },
         Generated {
-            path: "tests/abi/libsfu_generated.h",
-            bytes: flatc(root, &["--cpp", "--cpp-std", "c++17", "--scoped-enums"], "h")?,
+            path: "include/libsfu_generated.h",
+            bytes: flatc(root, &["--cpp", "--cpp-std", "c++17", "--scoped-enums", "--gen-object-api"], "h")?,
         },
     ])
 }

@@ -8,7 +8,7 @@ use crate::blank::blank;
 /// Files that a generator or a package manager wrote; style rules do not hold for them.
 const GENERATED: [&str; 6] = [
     "engine/control/src/schema_generated.rs",
-    "tests/abi/libsfu_generated.h",
+    "include/libsfu_generated.h",
     "include/libsfu.h",
     "Cargo.lock",
     "tests/fuzz/Cargo.lock",
@@ -16,8 +16,10 @@ const GENERATED: [&str; 6] = [
 ];
 
 /// Endings of the files that are read; others are data.
-const TEXT: [&str; 15] =
-    [".rs", ".toml", ".fbs", ".h", ".c", ".cc", ".cpp", ".sh", ".py", ".ts", ".mjs", ".css", ".html", ".md", ".go"];
+const TEXT: [&str; 16] = [
+    ".rs", ".toml", ".fbs", ".h", ".hpp", ".c", ".cc", ".cpp", ".sh", ".py", ".ts", ".mjs", ".css", ".html", ".md",
+    ".go",
+];
 
 /// One text file.
 #[derive(Debug, Clone)]
