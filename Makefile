@@ -19,8 +19,8 @@ BROWSER := tests/browser
 FUZZ_SMOKE ?= 10
 FUZZ_LONG ?= 600
 
-.PHONY: help run build test check fmt tidy clippy doc unit generate generated page page-fresh abi seccomp browser firefox interop \
-	fuzz fuzz-smoke attack asan bench bench-quick bench-join deny audit setup-build setup-test tools clean
+# No target is the name of a file that it makes.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -89,6 +89,10 @@ page-fresh: setup-test tools ## The page's checked-in bundle is what its sources
 abi: setup-test tools ## C99 and C++17 programs against the shared library, under ASan and valgrind.
 	cargo build --locked -p libsfu
 	tests/abi/run.sh
+
+native: setup-test tools ## The scenarios in C and C++, under AddressSanitizer.
+	cargo build --locked -p libsfu
+	tests/scenarios/run.sh
 
 seccomp: setup-test ## The container profile lets the engine start, and denial is told in one line.
 	cargo build --locked -p sfu-cli

@@ -28,6 +28,7 @@ test=(
   "ffmpeg|ffmpeg"
   "ip|iproute2"
   "nm|binutils"
+  "/usr/include/nlohmann/json.hpp|nlohmann-json3-dev"
   "/usr/lib/*/libseccomp.so.2|libseccomp2"
   "/usr/lib/*/gstreamer-1.0/libgstwebrtc.so|gstreamer1.0-plugins-bad"
   "/usr/lib/*/gstreamer-1.0/libgstnice.so|gstreamer1.0-nice"

@@ -200,7 +200,7 @@ impl World {
         let socket = SocketId(self.sockets);
         self.sockets += 1;
         let local = shard_addr(socket);
-        let bound = BoundSocket { socket, local, announced: None, expose_internal_ip: false };
+        let bound = BoundSocket { socket, protocol: Protocol::Udp, local, announced: None, expose_internal_ip: false };
         let create = Command::CreatePipeTransport { router, options };
         let created = match self.shard.handle_command(self.now, &[bound], create) {
             Ok(Reply::PipeTransport(created)) => created,
