@@ -32,6 +32,12 @@ run: setup-build ## Build the example service and serve it on http://127.0.0.1:3
 	cargo build --release --locked -p sfu-cli
 	$(TARGET)/release/sfu serve $(ARGS)
 
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+install: build tools ## Install library, headers and pkg-config files below DESTDIR and PREFIX.
+	ffi/install.sh $(TARGET)/release $(PREFIX) "$(DESTDIR)" $(VENV)/include
+
 build: setup-build ## Build libsfu.so, libsfu.a and the example service, in release.
 	cargo build --release --locked -p libsfu -p sfu-cli
 
@@ -90,9 +96,10 @@ abi: setup-test tools ## C99 and C++17 programs against the shared library, unde
 	cargo build --locked -p libsfu
 	tests/abi/run.sh
 
-native: setup-test tools ## The scenarios in C and C++, under AddressSanitizer.
+native: setup-test tools ## The scenarios in C and C++ under AddressSanitizer, the installation, and the examples with ffmpeg.
 	cargo build --locked -p libsfu
 	tests/scenarios/run.sh
+	tests/native/run.sh
 
 seccomp: setup-test ## The container profile lets the engine start, and denial is told in one line.
 	cargo build --locked -p sfu-cli
