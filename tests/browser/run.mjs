@@ -5,7 +5,7 @@
 import { after } from 'node:test';
 import { quit } from './chromium.mjs';
 
-const files = ['start', 'signalling', 'broadcasters', 'taps', 'page', 'call', 'tcp', 'codecs', 'layers', 'switch', 'aiortc'];
+const files = ['start', 'signalling', 'broadcasters', 'taps', 'page', 'call', 'tcp', 'codecs', 'layers', 'switch', 'aiortc', 'load'];
 for (const file of files) {
 	if (!process.env.ONLY || file.includes(process.env.ONLY)) await import(`./${file}.test.mjs`);
 }

@@ -167,7 +167,7 @@ fn a_wildcard_address_cannot_be_exposed_and_rtp_without_ice_has_no_tcp() {
     let error = world.shard.handle_command(now, &[any], Command::CreateWebRtcServer).expect_err("nowhere");
     assert_eq!(error.field, "listenInfos[0].exposeInternalIp");
     let tcp = [world.bind_tcp()];
-    let options = sfu_core::command::PipeTransportOptions { srtp: false, rtx: false };
+    let options = sfu_core::command::PipeTransportOptions { srtp: false, rtx: false, only_wanted: false };
     let error =
         world.shard.handle_command(now, &tcp, Command::CreatePipeTransport { router, options }).expect_err("by UDP");
     assert_eq!(error.field, "listenInfo.protocol");

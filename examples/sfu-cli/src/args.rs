@@ -19,6 +19,8 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Check whether this machine is fit to run the engine.
     Doctor(DoctorArgs),
+    /// Put a load on this or another server and measure how it is carried.
+    Bench(Box<crate::bench::BenchArgs>),
     /// Print the versions of the program and of its contract.
     Version,
 }

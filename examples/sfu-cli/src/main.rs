@@ -4,6 +4,7 @@
 //! to a shard, as it would from any other language.
 
 mod args;
+mod bench;
 mod broadcasters;
 mod codecs;
 mod connection;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Version => {
             println!("sfu {}", env!("CARGO_PKG_VERSION"));
             println!("page and protocol: protoo, mediasoup-client 3");
