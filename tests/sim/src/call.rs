@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use sfu_core::command::Command;
-use sfu_core::config::{
-    CodecConfig, ConsumerConfig, EncodingConfig, Feedback, LOWEST_PRIORITY, ProducerConfig, StreamType,
-};
+use sfu_core::config::{CodecConfig, ConsumerConfig, EncodingConfig, ProducerConfig};
 use sfu_core::testing::{PeerOptions, Received};
 use sfu_wire::codec::CodecKind;
-use sfu_wire::extension::ExtensionIds;
 use sfu_wire::id::ObjectId;
-use sfu_wire::media::{MediaKind, Mid};
 
 use crate::media::{Vp8Sink, Vp8Source};
+use crate::negotiated::{video_codec, video_consumer, video_producer};
 use crate::net::LinkConfig;
 use crate::world::World;
 
@@ -20,7 +17,6 @@ const FRAME_INTERVAL: Duration = Duration::from_millis(33);
 const PUBLISHER_PT: u8 = 96;
 const PUBLISHER_RTX_PT: u8 = 97;
 const CONSUMER_PT: u8 = 101;
-const CONSUMER_RTX_PT: u8 = 102;
 
 /// Where the publisher's counters start.
 #[derive(Debug, Clone, Copy)]
@@ -158,51 +154,17 @@ impl Call {
 
 /// The producer of a [`Vp8Source`].
 pub fn producer_config(source: &Vp8Source) -> ProducerConfig {
-    ProducerConfig {
-        kind: MediaKind::Video,
-        mid: Mid::new(b"0").ok(),
-        codecs: vec![codec(source.payload_type, source.rtx.map(|(_, pt)| pt))],
-        encodings: vec![EncodingConfig {
-            ssrc: Some(source.ssrc),
-            rtx_ssrc: source.rtx.map(|(ssrc, _)| ssrc),
-            ..EncodingConfig::default()
-        }],
-        extensions: ExtensionIds::default(),
-        cname: "publisher".to_owned(),
-        reduced_size_rtcp: true,
-        paused: false,
-        key_frame_request_delay: Duration::ZERO,
-        stream_type: StreamType::Simple,
-        opaque_payload: false,
-        key_frame_cache: true,
-    }
+    let encoding = EncodingConfig {
+        ssrc: Some(source.ssrc),
+        rtx_ssrc: source.rtx.map(|(ssrc, _)| ssrc),
+        ..EncodingConfig::default()
+    };
+    let rtx_payload_type = source.rtx.map(|(_, payload_type)| payload_type);
+    let codec = CodecConfig { rtx_payload_type, ..video_codec(CodecKind::Vp8, source.payload_type, true) };
+    video_producer(codec, vec![encoding])
 }
 
 /// A consumer of it, with RTX.
 pub fn consumer_config(producer: ObjectId) -> ConsumerConfig {
-    ConsumerConfig {
-        producer,
-        kind: MediaKind::Video,
-        mid: Mid::new(b"0").expect("a legal MID"),
-        codecs: vec![codec(CONSUMER_PT, Some(CONSUMER_RTX_PT))],
-        extensions: ExtensionIds::default(),
-        cname: "publisher".to_owned(),
-        reduced_size_rtcp: true,
-        paused: false,
-        stream_type: StreamType::Simple,
-        preferred_layers: None,
-        priority: LOWEST_PRIORITY,
-        ignore_dtx: false,
-    }
-}
-
-fn codec(payload_type: u8, rtx_payload_type: Option<u8>) -> CodecConfig {
-    CodecConfig {
-        slot: 0,
-        kind: CodecKind::Vp8,
-        payload_type,
-        rtx_payload_type,
-        clock_rate: 90_000,
-        feedback: Feedback { nack: true, pli: true, fir: true, transport_cc: false, remb: false },
-    }
+    video_consumer(producer, video_codec(CodecKind::Vp8, CONSUMER_PT, true))
 }

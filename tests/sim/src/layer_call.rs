@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use sfu_core::command::{Command, CommandError, Event, Reply};
-use sfu_core::config::{
-    CodecConfig, ConsumerConfig, EncodingConfig, Feedback, LOWEST_PRIORITY, ProducerConfig, StreamType,
-};
+use sfu_core::config::{CodecConfig, ConsumerConfig, EncodingConfig, Feedback, ProducerConfig, StreamType};
 use sfu_core::testing::{PeerOptions, Received};
 use sfu_wire::codec::CodecKind;
 use sfu_wire::extension::{ExtensionIds, ExtensionKind};
@@ -15,8 +13,9 @@ use sfu_wire::scalability::Layers;
 
 use crate::layered::{DESCRIPTOR_ID, LayeredSink, LayeredSource};
 use crate::media::pli_packet;
+use crate::negotiated::{video_codec, video_consumer, video_producer};
 use crate::net::LinkConfig;
-use crate::studio::{AUDIO_RATE, Ear, Studio, VIDEO_RATE};
+use crate::studio::{AUDIO_RATE, Ear, Studio};
 use crate::world::{EPOCH, World};
 
 const FRAME_INTERVAL: Duration = Duration::from_millis(33);
@@ -24,8 +23,7 @@ const PUBLISHER_PT: u8 = 96;
 pub(crate) const CONSUMER_PT: u8 = 101;
 const VOICE_PT: u8 = 111;
 const HEARD_PT: u8 = 120;
-/// The slots of the two codecs.
-const VIDEO_SLOT: u8 = 0;
+/// The slot of the codec of sound.
 const AUDIO_SLOT: u8 = 1;
 
 /// What is published.
@@ -294,19 +292,12 @@ impl LayerCall {
 
 /// The producer of a voice.
 fn voice_config(ssrc: u32) -> ProducerConfig {
+    let encodings = vec![EncodingConfig { ssrc: Some(ssrc), ..EncodingConfig::default() }];
     ProducerConfig {
         kind: MediaKind::Audio,
         mid: Mid::new(b"1").ok(),
-        codecs: vec![opus(VOICE_PT)],
-        encodings: vec![EncodingConfig { ssrc: Some(ssrc), ..EncodingConfig::default() }],
-        extensions: ExtensionIds::default(),
-        cname: "publisher".to_owned(),
-        reduced_size_rtcp: true,
-        paused: false,
-        key_frame_request_delay: Duration::ZERO,
-        stream_type: StreamType::Simple,
-        opaque_payload: false,
         key_frame_cache: false,
+        ..video_producer(opus(VOICE_PT), encodings)
     }
 }
 
@@ -341,18 +332,11 @@ pub fn producer_config(plan: &Plan, source: &LayeredSource) -> ProducerConfig {
         ..EncodingConfig::default()
     });
     ProducerConfig {
-        kind: MediaKind::Video,
-        mid: Mid::new(b"0").ok(),
-        codecs: vec![codec(plan.codec, PUBLISHER_PT)],
-        encodings: encodings.collect(),
         extensions: extensions(),
-        cname: "publisher".to_owned(),
-        reduced_size_rtcp: true,
-        paused: false,
-        key_frame_request_delay: Duration::ZERO,
         stream_type: stream_type(plan),
         opaque_payload: plan.opaque,
         key_frame_cache: plan.cache,
+        ..video_producer(video_codec(plan.codec, PUBLISHER_PT, true), encodings.collect())
     }
 }
 
@@ -362,29 +346,10 @@ pub fn producer_config(plan: &Plan, source: &LayeredSource) -> ProducerConfig {
 /// Never: the MID is legal.
 pub fn consumer_config(plan: &Plan, producer: ObjectId, preferred_layers: Option<Layers>) -> ConsumerConfig {
     ConsumerConfig {
-        producer,
-        kind: MediaKind::Video,
-        mid: Mid::new(b"0").expect("a legal MID"),
-        codecs: vec![codec(plan.codec, CONSUMER_PT)],
         extensions: extensions(),
-        cname: "publisher".to_owned(),
-        reduced_size_rtcp: true,
-        paused: false,
         stream_type: stream_type(plan),
         preferred_layers,
-        priority: LOWEST_PRIORITY,
-        ignore_dtx: false,
-    }
-}
-
-pub(crate) fn codec(kind: CodecKind, payload_type: u8) -> CodecConfig {
-    CodecConfig {
-        slot: VIDEO_SLOT,
-        kind,
-        payload_type,
-        rtx_payload_type: Some(payload_type + 1),
-        clock_rate: VIDEO_RATE,
-        feedback: Feedback { nack: true, pli: true, fir: false, transport_cc: false, remb: false },
+        ..video_consumer(producer, video_codec(plan.codec, CONSUMER_PT, true))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod call;
 pub mod layer_call;
 pub mod layered;
 pub mod media;
+mod negotiated;
 pub mod net;
 pub mod pipe_call;
 pub mod studio;

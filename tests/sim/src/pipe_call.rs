@@ -9,7 +9,8 @@ use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Mid};
 use sfu_wire::scalability::Layers;
 
-use crate::layer_call::{CONSUMER_PT, LayerCall, Plan, codec, consumer_config, extensions, stream_type};
+use crate::layer_call::{CONSUMER_PT, LayerCall, Plan, consumer_config, extensions, stream_type};
+use crate::negotiated::video_codec;
 use crate::net::LinkConfig;
 use crate::world::World;
 
@@ -154,7 +155,7 @@ fn pipe_consumer(plan: &Plan, producer: ObjectId, rtx: bool) -> ConsumerConfig {
 }
 
 fn pipe_producer(plan: &Plan, created: &ConsumerCreated, rtx: bool) -> ProducerConfig {
-    let mut codec = codec(plan.codec, CONSUMER_PT);
+    let mut codec = video_codec(plan.codec, CONSUMER_PT, true);
     if !rtx {
         codec.rtx_payload_type = None;
         codec.feedback.nack = false;
