@@ -202,6 +202,11 @@ fn payloads(root: &Path) {
             &[0xef, 0x0f, 0x00, 0x03, 0xef, 0x07, 0x80, 0x02, 0x6f, 0xfc, 0x01, 0x02, 0xfc, 0x03, 0xfc, 0x04],
         ),
         ("wire_fec", "flexible", &[0, 96, 0, 40, 0, 0, 0, 9, 1, 0, 0, 0, 0, 0, 0, 7, 0xff, 0xfe, 0xc0, 0x03, 1, 2, 3]),
+        (
+            "wire_fec",
+            "standard",
+            &[0, 96, 0, 40, 0, 0, 0, 9, 0xff, 0xfe, 0xc0, 3, 0xc0, 0, 0, 1, 0x80, 0, 0, 0, 0, 0, 0, 1, 9],
+        ),
         ("wire_fec", "uneven", &[0x40, 96, 0, 7, 0, 0, 0, 9, 0, 40, 0, 20, 0x80, 1, 0x80, 0, 0, 1, 9, 9, 9]),
         (
             "wire_layers_allocation",
