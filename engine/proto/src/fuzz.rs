@@ -85,6 +85,11 @@ pub fn ice(data: &[u8]) {
         if at % 50 == 49 {
             agent.restart(IceCredentials::new("user2", "password"));
         }
+        // Some of them are connections, which end.
+        if bytes.last().is_some_and(|byte| byte & 7 == 7) {
+            agent.remove_tuple(&tuple);
+            assert!(!agent.is_valid(&tuple) && agent.selected() != Some(tuple), "a tuple that is gone");
+        }
         now += Duration::from_millis(300);
         agent.handle_timeout(now);
         while agent.poll_event().is_some() {}

@@ -61,6 +61,23 @@ fn row_013_silence_of_thirty_seconds_disconnects() {
 }
 
 #[test]
+fn a_closed_connection_is_gone_at_once_and_may_come_again_with_the_same_credentials() {
+    let mut agent = agent();
+    accept(&mut agent, START, tuple(1), &nominating());
+    accept(&mut agent, START + SECOND, tuple(2), &check());
+    events(&mut agent);
+    agent.remove_tuple(&tuple(9));
+    assert!(events(&mut agent).is_empty(), "it was never there");
+    agent.remove_tuple(&tuple(1));
+    assert_eq!(events(&mut agent), [IceEvent::TupleRemoved(tuple(1)), IceEvent::Selected(tuple(2))]);
+    agent.remove_tuple(&tuple(2));
+    assert_eq!(events(&mut agent), [IceEvent::TupleRemoved(tuple(2)), IceEvent::State(IceState::Disconnected)]);
+    assert_eq!(agent.next_timeout(), None);
+    accept(&mut agent, START + SECOND * 2, tuple(1), &nominating());
+    assert_eq!((agent.selected(), agent.state()), (Some(tuple(1)), IceState::Completed));
+}
+
+#[test]
 fn row_013_unsigned_traffic_is_no_consent() {
     let mut agent = agent();
     accept(&mut agent, START, tuple(1), &nominating());
