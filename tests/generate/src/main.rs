@@ -2,7 +2,8 @@
 //!
 //! It is told nothing; the files to read and to write are the tables below. Without `CI=true` it writes; with it, it
 //! only compares, and fails naming each stale file, its first differing line and the command to run. The flatbuffers
-//! compiler is taken from `FLATC`, else from the path; its version must be the one that the Rust crate has.
+//! compiler is taken from `FLATC`, else from the path; its version must be the one that the Rust crate has. Modules of the
+//! Python package are made by a script of its own, since they are made of Python.
 //! It leaves out formatting: generated files stay as their generator wrote them.
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,16 @@ const HEADER_SOURCES: [&str; 2] = ["ffi/src/status.rs", "ffi/src/lib.rs"];
 /// Text before the declarations of the C header: what a caller must know.
 const HEADER_PREAMBLE: &str = "ffi/src/preamble.h";
 
+/// Makes modules of the Python package: `SCRIPT SCHEMA FOLDER`.
+const PYTHON_SCRIPT: &str = "bindings-python/generate.py";
+
+/// The modules that the script makes.
+const PYTHON_MODULES: [&str; 3] = [
+    "bindings-python/libsfu/schema.py",
+    "bindings-python/libsfu/_layout.py",
+    "bindings-python/libsfu/_objects.py",
+];
+
 fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders below the root");
     let compare_only = std::env::var("CI").is_ok_and(|value| value == "true");
@@ -42,7 +53,7 @@ struct Generated {
 }
 
 fn generate(root: &Path) -> Result<Vec<Generated>, String> {
-    Ok(vec![
+    let mut files = vec![
         Generated { path: "include/libsfu.h", bytes: header(root)? },
         Generated {
             path: "engine/control/src/schema_generated.rs",
@@ -52,7 +63,13 @@ fn generate(root: &Path) -> Result<Vec<Generated>, String> {
             path: "include/libsfu_generated.h",
             bytes: flatc(root, &["--cpp", "--cpp-std", "c++17", "--scoped-enums", "--gen-object-api"], "h")?,
         },
-    ])
+        Generated {
+            path: "bindings-python/libsfu/_fbs.py",
+            bytes: flatc(root, &["--python", "--gen-onefile"], "py")?,
+        },
+    ];
+    files.extend(python_modules(root)?);
+    Ok(files)
 }
 
 /// Writes what differs, or under CI tells of it.
@@ -125,6 +142,28 @@ fn flatc(root: &Path, arguments: &[&str], extension: &str) -> Result<Vec<u8>, St
         }
         let file = folder.join(format!("libsfu_generated.{extension}"));
         std::fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))
+    });
+    // A leftover folder of the temporary directory is not worth a failure.
+    let _ = std::fs::remove_dir_all(&folder);
+    made
+}
+
+/// What the Python package's own script makes of the schema.
+fn python_modules(root: &Path) -> Result<Vec<Generated>, String> {
+    let folder = std::env::temp_dir().join(format!("libsfu-python-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let script = root.join(PYTHON_SCRIPT);
+    let run = Command::new("python3").arg(script).arg(root.join(SCHEMA)).arg(&folder).output();
+    let made = run.map_err(|error| format!("python3 does not start: {error}")).and_then(|output| {
+        if !output.status.success() {
+            return Err(format!("{PYTHON_SCRIPT}: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        let read = |path: &'static str| {
+            let file = folder.join(Path::new(path).file_name().unwrap_or_default());
+            let bytes = std::fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+            Ok(Generated { path, bytes })
+        };
+        PYTHON_MODULES.into_iter().map(read).collect()
     });
     // A leftover folder of the temporary directory is not worth a failure.
     let _ = std::fs::remove_dir_all(&folder);

@@ -1,0 +1,53 @@
+"""libsfu for asyncio: the same objects and calls as in :mod:`libsfu`, awaited.
+
+    async with libsfu.aio.Engine() as engine:
+        router = await engine.create_router(codecs)
+        async for event in engine.events():
+            print(event)
+
+An engine belongs to the loop that started it, and needs no thread: the loop watches its descriptors.
+"""
+
+from __future__ import annotations
+
+from ._engine import (
+    Engine,
+    Handler,
+    Media,
+    Subscription,
+)
+from ._objects import (
+    ActiveSpeakerObserver,
+    AudioLevelObserver,
+    Consumer,
+    DirectTransport,
+    Object,
+    Observer,
+    PipeTransport,
+    PlainTransport,
+    Producer,
+    Router,
+    Transport,
+    WebRtcServer,
+    WebRtcTransport,
+)
+
+__all__ = [
+    "ActiveSpeakerObserver",
+    "AudioLevelObserver",
+    "Consumer",
+    "DirectTransport",
+    "Engine",
+    "Handler",
+    "Media",
+    "Object",
+    "Observer",
+    "PipeTransport",
+    "PlainTransport",
+    "Producer",
+    "Router",
+    "Subscription",
+    "Transport",
+    "WebRtcServer",
+    "WebRtcTransport",
+]
