@@ -101,6 +101,10 @@ native: setup-test tools ## The scenarios in C and C++ under AddressSanitizer, t
 	tests/scenarios/run.sh
 	tests/native/run.sh
 
+python: setup-test tools ## The Python package: lints, types, tests, a wheel, the examples.
+	cargo build --locked -p libsfu -p sfu-cli
+	cd bindings-python && LIBSFU_LIBRARY=$(TARGET)/debug/libsfu.so SFU_BIN=$(TARGET)/debug/sfu tests/run.sh
+
 seccomp: setup-test ## The container profile lets the engine start, and denial is told in one line.
 	cargo build --locked -p sfu-cli
 	SFU_BIN=$(TARGET)/debug/sfu tests/seccomp/run.sh
