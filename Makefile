@@ -60,6 +60,7 @@ bench: setup-test tools ## Measure all: packets end to end beside a peer's loop,
 	cargo bench --locked -p sfu-bench --benches
 	cargo build --release --locked -p libsfu
 	tests/abi/measure.sh
+	cd bindings-python && LIBSFU_LIBRARY=$(TARGET)/release/libsfu.so PYTHONPATH=. $(VENV)/bin/python bench.py
 
 bench-join: setup-test tools ## Measure: from the join button to the first remote frame, in Chromium.
 	cargo build --release --locked -p sfu-cli
