@@ -3,8 +3,8 @@
     generate.py SCHEMA FOLDER
 
 Told: `libsfu.fbs`. Tells: `schema.py` (an enumeration or a dataclass for each enum and table), `_layout.py` (how
-their fields lie in flatbuffers), `_objects.py` (the blocking face, made of `aio/_objects.py` by leaving out what is
-asynchronous). Left out: `_fbs.py`, which is flatc's own. `make generate` runs it, `make generated` compares.
+their fields lie in flatbuffers), and the blocking twins of modules in `aio`, made by leaving out what is
+asynchronous. Left out: `_fbs.py`, which is flatc's own. `make generate` runs it, `make generated` compares.
 """
 
 from __future__ import annotations
@@ -303,6 +303,9 @@ def layout_module(schema: Schema) -> str:
     return "".join(out)
 
 
+# Modules of which the blocking face has a twin.
+FACES = ("_object.py", "_objects.py", "_streams.py")
+
 BLOCKING = (
     (r"\basync def\b", "def"),
     (r"\basync with\b", "with"),
@@ -316,14 +319,14 @@ BLOCKING = (
 )
 
 
-def blocking_module(source: str) -> str:
+def blocking_module(name: str, source: str) -> str:
     """The blocking twin of the asynchronous module."""
-    docstring_, rest = source.split('"""\n', 1)
-    assert docstring_.startswith('"""')
+    # The opening says which face it is, so that each has its own.
+    rest = source.split('"""\n', 1)[1]
     for pattern, replacement in BLOCKING:
         rest = re.sub(pattern, replacement, rest)
     rest = rest.replace("from __future__ import annotations\n\n", "", 1).lstrip("\n")
-    return HEADING.format("The engine's objects, blocking.", "libsfu/aio/_objects.py") + rest
+    return HEADING.format("The engine's objects, blocking.", f"libsfu/aio/{name}") + rest
 
 
 def main() -> None:
@@ -332,7 +335,8 @@ def main() -> None:
     package = Path(__file__).parent / "libsfu"
     (folder / "schema.py").write_text(schema_module(schema))
     (folder / "_layout.py").write_text(layout_module(schema))
-    (folder / "_objects.py").write_text(blocking_module((package / "aio" / "_objects.py").read_text()))
+    for name in FACES:
+        (folder / name).write_text(blocking_module(name, (package / "aio" / name).read_text()))
 
 
 if __name__ == "__main__":

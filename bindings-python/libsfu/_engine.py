@@ -18,7 +18,8 @@ from typing import Any, Callable, TypeVar
 from . import schema
 from ._core import SHUTDOWN_MS, Core, check_process, log
 from ._hub import LIMIT, Hub, Mailbox
-from ._objects import EngineCommands, Object
+from ._object import Object
+from ._objects import EngineCommands
 from .errors import Code, Error, ForkedError, TimeoutError, closed
 from .media import BytesLike, Identified, MediaBatch, records
 

@@ -198,3 +198,19 @@ def test_the_room_monitor_shows_its_own_room(programs: list[Program]) -> None:
     assert peer.end() == 0
     monitor.until(r"0 transports, 0 producers")
     assert monitor.end(by=signal.SIGINT) == 0
+
+
+def test_the_room_monitor_shows_the_rooms_of_a_service(programs: list[Program]) -> None:
+    service = os.environ.get("SFU_BIN", str(ROOT / "target" / "debug" / "sfu"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    listen = ["--listen", f"127.0.0.1:{port}", "--rtc-ip", "127.0.0.1", "--rtc-port", str(port + 1), "--unpinned"]
+    programs.append(Program(service, "serve", *listen, "--metrics-rooms", "9"))
+    programs[-1].until(f"{port}")
+    publisher(programs, f"http://127.0.0.1:{port}/whip/atrium")
+    monitor = example(programs, "room_monitor.py", "watch", f"http://127.0.0.1:{port}", "--every", "0.3")
+    monitor.until(r"1 rooms, 1 peers")
+    monitor.until(r"atrium +1 +2 +0 +[1-9][\d.]* .bit/s")
+    monitor.until(r"^0 +1 +[1-9]\d* +[1-9]\d* +\d+$")
+    assert monitor.end(by=signal.SIGTERM) == 0

@@ -16,21 +16,17 @@ from ._engine import (
     Media,
     Subscription,
 )
+from ._object import Object
 from ._objects import (
-    ActiveSpeakerObserver,
-    AudioLevelObserver,
-    Consumer,
     DirectTransport,
-    Object,
-    Observer,
     PipeTransport,
     PlainTransport,
-    Producer,
     Router,
     Transport,
     WebRtcServer,
     WebRtcTransport,
 )
+from ._streams import ActiveSpeakerObserver, AudioLevelObserver, Consumer, Observer, Producer
 
 __all__ = [
     "ActiveSpeakerObserver",

@@ -18,7 +18,8 @@ from .._core import SHUTDOWN_MS, Core, check_process, log
 from .._hub import LIMIT, Hub, Mailbox
 from ..errors import Code, Error, ForkedError, InvalidStateError, TimeoutError, closed
 from ..media import BytesLike, Identified, MediaBatch, records
-from ._objects import EngineCommands, Object
+from ._object import Object
+from ._objects import EngineCommands
 
 S = TypeVar("S", bound="Subscription")
 E = TypeVar("E", bound="Engine")

@@ -28,10 +28,12 @@ const HEADER_PREAMBLE: &str = "ffi/src/preamble.h";
 const PYTHON_SCRIPT: &str = "bindings-python/generate.py";
 
 /// The modules that the script makes.
-const PYTHON_MODULES: [&str; 3] = [
+const PYTHON_MODULES: [&str; 5] = [
     "bindings-python/libsfu/schema.py",
     "bindings-python/libsfu/_layout.py",
+    "bindings-python/libsfu/_object.py",
     "bindings-python/libsfu/_objects.py",
+    "bindings-python/libsfu/_streams.py",
 ];
 
 fn main() -> ExitCode {
