@@ -77,6 +77,8 @@ fn faults(text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
 }
 
 fn shows(name: &str, id: &str) -> bool {
+    // pytest finds its tests by this beginning.
+    let name = name.strip_prefix("test_").unwrap_or(name);
     let begins = |part: &str| part == id || part.strip_prefix(id).is_some_and(|rest| rest.starts_with('_'));
     name != id && name.split("_and_").any(begins)
 }
@@ -160,6 +162,7 @@ mod tests {
         assert!(with("row_004").is_empty());
         assert_eq!(with("row_005").len(), 1);
         assert_eq!(with("row_00").len(), 1);
+        assert!(shows("test_row_014_hello", "row_014") && !shows("test_row_014", "row_014"));
         assert!(shows("h01_and_row_014_hello", "row_014") && shows("h01_and_row_014_hello", "h01"));
     }
 
