@@ -65,10 +65,7 @@ fn generate(root: &Path) -> Result<Vec<Generated>, String> {
             path: "include/libsfu_generated.h",
             bytes: flatc(root, &["--cpp", "--cpp-std", "c++17", "--scoped-enums", "--gen-object-api"], "h")?,
         },
-        Generated {
-            path: "bindings-python/libsfu/_fbs.py",
-            bytes: flatc(root, &["--python", "--gen-onefile"], "py")?,
-        },
+        Generated { path: "bindings-python/libsfu/_fbs.py", bytes: flatc(root, &["--python", "--gen-onefile"], "py")? },
     ];
     files.extend(python_modules(root)?);
     Ok(files)
