@@ -338,6 +338,7 @@ def _write_parameters(builder: flatbuffers.Builder, values: Any, path: str, vect
 # ---- Messages ----
 
 _TAGS: dict[type, int] = {}
+_BARE: dict[int, tuple[bytes, int, int]] = {}
 
 
 def encode_request(number: int, target: int, body: Any) -> bytes:
@@ -351,6 +352,26 @@ def encode_request(number: int, target: int, body: Any) -> bytes:
         raise TypeError(f"{type(body).__name__} is no request")
     if isinstance(target, bool) or not isinstance(target, int) or not 0 <= target < 2**64:
         raise invalid("target", f"{target!r} is not an id of 64 bits")
+    if not layout_of(type(body)).fields and number and target:
+        return _bare_request(number, target, body, tag)
+    return _built_request(number, target, body, tag)
+
+
+def _bare_request(number: int, target: int, body: Any, tag: int) -> bytes:
+    """A request without fields is always the same but for two numbers: a tenth of the time of building it."""
+    known = _BARE.get(tag)
+    if known is None:
+        # Numbers that occur nowhere else in so short a message.
+        form = _built_request(0xA1B2C3D4E5F60718, 0x18F7E6D5C4B3A291, body, tag)
+        places = [form.index(mark.to_bytes(8, "little")) for mark in (0xA1B2C3D4E5F60718, 0x18F7E6D5C4B3A291)]
+        known = _BARE[tag] = (form, places[0], places[1])
+    message = bytearray(known[0])
+    message[known[1] : known[1] + 8] = number.to_bytes(8, "little")
+    message[known[2] : known[2] + 8] = target.to_bytes(8, "little")
+    return bytes(message)
+
+
+def _built_request(number: int, target: int, body: Any, tag: int) -> bytes:
     builder = flatbuffers.Builder(256)
     place = write_table(builder, body)
     _fbs.RequestStart(builder)

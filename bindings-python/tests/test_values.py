@@ -23,6 +23,7 @@ from libsfu._codec import (
     Parameters,
     Text,
     Vector,
+    _built_request,
     encode_request,
     layout_of,
 )
@@ -281,6 +282,13 @@ def test_h40_descriptions_beyond_all_limits_are_refused(router: libsfu.Router) -
         assert refusal.value.code in (Code.MALFORMED, Code.INVALID_ARGUMENT, Code.UNSUPPORTED)
         assert refusal.value.field
     assert router.parse_sdp(OFFER).sections
+
+
+def test_requests_without_fields_are_the_bytes_that_building_them_gives() -> None:
+    for tag, table in REQUESTS.items():
+        if not layout_of(table).fields:
+            for number, target in ((1, 1), (2**64 - 1, 2**63), (7, 0)):
+                assert encode_request(number, target, table()) == _built_request(number, target, table(), tag)
 
 
 def test_a_request_is_the_same_bytes_each_time() -> None:
