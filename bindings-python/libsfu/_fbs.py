@@ -27,6 +27,11 @@ class IceCandidateType(object):
     host = 0
 
 
+# Who connects (RFC 6544): `passive` candidates wait for the other side to do it.
+class IceTcpType(object):
+    passive = 0
+
+
 class IceState(object):
     new_ = 0
     connected = 1
@@ -1371,6 +1376,7 @@ class ListenInfo(object):
             return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
         return False
 
+    # Bytes of the kernel's buffers; 0 is the engine's choice. With TCP, those of each connection.
     # ListenInfo
     def SendBufferSize(self):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(18))
@@ -1385,8 +1391,16 @@ class ListenInfo(object):
             return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
         return 0
 
+    # Other sockets that ask for the same may have the port too (SO_REUSEPORT). For UDP only.
+    # ListenInfo
+    def UdpReusePort(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(22))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
 def ListenInfoStart(builder):
-    builder.StartObject(9)
+    builder.StartObject(10)
 
 def ListenInfoAddProtocol(builder, protocol):
     builder.PrependUint8Slot(0, protocol, 0)
@@ -1414,6 +1428,9 @@ def ListenInfoAddSendBufferSize(builder, sendBufferSize):
 
 def ListenInfoAddRecvBufferSize(builder, recvBufferSize):
     builder.PrependUint32Slot(8, recvBufferSize, 0)
+
+def ListenInfoAddUdpReusePort(builder, udpReusePort):
+    builder.PrependBoolSlot(9, udpReusePort, 0)
 
 def ListenInfoEnd(builder):
     return builder.EndObject()
@@ -1544,8 +1561,16 @@ class IceCandidate(object):
             return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
         return 0
 
+    # With protocol tcp.
+    # IceCandidate
+    def TcpType(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
+        return None
+
 def IceCandidateStart(builder):
-    builder.StartObject(6)
+    builder.StartObject(7)
 
 def IceCandidateAddFoundation(builder, foundation):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(foundation), 0)
@@ -1564,6 +1589,9 @@ def IceCandidateAddProtocol(builder, protocol):
 
 def IceCandidateAddType(builder, type):
     builder.PrependUint8Slot(5, type, 0)
+
+def IceCandidateAddTcpType(builder, tcpType):
+    builder.PrependUint8Slot(6, tcpType, None)
 
 def IceCandidateEnd(builder):
     return builder.EndObject()
@@ -2035,8 +2063,38 @@ class CreateWebRtcTransport(object):
             return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
         return 0
 
+    # By which protocols it may be reached. Candidates are of those that are enabled and listened on.
+    # CreateWebRtcTransport
+    def EnableUdp(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(12))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return True
+
+    # CreateWebRtcTransport
+    def EnableTcp(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(14))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return True
+
+    # Which candidates come first; without either, UDP's do.
+    # CreateWebRtcTransport
+    def PreferUdp(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
+    # CreateWebRtcTransport
+    def PreferTcp(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(18))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
 def CreateWebRtcTransportStart(builder):
-    builder.StartObject(4)
+    builder.StartObject(8)
 
 def CreateWebRtcTransportAddListenInfos(builder, listenInfos):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(listenInfos), 0)
@@ -2052,6 +2110,18 @@ def CreateWebRtcTransportAddIceConsentTimeoutMs(builder, iceConsentTimeoutMs):
 
 def CreateWebRtcTransportAddMaxIncomingBitrate(builder, maxIncomingBitrate):
     builder.PrependUint32Slot(3, maxIncomingBitrate, 0)
+
+def CreateWebRtcTransportAddEnableUdp(builder, enableUdp):
+    builder.PrependBoolSlot(4, enableUdp, 1)
+
+def CreateWebRtcTransportAddEnableTcp(builder, enableTcp):
+    builder.PrependBoolSlot(5, enableTcp, 1)
+
+def CreateWebRtcTransportAddPreferUdp(builder, preferUdp):
+    builder.PrependBoolSlot(6, preferUdp, 0)
+
+def CreateWebRtcTransportAddPreferTcp(builder, preferTcp):
+    builder.PrependBoolSlot(7, preferTcp, 0)
 
 def CreateWebRtcTransportEnd(builder):
     return builder.EndObject()
@@ -2323,7 +2393,9 @@ def ProduceEnd(builder):
 
 
 
-# Target: transport. Reply: ConsumerCreated.
+# Target: transport. Reply: ConsumerCreated. On a pipe transport the consumer is of type pipe: it carries each encoding of
+# the producer as a stream of its own, whose SSRCs are in the reply; what the other router's Produce takes are the
+# rtp_parameters of the reply as they are. There `rtp_capabilities` is not looked at, and RTX is the transport's.
 class Consume(object):
     __slots__ = ['_tab']
 
@@ -4018,8 +4090,17 @@ class CreatePipeTransport(object):
             return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
         return False
 
+    # Of the streams and layers of what is consumed only those pass that the far router wants, which it tells by RTCP; give
+    # it at both ends. Else all pass.
+    # CreatePipeTransport
+    def OnlyWanted(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
 def CreatePipeTransportStart(builder):
-    builder.StartObject(3)
+    builder.StartObject(4)
 
 def CreatePipeTransportAddListenInfo(builder, listenInfo):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(listenInfo), 0)
@@ -4029,6 +4110,9 @@ def CreatePipeTransportAddEnableRtx(builder, enableRtx):
 
 def CreatePipeTransportAddEnableSrtp(builder, enableSrtp):
     builder.PrependBoolSlot(2, enableSrtp, 0)
+
+def CreatePipeTransportAddOnlyWanted(builder, onlyWanted):
+    builder.PrependBoolSlot(3, onlyWanted, 0)
 
 def CreatePipeTransportEnd(builder):
     return builder.EndObject()
@@ -4898,6 +4982,716 @@ def CounterEnd(builder):
 
 
 
+# An SSRC of the peer and the producer that its packets go to.
+class ReceivedSsrc(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = ReceivedSsrc()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsReceivedSsrc(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    @classmethod
+    def ReceivedSsrcBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x4C\x53\x46\x55", size_prefixed=size_prefixed)
+
+    # ReceivedSsrc
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # ReceivedSsrc
+    def Ssrc(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return 0
+
+    # ReceivedSsrc
+    def Producer(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+    # ReceivedSsrc
+    def Encoding(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
+        return 0
+
+    # ReceivedSsrc
+    def Rtx(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
+    # ReceivedSsrc
+    def Signalled(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(12))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
+def ReceivedSsrcStart(builder):
+    builder.StartObject(5)
+
+def ReceivedSsrcAddSsrc(builder, ssrc):
+    builder.PrependUint32Slot(0, ssrc, 0)
+
+def ReceivedSsrcAddProducer(builder, producer):
+    builder.PrependUint64Slot(1, producer, 0)
+
+def ReceivedSsrcAddEncoding(builder, encoding):
+    builder.PrependUint8Slot(2, encoding, 0)
+
+def ReceivedSsrcAddRtx(builder, rtx):
+    builder.PrependBoolSlot(3, rtx, 0)
+
+def ReceivedSsrcAddSignalled(builder, signalled):
+    builder.PrependBoolSlot(4, signalled, 0)
+
+def ReceivedSsrcEnd(builder):
+    return builder.EndObject()
+
+
+
+class PayloadTypeDump(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = PayloadTypeDump()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsPayloadTypeDump(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    @classmethod
+    def PayloadTypeDumpBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x4C\x53\x46\x55", size_prefixed=size_prefixed)
+
+    # PayloadTypeDump
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # PayloadTypeDump
+    def PayloadType(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
+        return 0
+
+    # PayloadTypeDump
+    def RtxPayloadType(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
+        return None
+
+def PayloadTypeDumpStart(builder):
+    builder.StartObject(2)
+
+def PayloadTypeDumpAddPayloadType(builder, payloadType):
+    builder.PrependUint8Slot(0, payloadType, 0)
+
+def PayloadTypeDumpAddRtxPayloadType(builder, rtxPayloadType):
+    builder.PrependUint8Slot(1, rtxPayloadType, None)
+
+def PayloadTypeDumpEnd(builder):
+    return builder.EndObject()
+
+
+
+# What packets of a producer are known by before their SSRC is. An encoding without a RID has an empty one.
+class ProducerLine(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = ProducerLine()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsProducerLine(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    @classmethod
+    def ProducerLineBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x4C\x53\x46\x55", size_prefixed=size_prefixed)
+
+    # ProducerLine
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # ProducerLine
+    def Producer(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+    # ProducerLine
+    def Mid(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.String(o + self._tab.Pos)
+        return None
+
+    # ProducerLine
+    def Rids(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            a = self._tab.Vector(o)
+            return self._tab.String(a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 4))
+        return ""
+
+    # ProducerLine
+    def RidsLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # ProducerLine
+    def RidsIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        return o == 0
+
+    # ProducerLine
+    def PayloadTypes(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            x = self._tab.Vector(o)
+            x += flatbuffers.number_types.UOffsetTFlags.py_type(j) * 4
+            x = self._tab.Indirect(x)
+            obj = PayloadTypeDump()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+    # ProducerLine
+    def PayloadTypesLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # ProducerLine
+    def PayloadTypesIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        return o == 0
+
+def ProducerLineStart(builder):
+    builder.StartObject(4)
+
+def ProducerLineAddProducer(builder, producer):
+    builder.PrependUint64Slot(0, producer, 0)
+
+def ProducerLineAddMid(builder, mid):
+    builder.PrependUOffsetTRelativeSlot(1, flatbuffers.number_types.UOffsetTFlags.py_type(mid), 0)
+
+def ProducerLineAddRids(builder, rids):
+    builder.PrependUOffsetTRelativeSlot(2, flatbuffers.number_types.UOffsetTFlags.py_type(rids), 0)
+
+def ProducerLineStartRidsVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
+
+def ProducerLineAddPayloadTypes(builder, payloadTypes):
+    builder.PrependUOffsetTRelativeSlot(3, flatbuffers.number_types.UOffsetTFlags.py_type(payloadTypes), 0)
+
+def ProducerLineStartPayloadTypesVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
+
+def ProducerLineEnd(builder):
+    return builder.EndObject()
+
+
+
+# An SSRC of ours and the consumer whose stream it is.
+class SentSsrc(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = SentSsrc()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsSentSsrc(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    @classmethod
+    def SentSsrcBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x4C\x53\x46\x55", size_prefixed=size_prefixed)
+
+    # SentSsrc
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # SentSsrc
+    def Ssrc(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return 0
+
+    # SentSsrc
+    def Consumer(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+    # SentSsrc
+    def Rtx(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
+def SentSsrcStart(builder):
+    builder.StartObject(3)
+
+def SentSsrcAddSsrc(builder, ssrc):
+    builder.PrependUint32Slot(0, ssrc, 0)
+
+def SentSsrcAddConsumer(builder, consumer):
+    builder.PrependUint64Slot(1, consumer, 0)
+
+def SentSsrcAddRtx(builder, rtx):
+    builder.PrependBoolSlot(2, rtx, 0)
+
+def SentSsrcEnd(builder):
+    return builder.EndObject()
+
+
+
+class HeaderExtensionId(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = HeaderExtensionId()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsHeaderExtensionId(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    @classmethod
+    def HeaderExtensionIdBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x4C\x53\x46\x55", size_prefixed=size_prefixed)
+
+    # HeaderExtensionId
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # HeaderExtensionId
+    def Uri(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.String(o + self._tab.Pos)
+        return None
+
+    # HeaderExtensionId
+    def Id(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
+        return 0
+
+def HeaderExtensionIdStart(builder):
+    builder.StartObject(2)
+
+def HeaderExtensionIdAddUri(builder, uri):
+    builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(uri), 0)
+
+def HeaderExtensionIdAddId(builder, id):
+    builder.PrependUint8Slot(1, id, 0)
+
+def HeaderExtensionIdEnd(builder):
+    return builder.EndObject()
+
+
+
+# A tap at work; see StartTap.
+class TapDump(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = TapDump()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsTapDump(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    @classmethod
+    def TapDumpBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x4C\x53\x46\x55", size_prefixed=size_prefixed)
+
+    # TapDump
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # TapDump
+    def Name(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.String(o + self._tab.Pos)
+        return None
+
+    # TapDump
+    def Format(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
+        return 0
+
+    # TapDump
+    def MaxBytes(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+    # TapDump
+    def MaxDurationMs(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return 0
+
+    # TapDump
+    def HeadersOnly(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(12))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
+    # TapDump
+    def Packets(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(14))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+    # What they take in the file, at most.
+    # TapDump
+    def Bytes(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+    # Packets that came faster than they could be copied.
+    # TapDump
+    def Dropped(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(18))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+def TapDumpStart(builder):
+    builder.StartObject(8)
+
+def TapDumpAddName(builder, name):
+    builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(name), 0)
+
+def TapDumpAddFormat(builder, format):
+    builder.PrependUint8Slot(1, format, 0)
+
+def TapDumpAddMaxBytes(builder, maxBytes):
+    builder.PrependUint64Slot(2, maxBytes, 0)
+
+def TapDumpAddMaxDurationMs(builder, maxDurationMs):
+    builder.PrependUint32Slot(3, maxDurationMs, 0)
+
+def TapDumpAddHeadersOnly(builder, headersOnly):
+    builder.PrependBoolSlot(4, headersOnly, 0)
+
+def TapDumpAddPackets(builder, packets):
+    builder.PrependUint64Slot(5, packets, 0)
+
+def TapDumpAddBytes(builder, bytes):
+    builder.PrependUint64Slot(6, bytes, 0)
+
+def TapDumpAddDropped(builder, dropped):
+    builder.PrependUint64Slot(7, dropped, 0)
+
+def TapDumpEnd(builder):
+    return builder.EndObject()
+
+
+
+# How a transport tells streams from each other, and who looks at them.
+class TransportStreams(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = TransportStreams()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsTransportStreams(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    @classmethod
+    def TransportStreamsBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x4C\x53\x46\x55", size_prefixed=size_prefixed)
+
+    # TransportStreams
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # TransportStreams
+    def Received(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            x = self._tab.Vector(o)
+            x += flatbuffers.number_types.UOffsetTFlags.py_type(j) * 4
+            x = self._tab.Indirect(x)
+            obj = ReceivedSsrc()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+    # TransportStreams
+    def ReceivedLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # TransportStreams
+    def ReceivedIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        return o == 0
+
+    # TransportStreams
+    def Lines(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            x = self._tab.Vector(o)
+            x += flatbuffers.number_types.UOffsetTFlags.py_type(j) * 4
+            x = self._tab.Indirect(x)
+            obj = ProducerLine()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+    # TransportStreams
+    def LinesLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # TransportStreams
+    def LinesIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        return o == 0
+
+    # TransportStreams
+    def Sent(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            x = self._tab.Vector(o)
+            x += flatbuffers.number_types.UOffsetTFlags.py_type(j) * 4
+            x = self._tab.Indirect(x)
+            obj = SentSsrc()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+    # TransportStreams
+    def SentLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # TransportStreams
+    def SentIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        return o == 0
+
+    # What the peer calls the header extensions that it sends.
+    # TransportStreams
+    def HeaderExtensions(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            x = self._tab.Vector(o)
+            x += flatbuffers.number_types.UOffsetTFlags.py_type(j) * 4
+            x = self._tab.Indirect(x)
+            obj = HeaderExtensionId()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+    # TransportStreams
+    def HeaderExtensionsLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # TransportStreams
+    def HeaderExtensionsIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        return o == 0
+
+    # TransportStreams
+    def LearnedSsrcs(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(12))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return 0
+
+    # TransportStreams
+    def LearnedSsrcsLimit(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(14))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return 0
+
+    # So many decisions are kept (KeepDecisions).
+    # TransportStreams
+    def DecisionRows(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return 0
+
+    # Absent: none.
+    # TransportStreams
+    def Tap(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(18))
+        if o != 0:
+            x = self._tab.Indirect(o + self._tab.Pos)
+            obj = TapDump()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+def TransportStreamsStart(builder):
+    builder.StartObject(8)
+
+def TransportStreamsAddReceived(builder, received):
+    builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(received), 0)
+
+def TransportStreamsStartReceivedVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
+
+def TransportStreamsAddLines(builder, lines):
+    builder.PrependUOffsetTRelativeSlot(1, flatbuffers.number_types.UOffsetTFlags.py_type(lines), 0)
+
+def TransportStreamsStartLinesVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
+
+def TransportStreamsAddSent(builder, sent):
+    builder.PrependUOffsetTRelativeSlot(2, flatbuffers.number_types.UOffsetTFlags.py_type(sent), 0)
+
+def TransportStreamsStartSentVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
+
+def TransportStreamsAddHeaderExtensions(builder, headerExtensions):
+    builder.PrependUOffsetTRelativeSlot(3, flatbuffers.number_types.UOffsetTFlags.py_type(headerExtensions), 0)
+
+def TransportStreamsStartHeaderExtensionsVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
+
+def TransportStreamsAddLearnedSsrcs(builder, learnedSsrcs):
+    builder.PrependUint32Slot(4, learnedSsrcs, 0)
+
+def TransportStreamsAddLearnedSsrcsLimit(builder, learnedSsrcsLimit):
+    builder.PrependUint32Slot(5, learnedSsrcsLimit, 0)
+
+def TransportStreamsAddDecisionRows(builder, decisionRows):
+    builder.PrependUint32Slot(6, decisionRows, 0)
+
+def TransportStreamsAddTap(builder, tap):
+    builder.PrependUOffsetTRelativeSlot(7, flatbuffers.number_types.UOffsetTFlags.py_type(tap), 0)
+
+def TransportStreamsEnd(builder):
+    return builder.EndObject()
+
+
+
+# A username fragment (ICE) and the transport that it leads to.
+class UsernameFragment(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = UsernameFragment()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsUsernameFragment(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    @classmethod
+    def UsernameFragmentBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x4C\x53\x46\x55", size_prefixed=size_prefixed)
+
+    # UsernameFragment
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # UsernameFragment
+    def UsernameFragment(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.String(o + self._tab.Pos)
+        return None
+
+    # UsernameFragment
+    def Transport(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+def UsernameFragmentStart(builder):
+    builder.StartObject(2)
+
+def UsernameFragmentAddUsernameFragment(builder, usernameFragment):
+    builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(usernameFragment), 0)
+
+def UsernameFragmentAddTransport(builder, transport):
+    builder.PrependUint64Slot(1, transport, 0)
+
+def UsernameFragmentEnd(builder):
+    return builder.EndObject()
+
+
+
 class EngineDump(object):
     __slots__ = ['_tab']
 
@@ -5123,6 +5917,7 @@ class WebRtcServerDump(object):
             return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
         return 0
 
+    # Of UDP.
     # WebRtcServerDump
     def LocalAddresses(self, j):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
@@ -5170,8 +5965,52 @@ class WebRtcServerDump(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
         return o == 0
 
+    # WebRtcServerDump
+    def UsernameFragments(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            x = self._tab.Vector(o)
+            x += flatbuffers.number_types.UOffsetTFlags.py_type(j) * 4
+            x = self._tab.Indirect(x)
+            obj = UsernameFragment()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+    # WebRtcServerDump
+    def UsernameFragmentsLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # WebRtcServerDump
+    def UsernameFragmentsIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        return o == 0
+
+    # WebRtcServerDump
+    def TcpLocalAddresses(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(12))
+        if o != 0:
+            a = self._tab.Vector(o)
+            return self._tab.String(a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 4))
+        return ""
+
+    # WebRtcServerDump
+    def TcpLocalAddressesLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(12))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # WebRtcServerDump
+    def TcpLocalAddressesIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(12))
+        return o == 0
+
 def WebRtcServerDumpStart(builder):
-    builder.StartObject(3)
+    builder.StartObject(5)
 
 def WebRtcServerDumpAddId(builder, id):
     builder.PrependUint64Slot(0, id, 0)
@@ -5187,6 +6026,18 @@ def WebRtcServerDumpAddTransports(builder, transports):
 
 def WebRtcServerDumpStartTransportsVector(builder, numElems):
     return builder.StartVector(8, numElems, 8)
+
+def WebRtcServerDumpAddUsernameFragments(builder, usernameFragments):
+    builder.PrependUOffsetTRelativeSlot(3, flatbuffers.number_types.UOffsetTFlags.py_type(usernameFragments), 0)
+
+def WebRtcServerDumpStartUsernameFragmentsVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
+
+def WebRtcServerDumpAddTcpLocalAddresses(builder, tcpLocalAddresses):
+    builder.PrependUOffsetTRelativeSlot(4, flatbuffers.number_types.UOffsetTFlags.py_type(tcpLocalAddresses), 0)
+
+def WebRtcServerDumpStartTcpLocalAddressesVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
 
 def WebRtcServerDumpEnd(builder):
     return builder.EndObject()
@@ -5853,8 +6704,18 @@ class WebRtcTransportDump(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(28))
         return o == 0
 
+    # WebRtcTransportDump
+    def Streams(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(30))
+        if o != 0:
+            x = self._tab.Indirect(o + self._tab.Pos)
+            obj = TransportStreams()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
 def WebRtcTransportDumpStart(builder):
-    builder.StartObject(13)
+    builder.StartObject(14)
 
 def WebRtcTransportDumpAddId(builder, id):
     builder.PrependUint64Slot(0, id, 0)
@@ -5906,6 +6767,9 @@ def WebRtcTransportDumpAddConsumers(builder, consumers):
 
 def WebRtcTransportDumpStartConsumersVector(builder, numElems):
     return builder.StartVector(8, numElems, 8)
+
+def WebRtcTransportDumpAddStreams(builder, streams):
+    builder.PrependUOffsetTRelativeSlot(13, flatbuffers.number_types.UOffsetTFlags.py_type(streams), 0)
 
 def WebRtcTransportDumpEnd(builder):
     return builder.EndObject()
@@ -6078,8 +6942,52 @@ class ProducerDump(object):
             return obj
         return None
 
+    # What of it is told as TraceEvent.
+    # ProducerDump
+    def Trace(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(26))
+        if o != 0:
+            a = self._tab.Vector(o)
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 1))
+        return 0
+
+    # ProducerDump
+    def TraceAsNumpy(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(26))
+        if o != 0:
+            return self._tab.GetVectorAsNumpy(flatbuffers.number_types.Uint8Flags, o)
+        return 0
+
+    # ProducerDump
+    def TraceLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(26))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # ProducerDump
+    def TraceIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(26))
+        return o == 0
+
+    # Observers hear it.
+    # ProducerDump
+    def Observed(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(28))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
+    # The payload is encrypted from end to end and never looked into.
+    # ProducerDump
+    def OpaquePayload(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(30))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
 def ProducerDumpStart(builder):
-    builder.StartObject(11)
+    builder.StartObject(14)
 
 def ProducerDumpAddId(builder, id):
     builder.PrependUint64Slot(0, id, 0)
@@ -6123,7 +7031,95 @@ def ProducerDumpStartScoresVector(builder, numElems):
 def ProducerDumpAddWantedLayers(builder, wantedLayers):
     builder.PrependUOffsetTRelativeSlot(10, flatbuffers.number_types.UOffsetTFlags.py_type(wantedLayers), 0)
 
+def ProducerDumpAddTrace(builder, trace):
+    builder.PrependUOffsetTRelativeSlot(11, flatbuffers.number_types.UOffsetTFlags.py_type(trace), 0)
+
+def ProducerDumpStartTraceVector(builder, numElems):
+    return builder.StartVector(1, numElems, 1)
+
+def ProducerDumpAddObserved(builder, observed):
+    builder.PrependBoolSlot(12, observed, 0)
+
+def ProducerDumpAddOpaquePayload(builder, opaquePayload):
+    builder.PrependBoolSlot(13, opaquePayload, 0)
+
 def ProducerDumpEnd(builder):
+    return builder.EndObject()
+
+
+
+# One stream of a pipe consumer.
+class ConsumerLane(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = ConsumerLane()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsConsumerLane(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    @classmethod
+    def ConsumerLaneBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x4C\x53\x46\x55", size_prefixed=size_prefixed)
+
+    # ConsumerLane
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # ConsumerLane
+    def Ssrc(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return 0
+
+    # ConsumerLane
+    def RtxSsrc(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return None
+
+    # The far router wants it, and the consumer's preferred layers include it.
+    # ConsumerLane
+    def Wanted(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
+    # The layers within the encoding that it sends; absent: nothing.
+    # ConsumerLane
+    def CurrentLayers(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            x = self._tab.Indirect(o + self._tab.Pos)
+            obj = Layers()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+def ConsumerLaneStart(builder):
+    builder.StartObject(4)
+
+def ConsumerLaneAddSsrc(builder, ssrc):
+    builder.PrependUint32Slot(0, ssrc, 0)
+
+def ConsumerLaneAddRtxSsrc(builder, rtxSsrc):
+    builder.PrependUint32Slot(1, rtxSsrc, None)
+
+def ConsumerLaneAddWanted(builder, wanted):
+    builder.PrependBoolSlot(2, wanted, 0)
+
+def ConsumerLaneAddCurrentLayers(builder, currentLayers):
+    builder.PrependUOffsetTRelativeSlot(3, flatbuffers.number_types.UOffsetTFlags.py_type(currentLayers), 0)
+
+def ConsumerLaneEnd(builder):
     return builder.EndObject()
 
 
@@ -6263,8 +7259,134 @@ class ConsumerDump(object):
             return obj
         return None
 
+    # The producer that it goes over to as soon as it can; 0: none.
+    # ConsumerDump
+    def PendingProducer(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(32))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+    # ConsumerDump
+    def PayloadTypes(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(34))
+        if o != 0:
+            x = self._tab.Vector(o)
+            x += flatbuffers.number_types.UOffsetTFlags.py_type(j) * 4
+            x = self._tab.Indirect(x)
+            obj = PayloadTypeDump()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+    # ConsumerDump
+    def PayloadTypesLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(34))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # ConsumerDump
+    def PayloadTypesIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(34))
+        return o == 0
+
+    # What its peer calls the header extensions that it is sent.
+    # ConsumerDump
+    def HeaderExtensions(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(36))
+        if o != 0:
+            x = self._tab.Vector(o)
+            x += flatbuffers.number_types.UOffsetTFlags.py_type(j) * 4
+            x = self._tab.Indirect(x)
+            obj = HeaderExtensionId()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+    # ConsumerDump
+    def HeaderExtensionsLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(36))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # ConsumerDump
+    def HeaderExtensionsIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(36))
+        return o == 0
+
+    # What of it is told as TraceEvent.
+    # ConsumerDump
+    def Trace(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(38))
+        if o != 0:
+            a = self._tab.Vector(o)
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 1))
+        return 0
+
+    # ConsumerDump
+    def TraceAsNumpy(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(38))
+        if o != 0:
+            return self._tab.GetVectorAsNumpy(flatbuffers.number_types.Uint8Flags, o)
+        return 0
+
+    # ConsumerDump
+    def TraceLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(38))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # ConsumerDump
+    def TraceIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(38))
+        return o == 0
+
+    # So many decisions are kept (KeepDecisions).
+    # ConsumerDump
+    def DecisionRows(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(40))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return 0
+
+    # Header extensions left out since a packet had no room for them.
+    # ConsumerDump
+    def HeaderExtensionsLeftOut(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(42))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+    # Of a pipe consumer: its streams, one for each encoding of the producer, in order.
+    # ConsumerDump
+    def Lanes(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(44))
+        if o != 0:
+            x = self._tab.Vector(o)
+            x += flatbuffers.number_types.UOffsetTFlags.py_type(j) * 4
+            x = self._tab.Indirect(x)
+            obj = ConsumerLane()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+    # ConsumerDump
+    def LanesLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(44))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # ConsumerDump
+    def LanesIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(44))
+        return o == 0
+
 def ConsumerDumpStart(builder):
-    builder.StartObject(14)
+    builder.StartObject(21)
 
 def ConsumerDumpAddId(builder, id):
     builder.PrependUint64Slot(0, id, 0)
@@ -6307,6 +7429,39 @@ def ConsumerDumpAddTargetLayers(builder, targetLayers):
 
 def ConsumerDumpAddCurrentLayers(builder, currentLayers):
     builder.PrependUOffsetTRelativeSlot(13, flatbuffers.number_types.UOffsetTFlags.py_type(currentLayers), 0)
+
+def ConsumerDumpAddPendingProducer(builder, pendingProducer):
+    builder.PrependUint64Slot(14, pendingProducer, 0)
+
+def ConsumerDumpAddPayloadTypes(builder, payloadTypes):
+    builder.PrependUOffsetTRelativeSlot(15, flatbuffers.number_types.UOffsetTFlags.py_type(payloadTypes), 0)
+
+def ConsumerDumpStartPayloadTypesVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
+
+def ConsumerDumpAddHeaderExtensions(builder, headerExtensions):
+    builder.PrependUOffsetTRelativeSlot(16, flatbuffers.number_types.UOffsetTFlags.py_type(headerExtensions), 0)
+
+def ConsumerDumpStartHeaderExtensionsVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
+
+def ConsumerDumpAddTrace(builder, trace):
+    builder.PrependUOffsetTRelativeSlot(17, flatbuffers.number_types.UOffsetTFlags.py_type(trace), 0)
+
+def ConsumerDumpStartTraceVector(builder, numElems):
+    return builder.StartVector(1, numElems, 1)
+
+def ConsumerDumpAddDecisionRows(builder, decisionRows):
+    builder.PrependUint32Slot(18, decisionRows, 0)
+
+def ConsumerDumpAddHeaderExtensionsLeftOut(builder, headerExtensionsLeftOut):
+    builder.PrependUint64Slot(19, headerExtensionsLeftOut, 0)
+
+def ConsumerDumpAddLanes(builder, lanes):
+    builder.PrependUOffsetTRelativeSlot(20, flatbuffers.number_types.UOffsetTFlags.py_type(lanes), 0)
+
+def ConsumerDumpStartLanesVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
 
 def ConsumerDumpEnd(builder):
     return builder.EndObject()
@@ -6577,8 +7732,16 @@ class RtpStreamStats(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(48))
         return o == 0
 
+    # Retransmissions of packets that were there already, or too old.
+    # RtpStreamStats
+    def RtxPacketsDiscarded(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(50))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
 def RtpStreamStatsStart(builder):
-    builder.StartObject(23)
+    builder.StartObject(24)
 
 def RtpStreamStatsAddSsrc(builder, ssrc):
     builder.PrependUint32Slot(0, ssrc, 0)
@@ -6651,6 +7814,9 @@ def RtpStreamStatsAddBitrateByLayer(builder, bitrateByLayer):
 
 def RtpStreamStatsStartBitrateByLayerVector(builder, numElems):
     return builder.StartVector(4, numElems, 4)
+
+def RtpStreamStatsAddRtxPacketsDiscarded(builder, rtxPacketsDiscarded):
+    builder.PrependUint64Slot(23, rtxPacketsDiscarded, 0)
 
 def RtpStreamStatsEnd(builder):
     return builder.EndObject()
@@ -8119,8 +9285,18 @@ class PlainTransportDump(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(22))
         return o == 0
 
+    # PlainTransportDump
+    def Streams(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(24))
+        if o != 0:
+            x = self._tab.Indirect(o + self._tab.Pos)
+            obj = TransportStreams()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
 def PlainTransportDumpStart(builder):
-    builder.StartObject(10)
+    builder.StartObject(11)
 
 def PlainTransportDumpAddId(builder, id):
     builder.PrependUint64Slot(0, id, 0)
@@ -8160,6 +9336,9 @@ def PlainTransportDumpAddConsumers(builder, consumers):
 
 def PlainTransportDumpStartConsumersVector(builder, numElems):
     return builder.StartVector(8, numElems, 8)
+
+def PlainTransportDumpAddStreams(builder, streams):
+    builder.PrependUOffsetTRelativeSlot(10, flatbuffers.number_types.UOffsetTFlags.py_type(streams), 0)
 
 def PlainTransportDumpEnd(builder):
     return builder.EndObject()
@@ -8294,8 +9473,25 @@ class PipeTransportDump(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(20))
         return o == 0
 
+    # PipeTransportDump
+    def Streams(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(22))
+        if o != 0:
+            x = self._tab.Indirect(o + self._tab.Pos)
+            obj = TransportStreams()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+    # PipeTransportDump
+    def OnlyWanted(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(24))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
 def PipeTransportDumpStart(builder):
-    builder.StartObject(9)
+    builder.StartObject(11)
 
 def PipeTransportDumpAddId(builder, id):
     builder.PrependUint64Slot(0, id, 0)
@@ -8329,6 +9525,12 @@ def PipeTransportDumpAddConsumers(builder, consumers):
 
 def PipeTransportDumpStartConsumersVector(builder, numElems):
     return builder.StartVector(8, numElems, 8)
+
+def PipeTransportDumpAddStreams(builder, streams):
+    builder.PrependUOffsetTRelativeSlot(9, flatbuffers.number_types.UOffsetTFlags.py_type(streams), 0)
+
+def PipeTransportDumpAddOnlyWanted(builder, onlyWanted):
+    builder.PrependBoolSlot(10, onlyWanted, 0)
 
 def PipeTransportDumpEnd(builder):
     return builder.EndObject()
@@ -8425,8 +9627,18 @@ class DirectTransportDump(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
         return o == 0
 
+    # DirectTransportDump
+    def Streams(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(12))
+        if o != 0:
+            x = self._tab.Indirect(o + self._tab.Pos)
+            obj = TransportStreams()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
 def DirectTransportDumpStart(builder):
-    builder.StartObject(4)
+    builder.StartObject(5)
 
 def DirectTransportDumpAddId(builder, id):
     builder.PrependUint64Slot(0, id, 0)
@@ -8445,6 +9657,9 @@ def DirectTransportDumpAddConsumers(builder, consumers):
 
 def DirectTransportDumpStartConsumersVector(builder, numElems):
     return builder.StartVector(8, numElems, 8)
+
+def DirectTransportDumpAddStreams(builder, streams):
+    builder.PrependUOffsetTRelativeSlot(4, flatbuffers.number_types.UOffsetTFlags.py_type(streams), 0)
 
 def DirectTransportDumpEnd(builder):
     return builder.EndObject()

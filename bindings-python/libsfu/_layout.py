@@ -12,6 +12,7 @@ _MediaKind = {0: schema.MediaKind.AUDIO, 1: schema.MediaKind.VIDEO}
 _ExtensionDirection = {0: schema.ExtensionDirection.SENDRECV, 1: schema.ExtensionDirection.SENDONLY, 2: schema.ExtensionDirection.RECVONLY, 3: schema.ExtensionDirection.INACTIVE}
 _Protocol = {0: schema.Protocol.UDP, 1: schema.Protocol.TCP}
 _IceCandidateType = {0: schema.IceCandidateType.HOST}
+_IceTcpType = {0: schema.IceTcpType.PASSIVE}
 _IceState = {0: schema.IceState.NEW, 1: schema.IceState.CONNECTED, 2: schema.IceState.COMPLETED, 3: schema.IceState.DISCONNECTED}
 _DtlsState = {0: schema.DtlsState.NEW, 1: schema.DtlsState.CONNECTING, 2: schema.DtlsState.CONNECTED, 3: schema.DtlsState.FAILED, 4: schema.DtlsState.CLOSED}
 _DtlsRole = {0: schema.DtlsRole.AUTO, 1: schema.DtlsRole.CLIENT, 2: schema.DtlsRole.SERVER}
@@ -140,6 +141,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("ipv6_only", "Ipv6Only", Flag()),
             Field("send_buffer_size", "SendBufferSize", Integer("uint32")),
             Field("recv_buffer_size", "RecvBufferSize", Integer("uint32")),
+            Field("udp_reuse_port", "UdpReusePort", Flag()),
         ),
     ),
     schema.IceParameters: Layout(
@@ -159,6 +161,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("port", "Port", Integer("uint16")),
             Field("protocol", "Protocol", Enumeration(schema.Protocol, _Protocol)),
             Field("type", "Type", Enumeration(schema.IceCandidateType, _IceCandidateType)),
+            Field("tcp_type", "TcpType", Enumeration(schema.IceTcpType, _IceTcpType)),
         ),
     ),
     schema.DtlsFingerprint: Layout(
@@ -213,6 +216,10 @@ LAYOUTS: dict[type, Layout] = {
             Field("webrtc_server", "WebrtcServer", Integer("uint64"), ids=True),
             Field("ice_consent_timeout_ms", "IceConsentTimeoutMs", Integer("uint32")),
             Field("max_incoming_bitrate", "MaxIncomingBitrate", Integer("uint32")),
+            Field("enable_udp", "EnableUdp", Flag()),
+            Field("enable_tcp", "EnableTcp", Flag()),
+            Field("prefer_udp", "PreferUdp", Flag()),
+            Field("prefer_tcp", "PreferTcp", Flag()),
         ),
     ),
     schema.ConnectWebRtcTransport: Layout(
@@ -464,6 +471,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("listen_info", "ListenInfo", Nested(schema.ListenInfo)),
             Field("enable_rtx", "EnableRtx", Flag()),
             Field("enable_srtp", "EnableSrtp", Flag()),
+            Field("only_wanted", "OnlyWanted", Flag()),
         ),
     ),
     schema.ConnectPipeTransport: Layout(
@@ -570,6 +578,80 @@ LAYOUTS: dict[type, Layout] = {
             Field("value", "Value", Integer("uint64")),
         ),
     ),
+    schema.ReceivedSsrc: Layout(
+        "ReceivedSsrc",
+        (
+            Field("ssrc", "Ssrc", Integer("uint32")),
+            Field("producer", "Producer", Integer("uint64"), ids=True),
+            Field("encoding", "Encoding", Integer("ubyte")),
+            Field("rtx", "Rtx", Flag()),
+            Field("signalled", "Signalled", Flag()),
+        ),
+    ),
+    schema.PayloadTypeDump: Layout(
+        "PayloadTypeDump",
+        (
+            Field("payload_type", "PayloadType", Integer("ubyte")),
+            Field("rtx_payload_type", "RtxPayloadType", Integer("ubyte")),
+        ),
+    ),
+    schema.ProducerLine: Layout(
+        "ProducerLine",
+        (
+            Field("producer", "Producer", Integer("uint64"), ids=True),
+            Field("mid", "Mid", Text()),
+            Field("rids", "Rids", Vector(Text())),
+            Field("payload_types", "PayloadTypes", Vector(Nested(schema.PayloadTypeDump))),
+        ),
+    ),
+    schema.SentSsrc: Layout(
+        "SentSsrc",
+        (
+            Field("ssrc", "Ssrc", Integer("uint32")),
+            Field("consumer", "Consumer", Integer("uint64"), ids=True),
+            Field("rtx", "Rtx", Flag()),
+        ),
+    ),
+    schema.HeaderExtensionId: Layout(
+        "HeaderExtensionId",
+        (
+            Field("uri", "Uri", Text(), required=True),
+            Field("id", "Id", Integer("ubyte")),
+        ),
+    ),
+    schema.TapDump: Layout(
+        "TapDump",
+        (
+            Field("name", "Name", Text()),
+            Field("format", "Format", Enumeration(schema.TapFormat, _TapFormat)),
+            Field("max_bytes", "MaxBytes", Integer("uint64")),
+            Field("max_duration_ms", "MaxDurationMs", Integer("uint32")),
+            Field("headers_only", "HeadersOnly", Flag()),
+            Field("packets", "Packets", Integer("uint64")),
+            Field("bytes", "Bytes", Integer("uint64")),
+            Field("dropped", "Dropped", Integer("uint64")),
+        ),
+    ),
+    schema.TransportStreams: Layout(
+        "TransportStreams",
+        (
+            Field("received", "Received", Vector(Nested(schema.ReceivedSsrc))),
+            Field("lines", "Lines", Vector(Nested(schema.ProducerLine))),
+            Field("sent", "Sent", Vector(Nested(schema.SentSsrc))),
+            Field("header_extensions", "HeaderExtensions", Vector(Nested(schema.HeaderExtensionId))),
+            Field("learned_ssrcs", "LearnedSsrcs", Integer("uint32")),
+            Field("learned_ssrcs_limit", "LearnedSsrcsLimit", Integer("uint32")),
+            Field("decision_rows", "DecisionRows", Integer("uint32")),
+            Field("tap", "Tap", Nested(schema.TapDump)),
+        ),
+    ),
+    schema.UsernameFragment: Layout(
+        "UsernameFragment",
+        (
+            Field("username_fragment", "UsernameFragment", Text()),
+            Field("transport", "Transport", Integer("uint64"), ids=True),
+        ),
+    ),
     schema.EngineDump: Layout(
         "EngineDump",
         (
@@ -593,6 +675,8 @@ LAYOUTS: dict[type, Layout] = {
             Field("id", "Id", Integer("uint64"), ids=True),
             Field("local_addresses", "LocalAddresses", Vector(Text())),
             Field("transports", "Transports", Vector(Integer("uint64")), ids=True),
+            Field("username_fragments", "UsernameFragments", Vector(Nested(schema.UsernameFragment))),
+            Field("tcp_local_addresses", "TcpLocalAddresses", Vector(Text())),
         ),
     ),
     schema.ObjectLinks: Layout(
@@ -645,6 +729,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("srtp_profile", "SrtpProfile", Text()),
             Field("producers", "Producers", Vector(Integer("uint64")), ids=True),
             Field("consumers", "Consumers", Vector(Integer("uint64")), ids=True),
+            Field("streams", "Streams", Nested(schema.TransportStreams)),
         ),
     ),
     schema.ProducerDump: Layout(
@@ -661,6 +746,18 @@ LAYOUTS: dict[type, Layout] = {
             Field("consumers", "Consumers", Vector(Integer("uint64")), ids=True),
             Field("scores", "Scores", Vector(Nested(schema.EncodingScore))),
             Field("wanted_layers", "WantedLayers", Nested(schema.Layers)),
+            Field("trace", "Trace", Vector(Enumeration(schema.TraceKind, _TraceKind))),
+            Field("observed", "Observed", Flag()),
+            Field("opaque_payload", "OpaquePayload", Flag()),
+        ),
+    ),
+    schema.ConsumerLane: Layout(
+        "ConsumerLane",
+        (
+            Field("ssrc", "Ssrc", Integer("uint32")),
+            Field("rtx_ssrc", "RtxSsrc", Integer("uint32")),
+            Field("wanted", "Wanted", Flag()),
+            Field("current_layers", "CurrentLayers", Nested(schema.Layers)),
         ),
     ),
     schema.ConsumerDump: Layout(
@@ -680,6 +777,13 @@ LAYOUTS: dict[type, Layout] = {
             Field("preferred_layers", "PreferredLayers", Nested(schema.Layers)),
             Field("target_layers", "TargetLayers", Nested(schema.Layers)),
             Field("current_layers", "CurrentLayers", Nested(schema.Layers)),
+            Field("pending_producer", "PendingProducer", Integer("uint64")),
+            Field("payload_types", "PayloadTypes", Vector(Nested(schema.PayloadTypeDump))),
+            Field("header_extensions", "HeaderExtensions", Vector(Nested(schema.HeaderExtensionId))),
+            Field("trace", "Trace", Vector(Enumeration(schema.TraceKind, _TraceKind))),
+            Field("decision_rows", "DecisionRows", Integer("uint32")),
+            Field("header_extensions_left_out", "HeaderExtensionsLeftOut", Integer("uint64")),
+            Field("lanes", "Lanes", Vector(Nested(schema.ConsumerLane))),
         ),
     ),
     schema.LayerBitrate: Layout(
@@ -716,6 +820,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("round_trip_time_ms", "RoundTripTimeMs", Number()),
             Field("score", "Score", Integer("ubyte")),
             Field("bitrate_by_layer", "BitrateByLayer", Vector(Nested(schema.LayerBitrate))),
+            Field("rtx_packets_discarded", "RtxPacketsDiscarded", Integer("uint64")),
         ),
     ),
     schema.TransportStats: Layout(
@@ -863,6 +968,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("srtp_profile", "SrtpProfile", Text()),
             Field("producers", "Producers", Vector(Integer("uint64")), ids=True),
             Field("consumers", "Consumers", Vector(Integer("uint64")), ids=True),
+            Field("streams", "Streams", Nested(schema.TransportStreams)),
         ),
     ),
     schema.PipeTransportDump: Layout(
@@ -877,6 +983,8 @@ LAYOUTS: dict[type, Layout] = {
             Field("silent", "Silent", Flag()),
             Field("producers", "Producers", Vector(Integer("uint64")), ids=True),
             Field("consumers", "Consumers", Vector(Integer("uint64")), ids=True),
+            Field("streams", "Streams", Nested(schema.TransportStreams)),
+            Field("only_wanted", "OnlyWanted", Flag()),
         ),
     ),
     schema.DirectTransportDump: Layout(
@@ -886,6 +994,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("router", "Router", Integer("uint64"), ids=True),
             Field("producers", "Producers", Vector(Integer("uint64")), ids=True),
             Field("consumers", "Consumers", Vector(Integer("uint64")), ids=True),
+            Field("streams", "Streams", Nested(schema.TransportStreams)),
         ),
     ),
     schema.Draining: Layout(

@@ -26,6 +26,7 @@ __all__ = [
     "Consume",
     "ConsumerCreated",
     "ConsumerDump",
+    "ConsumerLane",
     "ConsumerScore",
     "Counter",
     "CreateActiveSpeakerObserver",
@@ -65,6 +66,7 @@ __all__ = [
     "GetRouterCapabilities",
     "GetStats",
     "GetSupportedCapabilities",
+    "HeaderExtensionId",
     "IceCandidate",
     "IceCandidateType",
     "IceParameters",
@@ -72,6 +74,7 @@ __all__ = [
     "IceSelectedTupleChanged",
     "IceState",
     "IceStateChanged",
+    "IceTcpType",
     "IoBackend",
     "KeepDecisions",
     "LayerBitrate",
@@ -91,6 +94,7 @@ __all__ = [
     "ParseSdp",
     "ParseSdpFragment",
     "Pause",
+    "PayloadTypeDump",
     "PipeSilenceChanged",
     "PipeTransportCreated",
     "PipeTransportDump",
@@ -100,12 +104,14 @@ __all__ = [
     "Produce",
     "ProducerCreated",
     "ProducerDump",
+    "ProducerLine",
     "ProducerPaused",
     "ProducerResumed",
     "ProducerScore",
     "ProducerSwitched",
     "ProducerType",
     "Protocol",
+    "ReceivedSsrc",
     "ReplyBody",
     "RequestBody",
     "RequestKeyFrame",
@@ -129,6 +135,7 @@ __all__ = [
     "SdpParsed",
     "SdpSection",
     "SdpText",
+    "SentSsrc",
     "SetMaxIncomingBitrate",
     "SetPreferredLayers",
     "SetPriority",
@@ -143,6 +150,7 @@ __all__ = [
     "StreamLimitReached",
     "SwitchProducer",
     "TapClosed",
+    "TapDump",
     "TapEnd",
     "TapFormat",
     "TraceDirection",
@@ -151,10 +159,12 @@ __all__ = [
     "TracedReport",
     "TracedRtp",
     "TransportStats",
+    "TransportStreams",
     "TransportTuple",
     "TransportTupleChanged",
     "Unobserve",
     "UpdateMediaCodecs",
+    "UsernameFragment",
     "VideoOrientationChanged",
     "WantedLayers",
     "WebRtcServerDump",
@@ -200,6 +210,12 @@ class IceCandidateType(Name):
     """Ice Candidate Type."""
 
     HOST = "host"
+
+
+class IceTcpType(Name):
+    """Who connects (RFC 6544): `passive` candidates wait for the other side to do it."""
+
+    PASSIVE = "passive"
 
 
 class IceState(Name):
@@ -456,7 +472,10 @@ class ListenInfo(Value):
     port_range: PortRange | None = None
     ipv6_only: bool = False
     send_buffer_size: int = 0
+    """Bytes of the kernel's buffers; 0 is the engine's choice. With TCP, those of each connection."""
     recv_buffer_size: int = 0
+    udp_reuse_port: bool = False
+    """Other sockets that ask for the same may have the port too (SO_REUSEPORT). For UDP only."""
 
 
 @dataclass
@@ -478,6 +497,8 @@ class IceCandidate(Value):
     port: int = 0
     protocol: Protocol = Protocol.UDP
     type: IceCandidateType = IceCandidateType.HOST
+    tcp_type: IceTcpType | None = None
+    """With protocol tcp."""
 
 
 @dataclass
@@ -542,6 +563,12 @@ class CreateWebRtcTransport(Value):
     """Milliseconds; 0 switches the check off; at most 60000."""
     max_incoming_bitrate: int = 0
     """Bit/s; 0 is no bound."""
+    enable_udp: bool = True
+    """By which protocols it may be reached. Candidates are of those that are enabled and listened on."""
+    enable_tcp: bool = True
+    prefer_udp: bool = False
+    """Which candidates come first; without either, UDP's do."""
+    prefer_tcp: bool = False
 
 
 @dataclass
@@ -591,7 +618,10 @@ class Produce(Value):
 
 @dataclass
 class Consume(Value):
-    """Target: transport. Reply: ConsumerCreated."""
+    """Target: transport. Reply: ConsumerCreated. On a pipe transport the consumer is of type pipe: it carries each encoding of
+    the producer as a stream of its own, whose SSRCs are in the reply; what the other router's Produce takes are the
+    rtp_parameters of the reply as they are. There `rtp_capabilities` is not looked at, and RTX is the transport's.
+    """
 
     producer: int
     rtp_capabilities: RtpCapabilities | None = None
@@ -869,6 +899,10 @@ class CreatePipeTransport(Value):
     enable_rtx: bool = False
     enable_srtp: bool = False
     """AEAD_AES_256_GCM."""
+    only_wanted: bool = False
+    """Of the streams and layers of what is consumed only those pass that the far router wants, which it tells by RTCP; give
+    it at both ends. Else all pass.
+    """
 
 
 @dataclass
@@ -989,6 +1023,93 @@ class Counter(Value):
 
 
 @dataclass
+class ReceivedSsrc(Value):
+    """An SSRC of the peer and the producer that its packets go to."""
+
+    ssrc: int = 0
+    producer: int = 0
+    encoding: int = 0
+    rtx: bool = False
+    signalled: bool = False
+
+
+@dataclass
+class PayloadTypeDump(Value):
+    """Payload Type Dump."""
+
+    payload_type: int = 0
+    rtx_payload_type: int | None = None
+
+
+@dataclass
+class ProducerLine(Value):
+    """What packets of a producer are known by before their SSRC is. An encoding without a RID has an empty one."""
+
+    producer: int = 0
+    mid: str | None = None
+    rids: list[str] = field(default_factory=list)
+    payload_types: list[PayloadTypeDump] = field(default_factory=list)
+
+
+@dataclass
+class SentSsrc(Value):
+    """An SSRC of ours and the consumer whose stream it is."""
+
+    ssrc: int = 0
+    consumer: int = 0
+    rtx: bool = False
+
+
+@dataclass
+class HeaderExtensionId(Value):
+    """Header Extension Id."""
+
+    uri: str
+    id: int = 0
+
+
+@dataclass
+class TapDump(Value):
+    """A tap at work; see StartTap."""
+
+    name: str | None = None
+    format: TapFormat = TapFormat.PCAPNG
+    max_bytes: int = 0
+    max_duration_ms: int = 0
+    headers_only: bool = False
+    packets: int = 0
+    bytes: int = 0
+    """What they take in the file, at most."""
+    dropped: int = 0
+    """Packets that came faster than they could be copied."""
+
+
+@dataclass
+class TransportStreams(Value):
+    """How a transport tells streams from each other, and who looks at them."""
+
+    received: list[ReceivedSsrc] = field(default_factory=list)
+    lines: list[ProducerLine] = field(default_factory=list)
+    sent: list[SentSsrc] = field(default_factory=list)
+    header_extensions: list[HeaderExtensionId] = field(default_factory=list)
+    """What the peer calls the header extensions that it sends."""
+    learned_ssrcs: int = 0
+    learned_ssrcs_limit: int = 0
+    decision_rows: int = 0
+    """So many decisions are kept (KeepDecisions)."""
+    tap: TapDump | None = None
+    """Absent: none."""
+
+
+@dataclass
+class UsernameFragment(Value):
+    """A username fragment (ICE) and the transport that it leads to."""
+
+    username_fragment: str | None = None
+    transport: int = 0
+
+
+@dataclass
 class EngineDump(Value):
     """Engine Dump."""
 
@@ -1013,7 +1134,10 @@ class WebRtcServerDump(Value):
 
     id: int = 0
     local_addresses: list[str] = field(default_factory=list)
+    """Of UDP."""
     transports: list[int] = field(default_factory=list)
+    username_fragments: list[UsernameFragment] = field(default_factory=list)
+    tcp_local_addresses: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -1075,6 +1199,7 @@ class WebRtcTransportDump(Value):
     srtp_profile: str | None = None
     producers: list[int] = field(default_factory=list)
     consumers: list[int] = field(default_factory=list)
+    streams: TransportStreams | None = None
 
 
 @dataclass
@@ -1093,6 +1218,24 @@ class ProducerDump(Value):
     scores: list[EncodingScore] = field(default_factory=list)
     wanted_layers: Layers | None = None
     """The highest layers that any consumer wants; absent: nobody watches."""
+    trace: list[TraceKind] = field(default_factory=list)
+    """What of it is told as TraceEvent."""
+    observed: bool = False
+    """Observers hear it."""
+    opaque_payload: bool = False
+    """The payload is encrypted from end to end and never looked into."""
+
+
+@dataclass
+class ConsumerLane(Value):
+    """One stream of a pipe consumer."""
+
+    ssrc: int = 0
+    rtx_ssrc: int | None = None
+    wanted: bool = False
+    """The far router wants it, and the consumer's preferred layers include it."""
+    current_layers: Layers | None = None
+    """The layers within the encoding that it sends; absent: nothing."""
 
 
 @dataclass
@@ -1116,6 +1259,19 @@ class ConsumerDump(Value):
     """The layers that it is on its way to."""
     current_layers: Layers | None = None
     """The layers that it sends; absent: nothing."""
+    pending_producer: int = 0
+    """The producer that it goes over to as soon as it can; 0: none."""
+    payload_types: list[PayloadTypeDump] = field(default_factory=list)
+    header_extensions: list[HeaderExtensionId] = field(default_factory=list)
+    """What its peer calls the header extensions that it is sent."""
+    trace: list[TraceKind] = field(default_factory=list)
+    """What of it is told as TraceEvent."""
+    decision_rows: int = 0
+    """So many decisions are kept (KeepDecisions)."""
+    header_extensions_left_out: int = 0
+    """Header extensions left out since a packet had no room for them."""
+    lanes: list[ConsumerLane] = field(default_factory=list)
+    """Of a pipe consumer: its streams, one for each encoding of the producer, in order."""
 
 
 @dataclass
@@ -1156,6 +1312,8 @@ class RtpStreamStats(Value):
     """How well it goes, from 0 (nothing arrives) to 10."""
     bitrate_by_layer: list[LayerBitrate] = field(default_factory=list)
     """Of a receive stream with layers: each that was seen, the lowest first."""
+    rtx_packets_discarded: int = 0
+    """Retransmissions of packets that were there already, or too old."""
 
 
 @dataclass
@@ -1344,6 +1502,7 @@ class PlainTransportDump(Value):
     srtp_profile: str | None = None
     producers: list[int] = field(default_factory=list)
     consumers: list[int] = field(default_factory=list)
+    streams: TransportStreams | None = None
 
 
 @dataclass
@@ -1359,6 +1518,8 @@ class PipeTransportDump(Value):
     silent: bool = False
     producers: list[int] = field(default_factory=list)
     consumers: list[int] = field(default_factory=list)
+    streams: TransportStreams | None = None
+    only_wanted: bool = False
 
 
 @dataclass
@@ -1369,6 +1530,7 @@ class DirectTransportDump(Value):
     router: int = 0
     producers: list[int] = field(default_factory=list)
     consumers: list[int] = field(default_factory=list)
+    streams: TransportStreams | None = None
 
 
 @dataclass

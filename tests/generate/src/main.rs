@@ -66,6 +66,10 @@ fn generate(root: &Path) -> Result<Vec<Generated>, String> {
             bytes: flatc(root, &["--cpp", "--cpp-std", "c++17", "--scoped-enums", "--gen-object-api"], "h")?,
         },
         Generated { path: "bindings-python/libsfu/_fbs.py", bytes: flatc(root, &["--python", "--gen-onefile"], "py")? },
+        Generated {
+            path: "bindings-go/internal/fbs/libsfu_generated.go",
+            bytes: flatc(root, &["--go", "--gen-onefile", "--gen-object-api", "--go-namespace", "fbs"], "go")?,
+        },
     ];
     files.extend(python_modules(root)?);
     Ok(files)

@@ -1,0 +1,6 @@
+//go:build !libsfu_static
+
+package capi
+
+// #cgo pkg-config: libsfu
+import "C"
