@@ -164,16 +164,17 @@ func callProducerAndConsumer(t *testing.T, router *Router, webrtc *WebRTCTranspo
 	if switched := must[Switched](t)(consumer.SwitchProducer(ctx, second.ID())); switched.Type != Simple {
 		t.Errorf("%+v", switched)
 	}
-	if dump := must[*ConsumerDump](t)(consumer.Dump(ctx)); dump.Producer != second.ID() || dump.Priority != 200 || dump.Transport != webrtc.ID() {
+	// The switch waits for a key frame.
+	if dump := must[*ConsumerDump](t)(consumer.Dump(ctx)); dump.Producer != first.ID() || dump.Priority != 200 || dump.Transport != webrtc.ID() {
 		t.Errorf("%+v", dump)
 	}
-	if dump := must[*ProducerDump](t)(second.Dump(ctx)); len(dump.Consumers) != 1 || dump.Kind != Video {
+	if dump := must[*ProducerDump](t)(first.Dump(ctx)); len(dump.Consumers) != 1 || dump.Kind != Video || dump.Transport != direct.ID() {
 		t.Errorf("%+v", dump)
 	}
 	if dump := must[*TransportDump](t)(direct.Dump(ctx)); len(dump.Producers) != 2 {
 		t.Errorf("%+v", dump)
 	}
-	if dump := must[*RouterDump](t)(router.Dump(ctx)); len(dump.ConsumersOf[second.ID()]) != 1 {
+	if dump := must[*RouterDump](t)(router.Dump(ctx)); len(dump.ConsumersOf[first.ID()]) != 1 || len(dump.Transports) < 4 {
 		t.Errorf("%+v", dump)
 	}
 }
