@@ -61,6 +61,7 @@ bench: setup-test tools ## Measure all: packets end to end beside a peer's loop,
 	cargo build --release --locked -p libsfu
 	tests/abi/measure.sh
 	cd bindings-python && LIBSFU_LIBRARY=$(TARGET)/release/libsfu.so PYTHONPATH=. $(VENV)/bin/python bench.py
+	GO="$$(tests/setup/go.sh $(VENV))" && GO="$$GO" tests/go/measure.sh
 
 bench-join: setup-test tools ## Measure: from the join button to the first remote frame, in Chromium.
 	cargo build --release --locked -p sfu-cli
@@ -105,6 +106,10 @@ native: setup-test tools ## The scenarios in C and C++ under AddressSanitizer, t
 python: setup-test tools ## The Python package: lints, types, tests, a wheel, the examples.
 	cargo build --locked -p libsfu -p sfu-cli
 	cd bindings-python && LIBSFU_LIBRARY=$(TARGET)/debug/libsfu.so SFU_BIN=$(TARGET)/debug/sfu tests/run.sh
+
+go: setup-test tools ## The Go package, and the example service written with it.
+	cargo build --locked -p libsfu
+	GO="$$(tests/setup/go.sh $(VENV))" && GO="$$GO" tests/go/run.sh
 
 seccomp: setup-test ## The container profile lets the engine start, and denial is told in one line.
 	cargo build --locked -p sfu-cli

