@@ -1,0 +1,199 @@
+// Command go-signaling is a conference service on libsfu's Go package: rooms, signalling by the protoo protocol over
+// WebSocket, WHIP and WHEP, headless publishers over HTTP, and the web page that sfu-cli serves too.
+//
+//	go-signaling --listen 127.0.0.1:3000 --rtc-ip 0.0.0.0 --announced-address sfu.example.org
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"libsfu.example/go/sfu"
+)
+
+// goodbye is how long peers may take to leave when the service stops.
+const goodbye = 3 * time.Second
+
+func main() {
+	words := os.Args[1:]
+	// As the other service has it.
+	if len(words) > 0 && words[0] == "serve" {
+		words = words[1:]
+	}
+	if len(words) > 0 && (words[0] == "doctor" || words[0] == "version") {
+		os.Exit(aside(words[0], words[1:]))
+	}
+	config, err := readConfig(words, os.LookupEnv)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		err = serve(config)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "go-signaling: %s\n", err)
+		os.Exit(1)
+	}
+}
+
+// aside is what the program does besides serving: it tells whether this machine is fit, or its version.
+func aside(word string, words []string) int {
+	if word == "version" {
+		fmt.Println("libsfu", sfu.Version())
+		return 0
+	}
+	config, err := readConfig(words, os.LookupEnv)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "go-signaling: %s\n", err)
+		return 1
+	}
+	report, err := sfu.Preflight(config.engine())
+	fmt.Print(report)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "go-signaling: %s\n", err)
+		return 1
+	}
+	return 0
+}
+
+func serve(config *config) error {
+	// From here on a signal stops the service in order, also while it starts.
+	stopping, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer release()
+	folder, err := pageFolder(config.page)
+	if err != nil {
+		return err
+	}
+	page, err := readPage(folder)
+	if err != nil {
+		return err
+	}
+	// The web side comes first: a taken port is found before anything is started.
+	listeners, err := bind(config.listen)
+	if err != nil {
+		return err
+	}
+	engine, err := sfu.New(config.engine())
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	working, end := context.WithCancel(context.Background())
+	defer end()
+	s := &service{
+		engine: engine, config: config, log: config.logger(), metrics: newMetrics(), ctx: working,
+		rooms: map[string]*room{}, emptied: make(chan struct{}, 1),
+	}
+	engine.OnEventsLost(func(count uint64) { s.log.Warn("events were lost: the service is too slow", "count", count) })
+	if err := s.startServers(stopping); err != nil {
+		return err
+	}
+	s.metrics.registry.MustRegister(collector{s})
+	w := &web{service: s, page: page, broadcasters: newBroadcasters(s), streams: newStreams(s)}
+	server := &http.Server{Handler: w.routes(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	failed := make(chan error, len(listeners))
+	for _, listener := range listeners {
+		go func() {
+			if config.tlsCert != "" {
+				failed <- server.ServeTLS(listener, config.tlsCert, config.tlsKey)
+			} else {
+				failed <- server.Serve(listener)
+			}
+		}()
+	}
+	s.banner(listeners)
+	select {
+	case err := <-failed:
+		return err
+	case <-stopping.Done():
+	}
+	release()
+	s.stop(server)
+	return nil
+}
+
+// stop is the way out: who is in a call may end it. A second signal ends all of it at once.
+func (s *service) stop(server *http.Server) {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-again
+		os.Exit(130)
+	}()
+	s.log.Info("stopping; once more to stop at once")
+	draining, end := context.WithTimeout(s.ctx, s.config.drain)
+	s.drain(draining)
+	end()
+	leaving, end := context.WithTimeout(s.ctx, goodbye)
+	defer end()
+	s.closeAll(leaving)
+	if err := server.Shutdown(leaving); err != nil {
+		s.log.Warn("the web side did not end in time", "error", err)
+	}
+	if err := s.engine.Close(); err != nil {
+		s.log.Error("the engine did not stop cleanly", "error", err)
+	}
+	s.log.Info("stopped")
+}
+
+func bind(addresses []string) ([]net.Listener, error) {
+	var out []net.Listener
+	for _, address := range addresses {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, fmt.Errorf("--listen: %s cannot be had: %w; stop what uses it or choose another address", address, err)
+		}
+		out = append(out, listener)
+	}
+	return out, nil
+}
+
+// startServers makes one WebRTC server for each shard: all calls on a shard share its port.
+func (s *service) startServers(ctx context.Context) error {
+	dump, err := s.engine.Dump(ctx)
+	if err != nil {
+		return err
+	}
+	for shard := range dump.Shards {
+		infos, err := s.config.media(shard)
+		if err != nil {
+			return err
+		}
+		server, err := s.engine.CreateWebRTCServer(ctx, sfu.WebRTCServerOptions{
+			ListenInfos: infos, Shard: sfu.Ptr(uint8(shard)),
+		})
+		if err != nil {
+			return fmt.Errorf("media port %d of shard %d: %w", infos[0].Port, shard, err)
+		}
+		s.servers = append(s.servers, server)
+	}
+	return nil
+}
+
+// banner tells where the service is. Whoever started it may have closed the pipe; the service goes on.
+func (s *service) banner(listeners []net.Listener) {
+	scheme := "http"
+	if s.config.tlsCert != "" {
+		scheme = "https"
+	}
+	fmt.Printf("go-signaling: a room service on libsfu %s\n", sfu.Version())
+	for _, listener := range listeners {
+		fmt.Printf("  open    %s://%s/\n", scheme, listener.Addr())
+	}
+	var media []string
+	for _, server := range s.servers {
+		if dump, err := server.Dump(s.ctx); err == nil {
+			media = append(media, dump.LocalAddresses...)
+		}
+	}
+	fmt.Printf("  media   %s (UDP, shards: %d)\n  stop    Ctrl-C\n", strings.Join(media, ", "), len(s.servers))
+}
