@@ -111,6 +111,15 @@ go: setup-test tools ## The Go package, and the example service written with it.
 	cargo build --locked -p libsfu
 	GO="$$(tests/setup/go.sh $(VENV))" && GO="$$GO" tests/go/run.sh
 
+go-browser: setup-test tools ## Chromium pages in a call that the Go service serves.
+	cargo build --locked -p libsfu
+	tests/setup/npm.sh $(BROWSER)
+	tests/go/stage.sh $(TARGET)/debug $(TARGET)/go
+	GO="$$(tests/setup/go.sh $(VENV))" && cd examples/go-signaling && PKG_CONFIG_PATH=$(TARGET)/go/pkgconfig \
+		"$$GO" build -buildvcs=false -o $(TARGET)/go/go-signaling .
+	cd $(BROWSER) && CHROMIUM="$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
+		SFU_PAGE=$(CURDIR)/$(PAGE)/dist SFU_BIN=$(TARGET)/go/go-signaling PYTHON=$(VENV)/bin/python ONLY=call npm test
+
 seccomp: setup-test ## The container profile lets the engine start, and denial is told in one line.
 	cargo build --locked -p sfu-cli
 	SFU_BIN=$(TARGET)/debug/sfu tests/seccomp/run.sh

@@ -7,7 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 stages=("$@")
 if [ "${#stages[@]}" -eq 0 ]; then
-  stages=(fmt tidy clippy doc unit generated page-fresh abi native go python seccomp browser firefox interop fuzz-smoke bench-quick deny)
+  stages=(fmt tidy clippy doc unit generated page-fresh abi native go python seccomp browser go-browser firefox interop fuzz-smoke bench-quick
+    deny)
 fi
 logs="${CARGO_TARGET_DIR:-target}/logs"
 mkdir -p "$logs"

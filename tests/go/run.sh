@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The Go package against the debug library: formatting, vet, its tests under the race detector and under the strictest
-# checks of cgo with a collector that never rests, once with the static library, leak warnings; then the example service.
+# checks of cgo with a collector that never rests, once with the static library, leak warnings; then the example service,
+# which `make go-browser` lets browsers meet.
 # `make go` builds the library and calls this.
-#   GO (path of go), VENV; without SFU_BROWSER=yes the example is not met by browsers.
+#   GO: path of go.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
@@ -42,11 +43,9 @@ check "tests, under the race detector" module bindings-go "$go" test -race -coun
 check "tests, cgo checked on each write, collecting all the time" module bindings-go \
   env GOEXPERIMENT=cgocheck2 GOGC=1 "$go" test -count=1 -v ./...
 check "leak warnings" module bindings-go "$go" test -tags libsfu_leaks -count=1 -v -run Leak ./sfu
-check "the static library" module bindings-go "$go" test -tags libsfu_static -count=1 -v -run 'TestEveryCommand|Row073' ./sfu
-if [ -d examples/go-signaling ]; then
-  check "the example service" module examples/go-signaling "$go" vet ./...
-  check "the example service's tests" module examples/go-signaling "$go" test -race -count=1 -v ./...
-fi
+check "the static library" timeout 600 tests/go/linked.sh "$go" "$target/go"
+check "the example service" module examples/go-signaling "$go" vet ./...
+check "the example service's tests" module examples/go-signaling "$go" test -race -count=1 -v ./...
 
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

@@ -2,8 +2,9 @@
 
 package capi
 
-// The archive is named by its file, since beside a libsfu.so the linker would take that.
+// The archive is named by its file and comes first; what it resolves needs no libsfu.so any more, which pkg-config names
+// too and the linker then leaves out.
 
+// #cgo LDFLAGS: -Wl,--as-needed -l:libsfu.a -lpthread -ldl -lm
 // #cgo pkg-config: libsfu
-// #cgo LDFLAGS: -l:libsfu.a -lpthread -ldl -lm
 import "C"
