@@ -199,6 +199,14 @@ func listenTo(info ListenInfo, field string) (*fbs.ListenInfoT, error) {
 	return out, nil
 }
 
+// listenOnce is listenTo where one is needed; the engine says so when none was given.
+func listenOnce(info ListenInfo) (*fbs.ListenInfoT, error) {
+	if info == (ListenInfo{}) {
+		return nil, nil
+	}
+	return listenTo(info, "listen_info")
+}
+
 func listensTo(infos []ListenInfo, field string) ([]*fbs.ListenInfoT, error) {
 	var out []*fbs.ListenInfoT
 	for index, info := range infos {

@@ -83,7 +83,7 @@ func (c *core) request(ctx context.Context, op string, target ID, kind fbs.Reque
 		return nil, &Error{Op: op, Code: Code(w.reply.Code), Field: w.reply.Field, Message: w.reply.Text}
 	}
 	if c.observe != nil && w.reply.Body != nil {
-		c.observe(kind, w.reply.Body.Type)
+		c.observe(kind, w.reply.Body)
 	}
 	return w.reply.Body, nil
 }

@@ -41,8 +41,8 @@ type ConsumerOptions struct {
 	EnableRTX *bool
 	// PreferredLayers are the highest that the peer wants; nil: all there are.
 	PreferredLayers *Layers
-	// Priority is its weight in the sharing of bandwidth, 1 (the least) to 255; 0 is 1.
-	Priority uint8
+	// Priority is its weight in the sharing of bandwidth, 1 (the least) to 255; nil is 1.
+	Priority *uint8
 	// IgnoreDTX leaves Opus packets out that say nothing but "silence".
 	IgnoreDTX bool
 	Numbering Numbering
@@ -57,7 +57,10 @@ func (t transport) Consume(ctx context.Context, options ConsumerOptions) (*Consu
 	body := &fbs.ConsumeT{
 		Producer: uint64(options.Producer), RtpCapabilities: capabilities, Paused: options.Paused, Mid: options.MID,
 		EnableRtx: options.EnableRTX, PreferredLayers: layersTo(options.PreferredLayers),
-		Priority: max(options.Priority, 1), IgnoreDtx: options.IgnoreDTX,
+		Priority: 1, IgnoreDtx: options.IgnoreDTX,
+	}
+	if options.Priority != nil {
+		body.Priority = *options.Priority
 	}
 	if options.Numbering != "" {
 		value, ok := fbs.EnumValuesNumbering[string(options.Numbering)]

@@ -43,7 +43,7 @@ type core struct {
 
 	mediaState
 	// observe is told of each call that succeeds; for tests.
-	observe func(fbs.RequestBody, fbs.ReplyBody)
+	observe func(fbs.RequestBody, *fbs.ReplyBodyT)
 }
 
 const (

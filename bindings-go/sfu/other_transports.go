@@ -42,7 +42,7 @@ type PlainTransportOptions struct {
 // CreatePlainTransport makes a plain transport.
 func (r *Router) CreatePlainTransport(ctx context.Context, options PlainTransportOptions) (*PlainTransport, error) {
 	const op = "CreatePlainTransport"
-	listen, err := listenTo(options.ListenInfo, "listen_info")
+	listen, err := listenOnce(options.ListenInfo)
 	if err != nil {
 		return nil, named(op, err)
 	}
@@ -125,7 +125,7 @@ type PipeTransportOptions struct {
 
 // CreatePipeTransport makes a pipe transport.
 func (r *Router) CreatePipeTransport(ctx context.Context, options PipeTransportOptions) (*PipeTransport, error) {
-	listen, err := listenTo(options.ListenInfo, "listen_info")
+	listen, err := listenOnce(options.ListenInfo)
 	if err != nil {
 		return nil, named("CreatePipeTransport", err)
 	}

@@ -131,16 +131,8 @@ func (s *service) converse(ctx context.Context, socket *websocket.Conn, p *peer)
 			s.answer(ctx, p, request)
 		}
 	}()
-	reading, stop := context.WithCancel(ctx)
-	go func() {
-		select {
-		case <-p.connection.closing:
-			stop()
-		case <-reading.Done():
-		}
-	}()
-	s.read(reading, socket, p, requests)
-	stop()
+	// It ends with the connection: a wish to close is the writer's, who says goodbye, which ends the reading.
+	s.read(ctx, socket, p, requests)
 	close(requests)
 	<-worked
 }
@@ -164,6 +156,7 @@ func (s *service) read(ctx context.Context, socket *websocket.Conn, p *peer, req
 			// Further frames wait in the kernel's buffers, which slows the sender down.
 			select {
 			case <-time.After(wait):
+			case <-p.connection.closing:
 			case <-ctx.Done():
 				return
 			}
