@@ -1,12 +1,12 @@
 package main
 
 import (
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -156,6 +156,19 @@ func (c *config) engine() sfu.Options {
 	return options
 }
 
+// identity is the certificate of the page; nil: it is served without TLS.
+func (c *config) identity() (*tls.Config, error) {
+	if c.tlsCert == "" {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.tlsCert, c.tlsKey)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert and --tls-key: %w", err)
+	}
+	// WebSockets need HTTP/1.1.
+	return &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}, nil
+}
+
 // media is where the shard's WebRTC server listens.
 func (c *config) media(shard int) ([]sfu.ListenInfo, error) {
 	port := c.rtcPort
@@ -190,5 +203,3 @@ func (c *config) logger() *slog.Logger {
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, options))
 }
-
-func quoted(text string) string { return strconv.Quote(text) }

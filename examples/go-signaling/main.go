@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -58,11 +59,35 @@ func aside(word string, words []string) int {
 	}
 	report, err := sfu.Preflight(config.engine())
 	fmt.Print(report)
+	if err == nil {
+		err = tryPorts(config)
+	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "go-signaling: %s\n", err)
+		fmt.Printf("FAIL %s\n", err)
 		return 1
 	}
 	return 0
+}
+
+// tryPorts takes and leaves the ports for media.
+func tryPorts(config *config) error {
+	for shard := range max(config.shards, 1) {
+		infos, err := config.media(shard)
+		if err != nil {
+			return err
+		}
+		for _, info := range infos {
+			address := net.JoinHostPort(info.IP, strconv.Itoa(int(info.Port)))
+			socket, err := net.ListenPacket("udp", address)
+			if err != nil {
+				return fmt.Errorf("media port %s: %w; stop what uses it or choose another by --rtc-port", address, err)
+			}
+			if err := socket.Close(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func serve(config *config) error {
@@ -74,6 +99,10 @@ func serve(config *config) error {
 		return err
 	}
 	page, err := readPage(folder)
+	if err != nil {
+		return err
+	}
+	identity, err := config.identity()
 	if err != nil {
 		return err
 	}
@@ -99,12 +128,14 @@ func serve(config *config) error {
 	}
 	s.metrics.registry.MustRegister(collector{s})
 	w := &web{service: s, page: page, broadcasters: newBroadcasters(s), streams: newStreams(s)}
-	server := &http.Server{Handler: w.routes(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	server := &http.Server{
+		Handler: w.routes(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, TLSConfig: identity,
+	}
 	failed := make(chan error, len(listeners))
 	for _, listener := range listeners {
 		go func() {
-			if config.tlsCert != "" {
-				failed <- server.ServeTLS(listener, config.tlsCert, config.tlsKey)
+			if identity != nil {
+				failed <- server.ServeTLS(listener, "", "")
 			} else {
 				failed <- server.Serve(listener)
 			}

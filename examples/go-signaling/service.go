@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"strconv"
@@ -162,7 +163,7 @@ func (s *service) open(ctx context.Context, name string) (*room, error) {
 			p.connection.close(closeRetry, "the room closed: "+string(reason))
 		}
 	})
-	s.log.Info("room opened", "room", name, "shard", router.ID().Shard())
+	s.log.Info(fmt.Sprintf("opened on shard %d", router.ID().Shard()), "room", name)
 	return r, nil
 }
 
@@ -225,10 +226,14 @@ func (s *service) drain(ctx context.Context) {
 	s.mu.Lock()
 	s.draining = true
 	s.mu.Unlock()
-	s.waitEmpty(ctx)
+	rooms, peers := s.census()
+	s.log.Info(fmt.Sprintf("draining for at most %d s: rooms %d, peers %d", seconds(s.config.drain), rooms, peers))
+	s.waitEmpty(ctx, s.config.drain)
 }
 
-func (s *service) waitEmpty(ctx context.Context) {
+func seconds(duration time.Duration) int { return int(duration.Seconds()) }
+
+func (s *service) waitEmpty(ctx context.Context, limit time.Duration) {
 	for {
 		if rooms, _ := s.census(); rooms == 0 {
 			return
@@ -237,7 +242,7 @@ func (s *service) waitEmpty(ctx context.Context) {
 		case <-s.emptied:
 		case <-ctx.Done():
 			rooms, peers := s.census()
-			s.log.Warn("still open", "rooms", rooms, "peers", peers)
+			s.log.Warn(fmt.Sprintf("still open after %d s: rooms %d, peers %d", seconds(limit), rooms, peers))
 			return
 		}
 	}
@@ -250,13 +255,13 @@ func (s *service) closeAll(ctx context.Context) {
 			p.connection.close(closeGoingAway, "the service stops")
 		}
 	}
-	s.waitEmpty(ctx)
+	s.waitEmpty(ctx, goodbye)
 }
 
 // watchTransport drops a peer whose media path failed.
 func (s *service) watchTransport(p *peer, transport *sfu.WebRTCTransport) {
 	drop := func(why string) {
-		s.log.Info("dropped", "room", p.room.name, "peer", p.id, "reason", why)
+		s.log.Info(p.id+": dropped: "+why, "room", p.room.name)
 		p.connection.close(closeRetry, why)
 	}
 	transport.OnICEStateChange(func(state sfu.ICEState) {

@@ -93,6 +93,8 @@ func (s *service) write(ctx context.Context, socket *websocket.Conn, c *connecti
 			select {
 			case <-done:
 			case <-time.After(farewell):
+				// It will not say goodbye any more.
+				_ = socket.CloseNow()
 			}
 			return
 		}
