@@ -38,6 +38,6 @@
 //
 // # Linking
 //
-// The package links with the shared library by pkg-config (libsfu.pc), or with the static one under the build tag
+// The package links with the shared library by pkg-config (libsfu.pc), or with the static one (libsfu-static.pc) under the build tag
 // libsfu_static. Under libsfu_leaks, handles that were dropped without Close are told of by log/slog.
 package sfu
