@@ -14,7 +14,7 @@
 //
 // # Calls
 //
-// Each call takes a [context.Context] and waits for the engine's reply, which is some ten microseconds when it idles.
+// Each call takes a [context.Context] and waits for the engine's reply, which takes some tens of microseconds when it idles.
 // When the context ends first, the call returns its error; the reply is dropped, and what it has made is closed. All
 // methods may be called from any goroutine.
 //
