@@ -74,6 +74,8 @@ step "the C++17 program compiles" "${cpp[@]}" "${link[@]}" -o "$out/cpp17"
 step "the C++17 program compiles with AddressSanitizer" "${cpp[@]}" "${asan[@]}" "${link[@]}" -o "$out/cpp17-asan"
 step "the media tap program compiles" "${tap[@]}" "${link[@]}" -o "$out/media_tap"
 step "the media tap program compiles with AddressSanitizer" "${tap[@]}" "${asan[@]}" "${link[@]}" -o "$out/media_tap-asan"
+faults=(c++ -std=c++17 -g -pthread -Wpedantic "${strict[@]}" -isystem "$venv/include" tests/abi/faults.cpp)
+step "the faults program compiles with AddressSanitizer" "${faults[@]}" "${asan[@]}" "${link[@]}" -o "$out/faults-asan"
 step "the C99 program runs" "$out/c99" "$out/requests"
 step "the C++17 program runs" "$out/cpp17"
 
@@ -88,6 +90,8 @@ check "valgrind finds a planted mistake" fails "${valgrind[@]}" "$out/canary"
 step "the C99 program runs under AddressSanitizer" "$out/c99-asan" "$out/requests"
 step "the C++17 program runs under AddressSanitizer" "$out/cpp17-asan"
 step "the media tap program runs under AddressSanitizer" "$out/media_tap-asan"
+step "the faults program runs under AddressSanitizer" "$out/faults-asan"
+step "a program ends with an engine that is alive" "$out/faults-asan" exit
 cc -std=gnu11 -O1 -fPIC -shared "${strict[@]}" tests/abi/valgrind_waits.c -o "$out/libwaits.so"
 valgrind=(env "LD_PRELOAD=$out/libwaits.so" "${valgrind[@]}")
 step "the C99 program runs under valgrind" "${valgrind[@]}" "$out/c99" "$out/requests"
