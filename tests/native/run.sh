@@ -50,6 +50,11 @@ step "the wrapper compiles clean with clang++" clang++ -std=c++17 "${strict[@]}"
 step "the first program in C++ links without the shared library" g++ -std=c++17 -pthread "${strict[@]}" examples/cpp/first.cpp "${static[@]}" -o "$out/first-cpp-static"
 step "the first program in C++ runs without the shared library" env -u LD_LIBRARY_PATH "$out/first-cpp-static"
 
+# told GUIDE PROGRAM: the guide shows the program as it is, but for its opening comment.
+told() { diff -B <(sed -n '/in full/,/^## /{/^    /s/^    //p}' "$1") <(tail -n +2 "$2"); }
+step "the guide of C has the first program" bash -c "$(declare -f told); told docs/c.md examples/c/first.c"
+step "the guide of C++ has the first program" bash -c "$(declare -f told); told docs/cpp.md examples/cpp/first.cpp"
+
 ffmpeg="$("$venv/bin/python" -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')"
 step "the relay in C builds" cc "${strict[@]}" examples/c/relay.c "${shared[@]}" -o "$out/relay-c"
 step "the relay in C carries video between two ffmpegs" python3 tests/native/relay.py "$ffmpeg" "$out/relay-c" "$out"
