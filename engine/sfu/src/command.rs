@@ -16,7 +16,7 @@ pub use crate::listening::{BoundSocket, Listen, WebRtcTransportOptions};
 use crate::observer::{ObserverOptions, ProducerVolume};
 pub use crate::signalled::{
     LocalAddress, PipeRemote, PipeTransportCreated, PipeTransportOptions, PlainRemote, PlainTransportCreated,
-    PlainTransportOptions, SrtpParameters,
+    PlainTransportOptions, SrtpParameters, StreamSsrcs,
 };
 use crate::stats::{Dump, Stats};
 use crate::tap::{TapEnd, TapOptions};
@@ -276,15 +276,6 @@ pub struct WebRtcTransportCreated {
     pub candidates: Vec<IceCandidate>,
     /// Fingerprints of our certificate.
     pub fingerprints: Vec<Fingerprint>,
-}
-
-/// SSRCs of one stream that a consumer sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StreamSsrcs {
-    /// Of the stream, unique on its transport.
-    pub ssrc: u32,
-    /// Of its RTX stream, where RTX was negotiated.
-    pub rtx_ssrc: Option<u32>,
 }
 
 /// The answer to [`Command::Consume`].

@@ -1,5 +1,5 @@
 //! What is signalled for transports without ICE and DTLS: options, addresses and keys of plain and pipe
-//! transports. Plain values; checks are where they are used. RFC 4568, RFC 5761.
+//! transports, and the streams of what crosses them. Plain values; checks are where they are used. RFC 4568, RFC 5761.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -92,4 +92,13 @@ pub struct PipeTransportCreated {
     pub srtp: Option<SrtpParameters>,
     /// Consumers have RTX streams.
     pub rtx: bool,
+}
+
+/// SSRCs of one stream that a consumer sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamSsrcs {
+    /// Of the stream, unique on its transport.
+    pub ssrc: u32,
+    /// Of its RTX stream, where RTX was negotiated.
+    pub rtx_ssrc: Option<u32>,
 }

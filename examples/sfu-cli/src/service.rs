@@ -282,7 +282,14 @@ impl Service {
         let mut wanted = PipeToRouter::new(producer, publisher.router(), router);
         wanted.transports.rtx = true;
         wanted.transports.only_wanted = true;
-        Ok(self.client.pipe_to_router(&wanted).await?.producer)
+        let client = self.client.clone();
+        let piped = tokio::task::spawn_blocking(move || client.pipe_to_router(&wanted)).await;
+        let failed = |error: tokio::task::JoinError| ClientError {
+            code: sfu_control::ErrorCode::Internal,
+            field: String::new(),
+            text: error.to_string(),
+        };
+        Ok(piped.map_err(failed)??.producer)
     }
 
     /// A peer is gone: its transports close, and with the last peer the room.

@@ -13,7 +13,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use futures_util::lock::Mutex as AsyncMutex;
 use sfu_core::command::ErrorCode;
 
 use super::call::lock;
@@ -54,6 +53,9 @@ pub struct Piped {
     pub consumer: Id,
 }
 
+/// Names an end as long as its engine lives.
+type EndKey = (usize, Id);
+
 /// One end of a pair: an engine and a router of it.
 #[derive(Clone)]
 struct End {
@@ -66,8 +68,7 @@ impl End {
         &self.client.guard.inner
     }
 
-    /// Names the end as long as its engine lives.
-    fn key(&self) -> (usize, Id) {
+    fn key(&self) -> EndKey {
         (Arc::as_ptr(self.inner()) as usize, self.router)
     }
 }
@@ -75,8 +76,9 @@ impl End {
 /// Two routers, and what is between them.
 #[derive(Default)]
 pub(super) struct Pair {
-    /// Transports of the ends, in the order of their keys; under an async lock, since making them takes a while.
-    transports: AsyncMutex<Option<[Id; 2]>>,
+    /// Transports of the ends, in the order of their keys. Who asks for a pipe holds this until it is there, so that others
+    /// wait for it; events never take it.
+    transports: Mutex<Option<[Id; 2]>>,
     piped: Mutex<HashMap<(usize, Id), Piped>>,
     /// A transport closed: this pair is over.
     over: AtomicBool,
@@ -97,10 +99,12 @@ impl Pair {
 
 /// Pairs by the keys of their ends, the lesser first, whose engine has them.
 #[derive(Default)]
-pub(super) struct Pipes(Mutex<HashMap<[(usize, Id); 2], Arc<Pair>>>);
+pub(super) struct Pipes(Mutex<Pairs>);
+
+type Pairs = HashMap<[EndKey; 2], Arc<Pair>>;
 
 impl Pipes {
-    fn pair(&self, key: [(usize, Id); 2]) -> Arc<Pair> {
+    fn pair(&self, key: [EndKey; 2]) -> Arc<Pair> {
         let mut pairs = lock(&self.0);
         pairs.retain(|_, pair| !pair.over.load(Ordering::Acquire));
         Arc::clone(pairs.entry(key).or_default())
@@ -108,11 +112,12 @@ impl Pipes {
 }
 
 impl Client {
-    /// Makes a producer of one router to be consumed in another. See the module for what comes of it.
+    /// Makes a producer of one router to be consumed in another. See the module for what comes of it. Blocks for a few
+    /// round trips to the engines, so call it neither from an event callback nor on a thread that drives futures.
     ///
     /// # Errors
     /// Those of the requests behind it; then nothing stays of what was made for this call.
-    pub async fn pipe_to_router(&self, wanted: &PipeToRouter) -> Result<Piped, ClientError> {
+    pub fn pipe_to_router(&self, wanted: &PipeToRouter) -> Result<Piped, ClientError> {
         let from = End { client: self.clone(), router: wanted.from };
         let to = End { client: wanted.engine.clone().unwrap_or_else(|| self.clone()), router: wanted.to };
         if from.key() == to.key() {
@@ -121,7 +126,7 @@ impl Client {
         }
         refuse_loop(&from, &to, wanted.producer)?;
         let (pair, ordered) = (pair_of(&from, &to), from.key() < to.key());
-        let mut transports = pair.transports.lock().await;
+        let mut transports = lock(&pair.transports);
         if pair.over.load(Ordering::Acquire) {
             let text = "the pipe between the two routers has just closed; ask again".to_owned();
             return Err(ClientError { code: ErrorCode::Closed, field: String::new(), text });
@@ -133,12 +138,12 @@ impl Client {
         let [here, there] = match *transports {
             Some([a, b]) => [if ordered { a } else { b }, if ordered { b } else { a }],
             None => {
-                let [here, there] = make_transports(&from, &to, &wanted.transports, &Arc::downgrade(&pair)).await?;
+                let [here, there] = make_transports(&from, &to, &wanted.transports, &Arc::downgrade(&pair))?;
                 *transports = Some(if ordered { [here, there] } else { [there, here] });
                 [here, there]
             }
         };
-        carry(&pair, (&from, here), (&to, there), wanted.producer).await
+        carry(&pair, (&from, here), (&to, there), wanted.producer)
     }
 }
 
@@ -166,14 +171,14 @@ fn pair_of(from: &End, to: &End) -> Arc<Pair> {
 }
 
 /// Makes and connects a transport at each end.
-async fn make_transports(
+fn make_transports(
     from: &End,
     to: &End,
     options: &PipeTransportOptions,
     pair: &Weak<Pair>,
 ) -> Result<[Id; 2], ClientError> {
-    let here = from.client.create_pipe_transport(from.router, options).await?;
-    let there = match to.client.create_pipe_transport(to.router, options).await {
+    let here = from.client.create_pipe_transport(from.router, options).wait()?;
+    let there = match to.client.create_pipe_transport(to.router, options).wait() {
         Ok(there) => there,
         Err(error) => {
             drop(from.client.close(here.id));
@@ -186,8 +191,8 @@ async fn make_transports(
     let first = from.client.connect_pipe_transport(here.id, &there.address, there.port, there_srtp);
     let here_srtp = here.srtp_parameters.as_ref();
     let second = to.client.connect_pipe_transport(there.id, &here.address, here.port, here_srtp);
-    let connected = match first.await {
-        Ok(()) => second.await,
+    let connected = match first.wait() {
+        Ok(()) => second.wait(),
         Err(error) => Err(error),
     };
     if let Err(error) = connected {
@@ -198,26 +203,26 @@ async fn make_transports(
 }
 
 /// Whether the payload of a producer must not be looked into, there as here.
-async fn is_opaque(client: &Client, producer: Id) -> Result<bool, ClientError> {
-    match client.dump(producer).await? {
+fn is_opaque(client: &Client, producer: Id) -> Result<bool, ClientError> {
+    match client.dump(producer).wait()? {
         fb::ReplyBodyT::ProducerDump(dump) => Ok(dump.opaque_payload),
         _ => Err(unexpected("another dump than a producer's")),
     }
 }
 
 /// Consumes at one end and produces at the other.
-async fn carry(
+fn carry(
     pair: &Arc<Pair>,
     (from, here): (&End, Id),
     (to, there): (&End, Id),
     origin: Id,
 ) -> Result<Piped, ClientError> {
-    let opaque_payload = is_opaque(&from.client, origin).await?;
-    let consumer = from.client.consume_by_pipe(here, origin).await?;
+    let opaque_payload = is_opaque(&from.client, origin)?;
+    let consumer = from.client.consume_by_pipe(here, origin).wait()?;
     let mut options = ProduceOptions::new(consumer.kind, consumer.rtp_parameters.clone());
     options.paused = consumer.producer_paused;
     options.opaque_payload = opaque_payload;
-    let producer = match to.client.produce(there, &options).await {
+    let producer = match to.client.produce(there, &options).wait() {
         Ok(producer) => producer,
         Err(error) => {
             drop(from.client.close(consumer.id));
@@ -229,11 +234,11 @@ async fn carry(
     let ends = ((from.inner(), consumer.id), (to.inner(), producer.id));
     join_media(ends.0, ends.1, (from.router, origin), &Arc::downgrade(pair));
     // What happened to the consumer before it was followed shows in its state.
-    match from.client.dump(consumer.id).await {
+    match from.client.dump(consumer.id).wait() {
         Ok(fb::ReplyBodyT::ConsumerDump(dump)) => {
             if dump.producer_paused != consumer.producer_paused {
                 let change = if dump.producer_paused { Client::pause } else { Client::resume };
-                change(&to.client, producer.id).await?;
+                change(&to.client, producer.id).wait()?;
             }
             Ok(piped)
         }

@@ -1,10 +1,5 @@
 //! Producers piped from router to router, over running engines.
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-
 use sfu_core::command::ErrorCode;
 
 use super::room::{usual_codecs, video};
@@ -18,25 +13,6 @@ use crate::{Engine, EngineOptions};
 
 /// Everything here takes milliseconds; this is for machines that do something else besides.
 const LOOKS: u32 = 200_000;
-
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
 
 fn engine() -> Client {
     let options = EngineOptions { shards: 1, unpinned: true, ..EngineOptions::default() };
@@ -61,7 +37,7 @@ fn produce(client: &Client, router: Id) -> Id {
 }
 
 fn pipe(client: &Client, producer: Id, from: Id, to: Id) -> Result<Piped, ClientError> {
-    block_on(client.pipe_to_router(&PipeToRouter::new(producer, from, to)))
+    client.pipe_to_router(&PipeToRouter::new(producer, from, to))
 }
 
 fn dump(client: &Client, producer: Id) -> Option<fb::ProducerDumpT> {
@@ -165,7 +141,7 @@ fn two_engines_of_a_process_are_joined_and_either_may_end() {
     wanted.engine = Some(far.clone());
     let loopback = PipeTransportOptions::new(ListenInfo::udp("127.0.0.1"));
     wanted.transports = PipeTransportOptions { rtx: true, srtp: true, only_wanted: true, ..loopback };
-    let piped = block_on(near.pipe_to_router(&wanted)).expect("piped");
+    let piped = near.pipe_to_router(&wanted).expect("piped");
     assert!(dump(&far, piped.producer).is_some());
     near.pause(producer).wait().expect("paused");
     until("the other engine's follows", || dump(&far, piped.producer).is_some_and(|dump| dump.paused));
@@ -176,7 +152,7 @@ fn two_engines_of_a_process_are_joined_and_either_may_end() {
     assert!(dump(&near, producer).is_some(), "the origin lives");
     let other = router(&far);
     wanted.to = other;
-    let piped = block_on(near.pipe_to_router(&wanted)).expect("piped to another router");
+    let piped = near.pipe_to_router(&wanted).expect("piped to another router");
     far.shutdown();
     near.close(producer).wait().expect("what is left can be closed");
     until("it is forgotten", || near.mirrored() <= 2);
