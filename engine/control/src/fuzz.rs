@@ -82,7 +82,7 @@ pub fn session_seed() -> Vec<u8> {
     let steps: [&[u8]; 7] = [
         // Router of all codecs; its transport; a VP8 producer; a consumer of it.
         &[0, 0, 0, 0, 0, 1, 0],
-        &[2, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0],
+        &[2, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0],
         &[7, 2, 1, 0, 4, 1, 1, 10, 0, 1, 11, 4, 1, 3, 4, 0, 0, 0, 2, 1, 0],
         &[9, 2, 3, 0, 0, 0, 0, 0, 3, 1, 0],
         // A key frame, a pause, and time.
@@ -247,16 +247,16 @@ fn listen(input: &mut Input<'_>) -> Option<Vec<fb::ListenInfoT>> {
     Some((0..input.byte() % 4).map(|_| one(input)).collect())
 }
 
-fn webrtc_transport(input: &mut Input<'_>, webrtc_server: u64) -> fb::CreateWebRtcTransportT {
+fn webrtc_transport(input: &mut Input<'_>, any_id: impl Fn(&mut Input<'_>) -> u64) -> fb::CreateWebRtcTransportT {
     fb::CreateWebRtcTransportT {
         listen_infos: if input.flag() { listen(input) } else { None },
-        webrtc_server,
+        webrtc_server: if input.flag() { any_id(input) } else { 0 },
         ice_consent_timeout_ms: u32::from(input.short()),
         max_incoming_bitrate: u32::from(input.short()),
-        enable_udp: input.byte() & 7 != 0,
-        enable_tcp: input.byte() & 7 != 0,
-        prefer_udp: input.byte() & 7 == 0,
-        prefer_tcp: input.byte() & 7 == 0,
+        enable_udp: input.byte() & 7 != 7,
+        enable_tcp: input.byte() & 7 != 7,
+        prefer_udp: input.byte() & 7 == 7,
+        prefer_tcp: input.byte() & 7 == 7,
     }
 }
 
@@ -295,10 +295,7 @@ fn body(op: u8, input: &mut Input<'_>, ids: &[u64]) -> fb::RequestBodyT {
             let shard = input.flag().then(|| input.byte() % 3);
             Body::CreateWebRtcServer(Box::new(fb::CreateWebRtcServerT { listen_infos: listen(input), shard }))
         }
-        2 | 3 => {
-            let server = if input.flag() { any_id(input) } else { 0 };
-            Body::CreateWebRtcTransport(Box::new(webrtc_transport(input, server)))
-        }
+        2 | 3 => Body::CreateWebRtcTransport(Box::new(webrtc_transport(input, any_id))),
         4 => {
             let fingerprint = fb::DtlsFingerprintT {
                 algorithm: fb::FingerprintAlgorithm(input.byte() % 4),
