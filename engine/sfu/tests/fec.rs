@@ -60,7 +60,7 @@ fn stage(red: bool) -> Stage {
 fn frame(key: bool, picture: u16, temporal: u8, len: usize) -> Vec<u8> {
     let [high, low] = (picture | 0x8000).to_be_bytes();
     let mut payload = vec![0x90, 0xe0, high, low, picture as u8, temporal << 6, u8::from(!key)];
-    payload.extend((0..len).map(|k| (k as u16 * 7 ^ picture) as u8));
+    payload.extend((0..len).map(|k| ((k as u16 * 7) ^ picture) as u8));
     payload
 }
 
