@@ -70,6 +70,7 @@ impl Shard {
     fn close_server(&mut self, now: Time, id: ObjectId) -> Option<()> {
         let server = self.servers.remove(id)?;
         self.close_transports(now, server.transports, CloseReason::ServerClosed);
+        server.sockets.iter().for_each(|s| self.lookup.release_socket(s.socket));
         self.release(&server.sockets);
         Some(())
     }

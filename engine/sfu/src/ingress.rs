@@ -19,6 +19,7 @@ use crate::command::Event;
 use crate::producer::StreamSlot;
 use crate::rtp_listener::Route;
 use crate::shard::Shard;
+use crate::shared_port::Whose;
 use crate::transport::Transport;
 use crate::watching::header_of;
 
@@ -30,19 +31,24 @@ impl Shard {
         socket: SocketId,
         from: std::net::SocketAddr,
         datagram: &mut [u8],
-    ) {
+    ) -> Whose {
         let remote = canonical_addr(from);
         let verdict = if datagram.is_empty() {
             Err((None, DropReason::Empty))
         } else if is_unroutable(remote.ip()) || remote.port() == 0 {
             Err((None, DropReason::UnknownTuple))
         } else {
-            self.demultiplex(now, arrival, Tuple { socket, remote }, datagram)
+            let tuple = Tuple { socket, remote };
+            match self.whose(&tuple, datagram) {
+                Whose::Ours => self.demultiplex(now, arrival, tuple, datagram),
+                elsewhere => return elsewhere,
+            }
         };
         if let Err((transport, reason)) = verdict {
             self.refuse(transport, reason);
             self.note_refusal(now, transport, reason, datagram);
         }
+        Whose::Ours
     }
 
     /// Keeps a refusal for whoever asks the transport why.

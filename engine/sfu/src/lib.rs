@@ -22,6 +22,7 @@ pub mod producer;
 pub mod router;
 pub mod rtp_listener;
 pub mod shard;
+pub mod shared_port;
 pub mod signalled;
 pub mod stats;
 pub mod tap;

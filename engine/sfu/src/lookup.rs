@@ -6,11 +6,14 @@
 //! keeps at most eight; usernames and sockets are our own. So all tables are bounded by the number of transports.
 //! The hash is seeded from the shard's generator: a peer chooses its port, not its bucket.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use foldhash::fast::FixedState;
 use sfu_wire::id::ObjectId;
 use sfu_wire::net::{SocketId, Tuple};
+
+use crate::shared_port::Claim;
 
 /// Length of our username fragments, ice-chars.
 pub const UFRAG_LEN: usize = 16;
@@ -27,6 +30,10 @@ pub struct Lookup {
     tuples: HashMap<Tuple, ObjectId, FixedState>,
     ufrags: HashMap<Ufrag, ObjectId, FixedState>,
     sockets: HashMap<SocketId, ObjectId, FixedState>,
+    /// Sockets whose port other shards listen on too.
+    shared: HashSet<SocketId, FixedState>,
+    /// What happened to tuples of those.
+    claims: VecDeque<Claim>,
 }
 
 impl Lookup {
@@ -36,7 +43,9 @@ impl Lookup {
         Self {
             tuples: HashMap::with_hasher(state.clone()),
             ufrags: HashMap::with_hasher(state.clone()),
-            sockets: HashMap::with_hasher(state),
+            sockets: HashMap::with_hasher(state.clone()),
+            shared: HashSet::with_hasher(state),
+            claims: VecDeque::new(),
         }
     }
 
@@ -44,7 +53,10 @@ impl Lookup {
     /// lives: otherwise a peer with credentials of its own could take another's tuple by a forged
     /// source address.
     pub fn claim_tuple(&mut self, tuple: Tuple, transport: ObjectId) {
-        self.tuples.entry(tuple).or_insert(transport);
+        if let Entry::Vacant(place) = self.tuples.entry(tuple) {
+            place.insert(transport);
+            self.note_claim(&tuple, true);
+        }
     }
 
     /// A transport lost a tuple; `true` if it had been the one that datagrams of the tuple went to.
@@ -52,8 +64,30 @@ impl Lookup {
         let is_its = self.tuples.get(tuple) == Some(&transport);
         if is_its {
             self.tuples.remove(tuple);
+            self.note_claim(tuple, false);
         }
         is_its
+    }
+
+    fn note_claim(&mut self, tuple: &Tuple, held: bool) {
+        if self.is_shared(tuple.socket) {
+            self.claims.push_back(Claim { socket: tuple.socket, remote: tuple.remote, held });
+        }
+    }
+
+    /// What happened to a tuple of a shared socket, in order.
+    pub fn poll_claim(&mut self) -> Option<Claim> {
+        self.claims.pop_front()
+    }
+
+    /// Other shards listen on the socket's port too.
+    pub fn share_socket(&mut self, socket: SocketId) {
+        self.shared.insert(socket);
+    }
+
+    /// Whether other shards listen on the socket's port too.
+    pub fn is_shared(&self, socket: SocketId) -> bool {
+        self.shared.contains(&socket)
     }
 
     /// The transport that verified this tuple.
@@ -104,6 +138,7 @@ impl Lookup {
     /// A socket goes.
     pub fn release_socket(&mut self, socket: SocketId) {
         self.sockets.remove(&socket);
+        self.shared.remove(&socket);
     }
 
     /// The transport whose own socket this is.
@@ -151,5 +186,26 @@ mod tests {
         lookup.release_tuple(&tuple, transport(1));
         lookup.claim_tuple(tuple, transport(2));
         assert_eq!(lookup.by_tuple(&tuple), Some(transport(2)));
+        assert_eq!(lookup.poll_claim(), None, "nobody else listens there");
+    }
+
+    #[test]
+    fn row_104_a_tuple_of_a_shared_socket_is_claimed_by_the_first_and_given_up_by_it_alone() {
+        let mut lookup = Lookup::new(7);
+        lookup.share_socket(SocketId(1));
+        let remote = ([192, 0, 2, 1], 5000).into();
+        let tuple = Tuple { socket: SocketId(1), remote };
+        let claim = |held| Some(Claim { socket: SocketId(1), remote, held });
+        lookup.claim_tuple(tuple, transport(1));
+        lookup.claim_tuple(tuple, transport(1));
+        lookup.claim_tuple(tuple, transport(2));
+        lookup.release_tuple(&tuple, transport(2));
+        assert_eq!((lookup.poll_claim(), lookup.poll_claim()), (claim(true), None));
+        lookup.release_tuple(&tuple, transport(1));
+        lookup.claim_tuple(tuple, transport(2));
+        assert_eq!([lookup.poll_claim(), lookup.poll_claim()], [claim(false), claim(true)]);
+        lookup.release_socket(SocketId(1));
+        lookup.release_tuple(&tuple, transport(2));
+        assert_eq!(lookup.poll_claim(), None);
     }
 }

@@ -27,6 +27,7 @@ use crate::observer::Observer;
 use crate::outbox::Outbox;
 use crate::producer::Producer;
 use crate::router::Router;
+use crate::shared_port::{Whose, tag};
 use crate::tap::Taps;
 use crate::timers::{Slot, Timers};
 use crate::trace::{Traces, Watch};
@@ -195,7 +196,8 @@ impl Shard {
         })
     }
 
-    /// Takes one datagram from the network; it is decrypted in place. What is refused is counted.
+    /// Takes one datagram from the network; it is decrypted in place. What is refused is counted. What came by a
+    /// port that other shards share may be one of theirs: then it is left as it is, and told whose.
     pub fn handle_datagram(
         &mut self,
         now: Time,
@@ -203,10 +205,10 @@ impl Shard {
         socket: SocketId,
         from: SocketAddr,
         datagram: &mut [u8],
-    ) {
+    ) -> Whose {
         self.datagrams = self.datagrams.saturating_add(1);
         // What the panic of a room said is told by its event.
-        let _ = self.contained(now, |shard| shard.take_datagram(now, arrival, socket, from, datagram));
+        self.contained(now, |shard| shard.take_datagram(now, arrival, socket, from, datagram)).unwrap_or(Whose::Ours)
     }
 
     /// Carries out one command. `sockets` are those that the runtime has bound for it; they are the
@@ -305,12 +307,14 @@ impl Shard {
         NtpTime::from_unix_nanos(self.epoch_unix_nanos.saturating_add(now.as_nanos()))
     }
 
-    /// Credentials whose username fragment no transport of this shard has.
+    /// Credentials whose username fragment no transport of this shard has, and which names this shard.
     pub(crate) fn draw_credentials(&mut self) -> (IceCredentials, Ufrag) {
         loop {
-            let credentials = IceCredentials::generate(&mut self.rng);
-            let ufrag = Ufrag::try_from(credentials.username_fragment.as_bytes());
-            if let Some(ufrag) = ufrag.ok().filter(|u| !self.lookup.has_ufrag(u)) {
+            let mut credentials = IceCredentials::generate(&mut self.rng);
+            let Ok(mut ufrag) = Ufrag::try_from(credentials.username_fragment.as_bytes()) else { continue };
+            tag(self.index, &mut ufrag);
+            if !self.lookup.has_ufrag(&ufrag) {
+                credentials.username_fragment = ufrag.iter().copied().map(char::from).collect();
                 return (credentials, ufrag);
             }
         }

@@ -444,7 +444,10 @@ impl World {
                 Some(member) => member.peer.handle_datagram(self.now, &mut bytes),
                 None => match self.sockets.iter().find(|(_, addr)| **addr == to).map(|(own, _)| *own) {
                     // From one transport of the shard to another.
-                    Some(own) => self.shard.handle_datagram(self.now, self.now, own, self.sockets[&socket], &mut bytes),
+                    Some(own) => {
+                        let from = self.sockets[&socket];
+                        self.shard.handle_datagram(self.now, self.now, own, from, &mut bytes);
+                    }
                     None => self.strays.push((socket, to, bytes)),
                 },
             }
