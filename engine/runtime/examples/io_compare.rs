@@ -12,6 +12,7 @@ use sfu_core::command::{
     WebRtcTransportCreated,
 };
 use sfu_core::outbox::Outbox;
+use sfu_core::shared_port::Whose;
 use sfu_proto::crypto::Certificate;
 use sfu_runtime::{
     Counts, IoBackend, ListenInfo, Output, Runtime, RuntimeOptions, ShardCore, ShardPlacement, ShardRequest,
@@ -59,7 +60,7 @@ struct FanOut {
 }
 
 impl ShardCore for FanOut {
-    fn handle_datagram(&mut self, _: Time, _: Time, socket: SocketId, _: SocketAddr, datagram: &mut [u8]) {
+    fn handle_datagram(&mut self, _: Time, _: Time, socket: SocketId, _: SocketAddr, datagram: &mut [u8]) -> Whose {
         for (index, to) in self.sinks.iter().enumerate() {
             let from = if self.own_sockets { self.sockets[index % self.sockets.len()] } else { socket };
             let _ = self.outbox.push_with(from, *to, datagram.len(), |slot| {
@@ -67,6 +68,7 @@ impl ShardCore for FanOut {
                 Some(slot.len())
             });
         }
+        Whose::Ours
     }
 
     fn handle_command(&mut self, _: Time, sockets: &[BoundSocket], _: Command) -> Result<Reply, CommandError> {

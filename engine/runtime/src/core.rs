@@ -3,6 +3,7 @@
 use sfu_core::command::{BoundSocket, Command, CommandError, Event, ReleaseSocket, Reply};
 use sfu_core::outbox::Outbox;
 use sfu_core::shard::{Shard, ShardConfig};
+use sfu_core::shared_port::{Claim, Whose};
 use sfu_core::tap::TapPacket;
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::ObjectId;
@@ -40,8 +41,21 @@ pub struct Counts {
 
 /// The pure core of a shard. Methods mean what [`Shard`] says of them.
 pub trait ShardCore {
-    /// A datagram came in; it may be changed in place.
-    fn handle_datagram(&mut self, now: Time, arrival: Time, socket: SocketId, from: SocketAddr, datagram: &mut [u8]);
+    /// A datagram came in; it may be changed in place if it is ours.
+    fn handle_datagram(
+        &mut self,
+        now: Time,
+        arrival: Time,
+        socket: SocketId,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) -> Whose;
+    /// Other shards listen on the port of this socket too.
+    fn share_socket(&mut self, _socket: SocketId) {}
+    /// The next 5-tuple of such a port that was verified or given up.
+    fn poll_claim(&mut self) -> Option<Claim> {
+        None
+    }
     /// The application gives a packet to one of its direct transports.
     fn handle_media(&mut self, _now: Time, _target: ObjectId, _packet: &[u8]) {}
     /// Direct transports have packets for the application.
@@ -110,8 +124,23 @@ pub(crate) fn make_shard(
 }
 
 impl ShardCore for Shard {
-    fn handle_datagram(&mut self, now: Time, arrival: Time, socket: SocketId, from: SocketAddr, datagram: &mut [u8]) {
-        Shard::handle_datagram(self, now, arrival, socket, from, datagram);
+    fn handle_datagram(
+        &mut self,
+        now: Time,
+        arrival: Time,
+        socket: SocketId,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) -> Whose {
+        Shard::handle_datagram(self, now, arrival, socket, from, datagram)
+    }
+
+    fn share_socket(&mut self, socket: SocketId) {
+        Shard::share_socket(self, socket);
+    }
+
+    fn poll_claim(&mut self) -> Option<Claim> {
+        Shard::poll_claim(self)
     }
 
     fn handle_media(&mut self, now: Time, target: ObjectId, packet: &[u8]) {

@@ -7,13 +7,14 @@
 //!
 //! Limits: every queue is bounded (see [`RuntimeOptions`]); no call here blocks longer than it says.
 //!
-//! Left out: encoding of commands (the floor above), packets between shards, recordings other than taps.
+//! Left out: encoding of commands (the floor above), media between shards, recordings other than taps.
 
 mod backlog;
 mod clock;
 mod core;
 mod error;
 mod event_fd;
+mod hand_over;
 mod host;
 mod listen;
 mod load;
@@ -21,9 +22,12 @@ mod mailbox;
 mod media_io;
 mod media_queue;
 mod options;
+mod port_program;
 pub mod preflight;
+mod retrieval;
 mod runtime;
 mod shard_loop;
+mod shared_port;
 mod sys;
 mod tap;
 mod tap_format;

@@ -6,19 +6,21 @@
 //! their options.
 //!
 //! Limits: [`MAX_SOCKETS`] per command; a scan of a port range asks the kernel for each port at most
-//! once and skips ports that this shard holds itself. There is no SO_REUSEPORT unless asked for, and
-//! SO_REUSEADDR for TCP only, where it lets a restart have its port although old connections fade:
-//! two sockets never share a port by accident, whatever ranges were given.
+//! once and skips ports that this shard holds itself. There is no SO_REUSEPORT unless asked for, or for ports that the
+//! shards of one engine share on purpose ([`crate::shared_port`]), and SO_REUSEADDR for TCP only, where it lets a restart
+//! have its port although old connections fade: two sockets never share a port by accident, whatever ranges were given.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use sfu_core::command::{BoundSocket, CommandError, ErrorCode};
 use sfu_wire::net::{SocketId, is_unroutable};
 
 use crate::options::{ListenInfo, Protocol};
+use crate::shared_port::{SharedPort, SharedPorts};
 use crate::sys;
 
 /// Most sockets that one command may ask for.
@@ -57,6 +59,8 @@ pub(crate) const fn is_tcp(socket: SocketId) -> bool {
 pub(crate) struct Bound {
     pub(crate) info: BoundSocket,
     pub(crate) fd: OwnedFd,
+    /// The port, if other shards listen on it too.
+    pub(crate) shared: Option<Arc<SharedPort>>,
 }
 
 /// Binds the sockets of one shard and remembers which ports it holds.
@@ -66,6 +70,10 @@ pub(crate) struct Binder {
     random: u64,
     held: HashSet<Place>,
     by_socket: HashMap<SocketId, Place>,
+    /// The engine's shared ports, and this shard.
+    sharing: Option<(Arc<SharedPorts>, u8)>,
+    /// Sockets of shared ports, with the ports' keys.
+    shared: HashMap<SocketId, u64>,
 }
 
 /// What one socket has.
@@ -82,7 +90,19 @@ enum Refused {
 impl Binder {
     /// `random` decides where scans of port ranges begin.
     pub(crate) fn new(random: u64) -> Self {
-        Self { next: 0, random: random | 1, held: HashSet::new(), by_socket: HashMap::new() }
+        Self {
+            next: 0,
+            random: random | 1,
+            held: HashSet::new(),
+            by_socket: HashMap::new(),
+            sharing: None,
+            shared: HashMap::new(),
+        }
+    }
+
+    /// As [`new`](Self::new), for a shard that may share ports with others.
+    pub(crate) fn sharing(random: u64, ports: Arc<SharedPorts>, shard: u8) -> Self {
+        Self { sharing: Some((ports, shard)), ..Self::new(random) }
     }
 
     /// Binds everything or nothing.
@@ -109,26 +129,51 @@ impl Binder {
         if let Some(held) = self.by_socket.remove(&socket) {
             self.held.remove(&held);
         }
+        if let (Some(key), Some((ports, shard))) = (self.shared.remove(&socket), &self.sharing) {
+            ports.leave(key, *shard);
+        }
     }
 
-    fn bind_one(&mut self, field: &str, info: &ListenInfo) -> Result<Bound, CommandError> {
+    /// Binds one socket, and remembers nothing.
+    pub(crate) fn open(&mut self, field: &str, info: &ListenInfo) -> Result<(OwnedFd, SocketAddr), CommandError> {
         validate(field, info)?;
-        let (fd, local) = match info.port_range {
-            Some((low, high)) if info.port == 0 => self.bind_in_range(field, info, low, high)?,
-            _ => match bind_port(field, info, info.port) {
-                Ok(bound) => bound,
-                Err(Refused::Address(error)) => return Err(error),
-                Err(Refused::Taken) => {
+        match info.port_range {
+            Some((low, high)) if info.port == 0 => self.bind_in_range(field, info, low, high),
+            _ => bind_port(field, info, info.port).map_err(|refused| match refused {
+                Refused::Address(error) => error,
+                Refused::Taken => {
                     let addr = SocketAddr::new(info.ip, info.port);
                     let text = format!(
                         "cannot bind {} {addr}: the port is taken; choose another, or stop what holds it",
                         name(info)
                     );
-                    return Err(CommandError::new(ErrorCode::AddressUnavailable, format!("{field}.port"), text));
+                    CommandError::new(ErrorCode::AddressUnavailable, format!("{field}.port"), text)
                 }
-            },
+            }),
+        }
+    }
+
+    fn bind_one(&mut self, field: &str, info: &ListenInfo) -> Result<Bound, CommandError> {
+        let random = self.draw();
+        let (fd, local, shared) = match (info.shared, &self.sharing) {
+            // A TCP port has one listener: each shard has its own, the next shard the next port.
+            (Some(_), Some((_, shard))) if info.protocol == Protocol::Tcp => {
+                let (fd, local) = self.open(field, &of_shard(field, info, *shard)?)?;
+                (fd, local, None)
+            }
+            (Some(key), Some((ports, shard))) => {
+                let (port, fd) = ports.join(key, *shard, field, info, random)?;
+                (fd, port.local(), Some(port))
+            }
+            _ => {
+                let (fd, local) = self.open(field, info)?;
+                (fd, local, None)
+            }
         };
         let socket = self.free_id(info.protocol);
+        if let Some(port) = &shared {
+            self.shared.insert(socket, port.key());
+        }
         self.held.insert((info.protocol, info.ip, local.port()));
         self.by_socket.insert(socket, (info.protocol, info.ip, local.port()));
         let info = BoundSocket {
@@ -138,7 +183,7 @@ impl Binder {
             announced: info.announced.clone(),
             expose_internal_ip: info.expose_internal_ip,
         };
-        Ok(Bound { info, fd })
+        Ok(Bound { info, fd, shared })
     }
 
     fn bind_in_range(
@@ -216,29 +261,46 @@ fn validate(field: &str, info: &ListenInfo) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// What a shard binds for itself alone of an info that is for all of them.
+fn of_shard(field: &str, info: &ListenInfo, shard: u8) -> Result<ListenInfo, CommandError> {
+    let port = if info.port == 0 { Some(0) } else { info.port.checked_add(shard.into()) };
+    let port = port.ok_or_else(|| {
+        let text = format!("{} leaves no TCP port for shard {shard}: give a lower one", info.port);
+        CommandError::new(ErrorCode::InvalidArgument, format!("{field}.port"), text)
+    })?;
+    Ok(ListenInfo { port, ..info.clone() })
+}
+
 fn bind_port(field: &str, info: &ListenInfo, port: u16) -> Result<(OwnedFd, SocketAddr), Refused> {
-    let addr = SocketAddr::new(info.ip, port);
-    let refused = |error: io::Error| match error.raw_os_error() {
-        Some(libc::EADDRINUSE) => Refused::Taken,
-        _ => Refused::Address(bind_error(field, name(info), addr, &error)),
-    };
+    let bound = open_socket(info, port, false).and_then(|fd| Ok((sys::local_addr(fd.as_fd())?, fd)));
+    match bound {
+        Ok((local, fd)) => Ok((fd, local)),
+        Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => Err(Refused::Taken),
+        Err(error) => Err(Refused::Address(bind_error(field, name(info), SocketAddr::new(info.ip, port), &error))),
+    }
+}
+
+/// Binds one more socket to a port whose first one lets others in.
+pub(crate) fn bind_beside(info: &ListenInfo, port: u16) -> io::Result<OwnedFd> {
+    open_socket(info, port, true)
+}
+
+fn open_socket(info: &ListenInfo, port: u16, beside: bool) -> io::Result<OwnedFd> {
     let fd = match info.protocol {
         Protocol::Udp => sys::udp_socket(info.ip),
         Protocol::Tcp => sys::tcp_socket(info.ip),
-    };
-    let fd = fd.map_err(refused)?;
-    if info.udp_reuse_port {
-        sys::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1).map_err(refused)?;
+    }?;
+    if beside || info.udp_reuse_port {
+        sys::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
     }
     match info.protocol {
         Protocol::Udp => ignore_path_mtu(fd.as_fd(), info.ip),
-        Protocol::Tcp => sys::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1).map_err(refused)?,
+        Protocol::Tcp => sys::set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?,
     }
     if info.ip.is_ipv6() {
-        let only = i32::from(info.ipv6_only);
-        sys::set_option(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, only).map_err(refused)?;
+        sys::set_option(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, i32::from(info.ipv6_only))?;
     }
-    sys::bind(fd.as_fd(), addr).map_err(refused)?;
+    sys::bind(fd.as_fd(), SocketAddr::new(info.ip, port))?;
     for (forced, plain, bytes) in [
         (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, info.recv_buffer),
         (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, info.send_buffer),
@@ -254,12 +316,11 @@ fn bind_port(field: &str, info: &ListenInfo, port: u16) -> Result<(OwnedFd, Sock
         for (option, value) in
             [(libc::TCP_NODELAY, 1), (libc::TCP_NOTSENT_LOWAT, UNSENT), (libc::TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)]
         {
-            sys::set_option(fd.as_fd(), libc::IPPROTO_TCP, option, value).map_err(refused)?;
+            sys::set_option(fd.as_fd(), libc::IPPROTO_TCP, option, value)?;
         }
-        sys::listen(fd.as_fd(), BACKLOG).map_err(refused)?;
+        sys::listen(fd.as_fd(), BACKLOG)?;
     }
-    let local = sys::local_addr(fd.as_fd()).map_err(refused)?;
-    Ok((fd, local))
+    Ok(fd)
 }
 
 fn name(info: &ListenInfo) -> &'static str {
@@ -287,7 +348,7 @@ fn set_buffer(fd: BorrowedFd<'_>, forced: i32, plain: i32, bytes: usize) {
     }
 }
 
-fn bind_error(field: &str, protocol: &str, addr: SocketAddr, error: &io::Error) -> CommandError {
+pub(crate) fn bind_error(field: &str, protocol: &str, addr: SocketAddr, error: &io::Error) -> CommandError {
     let (code, why) = match error.raw_os_error() {
         Some(libc::EADDRNOTAVAIL) => {
             (ErrorCode::AddressUnavailable, "the address is not on this host; use one that `ip addr` lists".to_owned())

@@ -34,6 +34,10 @@ pub struct ShardLoad {
     pub send_failures: u64,
     /// Turns of its loop.
     pub turns: u64,
+    /// Datagrams that arrived here and were another shard's.
+    pub handed_over: u64,
+    /// Datagrams that arrived at other shards and were this one's.
+    pub taken_over: u64,
 }
 
 /// The shard writes, anyone reads. Single writer, so plain stores do.
@@ -52,6 +56,8 @@ pub(crate) struct LoadCell {
     messages_out: AtomicU64,
     send_failures: AtomicU64,
     turns: AtomicU64,
+    handed_over: AtomicU64,
+    taken_over: AtomicU64,
 }
 
 /// Running totals of one loop.
@@ -62,6 +68,10 @@ pub(crate) struct Traffic {
     pub(crate) messages_out: u64,
     pub(crate) send_failures: u64,
     pub(crate) turns: u64,
+    pub(crate) handed_over: u64,
+    pub(crate) taken_over: u64,
+    /// Datagrams of other shards for which these had no room.
+    pub(crate) hand_overs_lost: u64,
 }
 
 impl LoadCell {
@@ -91,6 +101,8 @@ impl LoadCell {
         self.messages_out.store(traffic.messages_out, Relaxed);
         self.send_failures.store(traffic.send_failures, Relaxed);
         self.turns.store(traffic.turns, Relaxed);
+        self.handed_over.store(traffic.handed_over, Relaxed);
+        self.taken_over.store(traffic.taken_over, Relaxed);
     }
 
     /// Publishes how many objects there are.
@@ -118,6 +130,8 @@ impl LoadCell {
             messages_out: self.messages_out.load(Relaxed),
             send_failures: self.send_failures.load(Relaxed),
             turns: self.turns.load(Relaxed),
+            handed_over: self.handed_over.load(Relaxed),
+            taken_over: self.taken_over.load(Relaxed),
         }
     }
 }

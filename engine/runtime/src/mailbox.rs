@@ -24,6 +24,7 @@ use sfu_wire::id::ObjectId;
 
 use crate::error::SubmitError;
 use crate::event_fd::EventFd;
+use crate::hand_over::HandOver;
 use crate::media_queue::{MAX_BYTES, MediaQueue};
 
 /// A poisoned lock only says that a holder panicked between two moves of whole values: the queue is
@@ -53,6 +54,8 @@ pub(crate) struct Inbox<T> {
     has_media: AtomicBool,
     /// See [`Inbox::call`].
     called: AtomicBool,
+    /// Datagrams that arrived at other shards.
+    pub(crate) handed: HandOver,
     /// Eventfd writes, for tests and statistics.
     wakes: AtomicU64,
 }
@@ -77,6 +80,7 @@ impl<T> Inbox<T> {
             media: Mutex::new(MediaQueue::new(MAX_BYTES)),
             has_media: AtomicBool::new(false),
             called: AtomicBool::new(false),
+            handed: HandOver::default(),
             wakes: AtomicU64::new(0),
         })
     }
@@ -175,7 +179,11 @@ impl<T> Inbox<T> {
 
     /// Something waits for the shard.
     pub(crate) fn has_work(&self) -> bool {
-        self.queued.load(SeqCst) > 0 || self.has_media.load(SeqCst) || self.called.load(SeqCst) || self.is_stopping()
+        self.queued.load(SeqCst) > 0
+            || self.has_media.load(SeqCst)
+            || self.called.load(SeqCst)
+            || self.handed.has_some()
+            || self.is_stopping()
     }
 
     /// The shard is about to sleep; false when it must not, since something came in.

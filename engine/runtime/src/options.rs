@@ -49,6 +49,9 @@ pub struct RuntimeOptions {
     pub tap_directory: Option<PathBuf>,
     /// Caps on TCP connections, of each shard.
     pub tcp: TcpLimits,
+    /// The kernel is told which shard each peer of a shared port belongs to; otherwise shards hand over to one another
+    /// what is not their own.
+    pub steer_shared_ports: bool,
 }
 
 impl RuntimeOptions {
@@ -63,6 +66,7 @@ impl RuntimeOptions {
             io: IoBackend::Default,
             tap_directory: None,
             tcp: TcpLimits::default(),
+            steer_shared_ports: true,
         }
     }
 }
@@ -91,6 +95,9 @@ pub struct ListenInfo {
     /// Other sockets that ask for the same may have the port too, and the kernel shares datagrams out among them by
     /// their senders (SO_REUSEPORT). For UDP only.
     pub udp_reuse_port: bool,
+    /// The port is one that all shards listen on: those whose infos have the same key share it. The rest of the infos
+    /// must be equal; what the first shard to come asks for is what is bound.
+    pub shared: Option<u64>,
 }
 
 impl ListenInfo {
@@ -107,6 +114,7 @@ impl ListenInfo {
             send_buffer: 0,
             recv_buffer: 0,
             udp_reuse_port: false,
+            shared: None,
         }
     }
 

@@ -12,6 +12,7 @@ use rand_core::TryRngCore;
 use crate::error::{StartCode, StartError};
 use crate::listen;
 use crate::options::ListenInfo;
+use crate::shared_port;
 use crate::sys;
 
 /// The oldest kernel that serves: multishot recvmsg came with 6.0, DEFER_TASKRUN with 6.1.
@@ -93,6 +94,9 @@ pub fn check(options: &PreflightOptions) -> Vec<Check> {
     checks.extend(on_a_thread_of_its_own(|| [uring(), uring_features()]));
     checks.push(cpus(options, &sys::affinity()));
     checks.push(entropy());
+    if options.shards > 1 {
+        checks.push(judge_shared_ports(shared_port::probe().err().map(|error| error.text)));
+    }
     let fields = (0..).map(|index| format!("listenInfos[{index}]"));
     checks.extend(options.listen.iter().zip(fields).map(|(info, field)| port(&field, info)));
     checks
@@ -303,6 +307,20 @@ fn entropy() -> Check {
     }
 }
 
+fn judge_shared_ports(refusal: Option<String>) -> Check {
+    let code = StartCode::AddressUnavailable;
+    match refusal {
+        None => Check::ok("shared_ports", code, "the kernel brings packets to the shards that they are for"),
+        Some(text) => Check::bad(
+            "shared_ports",
+            code,
+            format!("no filter can be attached to a shared port ({text}): shards hand packets over to one another"),
+            "let setsockopt with SO_ATTACH_REUSEPORT_CBPF through the sandbox, or start one shard",
+        )
+        .warn(),
+    }
+}
+
 fn port(field: &str, info: &ListenInfo) -> Check {
     let code = StartCode::AddressUnavailable;
     let ports = match info.port_range {
@@ -369,6 +387,14 @@ mod tests {
         );
         assert_eq!(judge_memlock(Some(8 << 20)).status, Status::Ok);
         assert_eq!(judge_memlock(None).status, Status::Ok);
+    }
+
+    #[test]
+    fn a_kernel_that_takes_no_filter_is_told_of_and_no_reason_not_to_start() {
+        let check = judge_shared_ports(Some("ENOPROTOOPT".to_owned()));
+        assert_eq!(check.status, Status::Warn);
+        assert!(check.value.contains("ENOPROTOOPT") && check.remedy.contains("CBPF"), "{check:?}");
+        assert_eq!(judge_shared_ports(None).status, Status::Ok);
     }
 
     #[test]

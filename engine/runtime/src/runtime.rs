@@ -29,6 +29,7 @@ use crate::media_queue::{MediaOutlet, records};
 use crate::options::{IoBackend, ListenInfo, RuntimeOptions, ShardPlacement, TcpLimits};
 use crate::preflight::{self, PreflightOptions, Status};
 use crate::shard_loop::ShardLoop;
+use crate::shared_port::SharedPorts;
 use crate::sys;
 use crate::tap::{self, TapSink};
 
@@ -123,6 +124,8 @@ pub(crate) struct Shared {
     pub(crate) media: MediaOutlet,
     /// Where taps are written, if they may be.
     pub(crate) taps: Option<TapSink>,
+    /// Ports that all shards listen on.
+    pub(crate) ports: Arc<SharedPorts>,
     running: Mutex<Vec<u8>>,
     ended: Condvar,
 }
@@ -131,6 +134,7 @@ impl Shared {
     /// The shard is made anew: what it had accepted is answered. `outputs` go first.
     pub(crate) fn restart_shard(&self, shard: u8, outputs: &mut Vec<Output>) {
         let index = usize::from(shard);
+        self.ports.forget_shard(shard);
         for request in self.inboxes[index].empty() {
             let error = CommandError::new(ErrorCode::Closed, "", "the shard failed before it came to this request");
             outputs.push(Output::Reply { token: request.token, result: Err(error) });
@@ -141,6 +145,7 @@ impl Shared {
     /// The shard will take nothing any more: what it had accepted is answered. `outputs` go first.
     pub(crate) fn close_shard(&self, shard: u8, outputs: &mut Vec<Output>) {
         let index = usize::from(shard);
+        self.ports.leave_all(shard);
         for request in self.inboxes[index].close() {
             let error = CommandError::new(ErrorCode::Closed, "", "the shard ended before it came to this request");
             outputs.push(Output::Reply { token: request.token, result: Err(error) });
@@ -188,6 +193,7 @@ impl Runtime {
             loads: (0..count).map(|_| LoadCell::default()).collect(),
             media: MediaOutlet::new().map_err(resource)?,
             taps,
+            ports: Arc::new(SharedPorts::new(count, options.steer_shared_ports)),
             running: Mutex::new(Vec::new()),
             ended: Condvar::new(),
         });
@@ -196,6 +202,15 @@ impl Runtime {
             let shared = Arc::clone(&runtime.shared);
             let body = move || jobs.run(&shared);
             std::thread::Builder::new().name("sfu-taps".to_owned()).spawn(body).map_err(resource)?;
+        }
+        if count > 1 && options.steer_shared_ports {
+            let ports = Arc::clone(&runtime.shared.ports);
+            let body = move || {
+                sys::block_signals();
+                ports.run();
+            };
+            let thread = std::thread::Builder::new().name("sfu-steering".to_owned()).spawn(body).map_err(resource)?;
+            runtime.lock_threads().push(thread);
         }
         // An error on the way drops `runtime`, which ends the shards that did start.
         runtime.start_shards(options, Arc::new(make))?;
@@ -346,6 +361,7 @@ impl Runtime {
             return Err(ShutdownError { shards: running.clone() });
         }
         drop(running);
+        self.shared.ports.stop();
         if let Some(taps) = &self.shared.taps {
             taps.end(timeout);
         }

@@ -3,7 +3,10 @@
 //! One turn: receive a batch, take a bounded number of commands, timers, drain events and released
 //! sockets, send, publish, sleep. One clock reading per turn. It knows nothing of what it carries.
 //!
-//! Limits per turn: [`DATAGRAMS_PER_TURN`], [`COMMANDS_PER_TURN`], one `handle_timeout`. A shard whose
+//! A port that all shards listen on may bring datagrams of other shards: those are handed over, and what others hand over
+//! is taken like what the kernel brings ([`crate::shared_port`]).
+//!
+//! Limits per turn: [`DATAGRAMS_PER_TURN`] of each, [`COMMANDS_PER_TURN`], one `handle_timeout`. A shard whose
 //! deadline lies in the past right after `handle_timeout` is called again after [`MIN_NAP`], so that
 //! a wrong deadline cannot turn into a spinning core.
 
@@ -13,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sfu_core::command::{BoundSocket, Command, CommandError, ErrorCode, Event, Reply};
+use sfu_core::shared_port::Whose;
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::net::{Protocol, SocketId};
 use sfu_wire::time::Time;
@@ -20,14 +24,16 @@ use sfu_wire::time::Time;
 use crate::backlog::Backlog;
 use crate::clock::{Clock, Epoch};
 use crate::core::{ShardCore, ShardSeed};
+use crate::hand_over::next_handed;
 use crate::host::{Host, Yielding};
 use crate::listen::{Binder, is_tcp};
 use crate::load::Traffic;
 use crate::media_io::runs::Runs;
-use crate::media_io::{MediaIo, Sent};
+use crate::media_io::{Datagram, MediaIo, Sent};
 use crate::media_queue::records;
 use crate::options::TcpLimits;
 use crate::runtime::{Output, ShardRequest, Shared};
+use crate::shared_port::SharedPort;
 use crate::tcp::TcpIo;
 use crate::usage;
 
@@ -39,6 +45,8 @@ const COMMANDS_PER_TURN: usize = 32;
 const MEDIA_PER_TURN: usize = 256 << 10;
 /// Most outputs gathered before they are published.
 const OUTPUTS_PER_TURN: usize = 256;
+/// The last first byte of STUN (RFC 7983, section 7).
+const LAST_STUN: u8 = 3;
 /// Longest time that a stopping shard spends on telling its peers.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Shortest sleep when the shard's deadline does not move.
@@ -61,6 +69,11 @@ pub(crate) struct ShardLoop<S> {
     outputs: Vec<Output>,
     /// Packets of the application; made when the first ones come.
     media: Vec<u8>,
+    /// Sockets whose ports other shards listen on too.
+    ports: Vec<(SocketId, Arc<SharedPort>)>,
+    /// Datagrams that other shards have handed over, and how far they are read.
+    handed: Vec<u8>,
+    handed_at: usize,
     traffic: Traffic,
     yielding: Yielding,
     /// The request at work, so that a panic on its way still answers it.
@@ -93,7 +106,7 @@ impl<S: ShardCore> ShardLoop<S> {
             core,
             io,
             clock: Clock::new(epoch),
-            binder: Binder::new(random),
+            binder: Binder::sharing(random, Arc::clone(&shared.ports), seed.index),
             tcp: None,
             tcp_limits,
             tcp_ready: false,
@@ -101,6 +114,9 @@ impl<S: ShardCore> ShardLoop<S> {
             backlog: Backlog::default(),
             outputs: Vec::with_capacity(OUTPUTS_PER_TURN),
             media: Vec::new(),
+            ports: Vec::new(),
+            handed: Vec::new(),
+            handed_at: 0,
             traffic: Traffic::default(),
             yielding: Yielding::new(host),
             executing: None,
@@ -144,6 +160,7 @@ impl<S: ShardCore> ShardLoop<S> {
     fn turn(&mut self) -> Rest {
         self.traffic.turns += 1;
         let now = self.clock.now();
+        let more_handed = self.take_handed(now);
         let more_datagrams = self.receive(now);
         self.receive_by_tcp(now);
         let commands = self.take_commands(now);
@@ -161,7 +178,7 @@ impl<S: ShardCore> ShardLoop<S> {
         }
         self.shared.loads[usize::from(self.index)].publish(self.traffic);
         let stuck = due && self.core.next_timeout().is_some_and(|at| at <= now);
-        Rest { now, busy: more_datagrams || self.inbox().has_work(), stuck }
+        Rest { now, busy: more_datagrams || more_handed || self.inbox().has_work(), stuck }
     }
 
     /// Feeds what has arrived to the core; says whether more is waiting.
@@ -178,8 +195,13 @@ impl<S: ShardCore> ShardLoop<S> {
                     Some(stamp) => self.clock.arrival(now, stamp),
                     None => now,
                 };
-                self.core.handle_datagram(now, arrival, datagram.socket, datagram.from, datagram.bytes);
                 taken += 1;
+                let (core, here) = (&mut self.core, (&*self.shared, self.index));
+                match self.ports.iter().find(|(socket, _)| *socket == datagram.socket) {
+                    Some((_, port)) => take_shared(core, here, &mut self.traffic, port, (now, arrival), datagram),
+                    // All of it is ours.
+                    None => _ = core.handle_datagram(now, arrival, datagram.socket, datagram.from, datagram.bytes),
+                }
                 if self.core.outbox().is_nearly_full() {
                     self.flush();
                 }
@@ -197,7 +219,8 @@ impl<S: ShardCore> ShardLoop<S> {
         tcp.begin(now, std::mem::take(&mut self.tcp_ready));
         while let Some(packet) = tcp.next_packet() {
             let (socket, from, verified) = (packet.tuple.socket, packet.tuple.remote, packet.verified);
-            self.core.handle_datagram(now, now, socket, from, packet.bytes);
+            // Connections are of this shard: nobody shares its TCP ports.
+            _ = self.core.handle_datagram(now, now, socket, from, packet.bytes);
             if !verified {
                 tcp.judge(self.core.is_verified(socket, from));
             }
@@ -231,6 +254,46 @@ impl<S: ShardCore> ShardLoop<S> {
             _ => self.io.remove_socket(socket),
         }
         self.binder.released(socket);
+    }
+
+    /// Feeds what other shards have handed over to the core; says whether more is waiting.
+    fn take_handed(&mut self, now: Time) -> bool {
+        if self.handed_at == self.handed.len() {
+            self.handed_at = 0;
+            self.shared.inboxes[usize::from(self.index)].handed.take(&mut self.handed);
+        }
+        let mut rest = &mut self.handed[self.handed_at..];
+        let mut left = DATAGRAMS_PER_TURN;
+        while left > 0
+            && let Some(handed) = next_handed(&mut rest)
+        {
+            left -= 1;
+            self.traffic.taken_over += 1;
+            let socket = self.ports.iter().find(|(_, port)| port.key() == handed.port).map(|(socket, _)| *socket);
+            let whose = socket.map(|socket| {
+                let arrival = handed.arrival.min(now);
+                self.core.handle_datagram(now, arrival, socket, handed.from, handed.bytes)
+            });
+            // Given up on the way. It is not handed on: two shards must not play with it.
+            if whose != Some(Whose::Ours) {
+                self.core.count_drop(DropReason::UnknownTuple, 1);
+            }
+            if self.core.outbox().is_nearly_full() {
+                flush(&mut self.core, &mut *self.io, self.tcp.as_deref_mut(), &mut self.runs, &mut self.backlog, &mut self.traffic);
+            }
+        }
+        let unread = rest.len();
+        self.handed_at = self.handed.len() - unread;
+        left == 0
+    }
+
+    /// Tells the other shards which peers are this one's.
+    fn tell_claims(&mut self) {
+        while let Some(claim) = self.core.poll_claim() {
+            if let Some((_, port)) = self.ports.iter().find(|(socket, _)| *socket == claim.socket) {
+                self.shared.ports.claim(port, claim.remote, self.index, claim.held);
+            }
+        }
     }
 
     /// Gives packets of the application to the core.
@@ -274,9 +337,11 @@ impl<S: ShardCore> ShardLoop<S> {
         }
         let bound = self.binder.bind_all(&request.listen)?;
         let mut sockets: Vec<BoundSocket> = Vec::with_capacity(bound.len());
+        let mut ports = Vec::new();
         let mut result = Ok(());
         for socket in bound {
             let added = self.add_socket(&socket.info, socket.fd);
+            ports.extend(socket.shared.map(|port| (socket.info.socket, port)));
             sockets.push(socket.info);
             if let Err(error) = added {
                 let text = format!("the socket could not be watched: {error}");
@@ -305,6 +370,9 @@ impl<S: ShardCore> ShardLoop<S> {
             for socket in &sockets {
                 self.remove_socket(socket.socket);
             }
+        } else {
+            ports.iter().for_each(|(socket, _)| self.core.share_socket(*socket));
+            self.ports.extend(ports);
         }
         result
     }
@@ -345,8 +413,10 @@ impl<S: ShardCore> ShardLoop<S> {
                 tcp.disconnect(&tuple);
             }
         }
+        self.tell_claims();
         while let Some(release) = self.core.poll_release() {
             self.flush();
+            self.ports.retain(|(socket, _)| *socket != release.0);
             self.remove_socket(release.0);
         }
     }
@@ -420,6 +490,42 @@ fn tell_closed(core: &mut impl ShardCore, tcp: &mut TcpIo, now: Time) {
         losses.nonzero().for_each(|(reason, n)| core.count_drop(reason, n));
     }
 }
+
+/// Takes a datagram of a port that other shards listen on too: it is this shard's, or goes to the one whose it is.
+fn take_shared(
+    core: &mut impl ShardCore,
+    (shared, index): (&Shared, u8),
+    traffic: &mut Traffic,
+    port: &SharedPort,
+    (now, arrival): (Time, Time),
+    datagram: Datagram<'_>,
+) {
+    let Datagram { socket, from, bytes, .. } = datagram;
+    let owner = || port.owner(from).filter(|owner| *owner != index);
+    // A check names a shard by itself, but one that comes from an address of another shard's is for that one to
+    // judge: nobody takes over an address that is somebody's.
+    let is_check = bytes.first().is_some_and(|byte| *byte <= LAST_STUN);
+    let elsewhere =
+        is_check.then(owner).flatten().or_else(|| match core.handle_datagram(now, arrival, socket, from, bytes) {
+            Whose::Ours => Some(index),
+            Whose::Shard(shard) => Some(shard),
+            Whose::Unknown => owner(),
+        });
+    let inbox = elsewhere.and_then(|shard| shared.inboxes.get(usize::from(shard)));
+    match inbox {
+        _ if elsewhere == Some(index) => {}
+        None => core.count_drop(DropReason::UnknownTuple, 1),
+        Some(inbox) if inbox.handed.push(port.key(), from, arrival, bytes) => {
+            traffic.handed_over += 1;
+            inbox.notify();
+        }
+        Some(_) => {
+            traffic.hand_overs_lost += 1;
+            core.count_drop(DropReason::HandOverFull, 1);
+        }
+    }
+}
+
 
 /// Hands the outbox to the kernel.
 fn flush(

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
+use crate::port_program::Instruction;
+
 /// Turns the -1 of a system call into the error it stands for.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -164,6 +166,16 @@ pub(crate) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) 
     let len = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the value is an int, as `len` says.
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) }).map(drop)
+}
+
+/// Attaches a classic filter to the group of sockets that share this one's port: its answer is a socket's place there.
+pub(crate) fn attach_reuseport_filter(fd: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
+    let len = libc::c_ushort::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let filter = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
+    let size = size_of::<libc::sock_fprog>() as libc::socklen_t;
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF);
+    // SAFETY: `filter` names `len` instructions, laid out as the kernel's, which it only reads, during the call.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const filter).cast(), size) }).map(drop)
 }
 
 /// Binds a socket.

@@ -16,6 +16,9 @@ pub(crate) fn counters(shared: &Shared, index: usize, traffic: &Traffic) -> Vec<
         ("messages_sent", traffic.messages_out),
         ("send_failures", traffic.send_failures),
         ("turns", traffic.turns),
+        ("datagrams_handed_over", traffic.handed_over),
+        ("datagrams_taken_over", traffic.taken_over),
+        ("hand_overs_lost", traffic.hand_overs_lost),
     ];
     if let Some(inbox) = shared.inboxes.get(index) {
         let (queued, in_flight, capacity) = inbox.depth();

@@ -122,6 +122,8 @@ drop_reasons! {
     ShedVideo = "shed_video",
     /// Audio given up under pressure, when there was no video left to give up.
     ShedAudio = "shed_audio",
+    /// A datagram that arrived at another shard than its own found no room on the way there.
+    HandOverFull = "hand_over_full",
 }
 
 /// One counter per [`DropReason`].

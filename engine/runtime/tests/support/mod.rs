@@ -13,6 +13,7 @@ use sfu_core::command::{
     WebRtcTransportCreated,
 };
 use sfu_core::outbox::Outbox;
+use sfu_core::shared_port::Whose;
 use sfu_proto::crypto::Certificate;
 use sfu_runtime::{
     Counts, Host, IoBackend, ListenInfo, Output, Runtime, RuntimeOptions, ShardCore, ShardPlacement, ShardRequest,
@@ -70,7 +71,14 @@ fn refused(text: &str) -> CommandError {
 }
 
 impl ShardCore for Echo {
-    fn handle_datagram(&mut self, now: Time, arrival: Time, socket: SocketId, from: SocketAddr, datagram: &mut [u8]) {
+    fn handle_datagram(
+        &mut self,
+        now: Time,
+        arrival: Time,
+        socket: SocketId,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) -> Whose {
         assert!(arrival <= now);
         for _ in 0..self.copies {
             let _ = self.outbox.push_with(socket, from, datagram.len(), |slot| {
@@ -78,6 +86,7 @@ impl ShardCore for Echo {
                 Some(datagram.len())
             });
         }
+        Whose::Ours
     }
 
     fn handle_command(&mut self, _: Time, sockets: &[BoundSocket], command: Command) -> Result<Reply, CommandError> {
