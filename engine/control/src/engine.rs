@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sfu_core::command::{CommandError, ErrorCode};
-use sfu_runtime::{MediaError, Output, Runtime, StartError};
+use sfu_runtime::{MediaError, Output, Runtime, ShardRequest, StartError};
 
 use crate::controller::{Controller, Prepared, Step};
 use crate::decode;
@@ -150,6 +150,7 @@ impl Engine {
                 outcome.written += message.len();
                 state.ready.pop_front();
             }
+            self.submit_own(&mut state.controller);
             self.runtime.poll(BATCH, &mut state.outputs);
             if state.outputs.is_empty() {
                 break;
@@ -160,6 +161,22 @@ impl Engine {
             state.ready.extend(state.controller.poll_drained());
         }
         if state.closed && outcome.written == 0 { Err(closed()) } else { Ok(outcome) }
+    }
+
+    /// Gives shards what the controller asks of them by itself. What one is too busy for waits for the next poll.
+    fn submit_own(&self, controller: &mut Controller) {
+        while let Some((shard, request)) = controller.poll_request() {
+            let ShardRequest { token, listen, command } = &request;
+            let copy = ShardRequest { token: *token, listen: listen.clone(), command: command.clone() };
+            match self.runtime.submit(shard, request) {
+                Ok(()) => {}
+                Err(sfu_runtime::SubmitError::Busy) => return controller.put_back(shard, copy),
+                // Its shard is gone, and what it was about with it: there is nobody to answer.
+                Err(error @ sfu_runtime::SubmitError::Closed) => {
+                    drop(controller.reply(copy.token, Err(refusal(error))))
+                }
+            }
+        }
     }
 
     /// Gives packets to direct transports: records of object id (8 bytes), length (4 bytes), both little-endian, and

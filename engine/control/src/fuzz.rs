@@ -155,10 +155,13 @@ fn finish(mut engine: Offline, ids: &mut Vec<u64>) {
     assert_eq!(engine.owed(), 0, "every accepted request was answered");
     let dump = engine.call(0, fb::RequestBodyT::GetDump(Box::default())).expect("the engine can be dumped");
     let fb::ReplyBodyT::EngineDump(dump) = dump else { panic!("a dump of the engine is an EngineDump") };
-    for shard in dump.shards.unwrap_or_default() {
-        for id in shard.routers.unwrap_or_default().into_iter().chain(shard.webrtc_servers.unwrap_or_default()) {
-            engine.call(id, fb::RequestBodyT::Close(Box::default())).expect("what lives can be closed");
-        }
+    let tops = |shard: fb::ShardDumpT| {
+        shard.routers.unwrap_or_default().into_iter().chain(shard.webrtc_servers.unwrap_or_default())
+    };
+    // A server of all shards is told of by each of them.
+    let living: std::collections::BTreeSet<u64> = dump.shards.unwrap_or_default().into_iter().flat_map(tops).collect();
+    for id in living {
+        engine.call(id, fb::RequestBodyT::Close(Box::default())).expect("what lives can be closed");
     }
     assert_eq!(engine.controller.footprint(), 0, "nothing is remembered of what is closed");
 }

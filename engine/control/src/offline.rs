@@ -25,6 +25,18 @@ fn certificate() -> Certificate {
     CERTIFICATE.get_or_init(|| Certificate::generate().expect("OpenSSL makes a certificate")).clone()
 }
 
+fn config(index: u8, life: u8) -> ShardConfig {
+    ShardConfig {
+        index,
+        life,
+        seed: [index; 32],
+        epoch_unix_nanos: 1_700_000_000_000_000_000,
+        certificate: certificate(),
+        srtp_profiles: SrtpProfile::ALL.to_vec(),
+        limits: Limits::default(),
+    }
+}
+
 /// An engine without a runtime.
 pub(crate) struct Offline {
     pub(crate) controller: Controller,
@@ -41,16 +53,7 @@ pub(crate) struct Offline {
 
 impl Offline {
     pub(crate) fn new(shards: u8) -> Self {
-        let config = |index| ShardConfig {
-            index,
-            life: 0,
-            seed: [index; 32],
-            epoch_unix_nanos: 1_700_000_000_000_000_000,
-            certificate: certificate(),
-            srtp_profiles: SrtpProfile::ALL.to_vec(),
-            limits: Limits::default(),
-        };
-        let shard = |index| Shard::new(config(index)).expect("a shard starts");
+        let shard = |index| Shard::new(config(index, 0)).expect("a shard starts");
         Self {
             controller: Controller::new((0..shards).map(|i| Some(usize::from(i))).collect()),
             shards: (0..shards).map(shard).collect(),
@@ -84,6 +87,7 @@ impl Offline {
             // Events of a command come before its reply or after it; the runtime gives the reply first.
             self.controller.output(Output::Reply { token: request.token, result }, &mut self.ready);
             self.drain();
+            self.queue.extend(std::iter::from_fn(|| self.controller.poll_request()));
         }
     }
 
@@ -92,6 +96,15 @@ impl Offline {
     pub(crate) fn fail_shard(&mut self, shard: u8) {
         let output = Output::ShardFailed { shard, restarts: false, text: "a test".to_owned() };
         self.controller.output(output, &mut self.ready);
+    }
+
+    /// As if a shard had panicked and been made anew, by its second life.
+    #[cfg(test)]
+    pub(crate) fn restart_shard(&mut self, shard: u8) {
+        self.shards[usize::from(shard)] = Shard::new(config(shard, 1)).expect("a shard starts");
+        let output = Output::ShardFailed { shard, restarts: true, text: "a test".to_owned() };
+        self.controller.output(output, &mut self.ready);
+        self.queue.extend(std::iter::from_fn(|| self.controller.poll_request()));
     }
 
     /// Time passes in all shards.
@@ -115,7 +128,8 @@ impl Offline {
 
     fn bind(&mut self, info: &ListenInfo) -> BoundSocket {
         self.sockets += 1;
-        let port = if info.port == 0 { 1024 + (self.sockets % 60_000) as u16 } else { info.port };
+        let number = info.shared.unwrap_or(u64::from(self.sockets));
+        let port = if info.port == 0 { 1024 + (number % 60_000) as u16 } else { info.port };
         BoundSocket {
             socket: SocketId(self.sockets),
             protocol: info.protocol,

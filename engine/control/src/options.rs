@@ -154,6 +154,7 @@ impl EngineOptions {
             io: self.io_backend,
             tap_directory: self.tap_directory.as_ref().map(PathBuf::from),
             tcp: TcpLimits::default(),
+            steer_shared_ports: true,
         })
     }
 

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use sfu_core::command::{CommandError, ErrorCode};
+use sfu_runtime::ListenInfo;
 use sfu_wire::id::ObjectId;
 
 use crate::ortc::consumer::Share;
@@ -55,11 +56,33 @@ pub(crate) struct Consumer {
     pub(crate) share: Share,
 }
 
+/// A WebRTC server: on one shard, or with a part on each.
+#[derive(Debug, Default)]
+struct Server {
+    /// What each part listens on; of a server of one shard, nothing.
+    listen: Vec<ListenInfo>,
+    /// By shard.
+    parts: HashMap<u8, ObjectId>,
+    /// Shards that have been made anew and are to have theirs again.
+    coming: HashSet<u8>,
+}
+
+/// What a server is on a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServerPart {
+    /// The object that the shard knows.
+    There(ObjectId),
+    /// The server is on all shards, but that one is being made anew.
+    Coming,
+    /// The server is on another shard alone.
+    Elsewhere,
+}
+
 /// All that lives.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     routers: HashMap<ObjectId, Router>,
-    servers: HashSet<ObjectId>,
+    servers: HashMap<ObjectId, Server>,
     transports: HashMap<ObjectId, Transport>,
     producers: HashMap<ObjectId, Producer>,
     consumers: HashMap<ObjectId, Consumer>,
@@ -70,7 +93,7 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) fn contains(&self, id: ObjectId) -> bool {
         self.routers.contains_key(&id)
-            || self.servers.contains(&id)
+            || self.servers.contains_key(&id)
             || self.transports.contains_key(&id)
             || self.producers.contains_key(&id)
             || self.consumers.contains_key(&id)
@@ -101,13 +124,64 @@ impl Registry {
         self.routers.insert(id, Router { capabilities, transports: HashSet::new(), observers: HashSet::new() });
     }
 
+    /// A server of one shard.
     pub(crate) fn add_server(&mut self, id: ObjectId) {
-        self.servers.insert(id);
+        let parts = HashMap::from([(id.shard(), id)]);
+        self.servers.insert(id, Server { parts, ..Server::default() });
+    }
+
+    /// A server of all shards, known by the name of one of its parts.
+    pub(crate) fn add_shared_server(&mut self, id: ObjectId, listen: Vec<ListenInfo>, parts: &[ObjectId]) {
+        let parts = parts.iter().map(|part| (part.shard(), *part)).collect();
+        self.servers.insert(id, Server { listen, parts, coming: HashSet::new() });
+    }
+
+    /// A shard that was made anew has its part of a server again; false if the server is gone.
+    pub(crate) fn add_part(&mut self, server: ObjectId, part: ObjectId) -> bool {
+        let Some(server) = self.servers.get_mut(&server) else { return false };
+        server.coming.remove(&part.shard());
+        server.parts.insert(part.shard(), part);
+        true
+    }
+
+    /// Whether a server is on all shards.
+    pub(crate) fn is_shared(&self, server: ObjectId) -> bool {
+        self.servers.get(&server).is_some_and(|server| !server.listen.is_empty())
+    }
+
+    /// The parts of a server.
+    pub(crate) fn parts(&self, server: ObjectId) -> Vec<ObjectId> {
+        let mut parts: Vec<ObjectId> =
+            self.servers.get(&server).map(|server| server.parts.values().copied().collect()).unwrap_or_default();
+        parts.sort_unstable();
+        parts
+    }
+
+    /// What a server is on a shard.
+    pub(crate) fn server_part(&self, server: ObjectId, shard: u8) -> ServerPart {
+        let Some(known) = self.servers.get(&server) else { return ServerPart::Elsewhere };
+        match known.parts.get(&shard) {
+            Some(part) => ServerPart::There(*part),
+            None if known.listen.is_empty() => ServerPart::Elsewhere,
+            None => ServerPart::Coming,
+        }
+    }
+
+    /// The name under which callers know the server of a part.
+    pub(crate) fn server_of(&self, part: ObjectId) -> ObjectId {
+        let of = |(_, server): &(&ObjectId, &Server)| server.parts.get(&part.shard()) == Some(&part);
+        self.servers.iter().find(of).map_or(part, |(id, _)| *id)
+    }
+
+    /// Servers of all shards, and what a new part of each listens on.
+    pub(crate) fn shared_servers(&self) -> Vec<(ObjectId, Vec<ListenInfo>)> {
+        let shared = self.servers.iter().filter(|(_, server)| !server.listen.is_empty());
+        shared.map(|(id, server)| (*id, server.listen.clone())).collect()
     }
 
     /// False if the router is gone meanwhile, and the transport with it; likewise below.
     pub(crate) fn add_transport(&mut self, id: ObjectId, router: ObjectId, server: Option<ObjectId>) -> bool {
-        if server.is_some_and(|server| !self.servers.contains(&server)) {
+        if server.is_some_and(|server| !self.servers.contains_key(&server)) {
             return false;
         }
         let Some(parent) = self.routers.get_mut(&router) else { return false };
@@ -243,7 +317,7 @@ impl Registry {
             removed.push(id);
             router.observers.into_iter().for_each(|o| self.remove_into(o, removed));
             router.transports.into_iter().for_each(|t| self.remove_into(t, removed));
-        } else if self.servers.remove(&id) {
+        } else if self.servers.remove(&id).is_some() {
             removed.push(id);
             let of_server = self.transports.iter().filter(|(_, t)| t.server == Some(id));
             let of_server: Vec<ObjectId> = of_server.map(|(id, _)| *id).collect();
@@ -276,10 +350,19 @@ impl Registry {
         }
     }
 
-    /// Removes all of a shard.
-    pub(crate) fn remove_shard(&mut self, shard: u8) -> Vec<ObjectId> {
-        let tops = self.routers.keys().chain(self.servers.iter()).filter(|id| id.shard() == shard);
-        let tops: Vec<ObjectId> = tops.copied().collect();
+    /// Removes all of a shard. What is left of a server of all shards goes when its last part does, unless the shard
+    /// will have one again.
+    pub(crate) fn remove_shard(&mut self, shard: u8, restarts: bool) -> Vec<ObjectId> {
+        let mut tops: Vec<ObjectId> = self.routers.keys().filter(|id| id.shard() == shard).copied().collect();
+        for (id, server) in &mut self.servers {
+            let had = server.parts.remove(&shard).is_some() | server.coming.remove(&shard);
+            if had && restarts && !server.listen.is_empty() {
+                server.coming.insert(shard);
+            }
+            if had && server.parts.is_empty() && server.coming.is_empty() {
+                tops.push(*id);
+            }
+        }
         let mut removed = Vec::new();
         tops.into_iter().for_each(|id| self.remove_into(id, &mut removed));
         removed
@@ -291,6 +374,7 @@ impl Registry {
         let links = |t: &Transport| 1 + t.producers.len() + t.consumers.len() + t.mids.len();
         let transports = self.transports.values().map(links).sum::<usize>();
         let leaves = self.producers.len() + self.consumers.len() + self.observers.len();
-        routers + self.servers.len() + transports + leaves
+        let servers = self.servers.values().map(|s| 1 + s.parts.len() + s.coming.len()).sum::<usize>();
+        routers + servers + transports + leaves
     }
 }

@@ -175,7 +175,10 @@ impl Controller {
                 let capabilities = self.registry.router(d.id).map(|r| convert::capabilities_to(&r.capabilities));
                 fb::ReplyBodyT::RouterDump(Box::new(encode::router_dump(&d, capabilities)))
             }
-            Dump::WebRtcTransport(d) => fb::ReplyBodyT::WebRtcTransportDump(Box::new(encode::transport_dump(d))),
+            Dump::WebRtcTransport(mut d) => {
+                d.webrtc_server = d.webrtc_server.map(|part| self.registry.server_of(part));
+                fb::ReplyBodyT::WebRtcTransportDump(Box::new(encode::transport_dump(d)))
+            }
             Dump::PlainTransport(d) => fb::ReplyBodyT::PlainTransportDump(Box::new(encode::plain_dump(&d))),
             Dump::PipeTransport(d) => fb::ReplyBodyT::PipeTransportDump(Box::new(encode::pipe_dump(&d))),
             Dump::DirectTransport(d) => fb::ReplyBodyT::DirectTransportDump(Box::new(encode::direct_dump(&d))),
@@ -197,7 +200,9 @@ impl Controller {
     }
 
     fn shard_dump(&self, dump: &sfu_core::stats::ShardDump) -> fb::ShardDumpT {
-        encode::shard_dump(dump, self.cpus.get(usize::from(dump.index)).copied().flatten())
+        let mut dump = dump.clone();
+        dump.webrtc_servers.iter_mut().for_each(|server| *server = self.registry.server_of(*server));
+        encode::shard_dump(&dump, self.cpus.get(usize::from(dump.index)).copied().flatten())
     }
 
     /// One shard's part of an answer by all; the reply, if it was the last one.

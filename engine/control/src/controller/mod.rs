@@ -10,6 +10,7 @@ mod pipes;
 mod plan;
 mod plan_layers;
 mod request_values;
+mod servers;
 mod transports;
 mod watching;
 
@@ -28,6 +29,7 @@ use crate::ortc::{MediaKind, RtpCapabilities, RtpParameters};
 use crate::placement::Placement;
 use crate::registry::Registry;
 use crate::schema as fb;
+use servers::{Job, ServerJob};
 
 pub(crate) use descriptions::Prepared;
 
@@ -91,6 +93,16 @@ enum Pending {
     Part {
         gathering: u64,
     },
+    /// Of something that is done to a server on all shards.
+    ServerPart {
+        job: u64,
+    },
+    /// A part of a server on a shard that was made anew.
+    ServerAgain {
+        server: ObjectId,
+    },
+    /// Nobody waits for it.
+    Unasked,
 }
 
 #[derive(Debug)]
@@ -120,6 +132,8 @@ enum Plan {
     One { shard: u8, listen: Vec<ListenInfo>, command: Command, pending: Pending },
     /// By all shards.
     All { command: Command },
+    /// By all shards, or all that a server is on.
+    Server(Job),
 }
 
 /// See the module.
@@ -131,6 +145,10 @@ pub(crate) struct Controller {
     cpus: Vec<Option<usize>>,
     in_flight: HashMap<u64, InFlight>,
     gatherings: HashMap<u64, Gathering>,
+    /// What is being done to servers of all shards.
+    jobs: HashMap<u64, ServerJob>,
+    /// Requests of our own for shards.
+    own: VecDeque<(u8, ShardRequest)>,
     /// Callers' ids in flight.
     requests: HashSet<u64>,
     next_token: u64,
@@ -159,6 +177,8 @@ impl Controller {
             cpus,
             in_flight: HashMap::new(),
             gatherings: HashMap::new(),
+            jobs: HashMap::new(),
+            own: VecDeque::new(),
             requests: HashSet::new(),
             next_token: 1,
             draining: None,
@@ -180,6 +200,10 @@ impl Controller {
                 self.requests.insert(id);
                 let token = self.fly(id, shard, pending);
                 Step::Dispatch(vec![(shard, ShardRequest { token, listen, command })])
+            }
+            Ok(Plan::Server(job)) => {
+                self.requests.insert(id);
+                Step::Dispatch(self.begin_job(id, job))
             }
             Ok(Plan::All { command }) => {
                 let shards: Vec<u8> = self.placement.alive().collect();
@@ -215,9 +239,16 @@ impl Controller {
     pub(crate) fn withdraw(&mut self, token: u64) {
         let Some(flight) = self.in_flight.remove(&token) else { return };
         self.requests.remove(&flight.request);
-        if let Pending::Part { gathering } = flight.pending {
-            self.gatherings.remove(&gathering);
-            self.in_flight.retain(|_, f| !matches!(f.pending, Pending::Part { gathering: g } if g == gathering));
+        match flight.pending {
+            Pending::Part { gathering } => {
+                self.gatherings.remove(&gathering);
+                self.in_flight.retain(|_, f| !matches!(f.pending, Pending::Part { gathering: g } if g == gathering));
+            }
+            Pending::ServerPart { job } => {
+                self.jobs.remove(&job);
+                self.in_flight.retain(|_, f| !matches!(f.pending, Pending::ServerPart { job: j } if j == job));
+            }
+            _ => {}
         }
         self.undo(flight.shard, &flight.pending);
     }
@@ -241,7 +272,10 @@ impl Controller {
                 }
                 out.push_back(encode::shard_event(event));
             }
-            Output::ShardFailed { shard, restarts: true, text } => self.shard_emptied(shard, &text, out),
+            Output::ShardFailed { shard, restarts: true, text } => {
+                self.shard_emptied(shard, true, &text, out);
+                self.restore_servers(shard);
+            }
             Output::ShardFailed { shard, restarts: false, text } => self.shard_failed(shard, &text, out),
             Output::EventsLost(count) => out.push_back(encode::events_lost(count)),
         }
@@ -251,8 +285,15 @@ impl Controller {
     pub(crate) fn reply(&mut self, token: u64, result: Result<Reply, CommandError>) -> Option<Vec<u8>> {
         // A reply after the shard was given up: its request is answered.
         let flight = self.in_flight.remove(&token)?;
-        if let Pending::Part { gathering } = flight.pending {
-            return self.part(gathering, flight.shard, result);
+        match flight.pending {
+            Pending::Part { gathering } => return self.part(gathering, flight.shard, result),
+            Pending::ServerPart { job } => return self.job_part(job, flight.shard, result),
+            Pending::ServerAgain { server } => {
+                self.server_again(server, result);
+                return None;
+            }
+            Pending::Unasked => return None,
+            _ => {}
         }
         self.requests.remove(&flight.request);
         let body = match result {
@@ -276,8 +317,9 @@ impl Controller {
     }
 
     fn forget(&mut self, object: ObjectId) {
-        let gone = self.registry.remove(object).len();
-        self.placement.take(object.shard(), gone);
+        for gone in self.registry.remove(object) {
+            self.placement.take(gone.shard(), 1);
+        }
     }
 
     fn shard_failed(&mut self, shard: u8, text: &str, out: &mut VecDeque<Vec<u8>>) {
@@ -287,13 +329,13 @@ impl Controller {
         for token in tokens {
             out.extend(self.reply(token, Err(error.clone())));
         }
-        self.shard_emptied(shard, text, out);
+        self.shard_emptied(shard, false, text, out);
     }
 
     /// All objects of a shard are gone. What it had accepted is answered by the runtime, if the shard goes on.
-    fn shard_emptied(&mut self, shard: u8, text: &str, out: &mut VecDeque<Vec<u8>>) {
-        let gone = self.registry.remove_shard(shard);
-        self.placement.take(shard, gone.len());
+    fn shard_emptied(&mut self, shard: u8, restarts: bool, text: &str, out: &mut VecDeque<Vec<u8>>) {
+        let gone = self.registry.remove_shard(shard, restarts);
+        gone.iter().for_each(|object| self.placement.take(object.shard(), 1));
         let events = gone.into_iter().map(|object| encode::closed(object, fb::CloseReason::shard_failed, text));
         out.extend(events);
     }
@@ -308,7 +350,8 @@ impl Controller {
 
     /// Entries of all tables: zero when nothing lives and nothing is in flight.
     pub(crate) fn footprint(&self) -> usize {
-        self.registry.footprint() + self.in_flight.len() + self.gatherings.len() + self.requests.len()
+        let waiting = self.in_flight.len() + self.gatherings.len() + self.jobs.len() + self.own.len();
+        self.registry.footprint() + waiting + self.requests.len()
     }
 }
 

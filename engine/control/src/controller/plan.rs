@@ -11,10 +11,12 @@ use sfu_wire::id::{ObjectId, ObjectKind};
 use super::descriptions::Prepared;
 use super::plan_layers::priority;
 use super::request_values as values;
+use super::servers::Job;
 use super::watching;
 use super::{Controller, Pending, Plan};
 use crate::ortc::convert::{self, invalid};
 use crate::ortc::{self, capabilities, consumer, producer, validate};
+use crate::registry::ServerPart;
 use crate::schema as fb;
 
 pub(super) type Planned = Result<Plan, CommandError>;
@@ -82,13 +84,18 @@ impl Controller {
             Body::StopTap(_) => self.on_transport(target, |transport| Command::StopTap { transport }),
             Body::Close(_) => {
                 let object = self.object(target, &ObjectKind::ALL)?;
+                if self.registry.is_shared(object) {
+                    return self.on_server(object, Job::Close);
+                }
                 Ok(one(object, Command::Close { object }, Pending::Close { object }))
             }
             Body::GetDump(_) if target == 0 => Ok(Plan::All { command: Command::DumpShard }),
-            Body::GetDump(_) => self.on_any(target, |object| Command::Dump { object }),
+            Body::GetDump(_) => self.on_any(target, |object| Command::Dump { object }, Job::Dump),
             Body::GetStats(_) if target == 0 => Ok(Plan::All { command: Command::ShardStats }),
-            Body::GetStats(body) if body.summary => self.on_any(target, |object| Command::Summary { object }),
-            Body::GetStats(_) => self.on_any(target, |object| Command::Stats { object }),
+            Body::GetStats(body) if body.summary => {
+                self.on_any(target, |object| Command::Summary { object }, Job::Stats)
+            }
+            Body::GetStats(_) => self.on_any(target, |object| Command::Stats { object }, Job::Stats),
             Body::UpdateMediaCodecs(body) => self.update_media_codecs(target, *body),
             Body::SetPreferredLayers(body) => self.set_preferred_layers(target, *body),
             Body::SetPriority(body) => self.set_priority(target, *body),
@@ -107,9 +114,20 @@ impl Controller {
         Ok(plain(transport, command(transport)))
     }
 
-    fn on_any(&self, target: u64, command: fn(ObjectId) -> Command) -> Planned {
+    fn on_any(&self, target: u64, command: fn(ObjectId) -> Command, job: fn(ObjectId) -> Job) -> Planned {
         let object = self.object(target, &ObjectKind::ALL)?;
+        if self.registry.is_shared(object) {
+            return self.on_server(object, job);
+        }
         Ok(plain(object, command(object)))
+    }
+
+    fn on_server(&self, server: ObjectId, job: fn(ObjectId) -> Job) -> Planned {
+        if self.registry.parts(server).is_empty() {
+            let text = "its shards are being made anew; try again";
+            return Err(CommandError::new(ErrorCode::Busy, TARGET, text));
+        }
+        Ok(Plan::Server(job(server)))
     }
 
     /// A living object of one of these kinds.
@@ -173,8 +191,15 @@ impl Controller {
 
     fn create_server(&mut self, target: u64, body: fb::CreateWebRtcServerT) -> Planned {
         engine(target)?;
-        let listen = values::listen_infos(body.listen_infos.unwrap_or_default())?;
+        let mut listen = values::listen_infos(body.listen_infos.unwrap_or_default())?;
         let shard = self.place(body.shard)?;
+        if body.shard.is_none() && self.placement.alive().count() > 1 {
+            for info in &mut listen {
+                info.shared = Some(self.next_token);
+                self.next_token += 1;
+            }
+            return Ok(Plan::Server(Job::Create(listen)));
+        }
         self.placement.add(shard);
         Ok(Plan::One { shard, listen, command: Command::CreateWebRtcServer, pending: Pending::Server })
     }
@@ -189,16 +214,7 @@ impl Controller {
             (_, false) => return Err(invalid(SERVER, "given together with listen_infos; give one of them")),
             (server, true) => (Some(self.living(server, &[ObjectKind::WebRtcServer], SERVER)?), Vec::new()),
         };
-        if let Some(server) = server
-            && server.shard() != router.shard()
-        {
-            let text = format!(
-                "{server} is on shard {}, the router on {}; give a server of the router's shard",
-                server.shard(),
-                router.shard()
-            );
-            return Err(invalid(SERVER, text));
-        }
+        let part = server.map(|server| self.part_for(server, router)).transpose()?;
         let timeout = body.ice_consent_timeout_ms;
         if timeout > MAX_CONSENT_TIMEOUT_MS {
             let text = format!("{timeout}; give at most {MAX_CONSENT_TIMEOUT_MS}, or 0 for no check");
@@ -206,7 +222,7 @@ impl Controller {
         }
         values::protocols(&body, &listen)?;
         let options = WebRtcTransportOptions {
-            listen: server.map_or(Listen::Own, Listen::Server),
+            listen: part.map_or(Listen::Own, Listen::Server),
             ice_consent_timeout: (timeout > 0).then(|| Duration::from_millis(u64::from(timeout))),
             max_incoming_bitrate: body.max_incoming_bitrate,
             enable_udp: body.enable_udp,
@@ -216,6 +232,27 @@ impl Controller {
         let command = Command::CreateWebRtcTransport { router, options };
         let pending = Pending::Transport { router, server };
         Ok(Plan::One { shard: router.shard(), listen, command, pending })
+    }
+
+    /// What a server is on a router's shard.
+    fn part_for(&self, server: ObjectId, router: ObjectId) -> Result<ObjectId, CommandError> {
+        const SERVER: &str = "webrtc_server";
+        let shard = router.shard();
+        match self.registry.server_part(server, shard) {
+            ServerPart::There(part) => Ok(part),
+            ServerPart::Coming => {
+                let text = format!("shard {shard} has been made anew and does not listen for {server} yet; try again");
+                Err(CommandError::new(ErrorCode::Busy, SERVER, text))
+            }
+            ServerPart::Elsewhere => {
+                let text = format!(
+                    "{server} is on shard {}, the router on {shard}; give a server of the router's shard, or one of all \
+                     shards",
+                    server.shard()
+                );
+                Err(invalid(SERVER, text))
+            }
+        }
     }
 
     fn connect(&self, target: u64, body: fb::ConnectWebRtcTransportT) -> Planned {

@@ -100,6 +100,7 @@ pub(super) fn listen_info(info: fb::ListenInfoT, field: &str) -> Result<ListenIn
         send_buffer: info.send_buffer_size as usize,
         recv_buffer: info.recv_buffer_size as usize,
         udp_reuse_port: info.udp_reuse_port,
+        shared: None,
     })
 }
 

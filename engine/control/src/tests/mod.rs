@@ -11,6 +11,7 @@ mod options;
 mod pipes;
 mod room;
 mod schema_text;
+mod servers;
 mod taps;
 mod transports;
 mod watching;
