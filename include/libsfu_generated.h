@@ -5664,7 +5664,8 @@ struct CreateWebRtcServerT : public ::flatbuffers::NativeTable {
   CreateWebRtcServerT &operator=(CreateWebRtcServerT o) FLATBUFFERS_NOEXCEPT;
 };
 
-/// Target 0. A server whose transports share its ports. Reply: Created.
+/// Target 0. A server whose transports share its ports: on one shard, or, without `shard`, on all of them, under one id. Reply:
+/// Created.
 struct CreateWebRtcServer FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef CreateWebRtcServerT NativeTableType;
   typedef CreateWebRtcServerBuilder Builder;
@@ -5758,7 +5759,7 @@ struct CreateWebRtcTransportT : public ::flatbuffers::NativeTable {
   CreateWebRtcTransportT &operator=(CreateWebRtcTransportT o) FLATBUFFERS_NOEXCEPT;
 };
 
-/// Target: router. Give either listen_infos or webrtc_server (on the router's shard). Reply: WebRtcTransportCreated.
+/// Target: router. Give either listen_infos or webrtc_server (of the router's shard or of all). Reply: WebRtcTransportCreated.
 struct CreateWebRtcTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef CreateWebRtcTransportT NativeTableType;
   typedef CreateWebRtcTransportBuilder Builder;

@@ -1922,7 +1922,8 @@ def CreateRouterEnd(builder):
 
 
 
-# Target 0. A server whose transports share its ports. Reply: Created.
+# Target 0. A server whose transports share its ports: on one shard, or, without `shard`, on all of them, under one id. Reply:
+# Created.
 class CreateWebRtcServer(object):
     __slots__ = ['_tab']
 
@@ -1993,7 +1994,7 @@ def CreateWebRtcServerEnd(builder):
 
 
 
-# Target: router. Give either listen_infos or webrtc_server (on the router's shard). Reply: WebRtcTransportCreated.
+# Target: router. Give either listen_infos or webrtc_server (of the router's shard or of all). Reply: WebRtcTransportCreated.
 class CreateWebRtcTransport(object):
     __slots__ = ['_tab']
 

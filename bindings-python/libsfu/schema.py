@@ -547,7 +547,9 @@ class CreateRouter(Value):
 
 @dataclass
 class CreateWebRtcServer(Value):
-    """Target 0. A server whose transports share its ports. Reply: Created."""
+    """Target 0. A server whose transports share its ports: on one shard, or, without `shard`, on all of them, under one id. Reply:
+    Created.
+    """
 
     listen_infos: list[ListenInfo] = field(default_factory=list)
     shard: int | None = None
@@ -555,7 +557,7 @@ class CreateWebRtcServer(Value):
 
 @dataclass
 class CreateWebRtcTransport(Value):
-    """Target: router. Give either listen_infos or webrtc_server (on the router's shard). Reply: WebRtcTransportCreated."""
+    """Target: router. Give either listen_infos or webrtc_server (of the router's shard or of all). Reply: WebRtcTransportCreated."""
 
     listen_infos: list[ListenInfo] = field(default_factory=list)
     webrtc_server: int = 0

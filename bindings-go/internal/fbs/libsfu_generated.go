@@ -4732,7 +4732,8 @@ func CreateRouterAddShard(builder *flatbuffers.Builder, shard byte) {
 func CreateRouterEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()
 }
-/// Target 0. A server whose transports share its ports. Reply: Created.
+/// Target 0. A server whose transports share its ports: on one shard, or, without `shard`, on all of them, under one id. Reply:
+/// Created.
 type CreateWebRtcServerT struct {
 	ListenInfos []*ListenInfoT `json:"listen_infos"`
 	Shard *byte `json:"shard"`
@@ -4867,7 +4868,7 @@ func CreateWebRtcServerAddShard(builder *flatbuffers.Builder, shard byte) {
 func CreateWebRtcServerEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()
 }
-/// Target: router. Give either listen_infos or webrtc_server (on the router's shard). Reply: WebRtcTransportCreated.
+/// Target: router. Give either listen_infos or webrtc_server (of the router's shard or of all). Reply: WebRtcTransportCreated.
 type CreateWebRtcTransportT struct {
 	ListenInfos []*ListenInfoT `json:"listen_infos"`
 	WebrtcServer uint64 `json:"webrtc_server"`

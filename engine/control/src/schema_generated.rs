@@ -9090,7 +9090,8 @@ impl CreateRouterT {
 pub enum CreateWebRtcServerOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
-/// Target 0. A server whose transports share its ports. Reply: Created.
+/// Target 0. A server whose transports share its ports: on one shard, or, without `shard`, on all of them, under one id. Reply:
+/// Created.
 pub struct CreateWebRtcServer<'a> {
   pub _tab: ::flatbuffers::Table<'a>,
 }
@@ -9243,7 +9244,7 @@ impl CreateWebRtcServerT {
 pub enum CreateWebRtcTransportOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
-/// Target: router. Give either listen_infos or webrtc_server (on the router's shard). Reply: WebRtcTransportCreated.
+/// Target: router. Give either listen_infos or webrtc_server (of the router's shard or of all). Reply: WebRtcTransportCreated.
 pub struct CreateWebRtcTransport<'a> {
   pub _tab: ::flatbuffers::Table<'a>,
 }

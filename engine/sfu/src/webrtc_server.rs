@@ -1,7 +1,8 @@
 //! A WebRTC server: sockets that many transports share. A datagram finds its transport by the
 //! verified 5-tuple, else by the username fragment.
 //!
-//! Known limit: a server serves the routers of its own shard.
+//! A server serves the routers of its own shard. One of the whole engine is such a server on each shard, whose sockets
+//! share their ports ([`crate::shared_port`]).
 
 use sfu_wire::id::ObjectId;
 use sfu_wire::net::SocketId;

@@ -198,7 +198,7 @@ impl Client {
         })
     }
 
-    /// Makes a WebRTC server, whose transports share its ports.
+    /// Makes a WebRTC server, whose transports share its ports: on one shard, or on all of them.
     pub fn create_webrtc_server(&self, listen: &[ListenInfo], shard: Option<u8>) -> Call<Id> {
         let listen_infos = Some(listen.iter().map(ListenInfo::to_schema).collect());
         let body = fb::CreateWebRtcServerT { listen_infos, shard };

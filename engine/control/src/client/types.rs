@@ -251,7 +251,7 @@ impl ListenInfo {
 pub enum Listen {
     /// On sockets of its own.
     Own(Vec<ListenInfo>),
-    /// On a WebRTC server of the router's shard.
+    /// On a WebRTC server of the router's shard, or of all shards.
     Server(Id),
 }
 
