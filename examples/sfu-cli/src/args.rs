@@ -36,7 +36,7 @@ pub(crate) struct ServeArgs {
     /// What browsers are told instead of the --rtc-ip at the same place (an address or a host name).
     #[arg(long, value_name = "ADDRESS", env = "SFU_ANNOUNCED_ADDRESS", value_delimiter = ',')]
     pub(crate) announced_address: Vec<String>,
-    /// Port for media of the first shard; each further shard takes the next one. 0 takes any free ports.
+    /// UDP port for media, which all shards share; TCP has a port for each shard, from this one upwards. 0 takes any free ones.
     #[arg(long, value_name = "PORT", default_value_t = 40000, env = "SFU_RTC_PORT")]
     pub(crate) rtc_port: u16,
     /// Protocols for media. TCP takes the same port numbers as UDP, for browsers whose network lets no UDP through.
@@ -102,7 +102,7 @@ pub(crate) struct DoctorArgs {
     /// Address for media to try; may be given several times.
     #[arg(long, value_name = "IP", default_values_t = [IpAddr::V4(Ipv4Addr::LOCALHOST)], env = "SFU_RTC_IP", value_delimiter = ',')]
     pub(crate) rtc_ip: Vec<IpAddr>,
-    /// Port for media of the first shard.
+    /// UDP port for media, and TCP port of the first shard.
     #[arg(long, value_name = "PORT", default_value_t = 40000, env = "SFU_RTC_PORT")]
     pub(crate) rtc_port: u16,
     /// Protocols for media.

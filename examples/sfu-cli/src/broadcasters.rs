@@ -239,7 +239,7 @@ async fn make_transport(web: &Web, broadcaster: &Broadcaster, mut data: Data) ->
             Ok(told)
         }
         "webrtc" => {
-            let options = WebRtcTransportOptions::new(Listen::Server(service.server_for(peer.router())?));
+            let options = WebRtcTransportOptions::new(Listen::Server(service.server));
             let made = service.client.create_webrtc_transport(peer.router(), &options).await.map_err(refusal)?;
             adopt(service, room, peer, made.id);
             service.tap(made.id);

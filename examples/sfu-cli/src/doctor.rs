@@ -30,16 +30,15 @@ fn options(args: &DoctorArgs) -> PreflightOptions {
     let cpus = usable_cpus();
     let shards = if args.shards == 0 { cpus.len().max(1) } else { usize::from(args.shards) };
     let mut listen = Vec::new();
-    for shard in 0..shards {
-        let next = u16::try_from(shard).ok().and_then(|shard| args.rtc_port.checked_add(shard));
-        for (protocol, ip) in args.rtc_protocol.iter().flat_map(|p| args.rtc_ip.iter().map(move |ip| (p, ip))) {
-            let mut info = match protocol {
-                RtcProtocol::Udp => ListenInfo::udp(*ip),
-                RtcProtocol::Tcp => ListenInfo::tcp(*ip),
-            };
-            info.port = if args.rtc_port == 0 { 0 } else { next.unwrap_or(u16::MAX) };
-            info.ipv6_only = ip.is_ipv6();
-            listen.push(info);
+    for ip in &args.rtc_ip {
+        let info = |info: ListenInfo, port| ListenInfo { port, ipv6_only: ip.is_ipv6(), ..info };
+        if args.rtc_protocol.contains(&RtcProtocol::Udp) {
+            listen.push(info(ListenInfo::udp(*ip), args.rtc_port));
+        }
+        if args.rtc_protocol.contains(&RtcProtocol::Tcp) {
+            let port = |shard: u16| if args.rtc_port == 0 { 0 } else { args.rtc_port.saturating_add(shard) };
+            let shards = u16::try_from(shards).unwrap_or(u16::MAX);
+            listen.extend((0..shards).map(|shard| info(ListenInfo::tcp(*ip), port(shard))));
         }
     }
     // More shards than cores are left unpinned, as the engine does.

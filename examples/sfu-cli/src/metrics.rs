@@ -168,8 +168,8 @@ fn shards(registry: &mut Registry, all: &[fb::ShardStatsT]) {
     let drops = Family::<Twice, Counter>::default();
     let cpu = Family::<Twice, Counter<f64, std::sync::atomic::AtomicU64>>::default();
     let mailbox = Family::<Twice, Gauge>::default();
-    let [received, sent, messages, failures, switches, faults] =
-        std::array::from_fn::<_, 6, _>(|_| Family::<Named, Counter>::default());
+    let [received, sent, messages, failures, handed, switches, faults] =
+        std::array::from_fn::<_, 7, _>(|_| Family::<Named, Counter>::default());
     for shard in all {
         let counters = shard.counters.as_ref();
         for kind in ["routers", "webrtc_servers", "transports", "producers", "consumers", "observers"] {
@@ -193,6 +193,7 @@ fn shards(registry: &mut Registry, all: &[fb::ShardStatsT]) {
             (&sent, "datagrams_sent"),
             (&messages, "messages_sent"),
             (&failures, "send_failures"),
+            (&handed, "datagrams_handed_over"),
             (&switches, "thread_involuntary_switches"),
             (&faults, "thread_major_faults"),
         ] {
@@ -207,6 +208,7 @@ fn shards(registry: &mut Registry, all: &[fb::ShardStatsT]) {
     registry.register("shard_datagrams_sent", "Datagrams handed to the kernel", sent);
     registry.register("shard_messages_sent", "Messages in which they were: a run of datagrams is one", messages);
     registry.register("shard_send_failures", "Datagrams that the kernel refused", failures);
+    registry.register("shard_datagrams_handed_over", "Datagrams that were another shard's", handed);
     registry.register("shard_involuntary_switches", "Times that a shard's thread was preempted", switches);
     registry.register("shard_major_faults", "Page faults of a shard's thread that read from disk", faults);
 }

@@ -126,7 +126,7 @@ async fn create_transport(service: &Arc<Service>, room: &Arc<Room>, peer: &Arc<P
     if peer.state().transports.len() >= MAX_TRANSPORTS {
         return Err(Refusal::new(503, format!("the peer has {MAX_TRANSPORTS} transports, the most")));
     }
-    let mut options = WebRtcTransportOptions::new(Listen::Server(service.server_for(peer.router())?));
+    let mut options = WebRtcTransportOptions::new(Listen::Server(service.server));
     options.ice_consent_timeout = Some(CONSENT);
     options.max_incoming_bitrate = service.limits.incoming_bitrate;
     options.enable_udp = !force_tcp;

@@ -1,4 +1,4 @@
-//! `sfu serve`: starts the engine, its WebRTC servers and the web side; ends all of them in the opposite order.
+//! `sfu serve`: starts the engine, its WebRTC server and the web side; ends all of them in the opposite order.
 
 use std::future::Future;
 use std::io::Write;
@@ -66,9 +66,9 @@ async fn serve(args: &ServeArgs, log: Log) -> Result<(), String> {
         // Nobody listens any more once the service stops.
         let _ = sender.send(event);
     });
-    let started = start_servers(&client, args, shards).await;
-    let servers = match started {
-        Ok(servers) => servers,
+    let started = start_server(&client, args).await;
+    let server = match started {
+        Ok(server) => server,
         Err(text) => {
             stop_engine(client).await;
             return Err(text);
@@ -81,7 +81,7 @@ async fn serve(args: &ServeArgs, log: Log) -> Result<(), String> {
         incoming_bitrate: args.max_incoming_bitrate,
         taps: args.tap_directory.is_some(),
     };
-    let service = Service::new(client.clone(), servers, codecs::of_a_room(), limits);
+    let service = Service::new(client.clone(), (server, shards), codecs::of_a_room(), limits);
     let pump = tokio::spawn(pump(Arc::clone(&service), events));
     banner(args, &listeners, shards, &service).await;
 
@@ -152,27 +152,18 @@ async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, String> {
     Ok(listeners)
 }
 
-/// One WebRTC server for each shard: all calls on a shard share its port.
-async fn start_servers(client: &Client, args: &ServeArgs, shards: usize) -> Result<Vec<Id>, String> {
+/// The WebRTC server that all calls share, whichever shard they are on.
+async fn start_server(client: &Client, args: &ServeArgs) -> Result<Id, String> {
     if args.announced_address.len() > args.rtc_ip.len() {
         return Err("--announced-address: more of them than of --rtc-ip".into());
     }
-    let mut servers = Vec::new();
-    for shard in 0..shards {
-        let number = u8::try_from(shard).map_err(|_| "more than 256 shards".to_owned())?;
-        let port = match args.rtc_port {
-            0 => 0,
-            first => first.checked_add(u16::from(number)).ok_or("--rtc-port: no port is left for the last shards")?,
-        };
-        let infos: Vec<ListenInfo> = protocols(args)
-            .into_iter()
-            .flat_map(|protocol| args.rtc_ip.iter().enumerate().map(move |(at, ip)| (protocol, at, ip)))
-            .map(|(protocol, at, ip)| listen_info(protocol, ip, args.announced_address.get(at), port))
-            .collect();
-        let server = client.create_webrtc_server(&infos, Some(number)).await;
-        servers.push(server.map_err(|error| format!("media port {port} of shard {shard}: {error}"))?);
-    }
-    Ok(servers)
+    let infos: Vec<ListenInfo> = protocols(args)
+        .into_iter()
+        .flat_map(|protocol| args.rtc_ip.iter().enumerate().map(move |(at, ip)| (protocol, at, ip)))
+        .map(|(protocol, at, ip)| listen_info(protocol, ip, args.announced_address.get(at), args.rtc_port))
+        .collect();
+    let server = client.create_webrtc_server(&infos, None).await;
+    server.map_err(|error| format!("media port {}: {error}", args.rtc_port))
 }
 
 /// The protocols for media, each once.

@@ -79,8 +79,9 @@ pub(crate) struct Limits {
 /// See the module.
 pub(crate) struct Service {
     pub(crate) client: Client,
-    /// The WebRTC server of each shard.
-    servers: Vec<Id>,
+    /// The WebRTC server of all shards.
+    pub(crate) server: Id,
+    shards: usize,
     codecs: Vec<RtpCodecCapability>,
     pub(crate) limits: Limits,
     /// An async lock: rooms are made under it, so that two who open the same room get the same router.
@@ -95,11 +96,17 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(client: Client, servers: Vec<Id>, codecs: Vec<RtpCodecCapability>, limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(
+        client: Client,
+        (server, shards): (Id, usize),
+        codecs: Vec<RtpCodecCapability>,
+        limits: Limits,
+    ) -> Arc<Self> {
         let rooms = tokio::sync::Mutex::default();
         Arc::new(Self {
             client,
-            servers,
+            server,
+            shards,
             codecs,
             limits,
             rooms,
@@ -136,13 +143,6 @@ impl Service {
     /// Forgets an object.
     pub(crate) fn disown(&self, id: Id) {
         self.owners().remove(&id);
-    }
-
-    /// The WebRTC server on the shard of a router.
-    pub(crate) fn server_for(&self, router: Id) -> Result<Id, Refusal> {
-        let shard = |id: Id| id >> 56;
-        let server = self.servers.iter().find(|server| shard(**server) == shard(router));
-        server.copied().ok_or_else(|| Refusal::new(500, "no WebRTC server on the room's shard"))
     }
 
     /// Rooms and peers right now.
@@ -183,22 +183,16 @@ impl Service {
 
     /// Number of shards.
     pub(crate) fn shards(&self) -> usize {
-        self.servers.len()
+        self.shards
     }
 
-    /// Where the WebRTC servers listen: address, port and protocol.
+    /// Where the WebRTC server listens: address, port and protocol.
     pub(crate) async fn media_addresses(&self) -> Vec<String> {
-        let mut addresses = Vec::new();
-        for server in &self.servers {
-            if let Ok(fb::ReplyBodyT::WebRtcServerDump(dump)) = self.client.dump(*server).await {
-                let of = |name: &'static str, all: Option<Vec<String>>| {
-                    all.unwrap_or_default().into_iter().map(move |address| format!("{address}/{name}"))
-                };
-                addresses.extend(of("udp", dump.local_addresses));
-                addresses.extend(of("tcp", dump.tcp_local_addresses));
-            }
-        }
-        addresses
+        let Ok(fb::ReplyBodyT::WebRtcServerDump(dump)) = self.client.dump(self.server).await else { return Vec::new() };
+        let of = |name: &'static str, all: Option<Vec<String>>| {
+            all.unwrap_or_default().into_iter().map(move |address| format!("{address}/{name}"))
+        };
+        of("udp", dump.local_addresses).chain(of("tcp", dump.tcp_local_addresses)).collect()
     }
 
     /// A room that somebody is in.

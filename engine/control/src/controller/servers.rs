@@ -103,7 +103,12 @@ impl Controller {
                 let sum = parts.fold(None, |sum: Option<WebRtcServerDump>, part| match sum {
                     None => Some(WebRtcServerDump { id: server, ..part.clone() }),
                     Some(mut sum) => {
+                        // A shared port is one for all; TCP has a port for each shard.
+                        let more = part.local_addresses.iter().filter(|one| !sum.local_addresses.contains(one));
+                        let more: Vec<_> = more.copied().collect();
+                        sum.local_addresses.extend(more);
                         sum.transports.extend(&part.transports);
+                        sum.username_fragments.extend(part.username_fragments.iter().cloned());
                         Some(sum)
                     }
                 });

@@ -67,7 +67,7 @@ pub(super) async fn transport(
     peer: &Arc<Peer>,
     consuming: bool,
 ) -> Result<u64, Problem> {
-    let mut options = WebRtcTransportOptions::new(Listen::Server(service.server_for(peer.router())?));
+    let mut options = WebRtcTransportOptions::new(Listen::Server(service.server));
     // See `Resource`: silence is what ends these.
     options.ice_consent_timeout = None;
     let made = service.client.create_webrtc_transport(peer.router(), &options).await?;
