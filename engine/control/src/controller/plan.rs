@@ -82,13 +82,7 @@ impl Controller {
             Body::GetDecisions(_) => self.decisions(target),
             Body::StartTap(body) => self.start_tap(target, *body),
             Body::StopTap(_) => self.on_transport(target, |transport| Command::StopTap { transport }),
-            Body::Close(_) => {
-                let object = self.object(target, &ObjectKind::ALL)?;
-                if self.registry.is_shared(object) {
-                    return self.on_server(object, Job::Close);
-                }
-                Ok(one(object, Command::Close { object }, Pending::Close { object }))
-            }
+            Body::Close(_) => self.close(target),
             Body::GetDump(_) if target == 0 => Ok(Plan::All { command: Command::DumpShard }),
             Body::GetDump(_) => self.on_any(target, |object| Command::Dump { object }, Job::Dump),
             Body::GetStats(_) if target == 0 => Ok(Plan::All { command: Command::ShardStats }),
@@ -120,6 +114,14 @@ impl Controller {
             return self.on_server(object, job);
         }
         Ok(plain(object, command(object)))
+    }
+
+    fn close(&self, target: u64) -> Planned {
+        let object = self.object(target, &ObjectKind::ALL)?;
+        if self.registry.is_shared(object) {
+            return self.on_server(object, Job::Close);
+        }
+        Ok(one(object, Command::Close { object }, Pending::Close { object }))
     }
 
     fn on_server(&self, server: ObjectId, job: fn(ObjectId) -> Job) -> Planned {
