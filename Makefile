@@ -57,6 +57,7 @@ bench: setup-test tools ## Measure all: packets end to end beside a peer's loop,
 	cargo build --release --locked -p sfu-bench --bins
 	$(TARGET)/release/forward
 	$(TARGET)/release/fan_out
+	$(TARGET)/release/shards
 	cargo bench --locked -p sfu-bench --benches
 	cargo build --release --locked -p libsfu
 	tests/abi/measure.sh

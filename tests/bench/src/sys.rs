@@ -207,3 +207,29 @@ impl Batch {
         &mut self.room[index * ROOM..index * ROOM + self.lens[index]]
     }
 }
+
+/// Lets this process open as many files as it may.
+pub fn raise_file_limit() {
+    // SAFETY: `limit` is a valid place, and read and written as a whole.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+    }
+}
+
+/// Gives free memory back to the kernel.
+pub fn trim_heap() {
+    // SAFETY: no pointers are passed.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Memory of this process that is in use: the second number of /proc/self/statm.
+pub fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    // SAFETY: no pointers are passed.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    pages * page.unsigned_abs()
+}
