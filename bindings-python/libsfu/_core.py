@@ -109,6 +109,8 @@ class Core:
         self._draining = threading.Lock()
         self._buffer = Buffer(POLL_BUFFER)
         self.closing = False
+        self.more = False
+        """The last `drain` left something, of which the descriptor does not tell again."""
         self._freed = False
         _alive.add(self)
 
@@ -174,7 +176,8 @@ class Core:
                 if status:
                     raise refused(status)
                 self._dispatch_all(self._buffer.written.value)
-                if self._buffer.needed.value == 0:
+                self.more = self._buffer.needed.value != 0
+                if not self.more:
                     return True
         return True
 

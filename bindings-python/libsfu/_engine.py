@@ -370,7 +370,8 @@ class Engine(EngineCommands):
         except Error:
             return  # A forked child has only a copy of what belongs to its parent.
         warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
-        pump.close()
+        # The collector may run on any thread, in the middle of anything that closing needs.
+        threading.Thread(target=pump.close, name="libsfu-close", daemon=True).start()
 
 
 def _source(source: int | Identified | None) -> int | None:

@@ -81,6 +81,22 @@ def test_the_same_events_come_under_asyncio() -> None:
     asyncio.run(run())
 
 
+def test_more_events_than_a_buffer_holds_come_without_another_one_to_tell_of_them() -> None:
+    async def run() -> None:
+        async with libsfu.aio.Engine(OPTIONS, call_timeout=30) as engine:
+            router = await engine.create_router(CODECS)
+            transport = await router.create_direct_transport()
+            producer = await transport.produce(MediaKind.AUDIO, audio())
+            kept = [await transport.consume(producer, router.rtp_capabilities) for _ in range(1500)]
+            with engine.events(schema.ObjectClosed) as events:
+                # All of them at once, some hundred kilobytes, and nothing that happens behind them.
+                await producer.close()
+                told = {(await asyncio.wait_for(events.get(), 30)).source for _ in kept}
+            assert told == {consumer.id for consumer in kept}
+
+    asyncio.run(run())
+
+
 def test_row_081_a_slow_reader_loses_telemetry_and_keeps_states() -> None:
     box = Mailbox((), None, 4)
     for number in range(4):

@@ -87,6 +87,7 @@ class Recording:
     def _copy(self, source: Any) -> None:
         with av.open(self.path, "w") as out:
             streams = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}
+            latest: dict[int, int] = {}
             self.seen.set()
             with contextlib.suppress(av.error.ExitError, av.error.EOFError):
                 for packet in source.demux():
@@ -94,6 +95,14 @@ class Recording:
                         break
                     if packet.dts is None:
                         continue
+                    # A sender report may put the times of a stream back a little, which no container takes.
+                    last = latest.get(packet.stream.index, packet.dts - 1)
+                    late = max(0, last + 1 - packet.dts)
+                    packet.dts, packet.pts = (
+                        packet.dts + late,
+                        (packet.dts if packet.pts is None else packet.pts) + late,
+                    )
+                    latest[packet.stream.index] = packet.dts
                     kind = packet.stream.type
                     packet.stream = streams[packet.stream.index]
                     out.mux(packet)

@@ -248,6 +248,8 @@ class Engine(EngineCommands):
         return self
 
     def _readable(self) -> None:
+        if self._released:
+            return
         try:
             alive = self._core.drain(rounds=1)
         except Exception:
@@ -256,6 +258,9 @@ class Engine(EngineCommands):
             self._core.fail_all()
         if not alive:
             self._loop.remove_reader(self._core.event_fd)
+        elif self._core.more:
+            # The descriptor tells of new messages only, and the loop's other work has its turn first.
+            self._loop.call_soon(self._readable)
 
     async def _call(self, target: int, body: Any) -> Any:
         if not self._started:
