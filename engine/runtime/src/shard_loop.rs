@@ -226,7 +226,14 @@ impl<S: ShardCore> ShardLoop<S> {
             }
             self.traffic.datagrams_in += 1;
             if self.core.outbox().is_nearly_full() {
-                flush(&mut self.core, &mut *self.io, Some(&mut *tcp), &mut self.runs, &mut self.backlog, &mut self.traffic);
+                flush(
+                    &mut self.core,
+                    &mut *self.io,
+                    Some(&mut *tcp),
+                    &mut self.runs,
+                    &mut self.backlog,
+                    &mut self.traffic,
+                );
             }
         }
         tell_closed(&mut self.core, tcp, now);
@@ -279,7 +286,14 @@ impl<S: ShardCore> ShardLoop<S> {
                 self.core.count_drop(DropReason::UnknownTuple, 1);
             }
             if self.core.outbox().is_nearly_full() {
-                flush(&mut self.core, &mut *self.io, self.tcp.as_deref_mut(), &mut self.runs, &mut self.backlog, &mut self.traffic);
+                flush(
+                    &mut self.core,
+                    &mut *self.io,
+                    self.tcp.as_deref_mut(),
+                    &mut self.runs,
+                    &mut self.backlog,
+                    &mut self.traffic,
+                );
             }
         }
         let unread = rest.len();
@@ -312,7 +326,14 @@ impl<S: ShardCore> ShardLoop<S> {
         for (target, packet) in records(&self.media[..written]).flatten() {
             self.core.handle_media(now, target, packet);
             if self.core.outbox().is_nearly_full() {
-                flush(&mut self.core, &mut *self.io, self.tcp.as_deref_mut(), &mut self.runs, &mut self.backlog, &mut self.traffic);
+                flush(
+                    &mut self.core,
+                    &mut *self.io,
+                    self.tcp.as_deref_mut(),
+                    &mut self.runs,
+                    &mut self.backlog,
+                    &mut self.traffic,
+                );
             }
         }
     }
@@ -423,7 +444,14 @@ impl<S: ShardCore> ShardLoop<S> {
 
     /// Hands the outbox to the kernel.
     fn flush(&mut self) {
-        flush(&mut self.core, &mut *self.io, self.tcp.as_deref_mut(), &mut self.runs, &mut self.backlog, &mut self.traffic);
+        flush(
+            &mut self.core,
+            &mut *self.io,
+            self.tcp.as_deref_mut(),
+            &mut self.runs,
+            &mut self.backlog,
+            &mut self.traffic,
+        );
     }
 
     /// Hands packets for the application over.
@@ -525,7 +553,6 @@ fn take_shared(
         }
     }
 }
-
 
 /// Hands the outbox to the kernel.
 fn flush(
