@@ -403,6 +403,16 @@ mod tests {
     }
 
     #[test]
+    fn a_tcp_port_of_all_shards_is_the_next_one_for_each() {
+        let info = |port| ListenInfo { port, shared: Some(1), ..ListenInfo::tcp(Ipv4Addr::LOCALHOST.into()) };
+        let port = |given, shard| of_shard("listenInfos[0]", &info(given), shard).map(|own| own.port);
+        assert_eq!(port(0, 3).unwrap(), 0);
+        assert_eq!((port(40_000, 0).unwrap(), port(40_000, 2).unwrap()), (40_000, 40_002));
+        let error = port(65_535, 1).unwrap_err();
+        assert_eq!(error.field, "listenInfos[0].port");
+    }
+
+    #[test]
     fn h28_three_ports_serve_three_refuse_clearly_and_serve_again_once_freed() {
         let range = free_range();
         let mut binder = Binder::new(77);

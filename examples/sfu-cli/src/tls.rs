@@ -1,4 +1,5 @@
-//! The web side over https: browsers give cameras and microphones only to pages that came so, or from this machine.
+//! The web side over https: browsers give cameras and microphones only to pages that came so, or from this machine; and the
+//! load tester's way to such servers.
 //!
 //! Told: a certificate chain and its key (PEM files). Tells: a listener for axum. Limits: handshakes under way
 //! ([`HANDSHAKES`]), time for each. It uses the OpenSSL that the engine brings, so that the process has one.
@@ -10,7 +11,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openssl::ssl::{AlpnError, Ssl, SslAcceptor, SslFiletype, SslMethod, select_next_proto};
+use hyper_openssl::client::legacy::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use openssl::ssl::{
+    AlpnError, Ssl, SslAcceptor, SslConnector, SslFiletype, SslMethod, SslVerifyMode, select_next_proto,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_openssl::SslStream;
@@ -114,4 +119,15 @@ async fn handshake(stream: TcpStream, identity: &Identity) -> Result<SslStream<T
     let mut stream = SslStream::new(Ssl::new(identity.0.context())?, stream)?;
     Pin::new(&mut stream).accept().await?;
     Ok(stream)
+}
+/// Connections to servers over http and https; `insecure` takes any certificate.
+pub(crate) fn connector(insecure: bool) -> Result<HttpsConnector<HttpConnector>, String> {
+    let failed = |error: openssl::error::ErrorStack| format!("TLS cannot be set up: {error}");
+    let mut tls = SslConnector::builder(SslMethod::tls_client()).map_err(failed)?;
+    if insecure {
+        tls.set_verify(SslVerifyMode::NONE);
+    }
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    HttpsConnector::with_connector(http, tls).map_err(failed)
 }

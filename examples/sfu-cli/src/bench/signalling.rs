@@ -13,7 +13,8 @@ use hyper_openssl::client::legacy::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+
+use crate::tls;
 
 /// Most bytes of an answer.
 const MAX_ANSWER: usize = 256 << 10;
@@ -36,14 +37,7 @@ pub(super) struct Accepted {
 
 impl Signalling {
     pub(super) fn new(insecure: bool) -> Result<Self, String> {
-        let failed = |error: openssl::error::ErrorStack| format!("TLS cannot be set up: {error}");
-        let mut tls = SslConnector::builder(SslMethod::tls_client()).map_err(failed)?;
-        if insecure {
-            tls.set_verify(SslVerifyMode::NONE);
-        }
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        let https = HttpsConnector::with_connector(http, tls).map_err(failed)?;
+        let https = tls::connector(insecure)?;
         Ok(Self { client: Client::builder(TokioExecutor::new()).build(https) })
     }
 
