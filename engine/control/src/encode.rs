@@ -183,6 +183,7 @@ fn close_reason(reason: CloseReason) -> fb::CloseReason {
         CloseReason::ProducerClosed => fb::CloseReason::producer_closed,
         CloseReason::ServerClosed => fb::CloseReason::server_closed,
         CloseReason::Panic => fb::CloseReason::panic,
+        CloseReason::ShardFailed => fb::CloseReason::shard_failed,
     }
 }
 

@@ -11,6 +11,9 @@
 //! | producer | its consumers, on any transport | producer closed |
 //! | consumer, observer | nothing | |
 //!
+//! What is on other shards is closed there, and told there, with the same reasons ([`crate::peer`]); what a shard
+//! tells is in this order, and what two shards tell is in none.
+//!
 //! Each object is removed from its table first, so that nothing below can find it any more; its id is
 //! never found again. What goes along with a router or a server is told one event each, for
 //! grandchildren too: the floors above keep records for each id.
@@ -57,13 +60,15 @@ impl Shard {
 
     /// Closes a router and tells what goes along why.
     pub(crate) fn close_router_for(&mut self, now: Time, id: ObjectId, reason: CloseReason) -> Option<()> {
-        let router = self.routers.remove(id)?;
-        for observer in router.observers {
+        let mut router = self.routers.remove(id)?;
+        for observer in std::mem::take(&mut router.observers) {
             if self.close_observer(observer).is_some() {
                 self.tell_closed(observer, reason);
             }
         }
-        self.close_transports(now, router.transports, reason);
+        let transports = std::mem::take(&mut router.transports);
+        self.close_transports(now, transports, reason);
+        self.leave_span(now, id, &router, reason);
         Some(())
     }
 
@@ -83,7 +88,7 @@ impl Shard {
         }
     }
 
-    fn close_transport(&mut self, now: Time, id: ObjectId) -> Option<()> {
+    pub(crate) fn close_transport(&mut self, now: Time, id: ObjectId) -> Option<()> {
         // Consumers first, while the transport can still say good-bye for them.
         let (consumers, producers) = {
             let transport = self.transports.get_mut(id)?;
@@ -107,8 +112,10 @@ impl Shard {
         let tap = transport.link.tap.take();
         self.out.events.extend(tap.map(|tap| tap.closed(TapEnd::TransportClosed)));
         transport.release(&mut self.lookup, &mut self.out);
+        self.span.carriers -= usize::from(transport.is_carrier());
         if let Some(router) = self.routers.get_mut(transport.router) {
             router.transports.retain(|t| *t != id);
+            router.carrier = router.carrier.filter(|carrier| *carrier != id);
         }
         match transport.server() {
             Some(server) => {
@@ -118,10 +125,11 @@ impl Shard {
             }
             None => self.release(transport.sockets()),
         }
+        self.drop_idle_branch(transport.router);
         Some(())
     }
 
-    fn close_producer(&mut self, now: Time, id: ObjectId) -> Option<()> {
+    pub(crate) fn close_producer(&mut self, now: Time, id: ObjectId) -> Option<()> {
         let producer = self.producers.remove(id)?.it;
         self.forget_observed(id);
         if let Some(transport) = self.transports.get_mut(producer.transport()) {
@@ -135,6 +143,7 @@ impl Shard {
                 self.tell_closed(*consumer, CloseReason::ProducerClosed);
             }
         }
+        self.leave_mirrors(&producer);
         Some(())
     }
 

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use sfu_proto::crypto::{DtlsRole, Fingerprint};
 use sfu_wire::id::ObjectId;
-use sfu_wire::media::Rid;
 use sfu_wire::net::{Protocol, SocketId, Tuple};
 use sfu_wire::scalability::Layers;
 
@@ -18,6 +17,7 @@ pub use crate::signalled::{
     LocalAddress, PipeRemote, PipeTransportCreated, PipeTransportOptions, PlainRemote, PlainTransportCreated,
     PlainTransportOptions, SrtpParameters, StreamSsrcs,
 };
+pub use crate::stats::EncodingScore;
 use crate::stats::{Dump, Stats};
 use crate::tap::{TapEnd, TapOptions};
 use crate::trace::{Trace, TraceMask};
@@ -116,6 +116,24 @@ pub enum Command {
         transport: ObjectId,
         /// The negotiated stream.
         config: Box<ConsumerConfig>,
+    },
+    /// Carries out a command that makes a transport in a router of another shard: in the branch of it that is here, made
+    /// if need be. Reply: the command's.
+    InBranch {
+        /// The router.
+        home: ObjectId,
+        /// The command.
+        command: Box<Command>,
+    },
+    /// Carries out a command that lets something here have the media of a producer of another shard: a consumer, or an
+    /// observer. Reply: the command's.
+    Across {
+        /// The producer.
+        producer: ObjectId,
+        /// Its streams, as it was made with.
+        source: Box<ProducerConfig>,
+        /// The command.
+        command: Box<Command>,
     },
     /// Pauses a producer, a consumer or an observer; pausing twice is no error. Reply:
     /// [`Reply::Done`].
@@ -366,6 +384,8 @@ pub enum CloseReason {
     ServerClosed,
     /// A bug was caught inside its router.
     Panic,
+    /// The shard of its router ended by a bug.
+    ShardFailed,
 }
 
 /// What happens without being asked for.
@@ -537,19 +557,6 @@ pub enum Event {
         /// How many.
         count: u64,
     },
-}
-
-/// How well an encoding of a producer arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EncodingScore {
-    /// Its index.
-    pub encoding: u8,
-    /// Its SSRC.
-    pub ssrc: u32,
-    /// Its RID, if signalled.
-    pub rid: Option<Rid>,
-    /// From 0 (nothing arrives) to 10.
-    pub score: u8,
 }
 
 /// A socket that nothing uses any more: the runtime closes it.

@@ -10,6 +10,8 @@ impl Command {
     /// The object that it is about; `None`: the shard itself.
     pub fn object(&self) -> Option<ObjectId> {
         match self {
+            Self::InBranch { home, .. } => Some(*home),
+            Self::Across { command, .. } => command.object(),
             Self::CreateRouter | Self::CreateWebRtcServer | Self::DumpShard | Self::ShardStats => None,
             Self::CreateWebRtcTransport { router, .. }
             | Self::CreatePlainTransport { router, .. }
@@ -39,6 +41,26 @@ impl Command {
             | Self::Dump { object }
             | Self::Stats { object }
             | Self::Summary { object } => Some(*object),
+        }
+    }
+
+    /// The router that it makes a transport in.
+    pub(crate) fn router_mut(&mut self) -> Option<&mut ObjectId> {
+        match self {
+            Self::CreateWebRtcTransport { router, .. }
+            | Self::CreatePlainTransport { router, .. }
+            | Self::CreatePipeTransport { router, .. }
+            | Self::CreateDirectTransport { router, .. } => Some(router),
+            _ => None,
+        }
+    }
+
+    /// The producer whose media it is about.
+    pub(crate) fn source_mut(&mut self) -> Option<&mut ObjectId> {
+        match self {
+            Self::Consume { config, .. } | Self::SwitchProducer { config, .. } => Some(&mut config.producer),
+            Self::Observe { producer, .. } => Some(producer),
+            _ => None,
         }
     }
 }

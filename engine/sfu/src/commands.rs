@@ -298,7 +298,7 @@ impl Shard {
         Ok(Reply::Done)
     }
 
-    fn set_producer_paused(&mut self, now: Time, id: ObjectId, paused: bool) -> Result<(), CommandError> {
+    pub(crate) fn set_producer_paused(&mut self, now: Time, id: ObjectId, paused: bool) -> Result<(), CommandError> {
         let producer = &mut self.producers.get_mut(id).ok_or_else(|| CommandError::not_found("target", id))?.it;
         if producer.is_paused() == paused {
             return Ok(());
@@ -324,6 +324,7 @@ impl Shard {
         }
         self.choose_again(now, id);
         self.flush_producer(now, id);
+        self.tell_state(id);
         Ok(())
     }
 

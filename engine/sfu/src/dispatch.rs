@@ -31,6 +31,8 @@ pub(crate) fn dispatch(
         Command::CreateDirectTransport { router, max_incoming_bitrate } => {
             shard.create_direct_transport(now, router, max_incoming_bitrate)
         }
+        Command::InBranch { home, command } => shard.in_branch(now, sockets, home, *command),
+        Command::Across { producer, source, command } => shard.across(now, sockets, producer, *source, *command),
         Command::RestartIce { transport } => shard.restart_ice(now, transport),
         Command::SetMaxIncomingBitrate { transport, bitrate } => {
             shard.set_max_incoming_bitrate(now, transport, bitrate)

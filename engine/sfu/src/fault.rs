@@ -43,10 +43,12 @@ impl Shard {
     fn contain(&mut self, now: Time, panic: Box<dyn Any + Send>) -> String {
         let Some(router) = self.at_work.take().filter(|id| self.routers.contains(*id)) else { resume_unwind(panic) };
         let text = words(&*panic);
+        let home = self.routers.get(router).and_then(|entry| entry.home);
         let closed = catch_unwind(AssertUnwindSafe(|| self.close_router_for(now, router, CloseReason::Panic)));
         if closed.is_err() {
             resume_unwind(panic);
         }
+        let router = self.fail_room(router, home);
         self.out.events.push_back(Event::RouterFailed { router, text: text.clone() });
         self.put_in_order(now);
         text

@@ -29,11 +29,13 @@ impl Shard {
         let Some(held) = self.producers.get_mut(id) else { return Err(DropReason::RtpUnroutable) };
         let ingress = held.it.handle_rtp(now, arrival, bytes, view);
         let watched = held.watch.any();
-        if let Some(event) = held.it.take_orientation() {
+        let is_mirror = held.it.mirrored.is_some();
+        if let Some(event) = held.it.take_orientation().filter(|_| !is_mirror) {
             self.out.events.push_back(event);
         }
         if held.it.take_choice_changed() {
             self.choose_again(now, id);
+            self.tell_state(id);
         }
         if watched {
             self.watch_ingress(now, id, &ingress, view, (bytes, route.is_rtx));
@@ -68,6 +70,10 @@ impl Shard {
         }
         let shared = self.pool.take(bytes).ok_or(DropReason::TooLarge)?;
         producer.keep(now, ingress, shared.clone());
+        if !producer.links.is_empty() {
+            let shed = producer.cross(now, (ingress, &shared), None, &self.pool, &mut self.out.peers);
+            self.out.drops.add_many(DropReason::PeerQueueFull, shed);
+        }
         let mut wants_key_frame = false;
         for consumer in &producer.consumers {
             let Some(held) = self.consumers.get_mut(*consumer) else { continue };

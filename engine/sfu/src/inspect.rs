@@ -31,7 +31,7 @@ impl Shard {
         let shared = self.servers.iter().map(|(_, s)| s.sockets.len());
         Reply::Dump(Box::new(Dump::Shard(ShardDump {
             index: self.index,
-            routers: self.routers.iter().map(|(id, _)| id).collect(),
+            routers: self.routers.iter().filter(|(_, r)| r.home.is_none()).map(|(id, _)| id).collect(),
             webrtc_servers: self.servers.iter().map(|(id, _)| id).collect(),
             sockets: own.chain(shared).sum::<usize>() as u32,
         })))
@@ -76,7 +76,7 @@ impl Shard {
 
     fn dump_transport(&self, id: ObjectId) -> Option<Dump> {
         let t = self.transports.get(id)?;
-        let (router, producers, consumers) = (t.router, t.producers.clone(), self.shown(&t.consumers));
+        let (router, producers, consumers) = (self.room_of(t.router), t.producers.clone(), self.shown(&t.consumers));
         let streams = self.streams_of(t);
         let webrtc = match &t.kind {
             Kind::WebRtc(webrtc) => webrtc,
@@ -113,10 +113,11 @@ impl Shard {
             Kind::Direct => {
                 return Some(Dump::DirectTransport(DirectTransportDump { id, router, producers, consumers, streams }));
             }
+            Kind::Carrier => return None,
         };
         Some(Dump::WebRtcTransport(WebRtcTransportDump {
             id,
-            router: t.router,
+            router,
             webrtc_server: webrtc.server,
             ice_state: webrtc.ice_state(),
             ice_parameters: webrtc.ice_parameters(),
@@ -159,7 +160,7 @@ impl Shard {
         Some(Dump::Consumer(ConsumerDump {
             id,
             transport: consumer.transport(),
-            producer: consumer.producer(),
+            producer: self.origin_of(consumer.producer()),
             kind: consumer.config().kind,
             paused: consumer.is_paused_by_command(),
             producer_paused: consumer.producer_paused(),
@@ -187,8 +188,8 @@ impl Shard {
             router: observer.router(),
             options: observer.options(),
             paused: observer.is_paused(),
-            producers: observer.producers.clone(),
-            dominant: observer.dominant(),
+            producers: observer.producers.iter().map(|p| self.origin_of(*p)).collect(),
+            dominant: observer.dominant().map(|p| self.origin_of(p)),
         }))
     }
 
@@ -199,12 +200,13 @@ impl Shard {
     }
 
     pub(crate) fn stats(&self, now: Time, id: ObjectId) -> Result<Reply, CommandError> {
+        let id = self.local_router(id);
         let mut stats = self.blank_stats(now);
         let found = match id.kind() {
             Some(ObjectKind::Router) => self.router_stats(now, id, &mut stats),
             Some(ObjectKind::WebRtcServer) => self.server_stats(id, &mut stats),
             Some(ObjectKind::Transport) => self.transport_stats(now, id, &mut stats),
-            Some(ObjectKind::Producer) => self.producers.get(id).map(|p| stats.streams = p.it.stats(now)),
+            Some(ObjectKind::Producer) => self.producer_stats(now, id, &mut stats),
             Some(ObjectKind::Consumer) => self.consumer_stats(now, id, &mut stats),
             Some(ObjectKind::Observer) => self.observer_stats(id, &mut stats),
             None => None,
@@ -213,7 +215,7 @@ impl Shard {
     }
 
     pub(crate) fn summary(&self, now: Time, id: ObjectId) -> Result<Reply, CommandError> {
-        let Some(router) = self.routers.get(id) else {
+        let Some(router) = self.routers.get(self.local_router(id)) else {
             return self.stats(now, id).map(|reply| match reply {
                 Reply::Stats(mut stats) => {
                     stats.streams.clear();
@@ -249,18 +251,24 @@ impl Shard {
         let mut stats = self.blank_stats(now);
         stats.drops = self.out.drops.clone();
         let (tuples, ufrags) = self.lookup.sizes();
+        let [routers, transports, producers, consumers] = self.object_counts();
         stats.counters = vec![
-            ("routers", self.routers.len() as u64),
+            ("routers", routers as u64),
             ("webrtc_servers", self.servers.len() as u64),
-            ("transports", self.transports.len() as u64),
-            ("producers", self.producers.len() as u64),
-            ("consumers", self.consumers.len() as u64),
+            ("transports", transports as u64),
+            ("producers", producers as u64),
+            ("consumers", consumers as u64),
             ("observers", self.observers.len() as u64),
             ("tuples", tuples as u64),
             ("username_fragments", ufrags as u64),
             ("timers", self.timers.len() as u64),
             ("dtls_handshakes", self.handshakes as u64),
             ("datagrams_received", self.datagrams),
+            ("branches", self.span.branches.len() as u64),
+            ("mirrors", self.span.mirrors.len() as u64),
+            ("peer_packets_received", self.span.received),
+            ("peer_packets_sent", self.out.peers.sent),
+            ("peer_packets_shed", self.out.peers.shed),
         ];
         Reply::Stats(Box::new(stats))
     }
@@ -309,6 +317,21 @@ impl Shard {
         }
         for consumer in transport.consumers.iter().filter_map(|c| self.consumers.get(*c)) {
             stats.streams.push(consumer.it.stats(now));
+        }
+        Some(())
+    }
+
+    /// Of links to other shards: how many, what they want, and what went there.
+    fn producer_stats(&self, now: Time, id: ObjectId, stats: &mut Stats) -> Option<()> {
+        let producer = &self.producers.get(id)?.it;
+        stats.streams = producer.stats(now);
+        if !producer.links.is_empty() {
+            let encodings = producer.links.iter().map(|link| u64::from(link.encodings.count_ones())).sum();
+            stats.counters = vec![
+                ("peer_links", producer.links.len() as u64),
+                ("peer_encodings_wanted", encodings),
+                ("peer_packets_sent", producer.links.iter().map(|link| link.packets).sum()),
+            ];
         }
         Some(())
     }

@@ -195,24 +195,44 @@ impl Shard {
             self.replay(now, id);
         }
         self.tell_wishes(now, source);
+        if self.span.mirrors.is_empty() {
+            return;
+        }
+        let Some(held) = self.consumers.get(id) else { return };
+        for source in [Some(held.it.producer()), held.it.pending_source()].into_iter().flatten() {
+            self.tell_wish(source);
+        }
     }
 
     /// Tells which layers of a producer are wanted, if that has changed.
     pub(crate) fn tell_wanted(&mut self, now: Time, id: ObjectId) {
-        let Some(held) = self.producers.get(id) else { return };
-        let mut wanted: Option<Layers> = None;
-        for consumer in held.it.consumers.iter().filter_map(|c| self.consumers.get(*c)) {
-            let Some(layers) = consumer.it.wanted_layers() else { continue };
-            let layers = self.clamp_layers(id, layers);
-            let so_far = wanted.unwrap_or_default();
-            wanted = Some(Layers::new(so_far.spatial.max(layers.spatial), so_far.temporal.max(layers.temporal)));
+        if self.producers.get(id).is_none_or(|held| held.it.mirrored.is_some()) {
+            return self.tell_wish(id);
         }
+        let wanted = self.wanted_of(id);
         let Some(held) = self.producers.get_mut(id) else { return };
         if held.it.wanted != wanted {
             held.it.wanted = wanted;
             self.out.events.push_back(Event::WantedLayers { producer: id, wanted });
         }
         self.tell_wishes(now, id);
+    }
+
+    /// The highest layers that are wanted of a producer, here and elsewhere.
+    pub(crate) fn wanted_of(&self, id: ObjectId) -> Option<Layers> {
+        let held = self.producers.get(id)?;
+        let mut wanted: Option<Layers> = None;
+        for layers in held.it.links.iter().filter_map(|link| link.layers) {
+            let (so_far, layers) = (wanted.unwrap_or_default(), self.clamp_layers(id, layers));
+            wanted = Some(Layers::new(so_far.spatial.max(layers.spatial), so_far.temporal.max(layers.temporal)));
+        }
+        for consumer in held.it.consumers.iter().filter_map(|c| self.consumers.get(*c)) {
+            let Some(layers) = consumer.it.wanted_layers() else { continue };
+            let layers = self.clamp_layers(id, layers);
+            let so_far = wanted.unwrap_or_default();
+            wanted = Some(Layers::new(so_far.spatial.max(layers.spatial), so_far.temporal.max(layers.temporal)));
+        }
+        wanted
     }
 
     /// What there is of these layers: as signalled, and as seen if that is more.

@@ -64,6 +64,10 @@ pub struct Limits {
     pub media_bytes: usize,
     /// Packets that direct transports may hand to the application in one turn.
     pub media_packets: usize,
+    /// Packets that may wait for one other shard.
+    pub peer_packets: usize,
+    /// Messages that may wait for one other shard, those that must arrive not counted.
+    pub peer_messages: usize,
     /// Idle packet buffers that the pool keeps: a receive batch of 64 and its retransmission
     /// histories come back through it.
     pub idle_packets: usize,
@@ -165,6 +169,8 @@ impl Default for Limits {
             outbox_datagrams: 16_384,
             media_bytes: 4 << 20,
             media_packets: 8_192,
+            peer_packets: 2_048,
+            peer_messages: 4_096,
             idle_packets: 4_096,
             decisions: 1_024,
             datagram_bytes: 1_432,

@@ -10,6 +10,7 @@
 //! RFC 5104 (FIR).
 //! Left out: the choice of layers, which is each consumer's.
 
+mod across;
 mod cache;
 mod encoding;
 mod layer_rates;
@@ -42,6 +43,7 @@ use sfu_wire::time::{NtpTime, Time};
 use crate::command::{CommandError, EncodingScore, ErrorCode, Event};
 use crate::config::{ProducerConfig, StreamType};
 use crate::stats::RtpStreamStats;
+pub(crate) use across::{Mirrored, PeerLink};
 use encoding::{Encoding, is_start_told};
 pub(crate) use look::descriptor_of;
 pub use redundancy::Recovered;
@@ -168,6 +170,10 @@ pub struct Producer {
     choice_changed: bool,
     /// The highest layers that a consumer wants; kept by the router.
     pub(crate) wanted: Option<Layers>,
+    /// Mirrors on other shards; kept by the router.
+    pub(crate) links: Vec<PeerLink>,
+    /// It stands in for a producer of another shard.
+    pub(crate) mirrored: Option<Box<Mirrored>>,
     /// The last video orientation, and whether it was told.
     orientation: Option<u8>,
     orientation_changed: bool,
@@ -201,6 +207,8 @@ impl Producer {
             active: 0,
             choice_changed: false,
             wanted: None,
+            links: Vec::new(),
+            mirrored: None,
             orientation: None,
             orientation_changed: false,
             wishes: None,
@@ -291,7 +299,9 @@ impl Producer {
 
     /// Packets are worth keeping: somebody consumes them, or may start from them.
     pub fn keeps_packets(&self) -> bool {
-        !self.consumers.is_empty() || self.config.key_frame_cache && self.config.kind == MediaKind::Video
+        !self.consumers.is_empty()
+            || !self.links.is_empty()
+            || self.config.key_frame_cache && self.config.kind == MediaKind::Video
     }
 
     /// Where a decoder may start with what is kept already: the first position of the newest key frame,
@@ -381,7 +391,9 @@ impl Producer {
 
     fn note_choice(&mut self, now: Time, index: u8) {
         self.choice_changed |= std::mem::take(&mut self.encodings[usize::from(index)].layers_changed);
-        if self.encodings.len() > 1 {
+        if self.mirrored.is_some() {
+            // Its origin tells which are active: what nobody here wants does not come here.
+        } else if self.encodings.len() > 1 {
             let active = self.encodings.iter().enumerate().filter(|(_, e)| e.is_active(now));
             let active = active.fold(0, |all, (index, _)| all | 1 << index);
             self.choice_changed |= active != self.active;
@@ -489,6 +501,9 @@ impl Producer {
 
     /// When [`Producer::poll_rtcp`] has something to say.
     pub fn next_timeout(&self) -> Option<Time> {
+        if self.mirrored.is_some() {
+            return self.encodings.iter().filter_map(Encoding::next_wish).min();
+        }
         let feedback = self.encodings.iter().filter_map(Encoding::next_timeout).min();
         let report = self.is_started().then(|| self.schedule.next_timeout());
         let silence = self.encodings.iter().filter_map(|e| e.score.next_timeout()).min().filter(|_| !self.paused);
@@ -503,7 +518,8 @@ impl Producer {
 
     /// How well each encoding arrives, 0 to 10, in order.
     pub fn scores(&self) -> impl Iterator<Item = u8> + '_ {
-        self.encodings.iter().map(|e| e.score.score())
+        let told = self.mirrored.as_deref().map_or(&[][..], |m| &m.scores);
+        self.encodings.iter().enumerate().map(|(i, e)| told.get(i).copied().unwrap_or_else(|| e.score.score()))
     }
 
     /// The same, with the SSRCs of those encodings that have one.

@@ -98,7 +98,10 @@ impl Shard {
             self.out.traces.push(now, producer, Direction::In, Traced::SenderReport(*report));
         }
         match self.producers.get_mut(producer).map(|p| p.it.handle_sender_report(now, ntp, report)) {
-            Some(true) => Ok(()),
+            Some(true) => {
+                self.cross_report(now, producer, report);
+                Ok(())
+            }
             _ => Err(DropReason::RtcpUnknownSsrc),
         }
     }

@@ -135,6 +135,9 @@ impl Shard {
         streams: impl Iterator<Item = ObjectId>,
         not_before: Time,
     ) {
+        if self.transports.get(transport).is_some_and(Transport::is_carrier) {
+            return streams.for_each(|mirror| self.flush_mirror(now, mirror, not_before));
+        }
         if self.transports.get(transport).is_none_or(|t| !t.is_connected()) {
             // What waits is said when there is a path.
             return;
@@ -213,7 +216,8 @@ impl Shard {
     /// without one; connecting sets it.
     pub(crate) fn arm_stream(&mut self, id: ObjectId, not_before: Time) {
         if let Some(held) = self.producers.get_mut(id) {
-            let flows = self.transports.get(held.it.transport()).is_some_and(Transport::is_connected);
+            let carried = held.it.mirrored.is_some();
+            let flows = carried || self.transports.get(held.it.transport()).is_some_and(Transport::is_connected);
             let at = held.it.next_timeout().filter(|_| flows).map(|t| t.max(not_before));
             self.timers.arm(&mut held.timer, id, TimerKind::Stream, at);
         } else if let Some(held) = self.consumers.get_mut(id) {

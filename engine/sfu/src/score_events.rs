@@ -22,6 +22,7 @@ impl Shard {
         let scores = held.it.encoding_scores();
         let consumers = held.it.consumers.clone();
         self.out.events.push_back(Event::ProducerScore { producer: id, scores });
+        self.tell_state(id);
         for consumer in consumers {
             self.tell_consumer_score(consumer);
         }

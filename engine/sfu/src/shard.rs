@@ -17,6 +17,7 @@ use sfu_wire::id::{IdTable, ObjectId, ObjectKind};
 use sfu_wire::net::{SocketId, Tuple};
 use sfu_wire::time::{NtpTime, Time};
 
+use crate::branch::Span;
 use crate::command::{BoundSocket, Command, CommandError, ErrorCode, Event, ReleaseSocket, Reply};
 use crate::consumer::Consumer;
 use crate::dispatch;
@@ -25,6 +26,7 @@ use crate::lookup::{Lookup, Ufrag};
 use crate::media_outbox::MediaOutbox;
 use crate::observer::Observer;
 use crate::outbox::Outbox;
+use crate::peer::{PeerMessage, PeerOut, PeerOutbox};
 use crate::producer::Producer;
 use crate::router::Router;
 use crate::shared_port::{Whose, tag};
@@ -64,10 +66,11 @@ pub struct ShardConfig {
 /// All state of one core.
 ///
 /// There are four kinds of methods:
-/// 1. **Input**: [`Shard::handle_datagram`], [`Shard::handle_media`], [`Shard::handle_command`], [`Shard::handle_timeout`],
-///    [`Shard::handle_disconnect`], [`Shard::handle_shutdown`], [`Shard::count_drop`]. They change state and fill the outputs; none of them blocks or fails half-way.
-/// 2. **Output**: [`Shard::outbox`], [`Shard::media`], [`Shard::taps`], [`Shard::poll_event`], [`Shard::poll_disconnect`],
-///    [`Shard::poll_release`]. They hand out what input has produced.
+/// 1. **Input**: [`Shard::handle_datagram`], [`Shard::handle_media`], [`Shard::handle_peer`], [`Shard::handle_peer_lost`],
+///    [`Shard::handle_command`], [`Shard::handle_timeout`], [`Shard::handle_disconnect`], [`Shard::handle_shutdown`],
+///    [`Shard::count_drop`]. They change state and fill the outputs; none of them blocks or fails half-way.
+/// 2. **Output**: [`Shard::outbox`], [`Shard::media`], [`Shard::taps`], [`Shard::poll_peer`], [`Shard::poll_event`],
+///    [`Shard::poll_disconnect`], [`Shard::poll_release`]. They hand out what input has produced.
 /// 3. **Deadline**: [`Shard::next_timeout`].
 /// 4. **Inspection**: commands again (`Dump`, `Stats`), so that looking costs the same queue as acting.
 ///
@@ -102,6 +105,8 @@ pub struct Shard {
     pub(crate) timers: Timers,
     pub(crate) pool: PacketPool,
     pub(crate) out: Out,
+    /// What belongs to rooms and producers of other shards.
+    pub(crate) span: Span,
     pub(crate) releases: VecDeque<ReleaseSocket>,
     /// DTLS handshakes under way.
     pub(crate) handshakes: usize,
@@ -145,6 +150,8 @@ pub(crate) struct Out {
     pub(crate) taps: Taps,
     /// TCP connections that are of no use any more.
     pub(crate) disconnects: VecDeque<Tuple>,
+    /// What goes to other shards.
+    pub(crate) peers: PeerOutbox,
 }
 
 impl Shard {
@@ -181,7 +188,9 @@ impl Shard {
                 traces: Traces::new(limits.traces, config.epoch_unix_nanos),
                 taps: Taps::new(limits.tap_bytes, limits.tap_packets, config.epoch_unix_nanos),
                 disconnects: VecDeque::new(),
+                peers: PeerOutbox::new(limits.peer_packets, limits.peer_messages),
             },
+            span: Span::default(),
             releases: VecDeque::new(),
             handshakes: 0,
             datagrams: 0,
@@ -209,6 +218,13 @@ impl Shard {
         self.datagrams = self.datagrams.saturating_add(1);
         // What the panic of a room said is told by its event.
         self.contained(now, |shard| shard.take_datagram(now, arrival, socket, from, datagram)).unwrap_or(Whose::Ours)
+    }
+
+    /// Takes a message of another shard, and the bytes of its packet, if it has one. What is about something that is no
+    /// more is answered so, or counted.
+    pub fn handle_peer(&mut self, now: Time, from: u8, message: &PeerMessage, packet: &[u8]) {
+        // What the panic of a room said is told by its event.
+        let _ = self.contained(now, |shard| shard.take_peer(now, from, message, packet));
     }
 
     /// Carries out one command. `sockets` are those that the runtime has bound for it; they are the
@@ -282,6 +298,23 @@ impl Shard {
         transport.is_some_and(|t| t.accepts(&tuple))
     }
 
+    /// Something is to go to other shards.
+    #[inline]
+    pub fn has_peer_output(&self) -> bool {
+        !self.out.peers.is_empty()
+    }
+
+    /// Something is to go to this shard.
+    pub fn has_output_for(&self, shard: u8) -> bool {
+        self.out.peers.waits_for(shard)
+    }
+
+    /// The next message for another shard, in order: take it when there is room for it there. What waits here
+    /// is bounded, and sheds the oldest video first.
+    pub fn poll_peer(&mut self, shard: u8) -> Option<PeerOut> {
+        self.out.peers.poll(shard)
+    }
+
     /// The next socket to close.
     pub fn poll_release(&mut self) -> Option<ReleaseSocket> {
         self.releases.pop_front()
@@ -292,9 +325,12 @@ impl Shard {
         self.timers.next()
     }
 
-    /// How many routers, transports, producers and consumers there are.
+    /// How many routers, transports, producers and consumers there are; what stands in for those of other shards
+    /// is not counted.
     pub fn object_counts(&self) -> [usize; 4] {
-        [self.routers.len(), self.transports.len(), self.producers.len(), self.consumers.len()]
+        let Span { branches, mirrors, carriers, .. } = &self.span;
+        let routers = self.routers.len() - branches.len();
+        [routers, self.transports.len() - carriers, self.producers.len() - mirrors.len(), self.consumers.len()]
     }
 
     /// Refusals of network input by reason.

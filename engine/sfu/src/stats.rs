@@ -13,7 +13,7 @@ use sfu_wire::media::{MediaKind, Rid};
 use sfu_wire::net::{Protocol, SocketId};
 use sfu_wire::scalability::Layers;
 
-use crate::command::{DtlsState, EncodingScore, IceCandidate, IceParameters, IceState};
+use crate::command::{DtlsState, IceCandidate, IceParameters, IceState};
 use crate::config::StreamType;
 use crate::observer::ObserverOptions;
 use crate::trace::TraceMask;
@@ -433,4 +433,17 @@ pub struct LayerBitrate {
     pub layers: Layers,
     /// Bit/s over the last second.
     pub bitrate: u32,
+}
+
+/// How well an encoding of a producer arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodingScore {
+    /// Its index.
+    pub encoding: u8,
+    /// Its SSRC.
+    pub ssrc: u32,
+    /// Its RID, if signalled.
+    pub rid: Option<Rid>,
+    /// From 0 (nothing arrives) to 10.
+    pub score: u8,
 }

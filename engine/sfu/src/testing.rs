@@ -7,6 +7,8 @@
 
 pub mod world;
 
+pub use crate::branch::SpanView;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;

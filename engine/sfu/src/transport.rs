@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     Pipe(Box<PipeTransport>),
     /// The application.
     Direct,
+    /// Nobody: mirrors need a transport, and have no publisher.
+    Carrier,
 }
 
 /// What every transport is made of, besides its kind.
@@ -130,7 +132,7 @@ impl Transport {
     pub(crate) fn close(&mut self, now: Time, out: &mut Out) {
         match &mut self.kind {
             Kind::WebRtc(webrtc) => webrtc.close(now, &mut self.link, out),
-            Kind::Plain(_) | Kind::Pipe(_) | Kind::Direct => self.link.disconnect(),
+            Kind::Plain(_) | Kind::Pipe(_) | Kind::Direct | Kind::Carrier => self.link.disconnect(),
         }
     }
 
@@ -140,7 +142,7 @@ impl Transport {
             Kind::WebRtc(webrtc) => webrtc.release(lookup, out),
             Kind::Plain(plain) => plain.release(lookup),
             Kind::Pipe(pipe) => pipe.release(lookup),
-            Kind::Direct => {}
+            Kind::Direct | Kind::Carrier => {}
         }
     }
 
@@ -150,7 +152,7 @@ impl Transport {
         match &mut self.kind {
             Kind::WebRtc(webrtc) => webrtc.arm(timers, not_before),
             Kind::Pipe(pipe) => pipe.arm(timers, not_before),
-            Kind::Plain(_) | Kind::Direct => {}
+            Kind::Plain(_) | Kind::Direct | Kind::Carrier => {}
         }
         self.arm_feedback(timers, not_before);
     }
@@ -178,6 +180,11 @@ impl Transport {
         self.link.is_connected()
     }
 
+    /// It only carries mirrors.
+    pub(crate) fn is_carrier(&self) -> bool {
+        matches!(self.kind, Kind::Carrier)
+    }
+
     /// A handshake is under way.
     pub(crate) fn is_handshaking(&self) -> bool {
         self.webrtc().is_some_and(WebRtcTransport::is_handshaking)
@@ -189,7 +196,7 @@ impl Transport {
             Kind::WebRtc(webrtc) => webrtc.ice.is_valid(tuple),
             Kind::Plain(plain) => plain.accepts(tuple),
             Kind::Pipe(pipe) => pipe.tuple().as_ref() == Some(tuple),
-            Kind::Direct => false,
+            Kind::Direct | Kind::Carrier => false,
         }
     }
 
@@ -204,7 +211,7 @@ impl Transport {
             Kind::WebRtc(webrtc) => &webrtc.sockets,
             Kind::Plain(plain) => &plain.sockets,
             Kind::Pipe(pipe) => std::slice::from_ref(&pipe.socket),
-            Kind::Direct => &[],
+            Kind::Direct | Kind::Carrier => &[],
         }
     }
 
@@ -212,7 +219,7 @@ impl Transport {
     pub(crate) fn server(&self) -> Option<ObjectId> {
         match &self.kind {
             Kind::WebRtc(webrtc) => webrtc.server,
-            Kind::Plain(_) | Kind::Pipe(_) | Kind::Direct => None,
+            Kind::Plain(_) | Kind::Pipe(_) | Kind::Direct | Kind::Carrier => None,
         }
     }
 
@@ -227,7 +234,7 @@ impl Transport {
             Kind::WebRtc(webrtc) => webrtc.ice.selected().and_then(|tuple| webrtc.addrs(&tuple)),
             Kind::Plain(plain) => plain.addrs(false),
             Kind::Pipe(pipe) => pipe.addrs(),
-            Kind::Direct => None,
+            Kind::Direct | Kind::Carrier => None,
         }
     }
 

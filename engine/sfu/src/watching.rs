@@ -11,7 +11,7 @@ use sfu_wire::media::MediaKind;
 use sfu_wire::rtp::RtpView;
 use sfu_wire::time::Time;
 
-use crate::command::{CommandError, ErrorCode, Reply};
+use crate::command::{CommandError, ErrorCode, Event, Reply};
 use crate::decision::Decision;
 use crate::observer::{Observer, ObserverOptions};
 use crate::outbox::Outbox;
@@ -65,11 +65,13 @@ impl Shard {
         self.observed.entry(producer).or_default().push(id);
         let at = observer.next_timeout();
         self.timers.arm(&mut observer.timer, id, TimerKind::Observer, at);
+        self.tell_wish(producer);
         Ok(Reply::Done)
     }
 
     /// Stops observing; what is not observed is no error.
     pub(crate) fn unobserve(&mut self, id: ObjectId, producer: ObjectId) -> Result<Reply, CommandError> {
+        let producer = self.span.mirrors.get(&producer).copied().unwrap_or(producer);
         let observer = self.observers.get_mut(id).ok_or_else(|| CommandError::not_found("target", id))?;
         observer.remove(producer);
         self.forget_observer(producer, id);
@@ -85,6 +87,7 @@ impl Shard {
             if let Some(held) = self.producers.get_mut(producer) {
                 held.watch.set_observed(false);
             }
+            self.tell_wish(producer);
         }
     }
 
@@ -110,18 +113,35 @@ impl Shard {
 
     pub(crate) fn pause_observer(&mut self, now: Time, id: ObjectId, paused: bool) -> Result<(), CommandError> {
         let observer = self.observers.get_mut(id).ok_or_else(|| CommandError::not_found("target", id))?;
-        self.out.events.extend(observer.set_paused(now, paused));
+        let event = observer.set_paused(now, paused);
         let at = observer.next_timeout();
         self.timers.arm(&mut observer.timer, id, TimerKind::Observer, at);
+        self.tell_observed(event);
         Ok(())
     }
 
     /// An observer's timer is due.
     pub(crate) fn run_observer(&mut self, now: Time, id: ObjectId) {
         let Some(observer) = self.observers.get_mut(id) else { return };
-        self.out.events.extend(observer.handle_timeout(now));
+        let event = observer.handle_timeout(now);
         let at = observer.next_timeout();
         self.timers.arm(&mut observer.timer, id, TimerKind::Observer, at);
+        self.tell_observed(event);
+    }
+
+    /// Tells what an observer has found, by the ids that the caller knows.
+    fn tell_observed(&mut self, event: Option<Event>) {
+        let event = event.map(|event| match event {
+            Event::DominantSpeaker { observer, producer } => {
+                Event::DominantSpeaker { observer, producer: self.origin_of(producer) }
+            }
+            Event::Volumes { observer, mut volumes } => {
+                volumes.iter_mut().for_each(|volume| volume.source = self.origin_of(volume.source));
+                Event::Volumes { observer, volumes }
+            }
+            other => other,
+        });
+        self.out.events.extend(event);
     }
 
     pub(crate) fn set_trace(&mut self, id: ObjectId, mask: TraceMask) -> Result<Reply, CommandError> {

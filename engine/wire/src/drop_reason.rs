@@ -124,6 +124,10 @@ drop_reasons! {
     ShedAudio = "shed_audio",
     /// A datagram that arrived at another shard than its own found no room on the way there.
     HandOverFull = "hand_over_full",
+    /// A packet on its way to another shard made room for a younger one.
+    PeerQueueFull = "peer_queue_full",
+    /// A message of another shard about something that is no more.
+    PeerUnknown = "peer_unknown",
 }
 
 /// One counter per [`DropReason`].

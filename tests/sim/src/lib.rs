@@ -11,4 +11,5 @@ mod negotiated;
 pub mod net;
 pub mod pipe_call;
 pub mod studio;
+pub mod span;
 pub mod world;

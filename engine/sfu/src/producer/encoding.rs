@@ -98,6 +98,8 @@ pub(super) struct Encoding {
     silence: Duration,
     last_packet: Option<Time>,
     pub(super) newest_timestamp: u32,
+    /// The newest sender report of the present source, and when it came.
+    pub(super) report: Option<(Time, SenderReport)>,
     epoch: u32,
     /// Index of the codec seen last.
     codec: usize,
@@ -147,6 +149,7 @@ impl Encoding {
             silence: if encoding.dtx { DTX_SILENCE } else { SILENCE },
             last_packet: None,
             newest_timestamp: 0,
+            report: None,
             epoch: 0,
             codec: 0,
             fir_sequence: 0,
@@ -325,6 +328,7 @@ impl Encoding {
             self.nack.restart(placed.position);
             self.key_timestamp = None;
             self.capture_offset = None;
+            self.report = None;
             self.run = KeyFrameRun::default();
         } else if nack {
             self.nack.handle_packet(arrival, placed.position);
@@ -356,6 +360,7 @@ impl Encoding {
 
     pub(super) fn handle_sender_report(&mut self, now: Time, ntp: NtpTime, report: &SenderReport) {
         self.stream.handle_sender_report(now, report);
+        self.report = Some((now, *report));
         if self.stream.is_started() {
             let timestamp = self.line.map_report(report.rtp_timestamp);
             self.clock.handle_sender_report(now, report.ntp, timestamp, self.line.clock_rate());
@@ -409,6 +414,24 @@ impl Encoding {
         } else {
             None
         }
+    }
+
+    /// What a mirror wants of its origin: missing packets into `sequences`, their number, and whether a key frame.
+    pub(super) fn poll_wish(&mut self, now: Time, video: bool, sequences: &mut [u16]) -> (usize, bool) {
+        let count = self.nack.poll(now, None, sequences);
+        if self.nack.take_gave_up() && video {
+            self.keys.want(now);
+        }
+        let key_frame = self.keys.poll(now);
+        self.nack_count += u64::from(count > 0);
+        self.nack_packet_count += count as u64;
+        self.pli_count += u64::from(key_frame);
+        (count, key_frame)
+    }
+
+    /// When [`Encoding::poll_wish`] has something to say.
+    pub(super) fn next_wish(&self) -> Option<Time> {
+        [self.nack.next_timeout(), self.keys.next_timeout()].into_iter().flatten().min()
     }
 
     pub(super) fn next_timeout(&self) -> Option<Time> {
