@@ -2,6 +2,7 @@
 
 use sfu_core::command::{BoundSocket, Command, CommandError, Event, ReleaseSocket, Reply};
 use sfu_core::outbox::Outbox;
+use sfu_core::peer::{PeerMessage, PeerOut};
 use sfu_core::shard::{Shard, ShardConfig};
 use sfu_core::shared_port::{Claim, Whose};
 use sfu_core::tap::TapPacket;
@@ -64,6 +65,18 @@ pub trait ShardCore {
     }
     /// Hands those packets over, in order, and forgets them.
     fn take_media(&mut self, _take: &mut dyn FnMut(ObjectId, &[u8])) {}
+    /// Another shard says something, and sends a packet with it.
+    fn handle_peer(&mut self, _now: Time, _from: u8, _message: &PeerMessage, _packet: &[u8]) {}
+    /// Another shard has ended; it may have been made anew.
+    fn handle_peer_lost(&mut self, _now: Time, _shard: u8) {}
+    /// There is something to say to other shards.
+    fn has_peer_output(&self) -> bool {
+        false
+    }
+    /// The next of it for this shard.
+    fn poll_peer(&mut self, _to: u8) -> Option<PeerOut> {
+        None
+    }
     /// There are copies of tapped packets.
     fn has_taps(&self) -> bool {
         false
@@ -154,6 +167,22 @@ impl ShardCore for Shard {
     fn take_media(&mut self, take: &mut dyn FnMut(ObjectId, &[u8])) {
         self.media().for_each(|packet| take(packet.source, packet.bytes));
         self.clear_media();
+    }
+
+    fn handle_peer(&mut self, now: Time, from: u8, message: &PeerMessage, packet: &[u8]) {
+        Shard::handle_peer(self, now, from, message, packet);
+    }
+
+    fn handle_peer_lost(&mut self, now: Time, shard: u8) {
+        Shard::handle_peer_lost(self, now, shard);
+    }
+
+    fn has_peer_output(&self) -> bool {
+        Shard::has_peer_output(self)
+    }
+
+    fn poll_peer(&mut self, to: u8) -> Option<PeerOut> {
+        Shard::poll_peer(self, to)
     }
 
     fn has_taps(&self) -> bool {

@@ -7,7 +7,7 @@
 //!
 //! Limits: every queue is bounded (see [`RuntimeOptions`]); no call here blocks longer than it says.
 //!
-//! Left out: encoding of commands (the floor above), media between shards, recordings other than taps.
+//! Left out: encoding of commands (the floor above), recordings other than taps.
 
 mod backlog;
 mod clock;
@@ -21,6 +21,7 @@ mod load;
 mod mailbox;
 mod media_io;
 mod media_queue;
+mod mesh;
 mod options;
 mod port_program;
 pub mod preflight;

@@ -56,6 +56,8 @@ pub(crate) struct Inbox<T> {
     called: AtomicBool,
     /// Datagrams that arrived at other shards.
     pub(crate) handed: HandOver,
+    /// Other shards have written to their rings, or made room in this one's, or are gone.
+    has_peers: AtomicBool,
     /// Eventfd writes, for tests and statistics.
     wakes: AtomicU64,
 }
@@ -81,6 +83,7 @@ impl<T> Inbox<T> {
             has_media: AtomicBool::new(false),
             called: AtomicBool::new(false),
             handed: HandOver::default(),
+            has_peers: AtomicBool::new(false),
             wakes: AtomicU64::new(0),
         })
     }
@@ -177,10 +180,23 @@ impl<T> Inbox<T> {
         (written, media.take_lost())
     }
 
+    /// The shard is to look at the rings of the others.
+    pub(crate) fn raise_peers(&self) {
+        self.has_peers.store(true, SeqCst);
+        self.notify();
+    }
+
+    /// Whether it is to do so; once for each time that somebody says so, or more (shard's side).
+    pub(crate) fn take_peers(&self) -> bool {
+        // Lowered before the rings are looked at: whoever writes after that raises it again.
+        self.has_peers.load(SeqCst) && self.has_peers.swap(false, SeqCst)
+    }
+
     /// Something waits for the shard.
     pub(crate) fn has_work(&self) -> bool {
         self.queued.load(SeqCst) > 0
             || self.has_media.load(SeqCst)
+            || self.has_peers.load(SeqCst)
             || self.called.load(SeqCst)
             || self.handed.has_some()
             || self.is_stopping()

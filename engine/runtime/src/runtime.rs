@@ -6,8 +6,10 @@
 //! A forked child inherits descriptors (all close on exec) but no threads: there, `submit` answers
 //! [`SubmitError::Closed`], and `shutdown` and drop return at once and touch nothing.
 
+use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -26,6 +28,7 @@ use crate::load::{LoadCell, ShardLoad};
 use crate::mailbox::{Inbox, Item, Outlet, Retention};
 use crate::media_io;
 use crate::media_queue::{MediaOutlet, records};
+use crate::mesh::{self, Mesh, Port};
 use crate::options::{IoBackend, ListenInfo, RuntimeOptions, ShardPlacement, TcpLimits};
 use crate::preflight::{self, PreflightOptions, Status};
 use crate::shard_loop::ShardLoop;
@@ -122,6 +125,7 @@ pub(crate) struct Shared {
     pub(crate) outlet: Outlet<Output>,
     pub(crate) loads: Vec<LoadCell>,
     pub(crate) media: MediaOutlet,
+    pub(crate) mesh: Mesh,
     /// Where taps are written, if they may be.
     pub(crate) taps: Option<TapSink>,
     /// Ports that all shards listen on.
@@ -135,6 +139,7 @@ impl Shared {
     pub(crate) fn restart_shard(&self, shard: u8, outputs: &mut Vec<Output>) {
         let index = usize::from(shard);
         self.ports.forget_shard(shard);
+        self.tell_end(shard);
         for request in self.inboxes[index].empty() {
             let error = CommandError::new(ErrorCode::Closed, "", "the shard failed before it came to this request");
             outputs.push(Output::Reply { token: request.token, result: Err(error) });
@@ -142,10 +147,17 @@ impl Shared {
         self.outlet.publish(index, outputs);
     }
 
+    /// Other shards learn of it before anybody else does: whoever acts upon it finds them ready.
+    fn tell_end(&self, shard: u8) {
+        self.mesh.ended(shard);
+        self.inboxes.iter().for_each(Inbox::raise_peers);
+    }
+
     /// The shard will take nothing any more: what it had accepted is answered. `outputs` go first.
     pub(crate) fn close_shard(&self, shard: u8, outputs: &mut Vec<Output>) {
         let index = usize::from(shard);
         self.ports.leave_all(shard);
+        self.tell_end(shard);
         for request in self.inboxes[index].close() {
             let error = CommandError::new(ErrorCode::Closed, "", "the shard ended before it came to this request");
             outputs.push(Output::Reply { token: request.token, result: Err(error) });
@@ -192,6 +204,7 @@ impl Runtime {
             outlet: Outlet::new(count, options.event_queue).map_err(resource)?,
             loads: (0..count).map(|_| LoadCell::default()).collect(),
             media: MediaOutlet::new().map_err(resource)?,
+            mesh: Mesh::new(count),
             taps,
             ports: Arc::new(SharedPorts::new(count, options.steer_shared_ports)),
             running: Mutex::new(Vec::new()),
@@ -224,7 +237,8 @@ impl Runtime {
     {
         let epoch = Epoch::now();
         let (started, starts) = sync_channel(options.shards.len());
-        for (index, placement) in options.shards.iter().enumerate() {
+        let ports = mesh::ports(options.shards.len());
+        for ((index, placement), port) in options.shards.iter().enumerate().zip(ports) {
             let mut seed = [0; 32];
             rand_core::OsRng.try_fill_bytes(&mut seed).map_err(no_entropy)?;
             let birth = Birth {
@@ -237,7 +251,7 @@ impl Runtime {
             };
             self.shared.lock_running().push(index as u8);
             let (make, started) = (Arc::clone(&make), started.clone());
-            let body = move || birth.live(&*make, &started);
+            let body = move || birth.live(port, &*make, &started);
             match std::thread::Builder::new().name(format!("sfu-shard-{index}")).spawn(body) {
                 Ok(thread) => self.lock_threads().push(thread),
                 Err(error) => {
@@ -467,7 +481,7 @@ struct Birth {
 
 impl Birth {
     /// The life of a shard's thread.
-    fn live<S, F>(self, make: &F, started: &SyncSender<Result<(), StartError>>)
+    fn live<S, F>(self, port: Port, make: &F, started: &SyncSender<Result<(), StartError>>)
     where
         S: ShardCore + 'static,
         F: Fn(ShardSeed) -> Result<S, CommandError>,
@@ -475,8 +489,9 @@ impl Birth {
         sys::block_signals();
         let (shard, shared) = (self.seed.index, Arc::clone(&self.shared));
         let mut outputs = Vec::new();
+        let port = Rc::new(RefCell::new(port));
         for life in 0..MAX_LIVES {
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.run(life, make, started)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.run(life, &port, make, started)));
             let text = match outcome {
                 Ok(Ok(())) => break,
                 // What keeps the first life from starting is told by `started`.
@@ -498,14 +513,20 @@ impl Birth {
         shared.ended(shard);
     }
 
-    fn run<S, F>(&self, life: u8, make: &F, started: &SyncSender<Result<(), StartError>>) -> Result<(), StartError>
+    fn run<S, F>(
+        &self,
+        life: u8,
+        port: &Rc<RefCell<Port>>,
+        make: &F,
+        started: &SyncSender<Result<(), StartError>>,
+    ) -> Result<(), StartError>
     where
         S: ShardCore + 'static,
         F: Fn(ShardSeed) -> Result<S, CommandError>,
     {
         let shared = Arc::clone(&self.shared);
         let index = usize::from(self.seed.index);
-        match self.prepare(life, make) {
+        match self.prepare(life, port, make) {
             Ok((executor, body)) => {
                 shared.loads[index].started(ThreadCpuClock::of_this_thread());
                 // Only the first life is waited for.
@@ -520,7 +541,12 @@ impl Birth {
         }
     }
 
-    fn prepare<S, F>(&self, life: u8, make: &F) -> Result<(glommio::LocalExecutor, ShardLoop<S>), StartError>
+    fn prepare<S, F>(
+        &self,
+        life: u8,
+        port: &Rc<RefCell<Port>>,
+        make: &F,
+    ) -> Result<(glommio::LocalExecutor, ShardLoop<S>), StartError>
     where
         S: ShardCore + 'static,
         F: Fn(ShardSeed) -> Result<S, CommandError>,
@@ -543,8 +569,8 @@ impl Birth {
         let core = make(seed).map_err(|error| {
             StartError::new(StartCode::Certificate, "shard", format!("shard {index} could not be made: {error}"))
         })?;
-        let shared = Arc::clone(&self.shared);
-        let body = ShardLoop::new(core, io, self.epoch, seed, shared, Host::default(), self.tcp);
+        let (shared, port) = (Arc::clone(&self.shared), Rc::clone(port));
+        let body = ShardLoop::new(core, io, self.epoch, seed, shared, port, Host::default(), self.tcp);
         Ok((executor, body))
     }
 }

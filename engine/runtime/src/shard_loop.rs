@@ -1,7 +1,7 @@
 //! The shovel between the kernel and one pure shard.
 //!
-//! One turn: receive a batch, take a bounded number of commands, timers, drain events and released
-//! sockets, send, publish, sleep. One clock reading per turn. It knows nothing of what it carries.
+//! One turn: take what other shards say, receive a batch, take a bounded number of commands, timers, tell other
+//! shards, drain events and released sockets, send, publish, sleep. One clock reading per turn. It knows nothing of what it carries.
 //!
 //! A port that all shards listen on may bring datagrams of other shards: those are handed over, and what others hand over
 //! is taken like what the kernel brings ([`crate::shared_port`]).
@@ -10,8 +10,10 @@
 //! deadline lies in the past right after `handle_timeout` is called again after [`MIN_NAP`], so that
 //! a wrong deadline cannot turn into a spinning core.
 
+use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +33,7 @@ use crate::load::Traffic;
 use crate::media_io::runs::Runs;
 use crate::media_io::{Datagram, MediaIo, Sent};
 use crate::media_queue::records;
+use crate::mesh::Port;
 use crate::options::TcpLimits;
 use crate::runtime::{Output, ShardRequest, Shared};
 use crate::shared_port::SharedPort;
@@ -43,6 +46,8 @@ const DATAGRAMS_PER_TURN: usize = 512;
 const COMMANDS_PER_TURN: usize = 32;
 /// Room for packets of the application between two looks at the sockets; each packet fits.
 const MEDIA_PER_TURN: usize = 256 << 10;
+/// Most messages of one other shard between two looks at the sockets.
+const PEERS_PER_TURN: usize = 512;
 /// Most outputs gathered before they are published.
 const OUTPUTS_PER_TURN: usize = 256;
 /// The last first byte of STUN (RFC 7983, section 7).
@@ -74,6 +79,8 @@ pub(crate) struct ShardLoop<S> {
     /// Datagrams that other shards have handed over, and how far they are read.
     handed: Vec<u8>,
     handed_at: usize,
+    /// The ways to and from other shards.
+    port: Rc<RefCell<Port>>,
     traffic: Traffic,
     yielding: Yielding,
     /// The request at work, so that a panic on its way still answers it.
@@ -98,6 +105,7 @@ impl<S: ShardCore> ShardLoop<S> {
         epoch: Epoch,
         seed: ShardSeed,
         shared: Arc<Shared>,
+        port: Rc<RefCell<Port>>,
         host: Host,
         tcp_limits: TcpLimits,
     ) -> Self {
@@ -117,6 +125,7 @@ impl<S: ShardCore> ShardLoop<S> {
             ports: Vec::new(),
             handed: Vec::new(),
             handed_at: 0,
+            port,
             traffic: Traffic::default(),
             yielding: Yielding::new(host),
             executing: None,
@@ -160,6 +169,7 @@ impl<S: ShardCore> ShardLoop<S> {
     fn turn(&mut self) -> Rest {
         self.traffic.turns += 1;
         let now = self.clock.now();
+        self.take_peers(now);
         let more_handed = self.take_handed(now);
         let more_datagrams = self.receive(now);
         self.receive_by_tcp(now);
@@ -169,6 +179,8 @@ impl<S: ShardCore> ShardLoop<S> {
         if due {
             self.core.handle_timeout(now);
         }
+        // Others begin while this one sends.
+        self.hand_peers();
         self.drain();
         self.flush();
         self.hand_media();
@@ -203,6 +215,7 @@ impl<S: ShardCore> ShardLoop<S> {
                     None => _ = core.handle_datagram(now, arrival, datagram.socket, datagram.from, datagram.bytes),
                 }
                 if self.core.outbox().is_nearly_full() {
+                    self.hand_peers();
                     self.flush();
                 }
             }
@@ -226,6 +239,7 @@ impl<S: ShardCore> ShardLoop<S> {
             }
             self.traffic.datagrams_in += 1;
             if self.core.outbox().is_nearly_full() {
+                hand_peers(&mut self.core, &self.port, &self.shared);
                 flush(
                     &mut self.core,
                     &mut *self.io,
@@ -286,6 +300,7 @@ impl<S: ShardCore> ShardLoop<S> {
                 self.core.count_drop(DropReason::UnknownTuple, 1);
             }
             if self.core.outbox().is_nearly_full() {
+                hand_peers(&mut self.core, &self.port, &self.shared);
                 flush(
                     &mut self.core,
                     &mut *self.io,
@@ -308,6 +323,45 @@ impl<S: ShardCore> ShardLoop<S> {
                 self.shared.ports.claim(port, claim.remote, self.index, claim.held);
             }
         }
+    }
+
+    /// Gives to the core what other shards say and send.
+    fn take_peers(&mut self, now: Time) {
+        if !self.shared.inboxes[usize::from(self.index)].take_peers() {
+            return;
+        }
+        let port = Rc::clone(&self.port);
+        let port = &mut *port.borrow_mut();
+        self.note_lost(now, port);
+        let mut more = false;
+        for from in 0..port.shards() {
+            let Self { core, io, tcp, runs, backlog, traffic, shared, .. } = self;
+            let (rest, wakes) = port.receive(&shared.mesh, from, PEERS_PER_TURN, |message, packet| {
+                core.handle_peer(now, from, message, packet);
+                if core.outbox().is_nearly_full() {
+                    flush(core, &mut **io, tcp.as_deref_mut(), runs, backlog, traffic);
+                }
+            });
+            more |= rest;
+            if wakes {
+                self.shared.inboxes[usize::from(from)].raise_peers();
+            }
+        }
+        if more {
+            self.inbox().raise_peers();
+        }
+    }
+
+    /// Tells the core which other shards have ended.
+    fn note_lost(&mut self, now: Time, port: &mut Port) {
+        while let Some(shard) = port.lost(&self.shared.mesh) {
+            self.core.handle_peer_lost(now, shard);
+        }
+    }
+
+    /// Hands on what the core has for other shards, as far as there is room.
+    fn hand_peers(&mut self) {
+        hand_peers(&mut self.core, &self.port, &self.shared);
     }
 
     /// Gives packets of the application to the core.
@@ -342,6 +396,9 @@ impl<S: ShardCore> ShardLoop<S> {
         for taken in 0..COMMANDS_PER_TURN {
             let Some(request) = self.inbox().pop() else { return taken };
             let token = request.token;
+            // A command may be about what others have had since they were made anew.
+            let port = Rc::clone(&self.port);
+            self.note_lost(now, &mut port.borrow_mut());
             // What happened before this command is told before its reply, what it causes after.
             self.drain();
             self.executing = Some(token);
@@ -550,6 +607,19 @@ fn take_shared(
         Some(_) => {
             traffic.hand_overs_lost += 1;
             core.count_drop(DropReason::HandOverFull, 1);
+        }
+    }
+}
+
+/// Hands on what a core has for other shards, as far as there is room.
+fn hand_peers<S: ShardCore>(core: &mut S, port: &RefCell<Port>, shared: &Shared) {
+    if !core.has_peer_output() {
+        return;
+    }
+    let mut port = port.borrow_mut();
+    for to in 0..port.shards() {
+        if port.send(&shared.mesh, to, || core.poll_peer(to)) > 0 {
+            shared.inboxes[usize::from(to)].raise_peers();
         }
     }
 }
