@@ -292,18 +292,18 @@ impl<T> IdTable<T> {
 
     /// Live values, in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (ObjectId, &T)> {
-        let (shard, kind) = (self.shard, self.kind);
+        let (shard, kind, base) = (self.shard, self.kind, self.base);
         self.slots.iter().enumerate().filter_map(move |(index, slot)| {
-            let id = ObjectId::new(shard, kind, slot.generation, index as u32);
+            let id = ObjectId::new(shard, kind, slot.generation, base + index as u32);
             slot.value.as_ref().map(|value| (id, value))
         })
     }
 
     /// Live values, to change, in the order of their slots.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (ObjectId, &mut T)> {
-        let (shard, kind) = (self.shard, self.kind);
+        let (shard, kind, base) = (self.shard, self.kind, self.base);
         self.slots.iter_mut().enumerate().filter_map(move |(index, slot)| {
-            let id = ObjectId::new(shard, kind, slot.generation, index as u32);
+            let id = ObjectId::new(shard, kind, slot.generation, base + index as u32);
             slot.value.as_mut().map(|value| (id, value))
         })
     }
@@ -431,5 +431,15 @@ mod tests {
         assert_eq!((table.get(a), table.get(b)), (Some(&2), Some(&1)));
         table.remove(a);
         assert_eq!(table.get_pair_mut(a, b), None);
+    }
+
+    #[test]
+    fn a_table_of_a_later_part_names_its_values_by_their_ids() {
+        let mut table = IdTable::in_part(1, ObjectKind::Router, 8, 3, 16);
+        let ids = [7, 8, 9].map(|value| table.insert(value).unwrap());
+        table.remove(ids[1]);
+        assert_eq!(table.iter().collect::<Vec<_>>(), [(ids[0], &7), (ids[2], &9)]);
+        table.iter_mut().for_each(|(_, value)| *value += 1);
+        assert_eq!(table.iter_mut().map(|(id, value)| (id, *value)).collect::<Vec<_>>(), [(ids[0], 8), (ids[2], 10)]);
     }
 }
