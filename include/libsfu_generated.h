@@ -5753,13 +5753,14 @@ struct CreateWebRtcTransportT : public ::flatbuffers::NativeTable {
   bool enable_tcp = true;
   bool prefer_udp = false;
   bool prefer_tcp = false;
+  ::flatbuffers::Optional<uint8_t> shard = ::flatbuffers::nullopt;
   CreateWebRtcTransportT() = default;
   CreateWebRtcTransportT(const CreateWebRtcTransportT &o);
   CreateWebRtcTransportT(CreateWebRtcTransportT&&) FLATBUFFERS_NOEXCEPT = default;
   CreateWebRtcTransportT &operator=(CreateWebRtcTransportT o) FLATBUFFERS_NOEXCEPT;
 };
 
-/// Target: router. Give either listen_infos or webrtc_server (of the router's shard or of all). Reply: WebRtcTransportCreated.
+/// Target: router. Give either listen_infos or webrtc_server (of one shard or of all). Reply: WebRtcTransportCreated.
 struct CreateWebRtcTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   typedef CreateWebRtcTransportT NativeTableType;
   typedef CreateWebRtcTransportBuilder Builder;
@@ -5772,7 +5773,8 @@ struct CreateWebRtcTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
     VT_ENABLE_UDP = 12,
     VT_ENABLE_TCP = 14,
     VT_PREFER_UDP = 16,
-    VT_PREFER_TCP = 18
+    VT_PREFER_TCP = 18,
+    VT_SHARD = 20
   };
   const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ListenInfo>> *listen_infos() const {
     return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ListenInfo>> *>(VT_LISTEN_INFOS);
@@ -5802,6 +5804,11 @@ struct CreateWebRtcTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
   bool prefer_tcp() const {
     return GetField<uint8_t>(VT_PREFER_TCP, 0) != 0;
   }
+  /// Shard to place the transport on, whichever the router is on; absent: the server's, if it is on one alone, else the
+  /// router's as long as few transports of it are there, and then the least loaded.
+  ::flatbuffers::Optional<uint8_t> shard() const {
+    return GetOptional<uint8_t, uint8_t>(VT_SHARD);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -5815,6 +5822,7 @@ struct CreateWebRtcTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
            VerifyField<uint8_t>(verifier, VT_ENABLE_TCP, 1) &&
            VerifyField<uint8_t>(verifier, VT_PREFER_UDP, 1) &&
            VerifyField<uint8_t>(verifier, VT_PREFER_TCP, 1) &&
+           VerifyField<uint8_t>(verifier, VT_SHARD, 1) &&
            verifier.EndTable();
   }
   CreateWebRtcTransportT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
@@ -5850,6 +5858,9 @@ struct CreateWebRtcTransportBuilder {
   void add_prefer_tcp(bool prefer_tcp) {
     fbb_.AddElement<uint8_t>(CreateWebRtcTransport::VT_PREFER_TCP, static_cast<uint8_t>(prefer_tcp), 0);
   }
+  void add_shard(uint8_t shard) {
+    fbb_.AddElement<uint8_t>(CreateWebRtcTransport::VT_SHARD, shard);
+  }
   explicit CreateWebRtcTransportBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -5870,12 +5881,14 @@ inline ::flatbuffers::Offset<CreateWebRtcTransport> CreateCreateWebRtcTransport(
     bool enable_udp = true,
     bool enable_tcp = true,
     bool prefer_udp = false,
-    bool prefer_tcp = false) {
+    bool prefer_tcp = false,
+    ::flatbuffers::Optional<uint8_t> shard = ::flatbuffers::nullopt) {
   CreateWebRtcTransportBuilder builder_(_fbb);
   builder_.add_webrtc_server(webrtc_server);
   builder_.add_max_incoming_bitrate(max_incoming_bitrate);
   builder_.add_ice_consent_timeout_ms(ice_consent_timeout_ms);
   builder_.add_listen_infos(listen_infos);
+  if(shard) { builder_.add_shard(*shard); }
   builder_.add_prefer_tcp(prefer_tcp);
   builder_.add_prefer_udp(prefer_udp);
   builder_.add_enable_tcp(enable_tcp);
@@ -5897,7 +5910,8 @@ inline ::flatbuffers::Offset<CreateWebRtcTransport> CreateCreateWebRtcTransportD
     bool enable_udp = true,
     bool enable_tcp = true,
     bool prefer_udp = false,
-    bool prefer_tcp = false) {
+    bool prefer_tcp = false,
+    ::flatbuffers::Optional<uint8_t> shard = ::flatbuffers::nullopt) {
   auto listen_infos__ = listen_infos ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ListenInfo>>(*listen_infos) : 0;
   return libsfu::fbs::CreateCreateWebRtcTransport(
       _fbb,
@@ -5908,7 +5922,8 @@ inline ::flatbuffers::Offset<CreateWebRtcTransport> CreateCreateWebRtcTransportD
       enable_udp,
       enable_tcp,
       prefer_udp,
-      prefer_tcp);
+      prefer_tcp,
+      shard);
 }
 
 ::flatbuffers::Offset<CreateWebRtcTransport> CreateCreateWebRtcTransport(::flatbuffers::FlatBufferBuilder &_fbb, const CreateWebRtcTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
@@ -8358,6 +8373,7 @@ struct CreatePlainTransportT : public ::flatbuffers::NativeTable {
   bool enable_srtp = false;
   libsfu::fbs::SrtpProfile srtp_crypto_suite = libsfu::fbs::SrtpProfile::aes128_cm_hmac_sha1_80;
   uint32_t max_incoming_bitrate = 0;
+  ::flatbuffers::Optional<uint8_t> shard = ::flatbuffers::nullopt;
   CreatePlainTransportT() = default;
   CreatePlainTransportT(const CreatePlainTransportT &o);
   CreatePlainTransportT(CreatePlainTransportT&&) FLATBUFFERS_NOEXCEPT = default;
@@ -8376,7 +8392,8 @@ struct CreatePlainTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tab
     VT_COMEDIA = 10,
     VT_ENABLE_SRTP = 12,
     VT_SRTP_CRYPTO_SUITE = 14,
-    VT_MAX_INCOMING_BITRATE = 16
+    VT_MAX_INCOMING_BITRATE = 16,
+    VT_SHARD = 18
   };
   const libsfu::fbs::ListenInfo *listen_info() const {
     return GetPointer<const libsfu::fbs::ListenInfo *>(VT_LISTEN_INFO);
@@ -8402,6 +8419,10 @@ struct CreatePlainTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tab
   uint32_t max_incoming_bitrate() const {
     return GetField<uint32_t>(VT_MAX_INCOMING_BITRATE, 0);
   }
+  /// As for CreateWebRtcTransport.
+  ::flatbuffers::Optional<uint8_t> shard() const {
+    return GetOptional<uint8_t, uint8_t>(VT_SHARD);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -8414,6 +8435,7 @@ struct CreatePlainTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tab
            VerifyField<uint8_t>(verifier, VT_ENABLE_SRTP, 1) &&
            VerifyField<uint8_t>(verifier, VT_SRTP_CRYPTO_SUITE, 1) &&
            VerifyField<uint32_t>(verifier, VT_MAX_INCOMING_BITRATE, 4) &&
+           VerifyField<uint8_t>(verifier, VT_SHARD, 1) &&
            verifier.EndTable();
   }
   CreatePlainTransportT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
@@ -8446,6 +8468,9 @@ struct CreatePlainTransportBuilder {
   void add_max_incoming_bitrate(uint32_t max_incoming_bitrate) {
     fbb_.AddElement<uint32_t>(CreatePlainTransport::VT_MAX_INCOMING_BITRATE, max_incoming_bitrate, 0);
   }
+  void add_shard(uint8_t shard) {
+    fbb_.AddElement<uint8_t>(CreatePlainTransport::VT_SHARD, shard);
+  }
   explicit CreatePlainTransportBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -8465,11 +8490,13 @@ inline ::flatbuffers::Offset<CreatePlainTransport> CreateCreatePlainTransport(
     bool comedia = false,
     bool enable_srtp = false,
     libsfu::fbs::SrtpProfile srtp_crypto_suite = libsfu::fbs::SrtpProfile::aes128_cm_hmac_sha1_80,
-    uint32_t max_incoming_bitrate = 0) {
+    uint32_t max_incoming_bitrate = 0,
+    ::flatbuffers::Optional<uint8_t> shard = ::flatbuffers::nullopt) {
   CreatePlainTransportBuilder builder_(_fbb);
   builder_.add_max_incoming_bitrate(max_incoming_bitrate);
   builder_.add_rtcp_listen_info(rtcp_listen_info);
   builder_.add_listen_info(listen_info);
+  if(shard) { builder_.add_shard(*shard); }
   builder_.add_srtp_crypto_suite(srtp_crypto_suite);
   builder_.add_enable_srtp(enable_srtp);
   builder_.add_comedia(comedia);
@@ -8605,6 +8632,7 @@ struct CreatePipeTransportT : public ::flatbuffers::NativeTable {
   bool enable_rtx = false;
   bool enable_srtp = false;
   bool only_wanted = false;
+  ::flatbuffers::Optional<uint8_t> shard = ::flatbuffers::nullopt;
   CreatePipeTransportT() = default;
   CreatePipeTransportT(const CreatePipeTransportT &o);
   CreatePipeTransportT(CreatePipeTransportT&&) FLATBUFFERS_NOEXCEPT = default;
@@ -8621,7 +8649,8 @@ struct CreatePipeTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
     VT_LISTEN_INFO = 4,
     VT_ENABLE_RTX = 6,
     VT_ENABLE_SRTP = 8,
-    VT_ONLY_WANTED = 10
+    VT_ONLY_WANTED = 10,
+    VT_SHARD = 12
   };
   const libsfu::fbs::ListenInfo *listen_info() const {
     return GetPointer<const libsfu::fbs::ListenInfo *>(VT_LISTEN_INFO);
@@ -8638,6 +8667,10 @@ struct CreatePipeTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
   bool only_wanted() const {
     return GetField<uint8_t>(VT_ONLY_WANTED, 0) != 0;
   }
+  /// As for CreateWebRtcTransport.
+  ::flatbuffers::Optional<uint8_t> shard() const {
+    return GetOptional<uint8_t, uint8_t>(VT_SHARD);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -8646,6 +8679,7 @@ struct CreatePipeTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Tabl
            VerifyField<uint8_t>(verifier, VT_ENABLE_RTX, 1) &&
            VerifyField<uint8_t>(verifier, VT_ENABLE_SRTP, 1) &&
            VerifyField<uint8_t>(verifier, VT_ONLY_WANTED, 1) &&
+           VerifyField<uint8_t>(verifier, VT_SHARD, 1) &&
            verifier.EndTable();
   }
   CreatePipeTransportT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
@@ -8669,6 +8703,9 @@ struct CreatePipeTransportBuilder {
   void add_only_wanted(bool only_wanted) {
     fbb_.AddElement<uint8_t>(CreatePipeTransport::VT_ONLY_WANTED, static_cast<uint8_t>(only_wanted), 0);
   }
+  void add_shard(uint8_t shard) {
+    fbb_.AddElement<uint8_t>(CreatePipeTransport::VT_SHARD, shard);
+  }
   explicit CreatePipeTransportBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -8685,9 +8722,11 @@ inline ::flatbuffers::Offset<CreatePipeTransport> CreateCreatePipeTransport(
     ::flatbuffers::Offset<libsfu::fbs::ListenInfo> listen_info = 0,
     bool enable_rtx = false,
     bool enable_srtp = false,
-    bool only_wanted = false) {
+    bool only_wanted = false,
+    ::flatbuffers::Optional<uint8_t> shard = ::flatbuffers::nullopt) {
   CreatePipeTransportBuilder builder_(_fbb);
   builder_.add_listen_info(listen_info);
+  if(shard) { builder_.add_shard(*shard); }
   builder_.add_only_wanted(only_wanted);
   builder_.add_enable_srtp(enable_srtp);
   builder_.add_enable_rtx(enable_rtx);
@@ -8805,6 +8844,7 @@ inline ::flatbuffers::Offset<ConnectPipeTransport> CreateConnectPipeTransportDir
 struct CreateDirectTransportT : public ::flatbuffers::NativeTable {
   typedef CreateDirectTransport TableType;
   uint32_t max_incoming_bitrate = 0;
+  ::flatbuffers::Optional<uint8_t> shard = ::flatbuffers::nullopt;
 };
 
 /// Target: router. Its packets go through sfu_engine_send_media and sfu_engine_poll_media. Reply: Created.
@@ -8813,15 +8853,21 @@ struct CreateDirectTransport FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
   typedef CreateDirectTransportBuilder Builder;
   struct Traits;
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
-    VT_MAX_INCOMING_BITRATE = 4
+    VT_MAX_INCOMING_BITRATE = 4,
+    VT_SHARD = 6
   };
   uint32_t max_incoming_bitrate() const {
     return GetField<uint32_t>(VT_MAX_INCOMING_BITRATE, 0);
+  }
+  /// As for CreateWebRtcTransport.
+  ::flatbuffers::Optional<uint8_t> shard() const {
+    return GetOptional<uint8_t, uint8_t>(VT_SHARD);
   }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
            VerifyField<uint32_t>(verifier, VT_MAX_INCOMING_BITRATE, 4) &&
+           VerifyField<uint8_t>(verifier, VT_SHARD, 1) &&
            verifier.EndTable();
   }
   CreateDirectTransportT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
@@ -8836,6 +8882,9 @@ struct CreateDirectTransportBuilder {
   void add_max_incoming_bitrate(uint32_t max_incoming_bitrate) {
     fbb_.AddElement<uint32_t>(CreateDirectTransport::VT_MAX_INCOMING_BITRATE, max_incoming_bitrate, 0);
   }
+  void add_shard(uint8_t shard) {
+    fbb_.AddElement<uint8_t>(CreateDirectTransport::VT_SHARD, shard);
+  }
   explicit CreateDirectTransportBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -8849,9 +8898,11 @@ struct CreateDirectTransportBuilder {
 
 inline ::flatbuffers::Offset<CreateDirectTransport> CreateCreateDirectTransport(
     ::flatbuffers::FlatBufferBuilder &_fbb,
-    uint32_t max_incoming_bitrate = 0) {
+    uint32_t max_incoming_bitrate = 0,
+    ::flatbuffers::Optional<uint8_t> shard = ::flatbuffers::nullopt) {
   CreateDirectTransportBuilder builder_(_fbb);
   builder_.add_max_incoming_bitrate(max_incoming_bitrate);
+  if(shard) { builder_.add_shard(*shard); }
   return builder_.Finish();
 }
 
@@ -19231,7 +19282,8 @@ inline CreateWebRtcTransportT::CreateWebRtcTransportT(const CreateWebRtcTranspor
         enable_udp(o.enable_udp),
         enable_tcp(o.enable_tcp),
         prefer_udp(o.prefer_udp),
-        prefer_tcp(o.prefer_tcp) {
+        prefer_tcp(o.prefer_tcp),
+        shard(o.shard) {
   listen_infos.reserve(o.listen_infos.size());
   for (const auto &listen_infos_ : o.listen_infos) { listen_infos.emplace_back((listen_infos_) ? new libsfu::fbs::ListenInfoT(*listen_infos_) : nullptr); }
 }
@@ -19245,6 +19297,7 @@ inline CreateWebRtcTransportT &CreateWebRtcTransportT::operator=(CreateWebRtcTra
   std::swap(enable_tcp, o.enable_tcp);
   std::swap(prefer_udp, o.prefer_udp);
   std::swap(prefer_tcp, o.prefer_tcp);
+  std::swap(shard, o.shard);
   return *this;
 }
 
@@ -19265,6 +19318,7 @@ inline void CreateWebRtcTransport::UnPackTo(CreateWebRtcTransportT *_o, const ::
   { auto _e = enable_tcp(); _o->enable_tcp = _e; }
   { auto _e = prefer_udp(); _o->prefer_udp = _e; }
   { auto _e = prefer_tcp(); _o->prefer_tcp = _e; }
+  { auto _e = shard(); _o->shard = _e; }
 }
 
 inline ::flatbuffers::Offset<CreateWebRtcTransport> CreateCreateWebRtcTransport(::flatbuffers::FlatBufferBuilder &_fbb, const CreateWebRtcTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
@@ -19283,6 +19337,7 @@ inline ::flatbuffers::Offset<CreateWebRtcTransport> CreateWebRtcTransport::Pack(
   auto _enable_tcp = _o->enable_tcp;
   auto _prefer_udp = _o->prefer_udp;
   auto _prefer_tcp = _o->prefer_tcp;
+  auto _shard = _o->shard;
   return libsfu::fbs::CreateCreateWebRtcTransport(
       _fbb,
       _listen_infos,
@@ -19292,7 +19347,8 @@ inline ::flatbuffers::Offset<CreateWebRtcTransport> CreateWebRtcTransport::Pack(
       _enable_udp,
       _enable_tcp,
       _prefer_udp,
-      _prefer_tcp);
+      _prefer_tcp,
+      _shard);
 }
 
 inline ConnectWebRtcTransportT::ConnectWebRtcTransportT(const ConnectWebRtcTransportT &o)
@@ -20337,7 +20393,8 @@ inline CreatePlainTransportT::CreatePlainTransportT(const CreatePlainTransportT 
         comedia(o.comedia),
         enable_srtp(o.enable_srtp),
         srtp_crypto_suite(o.srtp_crypto_suite),
-        max_incoming_bitrate(o.max_incoming_bitrate) {
+        max_incoming_bitrate(o.max_incoming_bitrate),
+        shard(o.shard) {
 }
 
 inline CreatePlainTransportT &CreatePlainTransportT::operator=(CreatePlainTransportT o) FLATBUFFERS_NOEXCEPT {
@@ -20348,6 +20405,7 @@ inline CreatePlainTransportT &CreatePlainTransportT::operator=(CreatePlainTransp
   std::swap(enable_srtp, o.enable_srtp);
   std::swap(srtp_crypto_suite, o.srtp_crypto_suite);
   std::swap(max_incoming_bitrate, o.max_incoming_bitrate);
+  std::swap(shard, o.shard);
   return *this;
 }
 
@@ -20367,6 +20425,7 @@ inline void CreatePlainTransport::UnPackTo(CreatePlainTransportT *_o, const ::fl
   { auto _e = enable_srtp(); _o->enable_srtp = _e; }
   { auto _e = srtp_crypto_suite(); _o->srtp_crypto_suite = _e; }
   { auto _e = max_incoming_bitrate(); _o->max_incoming_bitrate = _e; }
+  { auto _e = shard(); _o->shard = _e; }
 }
 
 inline ::flatbuffers::Offset<CreatePlainTransport> CreateCreatePlainTransport(::flatbuffers::FlatBufferBuilder &_fbb, const CreatePlainTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
@@ -20384,6 +20443,7 @@ inline ::flatbuffers::Offset<CreatePlainTransport> CreatePlainTransport::Pack(::
   auto _enable_srtp = _o->enable_srtp;
   auto _srtp_crypto_suite = _o->srtp_crypto_suite;
   auto _max_incoming_bitrate = _o->max_incoming_bitrate;
+  auto _shard = _o->shard;
   return libsfu::fbs::CreateCreatePlainTransport(
       _fbb,
       _listen_info,
@@ -20392,7 +20452,8 @@ inline ::flatbuffers::Offset<CreatePlainTransport> CreatePlainTransport::Pack(::
       _comedia,
       _enable_srtp,
       _srtp_crypto_suite,
-      _max_incoming_bitrate);
+      _max_incoming_bitrate,
+      _shard);
 }
 
 inline ConnectPlainTransportT::ConnectPlainTransportT(const ConnectPlainTransportT &o)
@@ -20449,7 +20510,8 @@ inline CreatePipeTransportT::CreatePipeTransportT(const CreatePipeTransportT &o)
       : listen_info((o.listen_info) ? new libsfu::fbs::ListenInfoT(*o.listen_info) : nullptr),
         enable_rtx(o.enable_rtx),
         enable_srtp(o.enable_srtp),
-        only_wanted(o.only_wanted) {
+        only_wanted(o.only_wanted),
+        shard(o.shard) {
 }
 
 inline CreatePipeTransportT &CreatePipeTransportT::operator=(CreatePipeTransportT o) FLATBUFFERS_NOEXCEPT {
@@ -20457,6 +20519,7 @@ inline CreatePipeTransportT &CreatePipeTransportT::operator=(CreatePipeTransport
   std::swap(enable_rtx, o.enable_rtx);
   std::swap(enable_srtp, o.enable_srtp);
   std::swap(only_wanted, o.only_wanted);
+  std::swap(shard, o.shard);
   return *this;
 }
 
@@ -20473,6 +20536,7 @@ inline void CreatePipeTransport::UnPackTo(CreatePipeTransportT *_o, const ::flat
   { auto _e = enable_rtx(); _o->enable_rtx = _e; }
   { auto _e = enable_srtp(); _o->enable_srtp = _e; }
   { auto _e = only_wanted(); _o->only_wanted = _e; }
+  { auto _e = shard(); _o->shard = _e; }
 }
 
 inline ::flatbuffers::Offset<CreatePipeTransport> CreateCreatePipeTransport(::flatbuffers::FlatBufferBuilder &_fbb, const CreatePipeTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
@@ -20487,12 +20551,14 @@ inline ::flatbuffers::Offset<CreatePipeTransport> CreatePipeTransport::Pack(::fl
   auto _enable_rtx = _o->enable_rtx;
   auto _enable_srtp = _o->enable_srtp;
   auto _only_wanted = _o->only_wanted;
+  auto _shard = _o->shard;
   return libsfu::fbs::CreateCreatePipeTransport(
       _fbb,
       _listen_info,
       _enable_rtx,
       _enable_srtp,
-      _only_wanted);
+      _only_wanted,
+      _shard);
 }
 
 inline ConnectPipeTransportT::ConnectPipeTransportT(const ConnectPipeTransportT &o)
@@ -20550,6 +20616,7 @@ inline void CreateDirectTransport::UnPackTo(CreateDirectTransportT *_o, const ::
   (void)_o;
   (void)_resolver;
   { auto _e = max_incoming_bitrate(); _o->max_incoming_bitrate = _e; }
+  { auto _e = shard(); _o->shard = _e; }
 }
 
 inline ::flatbuffers::Offset<CreateDirectTransport> CreateCreateDirectTransport(::flatbuffers::FlatBufferBuilder &_fbb, const CreateDirectTransportT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
@@ -20561,9 +20628,11 @@ inline ::flatbuffers::Offset<CreateDirectTransport> CreateDirectTransport::Pack(
   (void)_o;
   struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const CreateDirectTransportT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
   auto _max_incoming_bitrate = _o->max_incoming_bitrate;
+  auto _shard = _o->shard;
   return libsfu::fbs::CreateCreateDirectTransport(
       _fbb,
-      _max_incoming_bitrate);
+      _max_incoming_bitrate,
+      _shard);
 }
 
 inline DrainT *Drain::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {

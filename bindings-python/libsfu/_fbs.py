@@ -1994,7 +1994,7 @@ def CreateWebRtcServerEnd(builder):
 
 
 
-# Target: router. Give either listen_infos or webrtc_server (of the router's shard or of all). Reply: WebRtcTransportCreated.
+# Target: router. Give either listen_infos or webrtc_server (of one shard or of all). Reply: WebRtcTransportCreated.
 class CreateWebRtcTransport(object):
     __slots__ = ['_tab']
 
@@ -2094,8 +2094,17 @@ class CreateWebRtcTransport(object):
             return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
         return False
 
+    # Shard to place the transport on, whichever the router is on; absent: the server's, if it is on one alone, else the
+    # router's as long as few transports of it are there, and then the least loaded.
+    # CreateWebRtcTransport
+    def Shard(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(20))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
+        return None
+
 def CreateWebRtcTransportStart(builder):
-    builder.StartObject(8)
+    builder.StartObject(9)
 
 def CreateWebRtcTransportAddListenInfos(builder, listenInfos):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(listenInfos), 0)
@@ -2123,6 +2132,9 @@ def CreateWebRtcTransportAddPreferUdp(builder, preferUdp):
 
 def CreateWebRtcTransportAddPreferTcp(builder, preferTcp):
     builder.PrependBoolSlot(7, preferTcp, 0)
+
+def CreateWebRtcTransportAddShard(builder, shard):
+    builder.PrependUint8Slot(8, shard, None)
 
 def CreateWebRtcTransportEnd(builder):
     return builder.EndObject()
@@ -3938,8 +3950,16 @@ class CreatePlainTransport(object):
             return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
         return 0
 
+    # As for CreateWebRtcTransport.
+    # CreatePlainTransport
+    def Shard(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(18))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
+        return None
+
 def CreatePlainTransportStart(builder):
-    builder.StartObject(7)
+    builder.StartObject(8)
 
 def CreatePlainTransportAddListenInfo(builder, listenInfo):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(listenInfo), 0)
@@ -3961,6 +3981,9 @@ def CreatePlainTransportAddSrtpCryptoSuite(builder, srtpCryptoSuite):
 
 def CreatePlainTransportAddMaxIncomingBitrate(builder, maxIncomingBitrate):
     builder.PrependUint32Slot(6, maxIncomingBitrate, 0)
+
+def CreatePlainTransportAddShard(builder, shard):
+    builder.PrependUint8Slot(7, shard, None)
 
 def CreatePlainTransportEnd(builder):
     return builder.EndObject()
@@ -4100,8 +4123,16 @@ class CreatePipeTransport(object):
             return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
         return False
 
+    # As for CreateWebRtcTransport.
+    # CreatePipeTransport
+    def Shard(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(12))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
+        return None
+
 def CreatePipeTransportStart(builder):
-    builder.StartObject(4)
+    builder.StartObject(5)
 
 def CreatePipeTransportAddListenInfo(builder, listenInfo):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(listenInfo), 0)
@@ -4114,6 +4145,9 @@ def CreatePipeTransportAddEnableSrtp(builder, enableSrtp):
 
 def CreatePipeTransportAddOnlyWanted(builder, onlyWanted):
     builder.PrependBoolSlot(3, onlyWanted, 0)
+
+def CreatePipeTransportAddShard(builder, shard):
+    builder.PrependUint8Slot(4, shard, None)
 
 def CreatePipeTransportEnd(builder):
     return builder.EndObject()
@@ -4214,11 +4248,22 @@ class CreateDirectTransport(object):
             return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
         return 0
 
+    # As for CreateWebRtcTransport.
+    # CreateDirectTransport
+    def Shard(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
+        return None
+
 def CreateDirectTransportStart(builder):
-    builder.StartObject(1)
+    builder.StartObject(2)
 
 def CreateDirectTransportAddMaxIncomingBitrate(builder, maxIncomingBitrate):
     builder.PrependUint32Slot(0, maxIncomingBitrate, 0)
+
+def CreateDirectTransportAddShard(builder, shard):
+    builder.PrependUint8Slot(1, shard, None)
 
 def CreateDirectTransportEnd(builder):
     return builder.EndObject()

@@ -220,6 +220,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("enable_tcp", "EnableTcp", Flag()),
             Field("prefer_udp", "PreferUdp", Flag()),
             Field("prefer_tcp", "PreferTcp", Flag()),
+            Field("shard", "Shard", Integer("ubyte")),
         ),
     ),
     schema.ConnectWebRtcTransport: Layout(
@@ -454,6 +455,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("enable_srtp", "EnableSrtp", Flag()),
             Field("srtp_crypto_suite", "SrtpCryptoSuite", Enumeration(schema.SrtpProfile, _SrtpProfile)),
             Field("max_incoming_bitrate", "MaxIncomingBitrate", Integer("uint32")),
+            Field("shard", "Shard", Integer("ubyte")),
         ),
     ),
     schema.ConnectPlainTransport: Layout(
@@ -472,6 +474,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("enable_rtx", "EnableRtx", Flag()),
             Field("enable_srtp", "EnableSrtp", Flag()),
             Field("only_wanted", "OnlyWanted", Flag()),
+            Field("shard", "Shard", Integer("ubyte")),
         ),
     ),
     schema.ConnectPipeTransport: Layout(
@@ -486,6 +489,7 @@ LAYOUTS: dict[type, Layout] = {
         "CreateDirectTransport",
         (
             Field("max_incoming_bitrate", "MaxIncomingBitrate", Integer("uint32")),
+            Field("shard", "Shard", Integer("ubyte")),
         ),
     ),
     schema.Drain: Layout(

@@ -557,7 +557,7 @@ class CreateWebRtcServer(Value):
 
 @dataclass
 class CreateWebRtcTransport(Value):
-    """Target: router. Give either listen_infos or webrtc_server (of the router's shard or of all). Reply: WebRtcTransportCreated."""
+    """Target: router. Give either listen_infos or webrtc_server (of one shard or of all). Reply: WebRtcTransportCreated."""
 
     listen_infos: list[ListenInfo] = field(default_factory=list)
     webrtc_server: int = 0
@@ -571,6 +571,10 @@ class CreateWebRtcTransport(Value):
     prefer_udp: bool = False
     """Which candidates come first; without either, UDP's do."""
     prefer_tcp: bool = False
+    shard: int | None = None
+    """Shard to place the transport on, whichever the router is on; absent: the server's, if it is on one alone, else the
+    router's as long as few transports of it are there, and then the least loaded.
+    """
 
 
 @dataclass
@@ -878,6 +882,8 @@ class CreatePlainTransport(Value):
     srtp_crypto_suite: SrtpProfile = SrtpProfile.AES128_CM_HMAC_SHA1_80
     max_incoming_bitrate: int = 0
     """Bit/s; 0 is no bound."""
+    shard: int | None = None
+    """As for CreateWebRtcTransport."""
 
 
 @dataclass
@@ -905,6 +911,8 @@ class CreatePipeTransport(Value):
     """Of the streams and layers of what is consumed only those pass that the far router wants, which it tells by RTCP; give
     it at both ends. Else all pass.
     """
+    shard: int | None = None
+    """As for CreateWebRtcTransport."""
 
 
 @dataclass
@@ -921,6 +929,8 @@ class CreateDirectTransport(Value):
     """Target: router. Its packets go through sfu_engine_send_media and sfu_engine_poll_media. Reply: Created."""
 
     max_incoming_bitrate: int = 0
+    shard: int | None = None
+    """As for CreateWebRtcTransport."""
 
 
 @dataclass

@@ -4868,7 +4868,7 @@ func CreateWebRtcServerAddShard(builder *flatbuffers.Builder, shard byte) {
 func CreateWebRtcServerEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()
 }
-/// Target: router. Give either listen_infos or webrtc_server (of the router's shard or of all). Reply: WebRtcTransportCreated.
+/// Target: router. Give either listen_infos or webrtc_server (of one shard or of all). Reply: WebRtcTransportCreated.
 type CreateWebRtcTransportT struct {
 	ListenInfos []*ListenInfoT `json:"listen_infos"`
 	WebrtcServer uint64 `json:"webrtc_server"`
@@ -4878,6 +4878,7 @@ type CreateWebRtcTransportT struct {
 	EnableTcp bool `json:"enable_tcp"`
 	PreferUdp bool `json:"prefer_udp"`
 	PreferTcp bool `json:"prefer_tcp"`
+	Shard *byte `json:"shard"`
 }
 
 func (t *CreateWebRtcTransportT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
@@ -4906,6 +4907,9 @@ func (t *CreateWebRtcTransportT) Pack(builder *flatbuffers.Builder) flatbuffers.
 	CreateWebRtcTransportAddEnableTcp(builder, t.EnableTcp)
 	CreateWebRtcTransportAddPreferUdp(builder, t.PreferUdp)
 	CreateWebRtcTransportAddPreferTcp(builder, t.PreferTcp)
+	if t.Shard != nil {
+		CreateWebRtcTransportAddShard(builder, *t.Shard)
+	}
 	return CreateWebRtcTransportEnd(builder)
 }
 
@@ -4924,6 +4928,7 @@ func (rcv *CreateWebRtcTransport) UnPackTo(t *CreateWebRtcTransportT) {
 	t.EnableTcp = rcv.EnableTcp()
 	t.PreferUdp = rcv.PreferUdp()
 	t.PreferTcp = rcv.PreferTcp()
+	t.Shard = rcv.Shard()
 }
 
 func (rcv *CreateWebRtcTransport) UnPack() *CreateWebRtcTransportT {
@@ -5082,8 +5087,25 @@ func (rcv *CreateWebRtcTransport) MutatePreferTcp(n bool) bool {
 	return rcv._tab.MutateBoolSlot(18, n)
 }
 
+/// Shard to place the transport on, whichever the router is on; absent: the server's, if it is on one alone, else the
+/// router's as long as few transports of it are there, and then the least loaded.
+func (rcv *CreateWebRtcTransport) Shard() *byte {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(20))
+	if o != 0 {
+		v := rcv._tab.GetByte(o + rcv._tab.Pos)
+		return &v
+	}
+	return nil
+}
+
+/// Shard to place the transport on, whichever the router is on; absent: the server's, if it is on one alone, else the
+/// router's as long as few transports of it are there, and then the least loaded.
+func (rcv *CreateWebRtcTransport) MutateShard(n byte) bool {
+	return rcv._tab.MutateByteSlot(20, n)
+}
+
 func CreateWebRtcTransportStart(builder *flatbuffers.Builder) {
-	builder.StartObject(8)
+	builder.StartObject(9)
 }
 func CreateWebRtcTransportAddListenInfos(builder *flatbuffers.Builder, listenInfos flatbuffers.UOffsetT) {
 	builder.PrependUOffsetTSlot(0, flatbuffers.UOffsetT(listenInfos), 0)
@@ -5111,6 +5133,10 @@ func CreateWebRtcTransportAddPreferUdp(builder *flatbuffers.Builder, preferUdp b
 }
 func CreateWebRtcTransportAddPreferTcp(builder *flatbuffers.Builder, preferTcp bool) {
 	builder.PrependBoolSlot(7, preferTcp, false)
+}
+func CreateWebRtcTransportAddShard(builder *flatbuffers.Builder, shard byte) {
+	builder.PrependByte(shard)
+	builder.Slot(8)
 }
 func CreateWebRtcTransportEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()
@@ -8486,6 +8512,7 @@ type CreatePlainTransportT struct {
 	EnableSrtp bool `json:"enable_srtp"`
 	SrtpCryptoSuite SrtpProfile `json:"srtp_crypto_suite"`
 	MaxIncomingBitrate uint32 `json:"max_incoming_bitrate"`
+	Shard *byte `json:"shard"`
 }
 
 func (t *CreatePlainTransportT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
@@ -8502,6 +8529,9 @@ func (t *CreatePlainTransportT) Pack(builder *flatbuffers.Builder) flatbuffers.U
 	CreatePlainTransportAddEnableSrtp(builder, t.EnableSrtp)
 	CreatePlainTransportAddSrtpCryptoSuite(builder, t.SrtpCryptoSuite)
 	CreatePlainTransportAddMaxIncomingBitrate(builder, t.MaxIncomingBitrate)
+	if t.Shard != nil {
+		CreatePlainTransportAddShard(builder, *t.Shard)
+	}
 	return CreatePlainTransportEnd(builder)
 }
 
@@ -8513,6 +8543,7 @@ func (rcv *CreatePlainTransport) UnPackTo(t *CreatePlainTransportT) {
 	t.EnableSrtp = rcv.EnableSrtp()
 	t.SrtpCryptoSuite = rcv.SrtpCryptoSuite()
 	t.MaxIncomingBitrate = rcv.MaxIncomingBitrate()
+	t.Shard = rcv.Shard()
 }
 
 func (rcv *CreatePlainTransport) UnPack() *CreatePlainTransportT {
@@ -8651,8 +8682,23 @@ func (rcv *CreatePlainTransport) MutateMaxIncomingBitrate(n uint32) bool {
 	return rcv._tab.MutateUint32Slot(16, n)
 }
 
+/// As for CreateWebRtcTransport.
+func (rcv *CreatePlainTransport) Shard() *byte {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(18))
+	if o != 0 {
+		v := rcv._tab.GetByte(o + rcv._tab.Pos)
+		return &v
+	}
+	return nil
+}
+
+/// As for CreateWebRtcTransport.
+func (rcv *CreatePlainTransport) MutateShard(n byte) bool {
+	return rcv._tab.MutateByteSlot(18, n)
+}
+
 func CreatePlainTransportStart(builder *flatbuffers.Builder) {
-	builder.StartObject(7)
+	builder.StartObject(8)
 }
 func CreatePlainTransportAddListenInfo(builder *flatbuffers.Builder, listenInfo flatbuffers.UOffsetT) {
 	builder.PrependUOffsetTSlot(0, flatbuffers.UOffsetT(listenInfo), 0)
@@ -8674,6 +8720,10 @@ func CreatePlainTransportAddSrtpCryptoSuite(builder *flatbuffers.Builder, srtpCr
 }
 func CreatePlainTransportAddMaxIncomingBitrate(builder *flatbuffers.Builder, maxIncomingBitrate uint32) {
 	builder.PrependUint32Slot(6, maxIncomingBitrate, 0)
+}
+func CreatePlainTransportAddShard(builder *flatbuffers.Builder, shard byte) {
+	builder.PrependByte(shard)
+	builder.Slot(7)
 }
 func CreatePlainTransportEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()
@@ -8834,6 +8884,7 @@ type CreatePipeTransportT struct {
 	EnableRtx bool `json:"enable_rtx"`
 	EnableSrtp bool `json:"enable_srtp"`
 	OnlyWanted bool `json:"only_wanted"`
+	Shard *byte `json:"shard"`
 }
 
 func (t *CreatePipeTransportT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
@@ -8846,6 +8897,9 @@ func (t *CreatePipeTransportT) Pack(builder *flatbuffers.Builder) flatbuffers.UO
 	CreatePipeTransportAddEnableRtx(builder, t.EnableRtx)
 	CreatePipeTransportAddEnableSrtp(builder, t.EnableSrtp)
 	CreatePipeTransportAddOnlyWanted(builder, t.OnlyWanted)
+	if t.Shard != nil {
+		CreatePipeTransportAddShard(builder, *t.Shard)
+	}
 	return CreatePipeTransportEnd(builder)
 }
 
@@ -8854,6 +8908,7 @@ func (rcv *CreatePipeTransport) UnPackTo(t *CreatePipeTransportT) {
 	t.EnableRtx = rcv.EnableRtx()
 	t.EnableSrtp = rcv.EnableSrtp()
 	t.OnlyWanted = rcv.OnlyWanted()
+	t.Shard = rcv.Shard()
 }
 
 func (rcv *CreatePipeTransport) UnPack() *CreatePipeTransportT {
@@ -8955,8 +9010,23 @@ func (rcv *CreatePipeTransport) MutateOnlyWanted(n bool) bool {
 	return rcv._tab.MutateBoolSlot(10, n)
 }
 
+/// As for CreateWebRtcTransport.
+func (rcv *CreatePipeTransport) Shard() *byte {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(12))
+	if o != 0 {
+		v := rcv._tab.GetByte(o + rcv._tab.Pos)
+		return &v
+	}
+	return nil
+}
+
+/// As for CreateWebRtcTransport.
+func (rcv *CreatePipeTransport) MutateShard(n byte) bool {
+	return rcv._tab.MutateByteSlot(12, n)
+}
+
 func CreatePipeTransportStart(builder *flatbuffers.Builder) {
-	builder.StartObject(4)
+	builder.StartObject(5)
 }
 func CreatePipeTransportAddListenInfo(builder *flatbuffers.Builder, listenInfo flatbuffers.UOffsetT) {
 	builder.PrependUOffsetTSlot(0, flatbuffers.UOffsetT(listenInfo), 0)
@@ -8969,6 +9039,10 @@ func CreatePipeTransportAddEnableSrtp(builder *flatbuffers.Builder, enableSrtp b
 }
 func CreatePipeTransportAddOnlyWanted(builder *flatbuffers.Builder, onlyWanted bool) {
 	builder.PrependBoolSlot(3, onlyWanted, false)
+}
+func CreatePipeTransportAddShard(builder *flatbuffers.Builder, shard byte) {
+	builder.PrependByte(shard)
+	builder.Slot(4)
 }
 func CreatePipeTransportEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()
@@ -9097,6 +9171,7 @@ func ConnectPipeTransportEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT 
 /// Target: router. Its packets go through sfu_engine_send_media and sfu_engine_poll_media. Reply: Created.
 type CreateDirectTransportT struct {
 	MaxIncomingBitrate uint32 `json:"max_incoming_bitrate"`
+	Shard *byte `json:"shard"`
 }
 
 func (t *CreateDirectTransportT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
@@ -9105,11 +9180,15 @@ func (t *CreateDirectTransportT) Pack(builder *flatbuffers.Builder) flatbuffers.
 	}
 	CreateDirectTransportStart(builder)
 	CreateDirectTransportAddMaxIncomingBitrate(builder, t.MaxIncomingBitrate)
+	if t.Shard != nil {
+		CreateDirectTransportAddShard(builder, *t.Shard)
+	}
 	return CreateDirectTransportEnd(builder)
 }
 
 func (rcv *CreateDirectTransport) UnPackTo(t *CreateDirectTransportT) {
 	t.MaxIncomingBitrate = rcv.MaxIncomingBitrate()
+	t.Shard = rcv.Shard()
 }
 
 func (rcv *CreateDirectTransport) UnPack() *CreateDirectTransportT {
@@ -9168,11 +9247,30 @@ func (rcv *CreateDirectTransport) MutateMaxIncomingBitrate(n uint32) bool {
 	return rcv._tab.MutateUint32Slot(4, n)
 }
 
+/// As for CreateWebRtcTransport.
+func (rcv *CreateDirectTransport) Shard() *byte {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
+	if o != 0 {
+		v := rcv._tab.GetByte(o + rcv._tab.Pos)
+		return &v
+	}
+	return nil
+}
+
+/// As for CreateWebRtcTransport.
+func (rcv *CreateDirectTransport) MutateShard(n byte) bool {
+	return rcv._tab.MutateByteSlot(6, n)
+}
+
 func CreateDirectTransportStart(builder *flatbuffers.Builder) {
-	builder.StartObject(1)
+	builder.StartObject(2)
 }
 func CreateDirectTransportAddMaxIncomingBitrate(builder *flatbuffers.Builder, maxIncomingBitrate uint32) {
 	builder.PrependUint32Slot(0, maxIncomingBitrate, 0)
+}
+func CreateDirectTransportAddShard(builder *flatbuffers.Builder, shard byte) {
+	builder.PrependByte(shard)
+	builder.Slot(1)
 }
 func CreateDirectTransportEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()

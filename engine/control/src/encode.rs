@@ -499,6 +499,14 @@ pub(crate) fn shard_stats(index: u8, report: &mut fb::StatsReportT) -> fb::Shard
     part
 }
 
+/// Adds what another shard has of the same router.
+pub(crate) fn add_room_stats(report: &mut fb::StatsReportT, mut more: fb::StatsReportT) {
+    report.streams.get_or_insert_default().extend(more.streams.take().unwrap_or_default());
+    let shards = report.shards.take();
+    add_stats(report, more);
+    report.shards = shards;
+}
+
 /// Adds the counters of `more` to those of the same name in `report`; the youngest timestamp counts.
 pub(crate) fn add_stats(report: &mut fb::StatsReportT, more: fb::StatsReportT) {
     report.timestamp_ms = report.timestamp_ms.max(more.timestamp_ms);

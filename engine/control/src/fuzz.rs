@@ -164,6 +164,7 @@ fn finish(mut engine: Offline, ids: &mut Vec<u64>) {
         engine.call(id, fb::RequestBodyT::Close(Box::default())).expect("what lives can be closed");
     }
     assert_eq!(engine.controller.footprint(), 0, "nothing is remembered of what is closed");
+    engine.check_empty();
 }
 
 fn capabilities(input: &mut Input<'_>) -> ortc::RtpCapabilities {
@@ -251,15 +252,20 @@ fn listen(input: &mut Input<'_>) -> Option<Vec<fb::ListenInfoT>> {
 }
 
 fn webrtc_transport(input: &mut Input<'_>, any_id: impl Fn(&mut Input<'_>) -> u64) -> fb::CreateWebRtcTransportT {
+    let listen_infos = if input.flag() { listen(input) } else { None };
+    let webrtc_server = if input.flag() { any_id(input) } else { 0 };
+    let number = input.short();
     fb::CreateWebRtcTransportT {
-        listen_infos: if input.flag() { listen(input) } else { None },
-        webrtc_server: if input.flag() { any_id(input) } else { 0 },
-        ice_consent_timeout_ms: u32::from(input.short()),
+        listen_infos,
+        webrtc_server,
+        ice_consent_timeout_ms: u32::from(number % 20_000),
         max_incoming_bitrate: u32::from(input.short()),
         enable_udp: input.byte() & 7 != 7,
         enable_tcp: input.byte() & 7 != 7,
         prefer_udp: input.byte() & 7 == 7,
         prefer_tcp: input.byte() & 7 == 7,
+        // None, one of the two that there are, or one that there is not.
+        shard: (number / 20_000).checked_sub(1).map(|shard| shard as u8),
     }
 }
 

@@ -94,8 +94,21 @@ impl Offline {
     /// As if a shard had panicked.
     #[cfg(test)]
     pub(crate) fn fail_shard(&mut self, shard: u8) {
+        for (index, other) in self.shards.iter_mut().enumerate().filter(|(i, _)| *i != usize::from(shard)) {
+            assert!(index < 256);
+            other.handle_peer_lost(self.now, shard);
+        }
         let output = Output::ShardFailed { shard, restarts: false, text: "a test".to_owned() };
         self.controller.output(output, &mut self.ready);
+        self.drain();
+    }
+
+    /// No shard holds anything, or has anything to say.
+    pub(crate) fn check_empty(&self) {
+        for shard in &self.shards {
+            assert_eq!(shard.object_counts(), [0; 4], "something is left on a shard");
+            assert!(!shard.has_peer_output());
+        }
     }
 
     /// As if a shard had panicked and been made anew, by its second life.
@@ -117,12 +130,26 @@ impl Offline {
     }
 
     fn drain(&mut self) {
+        self.carry();
         for shard in &mut self.shards {
             while let Some(event) = shard.poll_event() {
                 self.controller.output(Output::Event(event), &mut self.ready);
             }
             while shard.poll_release().is_some() {}
             shard.outbox().clear();
+        }
+    }
+
+    /// Messages from shard to shard, until there are none.
+    fn carry(&mut self) {
+        let all: Vec<u8> = (0..self.shards.len()).map(|i| i as u8).collect();
+        while self.shards.iter().any(Shard::has_peer_output) {
+            for (from, to) in all.iter().flat_map(|from| all.iter().map(move |to| (*from, *to))) {
+                while let Some(out) = self.shards[usize::from(from)].poll_peer(to) {
+                    let packet = out.packet.as_deref().unwrap_or_default();
+                    self.shards[usize::from(to)].handle_peer(self.now, from, &out.message, packet);
+                }
+            }
         }
     }
 

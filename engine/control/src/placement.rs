@@ -1,4 +1,5 @@
-//! Which shard a new router or server goes to: the one with the fewest objects, the lowest number among equals.
+//! Which shard a new router or server goes to: the one with the fewest objects, the lowest number among equals. A
+//! router's transports follow it as long as they are few.
 //!
 //! Told: objects that come and go, shards that fail. Tells: a shard. Creations under way count, so that a burst of
 //! them spreads.

@@ -5,9 +5,11 @@
 //! transport, or when its own closing is told: only the shard knows which producer it follows at the moment when one of
 //! two closes. Limits: those of the shards, which refuse before this grows.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sfu_core::command::{CommandError, ErrorCode};
+use sfu_core::config::ProducerConfig;
+use sfu_core::stats::{ProducerDump, RouterDump};
 use sfu_runtime::ListenInfo;
 use sfu_wire::id::ObjectId;
 
@@ -21,6 +23,8 @@ pub(crate) struct Router {
     pub(crate) capabilities: RtpCapabilities,
     transports: HashSet<ObjectId>,
     observers: HashSet<ObjectId>,
+    /// Transports by shard, those under way included.
+    spread: BTreeMap<u8, usize>,
 }
 
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub(crate) struct Producer {
     pub(crate) transport: ObjectId,
     pub(crate) parameters: RtpParameters,
     pub(crate) consumable: Consumable,
+    /// What its shard was given: other shards are given the same.
+    pub(crate) config: Box<ProducerConfig>,
 }
 
 #[derive(Debug)]
@@ -121,7 +127,8 @@ impl Registry {
     }
 
     pub(crate) fn add_router(&mut self, id: ObjectId, capabilities: RtpCapabilities) {
-        self.routers.insert(id, Router { capabilities, transports: HashSet::new(), observers: HashSet::new() });
+        let (transports, observers, spread) = (HashSet::new(), HashSet::new(), BTreeMap::new());
+        self.routers.insert(id, Router { capabilities, transports, observers, spread });
     }
 
     /// A server of one shard.
@@ -179,6 +186,38 @@ impl Registry {
         shared.map(|(id, server)| (*id, server.listen.clone())).collect()
     }
 
+    /// A transport of a router is about to be made on a shard.
+    pub(crate) fn reserve_transport(&mut self, router: ObjectId, shard: u8) {
+        if let Some(router) = self.routers.get_mut(&router) {
+            *router.spread.entry(shard).or_default() += 1;
+        }
+    }
+
+    /// A transport of a router is gone from a shard, or never came to be.
+    pub(crate) fn release_transport(&mut self, router: ObjectId, shard: u8) {
+        let Some(spread) = self.routers.get_mut(&router).map(|router| &mut router.spread) else { return };
+        if let Some(count) = spread.get_mut(&shard) {
+            *count = count.saturating_sub(1);
+        }
+        spread.retain(|_, count| *count > 0);
+    }
+
+    /// Transports of a router on a shard, those under way included.
+    pub(crate) fn transports_on(&self, router: ObjectId, shard: u8) -> usize {
+        self.routers.get(&router).and_then(|router| router.spread.get(&shard)).copied().unwrap_or(0)
+    }
+
+    /// The shards that a router has something on, its home first.
+    pub(crate) fn shards_of(&self, router: ObjectId) -> Vec<u8> {
+        let others = self.routers.get(&router).into_iter().flat_map(|router| router.spread.keys().copied());
+        std::iter::once(router.shard()).chain(others.filter(|shard| *shard != router.shard())).collect()
+    }
+
+    /// The router of an observer.
+    pub(crate) fn router_of_observer(&self, observer: ObjectId) -> Option<ObjectId> {
+        self.observers.get(&observer).copied()
+    }
+
     /// False if the router is gone meanwhile, and the transport with it; likewise below.
     pub(crate) fn add_transport(&mut self, id: ObjectId, router: ObjectId, server: Option<ObjectId>) -> bool {
         if server.is_some_and(|server| !self.servers.contains_key(&server)) {
@@ -233,11 +272,11 @@ impl Registry {
         id: ObjectId,
         transport: ObjectId,
         parameters: RtpParameters,
-        consumable: Consumable,
+        (consumable, config): (Consumable, Box<ProducerConfig>),
     ) -> bool {
         let Some(parent) = self.transports.get_mut(&transport) else { return false };
         parent.producers.insert(id);
-        self.producers.insert(id, Producer { transport, parameters, consumable });
+        self.producers.insert(id, Producer { transport, parameters, consumable, config });
         true
     }
 
@@ -327,6 +366,7 @@ impl Registry {
             if let Some(router) = self.routers.get_mut(&transport.router) {
                 router.transports.remove(&id);
             }
+            self.release_transport(transport.router, id.shard());
             transport.producers.into_iter().for_each(|p| self.remove_into(p, removed));
             transport.consumers.into_iter().for_each(|c| self.remove_into(c, removed));
         } else if let Some(producer) = self.producers.remove(&id) {
@@ -350,27 +390,78 @@ impl Registry {
         }
     }
 
-    /// Removes all of a shard. What is left of a server of all shards goes when its last part does, unless the shard
-    /// will have one again.
+    /// Removes all of a shard. What its routers have on other shards stays until those tell that it is closed. What is left
+    /// of a server of all shards goes when its last part does, unless the shard will have one again.
     pub(crate) fn remove_shard(&mut self, shard: u8, restarts: bool) -> Vec<ObjectId> {
-        let mut tops: Vec<ObjectId> = self.routers.keys().filter(|id| id.shard() == shard).copied().collect();
+        let mut removed = Vec::new();
+        let here = |id: &&ObjectId| id.shard() == shard;
+        let routers: Vec<ObjectId> = self.routers.keys().filter(here).copied().collect();
+        for id in routers {
+            let Some(router) = self.routers.remove(&id) else { continue };
+            removed.push(id);
+            router.observers.into_iter().for_each(|o| self.remove_into(o, &mut removed));
+            let own = router.transports.into_iter().filter(|t| t.shard() == shard);
+            own.for_each(|t| self.remove_into(t, &mut removed));
+        }
+        let mut rest: Vec<ObjectId> = self.transports.keys().filter(here).copied().collect();
         for (id, server) in &mut self.servers {
             let had = server.parts.remove(&shard).is_some() | server.coming.remove(&shard);
             if had && restarts && !server.listen.is_empty() {
                 server.coming.insert(shard);
             }
             if had && server.parts.is_empty() && server.coming.is_empty() {
-                tops.push(*id);
+                rest.push(*id);
             }
         }
-        let mut removed = Vec::new();
-        tops.into_iter().for_each(|id| self.remove_into(id, &mut removed));
+        rest.into_iter().for_each(|id| self.remove_into(id, &mut removed));
         removed
+    }
+
+    /// Adds to a router's state what it has on other shards than the one that told it.
+    pub(crate) fn complete_router(&self, dump: &mut RouterDump) {
+        let Some(router) = self.routers.get(&dump.id) else { return };
+        let mut others: Vec<ObjectId> =
+            router.transports.iter().filter(|t| t.shard() != dump.id.shard()).copied().collect();
+        others.sort_unstable();
+        for transport in others {
+            let Some(entry) = self.transports.get(&transport) else { continue };
+            dump.transports.push(transport);
+            let sorted = |all: &HashSet<ObjectId>| {
+                let mut all: Vec<ObjectId> = all.iter().copied().collect();
+                all.sort_unstable();
+                all
+            };
+            dump.producers.extend(sorted(&entry.producers));
+            dump.consumers.extend(sorted(&entry.consumers));
+        }
+        if router.spread.keys().all(|shard| *shard == dump.id.shard()) {
+            return;
+        }
+        let known: HashSet<ObjectId> = dump.consumers_of.iter().flat_map(|(_, all)| all.iter().copied()).collect();
+        for consumer in dump.consumers.iter().filter(|consumer| !known.contains(consumer)) {
+            let Some(producer) = self.consumers.get(consumer).map(|c| c.producer) else { continue };
+            match dump.consumers_of.iter_mut().find(|(p, _)| *p == producer) {
+                Some((_, all)) => all.push(*consumer),
+                None => dump.consumers_of.push((producer, vec![*consumer])),
+            }
+        }
+    }
+
+    /// Adds to a producer's state its consumers on other shards than its own.
+    pub(crate) fn complete_producer(&self, dump: &mut ProducerDump) {
+        let router = self.transports.get(&dump.transport).and_then(|t| self.routers.get(&t.router));
+        let transports = router.into_iter().flat_map(|r| &r.transports).filter(|t| t.shard() != dump.id.shard());
+        let consumers = transports.filter_map(|t| self.transports.get(t)).flat_map(|t| &t.consumers);
+        let own = consumers.filter(|c| self.consumers.get(c).is_some_and(|entry| entry.producer == dump.id));
+        let mut own: Vec<ObjectId> = own.copied().collect();
+        own.sort_unstable();
+        dump.consumers.extend(own);
     }
 
     /// Entries of all kinds, links and MIDs: what a leak would show in.
     pub(crate) fn footprint(&self) -> usize {
-        let routers = self.routers.values().map(|r| 1 + r.transports.len() + r.observers.len()).sum::<usize>();
+        let of_router = |r: &Router| 1 + r.transports.len() + r.observers.len() + r.spread.len();
+        let routers = self.routers.values().map(of_router).sum::<usize>();
         let links = |t: &Transport| 1 + t.producers.len() + t.consumers.len() + t.mids.len();
         let transports = self.transports.values().map(links).sum::<usize>();
         let leaves = self.producers.len() + self.consumers.len() + self.observers.len();

@@ -9244,7 +9244,7 @@ impl CreateWebRtcServerT {
 pub enum CreateWebRtcTransportOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
-/// Target: router. Give either listen_infos or webrtc_server (of the router's shard or of all). Reply: WebRtcTransportCreated.
+/// Target: router. Give either listen_infos or webrtc_server (of one shard or of all). Reply: WebRtcTransportCreated.
 pub struct CreateWebRtcTransport<'a> {
   pub _tab: ::flatbuffers::Table<'a>,
 }
@@ -9266,6 +9266,7 @@ impl<'a> CreateWebRtcTransport<'a> {
   pub const VT_ENABLE_TCP: ::flatbuffers::VOffsetT = 14;
   pub const VT_PREFER_UDP: ::flatbuffers::VOffsetT = 16;
   pub const VT_PREFER_TCP: ::flatbuffers::VOffsetT = 18;
+  pub const VT_SHARD: ::flatbuffers::VOffsetT = 20;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -9281,6 +9282,7 @@ impl<'a> CreateWebRtcTransport<'a> {
     builder.add_max_incoming_bitrate(args.max_incoming_bitrate);
     builder.add_ice_consent_timeout_ms(args.ice_consent_timeout_ms);
     if let Some(x) = args.listen_infos { builder.add_listen_infos(x); }
+    if let Some(x) = args.shard { builder.add_shard(x); }
     builder.add_prefer_tcp(args.prefer_tcp);
     builder.add_prefer_udp(args.prefer_udp);
     builder.add_enable_tcp(args.enable_tcp);
@@ -9299,6 +9301,7 @@ impl<'a> CreateWebRtcTransport<'a> {
     let enable_tcp = self.enable_tcp();
     let prefer_udp = self.prefer_udp();
     let prefer_tcp = self.prefer_tcp();
+    let shard = self.shard();
     CreateWebRtcTransportT {
       listen_infos,
       webrtc_server,
@@ -9308,6 +9311,7 @@ impl<'a> CreateWebRtcTransport<'a> {
       enable_tcp,
       prefer_udp,
       prefer_tcp,
+      shard,
     }
   }
 
@@ -9371,6 +9375,15 @@ impl<'a> CreateWebRtcTransport<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<bool>(CreateWebRtcTransport::VT_PREFER_TCP, Some(false)).unwrap()}
   }
+  /// Shard to place the transport on, whichever the router is on; absent: the server's, if it is on one alone, else the
+  /// router's as long as few transports of it are there, and then the least loaded.
+  #[inline]
+  pub fn shard(&self) -> Option<u8> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(CreateWebRtcTransport::VT_SHARD, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for CreateWebRtcTransport<'_> {
@@ -9387,6 +9400,7 @@ impl ::flatbuffers::Verifiable for CreateWebRtcTransport<'_> {
      .visit_field::<bool>("enable_tcp", Self::VT_ENABLE_TCP, false)?
      .visit_field::<bool>("prefer_udp", Self::VT_PREFER_UDP, false)?
      .visit_field::<bool>("prefer_tcp", Self::VT_PREFER_TCP, false)?
+     .visit_field::<u8>("shard", Self::VT_SHARD, false)?
      .finish();
     Ok(())
   }
@@ -9400,6 +9414,7 @@ pub struct CreateWebRtcTransportArgs<'a> {
     pub enable_tcp: bool,
     pub prefer_udp: bool,
     pub prefer_tcp: bool,
+    pub shard: Option<u8>,
 }
 impl<'a> Default for CreateWebRtcTransportArgs<'a> {
   #[inline]
@@ -9413,6 +9428,7 @@ impl<'a> Default for CreateWebRtcTransportArgs<'a> {
       enable_tcp: true,
       prefer_udp: false,
       prefer_tcp: false,
+      shard: None,
     }
   }
 }
@@ -9455,6 +9471,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreateWebRtcTransportBuilder<
     self.fbb_.push_slot::<bool>(CreateWebRtcTransport::VT_PREFER_TCP, prefer_tcp, false);
   }
   #[inline]
+  pub fn add_shard(&mut self, shard: u8) {
+    self.fbb_.push_slot_always::<u8>(CreateWebRtcTransport::VT_SHARD, shard);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreateWebRtcTransportBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     CreateWebRtcTransportBuilder {
@@ -9480,6 +9500,7 @@ impl ::core::fmt::Debug for CreateWebRtcTransport<'_> {
       ds.field("enable_tcp", &self.enable_tcp());
       ds.field("prefer_udp", &self.prefer_udp());
       ds.field("prefer_tcp", &self.prefer_tcp());
+      ds.field("shard", &self.shard());
       ds.finish()
   }
 }
@@ -9494,6 +9515,7 @@ pub struct CreateWebRtcTransportT {
   pub enable_tcp: bool,
   pub prefer_udp: bool,
   pub prefer_tcp: bool,
+  pub shard: Option<u8>,
 }
 impl Default for CreateWebRtcTransportT {
   fn default() -> Self {
@@ -9506,6 +9528,7 @@ impl Default for CreateWebRtcTransportT {
       enable_tcp: true,
       prefer_udp: false,
       prefer_tcp: false,
+      shard: None,
     }
   }
 }
@@ -9524,6 +9547,7 @@ impl CreateWebRtcTransportT {
     let enable_tcp = self.enable_tcp;
     let prefer_udp = self.prefer_udp;
     let prefer_tcp = self.prefer_tcp;
+    let shard = self.shard;
     CreateWebRtcTransport::create(_fbb, &CreateWebRtcTransportArgs{
       listen_infos,
       webrtc_server,
@@ -9533,6 +9557,7 @@ impl CreateWebRtcTransportT {
       enable_tcp,
       prefer_udp,
       prefer_tcp,
+      shard,
     })
   }
 }
@@ -14369,6 +14394,7 @@ impl<'a> CreatePlainTransport<'a> {
   pub const VT_ENABLE_SRTP: ::flatbuffers::VOffsetT = 12;
   pub const VT_SRTP_CRYPTO_SUITE: ::flatbuffers::VOffsetT = 14;
   pub const VT_MAX_INCOMING_BITRATE: ::flatbuffers::VOffsetT = 16;
+  pub const VT_SHARD: ::flatbuffers::VOffsetT = 18;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -14383,6 +14409,7 @@ impl<'a> CreatePlainTransport<'a> {
     builder.add_max_incoming_bitrate(args.max_incoming_bitrate);
     if let Some(x) = args.rtcp_listen_info { builder.add_rtcp_listen_info(x); }
     if let Some(x) = args.listen_info { builder.add_listen_info(x); }
+    if let Some(x) = args.shard { builder.add_shard(x); }
     builder.add_srtp_crypto_suite(args.srtp_crypto_suite);
     builder.add_enable_srtp(args.enable_srtp);
     builder.add_comedia(args.comedia);
@@ -14402,6 +14429,7 @@ impl<'a> CreatePlainTransport<'a> {
     let enable_srtp = self.enable_srtp();
     let srtp_crypto_suite = self.srtp_crypto_suite();
     let max_incoming_bitrate = self.max_incoming_bitrate();
+    let shard = self.shard();
     CreatePlainTransportT {
       listen_info,
       rtcp_listen_info,
@@ -14410,6 +14438,7 @@ impl<'a> CreatePlainTransport<'a> {
       enable_srtp,
       srtp_crypto_suite,
       max_incoming_bitrate,
+      shard,
     }
   }
 
@@ -14465,6 +14494,14 @@ impl<'a> CreatePlainTransport<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(CreatePlainTransport::VT_MAX_INCOMING_BITRATE, Some(0)).unwrap()}
   }
+  /// As for CreateWebRtcTransport.
+  #[inline]
+  pub fn shard(&self) -> Option<u8> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(CreatePlainTransport::VT_SHARD, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for CreatePlainTransport<'_> {
@@ -14480,6 +14517,7 @@ impl ::flatbuffers::Verifiable for CreatePlainTransport<'_> {
      .visit_field::<bool>("enable_srtp", Self::VT_ENABLE_SRTP, false)?
      .visit_field::<SrtpProfile>("srtp_crypto_suite", Self::VT_SRTP_CRYPTO_SUITE, false)?
      .visit_field::<u32>("max_incoming_bitrate", Self::VT_MAX_INCOMING_BITRATE, false)?
+     .visit_field::<u8>("shard", Self::VT_SHARD, false)?
      .finish();
     Ok(())
   }
@@ -14492,6 +14530,7 @@ pub struct CreatePlainTransportArgs<'a> {
     pub enable_srtp: bool,
     pub srtp_crypto_suite: SrtpProfile,
     pub max_incoming_bitrate: u32,
+    pub shard: Option<u8>,
 }
 impl<'a> Default for CreatePlainTransportArgs<'a> {
   #[inline]
@@ -14504,6 +14543,7 @@ impl<'a> Default for CreatePlainTransportArgs<'a> {
       enable_srtp: false,
       srtp_crypto_suite: SrtpProfile::aes128_cm_hmac_sha1_80,
       max_incoming_bitrate: 0,
+      shard: None,
     }
   }
 }
@@ -14542,6 +14582,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreatePlainTransportBuilder<'
     self.fbb_.push_slot::<u32>(CreatePlainTransport::VT_MAX_INCOMING_BITRATE, max_incoming_bitrate, 0);
   }
   #[inline]
+  pub fn add_shard(&mut self, shard: u8) {
+    self.fbb_.push_slot_always::<u8>(CreatePlainTransport::VT_SHARD, shard);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreatePlainTransportBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     CreatePlainTransportBuilder {
@@ -14566,6 +14610,7 @@ impl ::core::fmt::Debug for CreatePlainTransport<'_> {
       ds.field("enable_srtp", &self.enable_srtp());
       ds.field("srtp_crypto_suite", &self.srtp_crypto_suite());
       ds.field("max_incoming_bitrate", &self.max_incoming_bitrate());
+      ds.field("shard", &self.shard());
       ds.finish()
   }
 }
@@ -14579,6 +14624,7 @@ pub struct CreatePlainTransportT {
   pub enable_srtp: bool,
   pub srtp_crypto_suite: SrtpProfile,
   pub max_incoming_bitrate: u32,
+  pub shard: Option<u8>,
 }
 impl Default for CreatePlainTransportT {
   fn default() -> Self {
@@ -14590,6 +14636,7 @@ impl Default for CreatePlainTransportT {
       enable_srtp: false,
       srtp_crypto_suite: SrtpProfile::aes128_cm_hmac_sha1_80,
       max_incoming_bitrate: 0,
+      shard: None,
     }
   }
 }
@@ -14609,6 +14656,7 @@ impl CreatePlainTransportT {
     let enable_srtp = self.enable_srtp;
     let srtp_crypto_suite = self.srtp_crypto_suite;
     let max_incoming_bitrate = self.max_incoming_bitrate;
+    let shard = self.shard;
     CreatePlainTransport::create(_fbb, &CreatePlainTransportArgs{
       listen_info,
       rtcp_listen_info,
@@ -14617,6 +14665,7 @@ impl CreatePlainTransportT {
       enable_srtp,
       srtp_crypto_suite,
       max_incoming_bitrate,
+      shard,
     })
   }
 }
@@ -14846,6 +14895,7 @@ impl<'a> CreatePipeTransport<'a> {
   pub const VT_ENABLE_RTX: ::flatbuffers::VOffsetT = 6;
   pub const VT_ENABLE_SRTP: ::flatbuffers::VOffsetT = 8;
   pub const VT_ONLY_WANTED: ::flatbuffers::VOffsetT = 10;
+  pub const VT_SHARD: ::flatbuffers::VOffsetT = 12;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -14858,6 +14908,7 @@ impl<'a> CreatePipeTransport<'a> {
   ) -> ::flatbuffers::WIPOffset<CreatePipeTransport<'bldr>> {
     let mut builder = CreatePipeTransportBuilder::new(_fbb);
     if let Some(x) = args.listen_info { builder.add_listen_info(x); }
+    if let Some(x) = args.shard { builder.add_shard(x); }
     builder.add_only_wanted(args.only_wanted);
     builder.add_enable_srtp(args.enable_srtp);
     builder.add_enable_rtx(args.enable_rtx);
@@ -14871,11 +14922,13 @@ impl<'a> CreatePipeTransport<'a> {
     let enable_rtx = self.enable_rtx();
     let enable_srtp = self.enable_srtp();
     let only_wanted = self.only_wanted();
+    let shard = self.shard();
     CreatePipeTransportT {
       listen_info,
       enable_rtx,
       enable_srtp,
       only_wanted,
+      shard,
     }
   }
 
@@ -14910,6 +14963,14 @@ impl<'a> CreatePipeTransport<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<bool>(CreatePipeTransport::VT_ONLY_WANTED, Some(false)).unwrap()}
   }
+  /// As for CreateWebRtcTransport.
+  #[inline]
+  pub fn shard(&self) -> Option<u8> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(CreatePipeTransport::VT_SHARD, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for CreatePipeTransport<'_> {
@@ -14922,6 +14983,7 @@ impl ::flatbuffers::Verifiable for CreatePipeTransport<'_> {
      .visit_field::<bool>("enable_rtx", Self::VT_ENABLE_RTX, false)?
      .visit_field::<bool>("enable_srtp", Self::VT_ENABLE_SRTP, false)?
      .visit_field::<bool>("only_wanted", Self::VT_ONLY_WANTED, false)?
+     .visit_field::<u8>("shard", Self::VT_SHARD, false)?
      .finish();
     Ok(())
   }
@@ -14931,6 +14993,7 @@ pub struct CreatePipeTransportArgs<'a> {
     pub enable_rtx: bool,
     pub enable_srtp: bool,
     pub only_wanted: bool,
+    pub shard: Option<u8>,
 }
 impl<'a> Default for CreatePipeTransportArgs<'a> {
   #[inline]
@@ -14940,6 +15003,7 @@ impl<'a> Default for CreatePipeTransportArgs<'a> {
       enable_rtx: false,
       enable_srtp: false,
       only_wanted: false,
+      shard: None,
     }
   }
 }
@@ -14966,6 +15030,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreatePipeTransportBuilder<'a
     self.fbb_.push_slot::<bool>(CreatePipeTransport::VT_ONLY_WANTED, only_wanted, false);
   }
   #[inline]
+  pub fn add_shard(&mut self, shard: u8) {
+    self.fbb_.push_slot_always::<u8>(CreatePipeTransport::VT_SHARD, shard);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreatePipeTransportBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     CreatePipeTransportBuilder {
@@ -14987,6 +15055,7 @@ impl ::core::fmt::Debug for CreatePipeTransport<'_> {
       ds.field("enable_rtx", &self.enable_rtx());
       ds.field("enable_srtp", &self.enable_srtp());
       ds.field("only_wanted", &self.only_wanted());
+      ds.field("shard", &self.shard());
       ds.finish()
   }
 }
@@ -14997,6 +15066,7 @@ pub struct CreatePipeTransportT {
   pub enable_rtx: bool,
   pub enable_srtp: bool,
   pub only_wanted: bool,
+  pub shard: Option<u8>,
 }
 impl Default for CreatePipeTransportT {
   fn default() -> Self {
@@ -15005,6 +15075,7 @@ impl Default for CreatePipeTransportT {
       enable_rtx: false,
       enable_srtp: false,
       only_wanted: false,
+      shard: None,
     }
   }
 }
@@ -15019,11 +15090,13 @@ impl CreatePipeTransportT {
     let enable_rtx = self.enable_rtx;
     let enable_srtp = self.enable_srtp;
     let only_wanted = self.only_wanted;
+    let shard = self.shard;
     CreatePipeTransport::create(_fbb, &CreatePipeTransportArgs{
       listen_info,
       enable_rtx,
       enable_srtp,
       only_wanted,
+      shard,
     })
   }
 }
@@ -15225,6 +15298,7 @@ impl<'a> ::flatbuffers::Follow<'a> for CreateDirectTransport<'a> {
 
 impl<'a> CreateDirectTransport<'a> {
   pub const VT_MAX_INCOMING_BITRATE: ::flatbuffers::VOffsetT = 4;
+  pub const VT_SHARD: ::flatbuffers::VOffsetT = 6;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -15237,13 +15311,16 @@ impl<'a> CreateDirectTransport<'a> {
   ) -> ::flatbuffers::WIPOffset<CreateDirectTransport<'bldr>> {
     let mut builder = CreateDirectTransportBuilder::new(_fbb);
     builder.add_max_incoming_bitrate(args.max_incoming_bitrate);
+    if let Some(x) = args.shard { builder.add_shard(x); }
     builder.finish()
   }
 
   pub fn unpack(&self) -> CreateDirectTransportT {
     let max_incoming_bitrate = self.max_incoming_bitrate();
+    let shard = self.shard();
     CreateDirectTransportT {
       max_incoming_bitrate,
+      shard,
     }
   }
 
@@ -15254,6 +15331,14 @@ impl<'a> CreateDirectTransport<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(CreateDirectTransport::VT_MAX_INCOMING_BITRATE, Some(0)).unwrap()}
   }
+  /// As for CreateWebRtcTransport.
+  #[inline]
+  pub fn shard(&self) -> Option<u8> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u8>(CreateDirectTransport::VT_SHARD, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for CreateDirectTransport<'_> {
@@ -15263,18 +15348,21 @@ impl ::flatbuffers::Verifiable for CreateDirectTransport<'_> {
   ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
     v.visit_table(pos)?
      .visit_field::<u32>("max_incoming_bitrate", Self::VT_MAX_INCOMING_BITRATE, false)?
+     .visit_field::<u8>("shard", Self::VT_SHARD, false)?
      .finish();
     Ok(())
   }
 }
 pub struct CreateDirectTransportArgs {
     pub max_incoming_bitrate: u32,
+    pub shard: Option<u8>,
 }
 impl<'a> Default for CreateDirectTransportArgs {
   #[inline]
   fn default() -> Self {
     CreateDirectTransportArgs {
       max_incoming_bitrate: 0,
+      shard: None,
     }
   }
 }
@@ -15287,6 +15375,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CreateDirectTransportBuilder<
   #[inline]
   pub fn add_max_incoming_bitrate(&mut self, max_incoming_bitrate: u32) {
     self.fbb_.push_slot::<u32>(CreateDirectTransport::VT_MAX_INCOMING_BITRATE, max_incoming_bitrate, 0);
+  }
+  #[inline]
+  pub fn add_shard(&mut self, shard: u8) {
+    self.fbb_.push_slot_always::<u8>(CreateDirectTransport::VT_SHARD, shard);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CreateDirectTransportBuilder<'a, 'b, A> {
@@ -15307,6 +15399,7 @@ impl ::core::fmt::Debug for CreateDirectTransport<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("CreateDirectTransport");
       ds.field("max_incoming_bitrate", &self.max_incoming_bitrate());
+      ds.field("shard", &self.shard());
       ds.finish()
   }
 }
@@ -15314,11 +15407,13 @@ impl ::core::fmt::Debug for CreateDirectTransport<'_> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct CreateDirectTransportT {
   pub max_incoming_bitrate: u32,
+  pub shard: Option<u8>,
 }
 impl Default for CreateDirectTransportT {
   fn default() -> Self {
     Self {
       max_incoming_bitrate: 0,
+      shard: None,
     }
   }
 }
@@ -15328,8 +15423,10 @@ impl CreateDirectTransportT {
     _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
   ) -> ::flatbuffers::WIPOffset<CreateDirectTransport<'b>> {
     let max_incoming_bitrate = self.max_incoming_bitrate;
+    let shard = self.shard;
     CreateDirectTransport::create(_fbb, &CreateDirectTransportArgs{
       max_incoming_bitrate,
+      shard,
     })
   }
 }

@@ -133,12 +133,22 @@ impl Shard {
 
     pub(crate) fn take_attach(&mut self, room: ObjectId, branch: ObjectId) {
         match self.routers.get_mut(room).filter(|router| router.home.is_none()) {
-            Some(router) if router.branches.contains(&branch) => {}
-            Some(router) => router.branches.push(branch),
+            Some(router) => {
+                router.branches.retain(|known| *known != branch);
+                router.branches.push(branch);
+                self.out.peers.push(PeerMessage::Attached { branch, room });
+            }
             None => {
                 let reason = CloseReason::RouterClosed;
                 self.out.peers.push(PeerMessage::RoomGone { branch, room, reason });
             }
+        }
+    }
+
+    /// A branch that went while it was being told of is to be forgotten.
+    pub(crate) fn take_attached(&mut self, room: ObjectId, branch: ObjectId) {
+        if self.span.branches.get(&room) != Some(&branch) {
+            self.out.peers.push(PeerMessage::Detach { room, branch });
         }
     }
 

@@ -131,6 +131,13 @@ pub enum PeerMessage {
         /// The branch.
         branch: ObjectId,
     },
+    /// The home knows a branch.
+    Attached {
+        /// The branch.
+        branch: ObjectId,
+        /// The home router.
+        room: ObjectId,
+    },
     /// A branch is gone.
     Detach {
         /// The home router.
@@ -168,7 +175,7 @@ impl PeerMessage {
             | Self::State { mirror, .. }
             | Self::Gone { mirror, .. } => mirror.shard(),
             Self::Attach { room, .. } | Self::Detach { room, .. } | Self::RoomFailed { room } => room.shard(),
-            Self::RoomGone { branch, .. } => branch.shard(),
+            Self::Attached { branch, .. } | Self::RoomGone { branch, .. } => branch.shard(),
         }
     }
 

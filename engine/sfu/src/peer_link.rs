@@ -48,6 +48,10 @@ impl Shard {
                 self.take_detach(*room, *branch);
                 Ok(())
             }
+            PeerMessage::Attached { room, branch } if room.shard() == from => {
+                self.take_attached(*room, *branch);
+                Ok(())
+            }
             PeerMessage::RoomFailed { room } => {
                 self.take_room_failed(now, *room);
                 Ok(())
@@ -56,9 +60,10 @@ impl Shard {
                 self.take_room_gone(now, *room, *branch, *reason);
                 Ok(())
             }
-            PeerMessage::Attach { .. } | PeerMessage::Detach { .. } | PeerMessage::RoomGone { .. } => {
-                Err(DropReason::PeerUnknown)
-            }
+            PeerMessage::Attach { .. }
+            | PeerMessage::Attached { .. }
+            | PeerMessage::Detach { .. }
+            | PeerMessage::RoomGone { .. } => Err(DropReason::PeerUnknown),
         };
         if let Err(reason) = verdict {
             self.out.drops.add(reason);

@@ -224,6 +224,7 @@ impl Client {
             enable_tcp: options.enable_tcp,
             prefer_udp: options.prefer == Some(Protocol::Udp),
             prefer_tcp: options.prefer == Some(Protocol::Tcp),
+            shard: options.shard,
         };
         self.call(router, fb::RequestBodyT::CreateWebRtcTransport(Box::new(body)), transport_created)
     }

@@ -57,13 +57,23 @@ pub struct PlainTransportOptions {
     pub srtp_crypto_suite: Option<String>,
     /// Bit/s; 0 is no bound.
     pub max_incoming_bitrate: u32,
+    /// Where it is placed; absent: the engine chooses.
+    pub shard: Option<u8>,
 }
 
 impl PlainTransportOptions {
     /// RTP and RTCP on one port of `listen`, to a peer that connect will name.
     pub fn new(listen: ListenInfo) -> Self {
         let (rtcp_mux, comedia) = (true, false);
-        Self { listen, rtcp_listen: None, rtcp_mux, comedia, srtp_crypto_suite: None, max_incoming_bitrate: 0 }
+        Self {
+            listen,
+            rtcp_listen: None,
+            rtcp_mux,
+            comedia,
+            srtp_crypto_suite: None,
+            max_incoming_bitrate: 0,
+            shard: None,
+        }
     }
 }
 
@@ -106,12 +116,14 @@ pub struct PipeTransportOptions {
     pub srtp: bool,
     /// Of the streams and layers of what is consumed only those pass that the far router wants. Else all pass.
     pub only_wanted: bool,
+    /// Where it is placed; absent: the engine chooses.
+    pub shard: Option<u8>,
 }
 
 impl PipeTransportOptions {
     /// Everything passes, as it is.
     pub fn new(listen: ListenInfo) -> Self {
-        Self { listen, rtx: false, srtp: false, only_wanted: false }
+        Self { listen, rtx: false, srtp: false, only_wanted: false, shard: None }
     }
 }
 
@@ -157,6 +169,7 @@ impl Client {
             enable_srtp: wanted.is_some(),
             srtp_crypto_suite: wanted.unwrap_or(fb::SrtpProfile::aes128_cm_hmac_sha1_80),
             max_incoming_bitrate: options.max_incoming_bitrate,
+            shard: options.shard,
         };
         self.call(router, fb::RequestBodyT::CreatePlainTransport(Box::new(body)), |reply| match reply {
             fb::ReplyBodyT::PlainTransportCreated(created) => Ok(PlainTransport {
@@ -188,6 +201,7 @@ impl Client {
             enable_rtx: options.rtx,
             enable_srtp: options.srtp,
             only_wanted: options.only_wanted,
+            shard: options.shard,
         };
         self.call(router, fb::RequestBodyT::CreatePipeTransport(Box::new(body)), |reply| match reply {
             fb::ReplyBodyT::PipeTransportCreated(created) => Ok(PipeTransport {
@@ -219,7 +233,12 @@ impl Client {
     /// Makes a direct transport in a router; its packets pass by [`Engine::send_media`](crate::Engine::send_media)
     /// and [`Engine::poll_media`](crate::Engine::poll_media).
     pub fn create_direct_transport(&self, router: Id, max_incoming_bitrate: u32) -> Call<Id> {
-        let body = fb::CreateDirectTransportT { max_incoming_bitrate };
+        self.create_direct_transport_on(router, max_incoming_bitrate, None)
+    }
+
+    /// The same on a shard of the caller's choice.
+    pub fn create_direct_transport_on(&self, router: Id, max_incoming_bitrate: u32, shard: Option<u8>) -> Call<Id> {
+        let body = fb::CreateDirectTransportT { max_incoming_bitrate, shard };
         self.call(router, fb::RequestBodyT::CreateDirectTransport(Box::new(body)), |reply| match reply {
             fb::ReplyBodyT::Created(created) => Ok(created.id),
             _ => Err(unexpected("another reply than Created")),

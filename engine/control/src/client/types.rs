@@ -251,7 +251,7 @@ impl ListenInfo {
 pub enum Listen {
     /// On sockets of its own.
     Own(Vec<ListenInfo>),
-    /// On a WebRTC server of the router's shard, or of all shards.
+    /// On a WebRTC server. Of one shard: the transport is on it too. Of all shards: it may be on any.
     Server(Id),
 }
 
@@ -270,6 +270,8 @@ pub struct WebRtcTransportOptions {
     pub enable_tcp: bool,
     /// Whose candidates come first; without one, UDP's do.
     pub prefer: Option<Protocol>,
+    /// Where it is placed; absent: the engine chooses.
+    pub shard: Option<u8>,
 }
 
 impl WebRtcTransportOptions {
@@ -282,6 +284,7 @@ impl WebRtcTransportOptions {
             enable_udp: true,
             enable_tcp: true,
             prefer: None,
+            shard: None,
         }
     }
 }

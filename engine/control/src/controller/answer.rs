@@ -44,9 +44,9 @@ impl Controller {
                 Ok(fb::ReplyBodyT::Created(Box::new(fb::CreatedT { id: id.to_u64(), rtp_capabilities: None })))
             }
             (Pending::Transport { router, server }, reply) => self.finish_transport(shard, router, server, reply),
-            (Pending::Produce { transport, parameters, consumable }, Reply::Created(id)) => {
+            (Pending::Produce { transport, parameters, consumable, config }, Reply::Created(id)) => {
                 let type_ = type_name(consumable.stream_type);
-                if self.registry.add_producer(id, transport, parameters, consumable) {
+                if self.registry.add_producer(id, transport, parameters, (consumable, config)) {
                     self.placement.add(shard);
                 }
                 let created = fb::ProducerCreatedT { id: id.to_u64(), type_ };
@@ -119,9 +119,7 @@ impl Controller {
     fn finish_transport(&mut self, shard: u8, router: ObjectId, server: Option<ObjectId>, reply: Reply) -> Answered {
         let (id, body) = match reply {
             Reply::WebRtcTransport(created) => {
-                if self.registry.add_transport(created.id, router, server) {
-                    self.placement.add(shard);
-                }
+                self.admit_transport(shard, created.id, router, server);
                 return self.transport_created(created);
             }
             Reply::PlainTransport(created) => {
@@ -134,19 +132,22 @@ impl Controller {
             }
             _ => return Err(mismatch()),
         };
-        if self.registry.add_transport(id, router, server) {
-            self.placement.add(shard);
-        }
+        self.admit_transport(shard, id, router, server);
         Ok(body)
     }
 
     /// What consumes there will be a pipe consumer.
     fn pipe_created(&mut self, shard: u8, router: ObjectId, created: &PipeTransportCreated) -> fb::ReplyBodyT {
-        if self.registry.add_transport(created.id, router, None) {
-            self.placement.add(shard);
-        }
+        self.admit_transport(shard, created.id, router, None);
         self.registry.set_pipe(created.id, created.rtx);
         fb::ReplyBodyT::PipeTransportCreated(Box::new(encode::pipe_created(created)))
+    }
+
+    fn admit_transport(&mut self, shard: u8, id: ObjectId, router: ObjectId, server: Option<ObjectId>) {
+        if !self.registry.add_transport(id, router, server) {
+            self.placement.take(shard, 1);
+            self.registry.release_transport(router, shard);
+        }
     }
 
     fn plain(&self, target: u64, reply: Reply) -> Answered {
@@ -171,7 +172,8 @@ impl Controller {
         match dump {
             Dump::Shard(d) => fb::ReplyBodyT::ShardDump(Box::new(self.shard_dump(&d))),
             Dump::WebRtcServer(d) => fb::ReplyBodyT::WebRtcServerDump(Box::new(encode::server_dump(&d))),
-            Dump::Router(d) => {
+            Dump::Router(mut d) => {
+                self.registry.complete_router(&mut d);
                 let capabilities = self.registry.router(d.id).map(|r| convert::capabilities_to(&r.capabilities));
                 fb::ReplyBodyT::RouterDump(Box::new(encode::router_dump(&d, capabilities)))
             }
@@ -182,7 +184,8 @@ impl Controller {
             Dump::PlainTransport(d) => fb::ReplyBodyT::PlainTransportDump(Box::new(encode::plain_dump(&d))),
             Dump::PipeTransport(d) => fb::ReplyBodyT::PipeTransportDump(Box::new(encode::pipe_dump(&d))),
             Dump::DirectTransport(d) => fb::ReplyBodyT::DirectTransportDump(Box::new(encode::direct_dump(&d))),
-            Dump::Producer(d) => {
+            Dump::Producer(mut d) => {
+                self.registry.complete_producer(&mut d);
                 let mut out = encode::producer_dump(&d);
                 if let Some(known) = self.registry.producer(d.id) {
                     out.rtp_parameters = parameters(&known.parameters);
@@ -217,6 +220,18 @@ impl Controller {
         let gathering = self.gatherings.get_mut(&key)?;
         match (result, dump) {
             (Ok(Reply::Dump(_)), Some(dump)) => gathering.shards.push(dump),
+            (Ok(Reply::Stats(stats)), _) if gathering.router.is_some() => {
+                let report = encode::stats_report(gathering.router.map_or(0, ObjectId::to_u64), &stats);
+                match &mut gathering.stats {
+                    Some(sum) => encode::add_room_stats(sum, report),
+                    None => gathering.stats = Some(report),
+                }
+            }
+            (Err(error), _)
+                if error.code == ErrorCode::NotFound && gathering.router.is_some_and(|r| r.shard() != shard) =>
+            {
+                // Its last transport there has just gone.
+            }
             (Ok(Reply::Stats(stats)), _) => {
                 let mut report = encode::stats_report(0, &stats);
                 report.shards = Some(vec![encode::shard_stats(shard, &mut report)]);

@@ -11,13 +11,17 @@ mod plan;
 mod plan_layers;
 mod request_values;
 mod servers;
+mod span;
 mod transports;
 mod watching;
+
+#[cfg(test)]
+pub(crate) use span::TOGETHER;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use sfu_core::command::{Command, CommandError, ErrorCode, Event, Reply};
-use sfu_core::config::StreamType;
+use sfu_core::config::{ProducerConfig, StreamType};
 use sfu_runtime::{ListenInfo, Output, ShardRequest};
 use sfu_wire::id::ObjectId;
 use sfu_wire::scalability::Layers;
@@ -57,6 +61,7 @@ enum Pending {
         transport: ObjectId,
         parameters: RtpParameters,
         consumable: Consumable,
+        config: Box<ProducerConfig>,
     },
     Consume {
         transport: ObjectId,
@@ -113,10 +118,12 @@ struct InFlight {
     pending: Pending,
 }
 
-/// A question to all shards.
+/// A question to several shards.
 #[derive(Debug)]
 struct Gathering {
     request: u64,
+    /// The router that it is about; absent: the shards themselves.
+    router: Option<ObjectId>,
     waiting: usize,
     error: Option<CommandError>,
     shards: Vec<fb::ShardDumpT>,
@@ -134,6 +141,8 @@ enum Plan {
     All { command: Command },
     /// By all shards, or all that a server is on.
     Server(Job),
+    /// By all shards that the router has something on.
+    Room { router: ObjectId, command: Command },
 }
 
 /// See the module.
@@ -212,7 +221,12 @@ impl Controller {
                     return Ok(Step::Answer(encode::reply(id, Err(error))));
                 }
                 self.requests.insert(id);
-                Step::Dispatch(self.gather(id, shards, &command))
+                Step::Dispatch(self.gather(id, None, shards, &command))
+            }
+            Ok(Plan::Room { router, command }) => {
+                self.requests.insert(id);
+                let shards = self.registry.shards_of(router);
+                Step::Dispatch(self.gather(id, Some(router), shards, &command))
             }
         })
     }
@@ -224,9 +238,16 @@ impl Controller {
         token
     }
 
-    fn gather(&mut self, request: u64, shards: Vec<u8>, command: &Command) -> Vec<(u8, ShardRequest)> {
+    fn gather(
+        &mut self,
+        request: u64,
+        router: Option<ObjectId>,
+        shards: Vec<u8>,
+        command: &Command,
+    ) -> Vec<(u8, ShardRequest)> {
         let gathering = self.next_token;
-        let entry = Gathering { request, waiting: shards.len(), error: None, shards: Vec::new(), stats: None };
+        let waiting = shards.len();
+        let entry = Gathering { request, router, waiting, error: None, shards: Vec::new(), stats: None };
         self.gatherings.insert(gathering, entry);
         let one = |shard| {
             let token = self.fly(request, shard, Pending::Part { gathering });
@@ -258,6 +279,10 @@ impl Controller {
         match pending {
             Pending::Consume { transport, mid, .. } => self.registry.release_mid(*transport, mid),
             Pending::Router { .. } | Pending::Server => self.placement.take(shard, 1),
+            Pending::Transport { router, .. } => {
+                self.placement.take(shard, 1);
+                self.registry.release_transport(*router, shard);
+            }
             _ => {}
         }
     }
@@ -332,7 +357,8 @@ impl Controller {
         self.shard_emptied(shard, false, text, out);
     }
 
-    /// All objects of a shard are gone. What it had accepted is answered by the runtime, if the shard goes on.
+    /// All objects of a shard are gone. What it had accepted is answered by the runtime, if the shard goes on. What its
+    /// rooms have elsewhere is closed, and told, by the shards there.
     fn shard_emptied(&mut self, shard: u8, restarts: bool, text: &str, out: &mut VecDeque<Vec<u8>>) {
         let gone = self.registry.remove_shard(shard, restarts);
         gone.iter().for_each(|object| self.placement.take(object.shard(), 1));

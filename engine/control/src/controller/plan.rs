@@ -86,10 +86,8 @@ impl Controller {
             Body::GetDump(_) if target == 0 => Ok(Plan::All { command: Command::DumpShard }),
             Body::GetDump(_) => self.on_any(target, |object| Command::Dump { object }, Job::Dump),
             Body::GetStats(_) if target == 0 => Ok(Plan::All { command: Command::ShardStats }),
-            Body::GetStats(body) if body.summary => {
-                self.on_any(target, |object| Command::Summary { object }, Job::Stats)
-            }
-            Body::GetStats(_) => self.on_any(target, |object| Command::Stats { object }, Job::Stats),
+            Body::GetStats(body) if body.summary => self.measure(target, |object| Command::Summary { object }),
+            Body::GetStats(_) => self.measure(target, |object| Command::Stats { object }),
             Body::UpdateMediaCodecs(body) => self.update_media_codecs(target, *body),
             Body::SetPreferredLayers(body) => self.set_preferred_layers(target, *body),
             Body::SetPriority(body) => self.set_priority(target, *body),
@@ -132,6 +130,15 @@ impl Controller {
         Ok(Plan::Server(job(server)))
     }
 
+    /// A router's figures are those of all its shards.
+    fn measure(&self, target: u64, command: fn(ObjectId) -> Command) -> Planned {
+        let object = self.object(target, &ObjectKind::ALL)?;
+        if object.kind() == Some(ObjectKind::Router) && self.registry.shards_of(object).len() > 1 {
+            return Ok(Plan::Room { router: object, command: command(object) });
+        }
+        self.on_any(target, command, Job::Stats)
+    }
+
     /// A living object of one of these kinds.
     pub(super) fn object(&self, target: u64, kinds: &[ObjectKind]) -> Result<ObjectId, CommandError> {
         self.living(target, kinds, TARGET)
@@ -152,7 +159,7 @@ impl Controller {
     }
 
     /// The shard that the caller wants, or the least loaded one.
-    fn place(&self, wanted: Option<u8>) -> Result<u8, CommandError> {
+    pub(super) fn place(&self, wanted: Option<u8>) -> Result<u8, CommandError> {
         match wanted {
             Some(shard) if !self.placement.exists(shard) => {
                 Err(invalid("shard", format!("{shard} is no shard; there are {}", self.cpus.len())))
@@ -206,7 +213,7 @@ impl Controller {
         Ok(Plan::One { shard, listen, command: Command::CreateWebRtcServer, pending: Pending::Server })
     }
 
-    fn create_transport(&self, target: u64, mut body: fb::CreateWebRtcTransportT) -> Planned {
+    fn create_transport(&mut self, target: u64, mut body: fb::CreateWebRtcTransportT) -> Planned {
         const SERVER: &str = "webrtc_server";
         let router = self.object(target, &[ObjectKind::Router])?;
         let infos = body.listen_infos.take().unwrap_or_default();
@@ -216,7 +223,8 @@ impl Controller {
             (_, false) => return Err(invalid(SERVER, "given together with listen_infos; give one of them")),
             (server, true) => (Some(self.living(server, &[ObjectKind::WebRtcServer], SERVER)?), Vec::new()),
         };
-        let part = server.map(|server| self.part_for(server, router)).transpose()?;
+        let shard = self.shard_for(router, server, body.shard)?;
+        let part = server.map(|server| self.part_for(server, shard)).transpose()?;
         let timeout = body.ice_consent_timeout_ms;
         if timeout > MAX_CONSENT_TIMEOUT_MS {
             let text = format!("{timeout}; give at most {MAX_CONSENT_TIMEOUT_MS}, or 0 for no check");
@@ -231,15 +239,12 @@ impl Controller {
             enable_tcp: body.enable_tcp,
             prefer_tcp: body.prefer_tcp,
         };
-        let command = Command::CreateWebRtcTransport { router, options };
-        let pending = Pending::Transport { router, server };
-        Ok(Plan::One { shard: router.shard(), listen, command, pending })
+        Ok(self.place_transport(shard, (router, server), listen, Command::CreateWebRtcTransport { router, options }))
     }
 
-    /// What a server is on a router's shard.
-    fn part_for(&self, server: ObjectId, router: ObjectId) -> Result<ObjectId, CommandError> {
+    /// What a server is on the shard of a transport.
+    fn part_for(&self, server: ObjectId, shard: u8) -> Result<ObjectId, CommandError> {
         const SERVER: &str = "webrtc_server";
-        let shard = router.shard();
         match self.registry.server_part(server, shard) {
             ServerPart::There(part) => Ok(part),
             ServerPart::Coming => {
@@ -247,11 +252,7 @@ impl Controller {
                 Err(CommandError::new(ErrorCode::Busy, SERVER, text))
             }
             ServerPart::Elsewhere => {
-                let text = format!(
-                    "{server} is on shard {}, the router on {shard}; give a server of the router's shard, or one of all \
-                     shards",
-                    server.shard()
-                );
+                let text = format!("{server} is on shard {}, and not on {shard}; give that shard", server.shard());
                 Err(invalid(SERVER, text))
             }
         }
@@ -288,8 +289,9 @@ impl Controller {
             default_cname: format!("{:016x}", transport.to_u64()),
         };
         let (config, consumable) = producer::negotiate(self.capabilities_of(transport)?, &offer)?;
-        let command = Command::Produce { transport, config: Box::new(config) };
-        Ok(one(transport, command, Pending::Produce { transport, parameters, consumable }))
+        let config = Box::new(config);
+        let command = Command::Produce { transport, config: config.clone() };
+        Ok(one(transport, command, Pending::Produce { transport, parameters, consumable, config }))
     }
 
     /// Capabilities of a transport's router.
@@ -354,6 +356,7 @@ impl Controller {
             Ok((kind, (config, parameters))) => {
                 let stream_type = config.stream_type;
                 let command = Command::Consume { transport, config: Box::new(config) };
+                let command = self.across(transport, producer, command);
                 let pending = Pending::Consume { transport, producer, mid, parameters, kind, stream_type, share };
                 Ok(one(transport, command, pending))
             }

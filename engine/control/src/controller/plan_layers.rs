@@ -58,7 +58,8 @@ impl Controller {
         let (config, parameters) =
             switch::negotiate(&consumer.parameters, &entry.consumable, producer, consumer.share)?;
         let pending = Pending::Switch { consumer: id, producer, parameters, stream_type: config.stream_type };
-        Ok(one(id, Command::SwitchProducer { consumer: id, config: Box::new(config) }, pending))
+        let command = Command::SwitchProducer { consumer: id, config: Box::new(config) };
+        Ok(one(id, self.across(id, producer, command), pending))
     }
 
     /// A living consumer's new source; nothing if either went meanwhile.

@@ -12,11 +12,11 @@ use sfu_core::command::{
 };
 use sfu_proto::keys::{KeyMaterial, SrtpProfile, erase};
 use sfu_runtime::{ListenInfo, Protocol};
-use sfu_wire::id::{ObjectId, ObjectKind};
+use sfu_wire::id::ObjectKind;
 
+use super::Controller;
 use super::plan::{Planned, missing, plain};
 use super::request_values as values;
-use super::{Controller, Pending, Plan};
 use crate::encode;
 use crate::ortc::convert::{invalid, path, shown};
 use crate::schema as fb;
@@ -26,7 +26,7 @@ const RTCP_LISTEN: &str = "rtcp_listen_info";
 const SRTP: &str = "srtp_parameters";
 
 impl Controller {
-    pub(super) fn create_plain_transport(&self, target: u64, body: fb::CreatePlainTransportT) -> Planned {
+    pub(super) fn create_plain_transport(&mut self, target: u64, body: fb::CreatePlainTransportT) -> Planned {
         let router = self.object(target, &[ObjectKind::Router])?;
         let rtp = udp(*body.listen_info.ok_or_else(|| missing(LISTEN))?, LISTEN)?;
         let mut listen = vec![rtp];
@@ -51,7 +51,7 @@ impl Controller {
             srtp: body.enable_srtp.then_some(suite),
             max_incoming_bitrate: body.max_incoming_bitrate,
         };
-        Ok(created(router, listen, Command::CreatePlainTransport { router, options }))
+        self.spread((router, None, body.shard), listen, Command::CreatePlainTransport { router, options })
     }
 
     pub(super) fn connect_plain_transport(&self, target: u64, body: fb::ConnectPlainTransportT) -> Planned {
@@ -66,12 +66,12 @@ impl Controller {
         Ok(plain(transport, Command::ConnectPlainTransport { transport, remote }))
     }
 
-    pub(super) fn create_pipe_transport(&self, target: u64, body: fb::CreatePipeTransportT) -> Planned {
+    pub(super) fn create_pipe_transport(&mut self, target: u64, body: fb::CreatePipeTransportT) -> Planned {
         let router = self.object(target, &[ObjectKind::Router])?;
         let listen = vec![udp(*body.listen_info.ok_or_else(|| missing(LISTEN))?, LISTEN)?];
         let options =
             PipeTransportOptions { srtp: body.enable_srtp, rtx: body.enable_rtx, only_wanted: body.only_wanted };
-        Ok(created(router, listen, Command::CreatePipeTransport { router, options }))
+        self.spread((router, None, body.shard), listen, Command::CreatePipeTransport { router, options })
     }
 
     pub(super) fn connect_pipe_transport(&self, target: u64, body: fb::ConnectPipeTransportT) -> Planned {
@@ -82,16 +82,12 @@ impl Controller {
         Ok(plain(transport, Command::ConnectPipeTransport { transport, remote }))
     }
 
-    pub(super) fn create_direct_transport(&self, target: u64, body: &fb::CreateDirectTransportT) -> Planned {
+    pub(super) fn create_direct_transport(&mut self, target: u64, body: &fb::CreateDirectTransportT) -> Planned {
         let router = self.object(target, &[ObjectKind::Router])?;
         let max_incoming_bitrate = body.max_incoming_bitrate;
         let command = Command::CreateDirectTransport { router, max_incoming_bitrate };
-        Ok(created(router, Vec::new(), command))
+        self.spread((router, None, body.shard), Vec::new(), command)
     }
-}
-
-fn created(router: ObjectId, listen: Vec<ListenInfo>, command: Command) -> Plan {
-    Plan::One { shard: router.shard(), listen, command, pending: Pending::Transport { router, server: None } }
 }
 
 fn udp(info: fb::ListenInfoT, field: &str) -> Result<ListenInfo, CommandError> {

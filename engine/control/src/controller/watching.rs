@@ -30,8 +30,13 @@ impl Controller {
         // A producer that has closed is not observed any more: no error when leaving.
         let producer =
             if on { self.living(producer, &[ObjectKind::Producer], "producer")? } else { ObjectId::from_u64(producer) };
-        let command =
-            if on { Command::Observe { observer, producer } } else { Command::Unobserve { observer, producer } };
+        if !on {
+            return Ok(plain(observer, Command::Unobserve { observer, producer }));
+        }
+        if let Some(router) = self.registry.router_of_observer(observer) {
+            self.producer_of(producer.to_u64(), router)?;
+        }
+        let command = self.across(observer, producer, Command::Observe { observer, producer });
         Ok(plain(observer, command))
     }
 

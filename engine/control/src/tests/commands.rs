@@ -365,7 +365,7 @@ fn row_078_fingerprints_of_wrong_length_or_alphabet_name_the_field() {
 }
 
 #[test]
-fn a_server_of_another_shard_is_refused_by_its_field() {
+fn transports_of_a_server_are_on_its_shard_whichever_the_router_is_on() {
     let mut room = Room::new();
     let mut server = |shard| {
         let body = fb::CreateWebRtcServerT { listen_infos: listen(), shard: Some(shard) };
@@ -378,12 +378,16 @@ fn a_server_of_another_shard_is_refused_by_its_field() {
     let home = ObjectId::from_u64(room.router).shard();
     let (near, far) = if home == 0 { (zero, one) } else { (one, zero) };
     let on = |webrtc_server| fb::CreateWebRtcTransportT { webrtc_server, ..Default::default() };
-    let refused = refusal(room.call(room.router, Body::CreateWebRtcTransport(Box::new(on(far)))));
-    assert_eq!(refused, (ErrorCode::InvalidArgument, "webrtc_server".to_owned()));
+    for server in [near, far] {
+        let made = room.call(room.router, Body::CreateWebRtcTransport(Box::new(on(server))));
+        let Ok(Reply::WebRtcTransportCreated(created)) = made else { panic!("no transport: {made:?}") };
+        assert_eq!(ObjectId::from_u64(created.id).shard(), ObjectId::from_u64(server).shard());
+    }
+    let elsewhere = fb::CreateWebRtcTransportT { shard: Some(home), ..on(far) };
+    let refused = refusal(room.call(room.router, Body::CreateWebRtcTransport(Box::new(elsewhere))));
+    assert_eq!(refused, (ErrorCode::InvalidArgument, "shard".to_owned()));
     let both = fb::CreateWebRtcTransportT { listen_infos: listen(), ..on(near) };
     assert_eq!(refusal(room.call(room.router, Body::CreateWebRtcTransport(Box::new(both)))).1, "webrtc_server");
-    let made = room.call(room.router, Body::CreateWebRtcTransport(Box::new(on(near))));
-    assert!(matches!(made, Ok(Reply::WebRtcTransportCreated(_))), "{made:?}");
     let refused = refusal(room.call(room.router, Body::CreateWebRtcTransport(Box::new(on(room.publishing)))));
     assert_eq!(refused.1, "webrtc_server");
 }

@@ -12,6 +12,7 @@ mod pipes;
 mod room;
 mod schema_text;
 mod servers;
+mod span;
 mod taps;
 mod transports;
 mod watching;
