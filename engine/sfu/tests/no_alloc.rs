@@ -7,12 +7,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sfu_core::command::{Command, Event};
+use sfu_core::command::{Command, Event, Reply};
+use sfu_core::limits::Limits;
 use sfu_core::observer::ObserverOptions;
+use sfu_core::shard::{Shard, ShardConfig};
 use sfu_core::tap::{TapFormat, TapOptions};
-use sfu_core::testing::world::{OPUS, VP8, World, rtp, vp8_frame};
+use sfu_core::testing::world::{OPUS, VP8, World, consumer_config, producer_config, rtp, vp8, vp8_frame};
 use sfu_core::trace::TraceMask;
+use sfu_proto::crypto::Certificate;
+use sfu_proto::srtp::SrtpProfile;
 use sfu_wire::extension::ExtensionKind;
+use sfu_wire::media::{MediaKind, Mid};
+use sfu_wire::time::Time;
 
 /// Counts allocations while it is told to.
 struct Counting;
@@ -227,4 +233,75 @@ fn a_tap_allocates_nothing_for_a_packet_neither_on_nor_off() {
     assert!(told.len() == 2 && told.iter().all(|(packets, dropped)| *packets >= 400 && *dropped == 0), "{told:?}");
     let (off, allocations) = turn(&mut world, alice, 1_200, 200);
     assert_eq!((off >= 400, allocations), (true, 0));
+}
+
+/// What two shards of one engine have to say to each other; answers how many packets crossed.
+fn cross(shards: &mut [Shard; 2], now: Time) -> usize {
+    let mut crossed = 0;
+    for (from, to) in [(0, 1), (1, 0)] {
+        while let Some(out) = shards[from].poll_peer(to as u8) {
+            let packet = out.packet.as_deref().unwrap_or_default();
+            crossed += usize::from(!packet.is_empty());
+            shards[to].handle_peer(now, from as u8, &out.message, packet);
+        }
+    }
+    crossed
+}
+
+#[test]
+fn packets_that_cross_to_another_shard_allocate_nothing() {
+    let _alone = alone();
+    let certificate = Certificate::generate().expect("a certificate");
+    let mut shards = [0_u8, 1].map(|index| {
+        let config = ShardConfig {
+            index,
+            life: 0,
+            seed: [index; 32],
+            epoch_unix_nanos: 1_800_000_000_000_000_000,
+            certificate: certificate.clone(),
+            srtp_profiles: SrtpProfile::ALL.to_vec(),
+            limits: Limits::default(),
+        };
+        Shard::new(config).expect("a shard")
+    });
+    let mut now = Time::from_millis(1_000);
+    let mut create = |shard: usize, command| match shards[shard].handle_command(now, &[], command) {
+        Ok(Reply::Created(id)) => id,
+        Ok(Reply::Consumer(created)) => created.id,
+        other => panic!("not made: {other:?}"),
+    };
+    let router = create(0, Command::CreateRouter);
+    let direct = Command::CreateDirectTransport { router, max_incoming_bitrate: 0 };
+    let transport = create(0, direct.clone());
+    let mid = Mid::new(b"a").expect("legal");
+    let source = producer_config(MediaKind::Video, mid, vec![vp8()], Some(7), None);
+    let producer = create(0, Command::Produce { transport, config: Box::new(source.clone()) });
+    for _ in 0..4 {
+        let transport = create(1, Command::InBranch { home: router, command: Box::new(direct.clone()) });
+        let config = Box::new(consumer_config(producer, MediaKind::Video, mid, false));
+        let command = Box::new(Command::Consume { transport, config });
+        create(1, Command::Across { producer, source: Box::new(source.clone()), command });
+    }
+    cross(&mut shards, now);
+    let (mut crossed, mut out) = (0, 0);
+    for n in 0..6_000_u16 {
+        let packet = rtp(VP8, 7, n, u32::from(n) * 3_000, &[], &vp8_frame(n == 0, n));
+        // The histories are full by then, and everybody has reported.
+        COUNTING.store(n >= 3_000, Ordering::Relaxed);
+        if n == 3_000 {
+            ALLOCATIONS.store(0, Ordering::Relaxed);
+            (crossed, out) = (0, 0);
+        }
+        now += Duration::from_millis(10);
+        shards[0].handle_media(now, producer, &packet);
+        shards.iter_mut().for_each(|shard| shard.handle_timeout(now));
+        crossed += cross(&mut shards, now);
+        out += shards[1].media().count();
+        shards.iter_mut().for_each(Shard::clear_media);
+        COUNTING.store(false, Ordering::Relaxed);
+        shards.iter_mut().for_each(|shard| while shard.poll_event().is_some() {});
+    }
+    assert_eq!(crossed, 3_000);
+    assert!(out >= 4 * 3_000, "{out}");
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), 0);
 }

@@ -10,6 +10,6 @@ pub mod media;
 mod negotiated;
 pub mod net;
 pub mod pipe_call;
-pub mod studio;
 pub mod span;
+pub mod studio;
 pub mod world;

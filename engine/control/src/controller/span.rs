@@ -45,7 +45,12 @@ impl Controller {
     }
 
     /// A server of all shards leaves the choice.
-    pub(super) fn shard_for(&self, router: ObjectId, server: Option<ObjectId>, wanted: Option<u8>) -> Result<u8, CommandError> {
+    pub(super) fn shard_for(
+        &self,
+        router: ObjectId,
+        server: Option<ObjectId>,
+        wanted: Option<u8>,
+    ) -> Result<u8, CommandError> {
         let home = router.shard();
         let listens = server.filter(|server| !self.registry.is_shared(*server));
         match (listens.map(ObjectId::shard), wanted) {
