@@ -37,6 +37,8 @@ type PlainTransportOptions struct {
 	SRTPCryptoSuite SRTPProfile
 	// MaxIncomingBitrate that the peer is told, bit/s; 0 is no bound.
 	MaxIncomingBitrate uint32
+	// Shard to place it on, whichever the router is on; nil: the engine chooses.
+	Shard *uint8
 }
 
 // CreatePlainTransport makes a plain transport.
@@ -49,6 +51,7 @@ func (r *Router) CreatePlainTransport(ctx context.Context, options PlainTranspor
 	body := &fbs.CreatePlainTransportT{
 		ListenInfo: listen, RtcpMux: !options.NoRTCPMux, Comedia: options.Comedia,
 		SrtpCryptoSuite: fbs.SrtpProfileaes128_cm_hmac_sha1_80, MaxIncomingBitrate: options.MaxIncomingBitrate,
+		Shard: options.Shard,
 	}
 	if options.RTCPListenInfo != nil {
 		if body.RtcpListenInfo, err = listenTo(*options.RTCPListenInfo, "rtcp_listen_info"); err != nil {
@@ -121,6 +124,8 @@ type PipeTransportOptions struct {
 	EnableRTX bool
 	// EnableSRTP encrypts by AEAD_AES_256_GCM.
 	EnableSRTP bool
+	// Shard to place it on, whichever the router is on; nil: the engine chooses.
+	Shard *uint8
 }
 
 // CreatePipeTransport makes a pipe transport.
@@ -130,7 +135,9 @@ func (r *Router) CreatePipeTransport(ctx context.Context, options PipeTransportO
 		return nil, named("CreatePipeTransport", err)
 	}
 	made := &PipeTransport{transport: transport{newObject(r.core)}}
-	body := &fbs.CreatePipeTransportT{ListenInfo: listen, EnableRtx: options.EnableRTX, EnableSrtp: options.EnableSRTP}
+	body := &fbs.CreatePipeTransportT{
+		ListenInfo: listen, EnableRtx: options.EnableRTX, EnableSrtp: options.EnableSRTP, Shard: options.Shard,
+	}
 	reply, err := create[*fbs.PipeTransportCreatedT](ctx, r.core, "CreatePipeTransport", r.id,
 		fbs.RequestBodyCreatePipeTransport, body, made.object)
 	if err != nil {

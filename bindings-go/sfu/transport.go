@@ -56,7 +56,7 @@ type WebRTCTransport struct {
 
 // WebRTCTransportOptions of a new WebRTC transport: either Server or ListenInfos.
 type WebRTCTransportOptions struct {
-	// Server on the router's shard, whose ports it shares.
+	// Server whose ports it shares. One that is on a single shard has the transport there too.
 	Server *WebRTCServer
 	// ListenInfos give it ports of its own.
 	ListenInfos []ListenInfo
@@ -65,6 +65,8 @@ type WebRTCTransportOptions struct {
 	ICEConsentTimeout time.Duration
 	// MaxIncomingBitrate that the peer is told, bit/s; 0 is no bound.
 	MaxIncomingBitrate uint32
+	// Shard to place it on, whichever the router is on; nil: the engine chooses.
+	Shard *uint8
 }
 
 // CreateWebRTCTransport makes a transport for a WebRTC peer.
@@ -75,6 +77,7 @@ func (r *Router) CreateWebRTCTransport(ctx context.Context, options WebRTCTransp
 	}
 	body := &fbs.CreateWebRtcTransportT{
 		ListenInfos: infos, IceConsentTimeoutMs: 30_000, MaxIncomingBitrate: options.MaxIncomingBitrate,
+		Shard: options.Shard,
 	}
 	if options.Server != nil {
 		body.WebrtcServer = uint64(options.Server.id)

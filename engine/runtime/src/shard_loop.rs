@@ -10,6 +10,8 @@
 //! deadline lies in the past right after `handle_timeout` is called again after [`MIN_NAP`], so that
 //! a wrong deadline cannot turn into a spinning core.
 
+mod peers;
+
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -39,6 +41,7 @@ use crate::runtime::{Output, ShardRequest, Shared};
 use crate::shared_port::SharedPort;
 use crate::tcp::TcpIo;
 use crate::usage;
+use peers::hand_peers;
 
 /// Most datagrams between two looks at the mailbox.
 const DATAGRAMS_PER_TURN: usize = 512;
@@ -46,8 +49,6 @@ const DATAGRAMS_PER_TURN: usize = 512;
 const COMMANDS_PER_TURN: usize = 32;
 /// Room for packets of the application between two looks at the sockets; each packet fits.
 const MEDIA_PER_TURN: usize = 256 << 10;
-/// Most messages of one other shard between two looks at the sockets.
-const PEERS_PER_TURN: usize = 512;
 /// Most outputs gathered before they are published.
 const OUTPUTS_PER_TURN: usize = 256;
 /// The last first byte of STUN (RFC 7983, section 7).
@@ -325,45 +326,6 @@ impl<S: ShardCore> ShardLoop<S> {
         }
     }
 
-    /// Gives to the core what other shards say and send.
-    fn take_peers(&mut self, now: Time) {
-        if !self.shared.inboxes[usize::from(self.index)].take_peers() {
-            return;
-        }
-        let port = Rc::clone(&self.port);
-        let port = &mut *port.borrow_mut();
-        self.note_lost(now, port);
-        let mut more = false;
-        for from in 0..port.shards() {
-            let Self { core, io, tcp, runs, backlog, traffic, shared, .. } = self;
-            let (rest, wakes) = port.receive(&shared.mesh, from, PEERS_PER_TURN, |message, packet| {
-                core.handle_peer(now, from, message, packet);
-                if core.outbox().is_nearly_full() {
-                    flush(core, &mut **io, tcp.as_deref_mut(), runs, backlog, traffic);
-                }
-            });
-            more |= rest;
-            if wakes {
-                self.shared.inboxes[usize::from(from)].raise_peers();
-            }
-        }
-        if more {
-            self.inbox().raise_peers();
-        }
-    }
-
-    /// Tells the core which other shards have ended.
-    fn note_lost(&mut self, now: Time, port: &mut Port) {
-        while let Some(shard) = port.lost(&self.shared.mesh) {
-            self.core.handle_peer_lost(now, shard);
-        }
-    }
-
-    /// Hands on what the core has for other shards, as far as there is room.
-    fn hand_peers(&mut self) {
-        hand_peers(&mut self.core, &self.port, &self.shared);
-    }
-
     /// Gives packets of the application to the core.
     fn take_media(&mut self, now: Time) {
         let inbox = &self.shared.inboxes[usize::from(self.index)];
@@ -607,19 +569,6 @@ fn take_shared(
         Some(_) => {
             traffic.hand_overs_lost += 1;
             core.count_drop(DropReason::HandOverFull, 1);
-        }
-    }
-}
-
-/// Hands on what a core has for other shards, as far as there is room.
-fn hand_peers<S: ShardCore>(core: &mut S, port: &RefCell<Port>, shared: &Shared) {
-    if !core.has_peer_output() {
-        return;
-    }
-    let mut port = port.borrow_mut();
-    for to in 0..port.shards() {
-        if port.send(&shared.mesh, to, || core.poll_peer(to)) > 0 {
-            shared.inboxes[usize::from(to)].raise_peers();
         }
     }
 }

@@ -10,6 +10,7 @@ use sfu_core::limits::Limits;
 use sfu_core::outbox::Outbox;
 use sfu_core::peer::{PeerMessage, PeerOut};
 use sfu_core::shard::{Shard, ShardConfig};
+use sfu_core::shared_port::Whose;
 use sfu_core::testing::world::{OPUS, consumer_config, opus, producer_config, rtp};
 use sfu_proto::srtp::SrtpProfile;
 use sfu_runtime::{Counts, IoBackend, Output, Runtime, ShardCore, records};
@@ -27,8 +28,15 @@ const SSRC: u32 = 77;
 struct Fragile(Shard);
 
 impl ShardCore for Fragile {
-    fn handle_datagram(&mut self, now: Time, arrival: Time, socket: SocketId, from: SocketAddr, datagram: &mut [u8]) {
-        self.0.handle_datagram(now, arrival, socket, from, datagram);
+    fn handle_datagram(
+        &mut self,
+        now: Time,
+        arrival: Time,
+        socket: SocketId,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) -> Whose {
+        self.0.handle_datagram(now, arrival, socket, from, datagram)
     }
 
     fn handle_media(&mut self, now: Time, target: ObjectId, packet: &[u8]) {

@@ -79,6 +79,7 @@ impl Shard {
         if !held.it.is_paused() {
             let consumers = held.it.consumers.iter().filter_map(|c| self.consumers.get(*c));
             consumers.for_each(|consumer| add_wishes(&held.it, &consumer.it, &mut list));
+            held.it.add_link_wishes(&mut list);
         }
         let Some(held) = self.producers.get_mut(id) else { return };
         if held.it.set_wishes(now, list) {

@@ -556,3 +556,41 @@ fn b10_when_a_shard_is_made_anew_the_parts_there_are_gone_and_the_rest_lives() {
     assert_eq!(closings(&mut p.cluster), told);
     p.cluster.check_empty();
 }
+
+#[test]
+fn a_pipe_consumer_gets_every_encoding_of_a_producer_of_another_shard() {
+    let mut cluster = cluster(2);
+    let router = cluster.router(0);
+    let (from, to) = (cluster.transport(0, router), cluster.transport(1, router));
+    let producer = cluster.produce(from, simulcast());
+    let mut config = viewer(producer, MediaKind::Video, 0);
+    config.stream_type = StreamType::Pipe;
+    let created = cluster.consume(to, config);
+    cluster.settle();
+    let streams: Vec<u32> = created.streams.iter().map(|stream| stream.ssrc).collect();
+    assert_eq!(streams.len(), 3);
+    let mut keys = asked(&mut cluster, from);
+    keys.sort_unstable();
+    assert_eq!(keys, [VIDEO_SSRC, VIDEO_SSRC + 10, VIDEO_SSRC + 20], "one to begin each stream with");
+    cluster.crossed = 0;
+    for n in 0..30 {
+        for encoding in 0..3 {
+            cluster.send(from, &frame(VIDEO_SSRC + 10 * encoding, n, n == 0));
+        }
+        cluster.run(Duration::from_millis(33));
+    }
+    assert_eq!(cluster.crossed, 3 * 30, "each packet once");
+    let sent: Vec<u32> = cluster.rtp(created.id).iter().map(|p| RtpView::parse(p).expect("RTP").ssrc).collect();
+    for stream in streams {
+        assert_eq!(sent.iter().filter(|ssrc| **ssrc == stream).count(), 30);
+    }
+    cluster.check_span();
+    match cluster.dump(created.id) {
+        Some(Dump::Consumer(dump)) => assert_eq!(dump.producer, producer, "as the caller knows it"),
+        other => panic!("no consumer: {other:?}"),
+    }
+    cluster.command(Command::Close { object: created.id }).expect("it is there");
+    cluster.settle();
+    assert_eq!(cluster.shards[1].span_view().mirrors, [], "nobody needs it any more");
+    cluster.check_span();
+}

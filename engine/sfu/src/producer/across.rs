@@ -6,6 +6,7 @@
 //! Limits: one link for each shard; encodings by the producer.
 
 use arrayvec::ArrayVec;
+use sfu_proto::layers::choose_encoding;
 use sfu_wire::buf::{Packet, PacketPool};
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::MediaKind;
@@ -14,7 +15,7 @@ use sfu_wire::rtp::{RtpView, set_payload_type, set_sequence, set_ssrc};
 use sfu_wire::scalability::Layers;
 use sfu_wire::time::{NtpTime, Time};
 
-use super::{Ingress, MAX_ENCODINGS, Producer};
+use super::{Ingress, MAX_ENCODINGS, Producer, WishList};
 use crate::command::CommandError;
 use crate::config::ProducerConfig;
 use crate::peer::{MAX_ASKED, PeerMessage, PeerOutbox};
@@ -162,6 +163,23 @@ impl Producer {
     pub(crate) fn begin_anew(&mut self, encoding: u8) {
         if let Some(encoding) = self.encodings.get_mut(usize::from(encoding)).filter(|e| e.stream.is_started()) {
             encoding.stream.change_ssrc(encoding.stream.ssrc());
+        }
+    }
+
+    /// Adds what the mirrors want to what is wanted of a producer that comes by a pipe: the encodings that go there, and
+    /// the best one of the layers that are wanted there.
+    pub(crate) fn add_link_wishes(&self, list: &mut WishList) {
+        let count = self.encoding_count();
+        for (link, layers) in self.links.iter().filter_map(|link| Some((link, link.layers?))) {
+            let best = choose_encoding(Some(layers.spatial).filter(|_| count > 1), u32::MAX, count);
+            // Within one of several encodings there are no spatial layers.
+            let within = if count > 1 { Layers::new(u8::MAX, layers.temporal) } else { layers };
+            let wanted = link.encodings | 1 << best;
+            let wishes = list.iter_mut().enumerate().filter(|(encoding, _)| wanted & 1 << encoding != 0);
+            for (_, wish) in wishes {
+                let most = wish.unwrap_or_default();
+                *wish = Some(Layers::new(most.spatial.max(within.spatial), most.temporal.max(within.temporal)));
+            }
         }
     }
 

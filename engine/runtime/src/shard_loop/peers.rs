@@ -1,0 +1,71 @@
+//! What a shard's loop does with the other shards of its engine.
+//!
+//! Told: what they have written to their rings, and which of them have ended. Tells: the core, and them what the core has for
+//! them. Limits per turn: [`PEERS_PER_TURN`] of each; the room in their rings.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use sfu_wire::time::Time;
+
+use super::{ShardLoop, flush};
+use crate::core::ShardCore;
+use crate::mesh::Port;
+use crate::runtime::Shared;
+
+/// Most messages of one other shard between two looks at the sockets.
+const PEERS_PER_TURN: usize = 512;
+
+impl<S: ShardCore> ShardLoop<S> {
+    /// Gives to the core what other shards say and send.
+    pub(super) fn take_peers(&mut self, now: Time) {
+        if !self.shared.inboxes[usize::from(self.index)].take_peers() {
+            return;
+        }
+        let port = Rc::clone(&self.port);
+        let port = &mut *port.borrow_mut();
+        self.note_lost(now, port);
+        let mut more = false;
+        for from in 0..port.shards() {
+            let Self { core, io, tcp, runs, backlog, traffic, shared, .. } = self;
+            let (rest, wakes) = port.receive(&shared.mesh, from, PEERS_PER_TURN, |message, packet| {
+                core.handle_peer(now, from, message, packet);
+                if core.outbox().is_nearly_full() {
+                    flush(core, &mut **io, tcp.as_deref_mut(), runs, backlog, traffic);
+                }
+            });
+            more |= rest;
+            if wakes {
+                self.shared.inboxes[usize::from(from)].raise_peers();
+            }
+        }
+        if more {
+            self.inbox().raise_peers();
+        }
+    }
+
+    /// Tells the core which other shards have ended.
+    pub(super) fn note_lost(&mut self, now: Time, port: &mut Port) {
+        while let Some(shard) = port.lost(&self.shared.mesh) {
+            self.core.handle_peer_lost(now, shard);
+        }
+    }
+
+    /// Hands on what the core has for other shards, as far as there is room.
+    pub(super) fn hand_peers(&mut self) {
+        hand_peers(&mut self.core, &self.port, &self.shared);
+    }
+}
+
+/// Hands on what a core has for other shards, as far as there is room.
+pub(super) fn hand_peers<S: ShardCore>(core: &mut S, port: &RefCell<Port>, shared: &Shared) {
+    if !core.has_peer_output() {
+        return;
+    }
+    let mut port = port.borrow_mut();
+    for to in 0..port.shards() {
+        if port.send(&shared.mesh, to, || core.poll_peer(to)) > 0 {
+            shared.inboxes[usize::from(to)].raise_peers();
+        }
+    }
+}
