@@ -174,6 +174,40 @@ fn a_server_asked_for_while_its_shard_is_being_made_anew_is_busy() {
     let alone = fb::CreateWebRtcServerT { listen_infos: listen(), shard: Some(1) };
     let alone = created(&mut engine, Body::CreateWebRtcServer(Box::new(alone)));
     let home = self::router(&mut engine, 0);
-    assert_eq!(refusal(engine.call(home, on(alone))), (ErrorCode::InvalidArgument, "webrtc_server".to_owned()));
+    assert_eq!(ObjectId::from_u64(transport(&mut engine, home, alone).id).shard(), 1, "where its server is");
     assert!(engine.call(home, on(server)).is_ok());
+}
+
+#[test]
+fn a_transport_on_a_server_of_all_shards_is_where_the_caller_wants_it_whichever_the_router_is_on() {
+    let mut engine = Offline::new(3);
+    let server = server(&mut engine);
+    let router = router(&mut engine, 0);
+    let wanted = |webrtc_server, shard| {
+        let shard = Some(shard);
+        Body::CreateWebRtcTransport(Box::new(fb::CreateWebRtcTransportT { webrtc_server, shard, ..Default::default() }))
+    };
+    for shard in [2, 0, 1] {
+        let made = match engine.call(router, wanted(server, shard)) {
+            Ok(Reply::WebRtcTransportCreated(made)) => made,
+            other => panic!("no transport: {other:?}"),
+        };
+        assert_eq!(ObjectId::from_u64(made.id).shard(), shard);
+        let local = made.ice_parameters.expect("parameters").username_fragment;
+        assert_eq!(sfu_core::shared_port::shard_of_username(format!("{local}:x").as_bytes()), Some(shard));
+        match engine.call(made.id, Body::GetDump(Box::default())) {
+            Ok(Reply::WebRtcTransportDump(dump)) => assert_eq!((dump.webrtc_server, dump.router), (server, router)),
+            other => panic!("no dump: {other:?}"),
+        }
+    }
+    assert_eq!(refusal(engine.call(router, wanted(server, 3))).1, "shard");
+    let alone = fb::CreateWebRtcServerT { listen_infos: listen(), shard: Some(1) };
+    let alone = created(&mut engine, Body::CreateWebRtcServer(Box::new(alone)));
+    assert_eq!(refusal(engine.call(router, wanted(alone, 2))), (ErrorCode::InvalidArgument, "shard".to_owned()));
+    engine.call(router, Body::Close(Box::default())).expect("it is there");
+    engine.call(server, Body::Close(Box::default())).expect("it is there");
+    engine.call(alone, Body::Close(Box::default())).expect("it is there");
+    engine.run();
+    assert_eq!(engine.controller.footprint(), 0);
+    engine.check_empty();
 }
