@@ -28,7 +28,6 @@ use sfu_wire::time::Time;
 use crate::backlog::Backlog;
 use crate::clock::{Clock, Epoch};
 use crate::core::{ShardCore, ShardSeed};
-use crate::hand_over::next_handed;
 use crate::host::{Host, Yielding};
 use crate::listen::{Binder, is_tcp};
 use crate::load::Traffic;
@@ -276,54 +275,6 @@ impl<S: ShardCore> ShardLoop<S> {
             _ => self.io.remove_socket(socket),
         }
         self.binder.released(socket);
-    }
-
-    /// Feeds what other shards have handed over to the core; says whether more is waiting.
-    fn take_handed(&mut self, now: Time) -> bool {
-        if self.handed_at == self.handed.len() {
-            self.handed_at = 0;
-            self.shared.inboxes[usize::from(self.index)].handed.take(&mut self.handed);
-        }
-        let mut rest = &mut self.handed[self.handed_at..];
-        let mut left = DATAGRAMS_PER_TURN;
-        while left > 0
-            && let Some(handed) = next_handed(&mut rest)
-        {
-            left -= 1;
-            self.traffic.taken_over += 1;
-            let socket = self.ports.iter().find(|(_, port)| port.key() == handed.port).map(|(socket, _)| *socket);
-            let whose = socket.map(|socket| {
-                let arrival = handed.arrival.min(now);
-                self.core.handle_datagram(now, arrival, socket, handed.from, handed.bytes)
-            });
-            // Given up on the way. It is not handed on: two shards must not play with it.
-            if whose != Some(Whose::Ours) {
-                self.core.count_drop(DropReason::UnknownTuple, 1);
-            }
-            if self.core.outbox().is_nearly_full() {
-                hand_peers(&mut self.core, &self.port, &self.shared);
-                flush(
-                    &mut self.core,
-                    &mut *self.io,
-                    self.tcp.as_deref_mut(),
-                    &mut self.runs,
-                    &mut self.backlog,
-                    &mut self.traffic,
-                );
-            }
-        }
-        let unread = rest.len();
-        self.handed_at = self.handed.len() - unread;
-        left == 0
-    }
-
-    /// Tells the other shards which peers are this one's.
-    fn tell_claims(&mut self) {
-        while let Some(claim) = self.core.poll_claim() {
-            if let Some((_, port)) = self.ports.iter().find(|(socket, _)| *socket == claim.socket) {
-                self.shared.ports.claim(port, claim.remote, self.index, claim.held);
-            }
-        }
     }
 
     /// Gives packets of the application to the core.

@@ -1,15 +1,19 @@
 //! What a shard's loop does with the other shards of its engine.
 //!
-//! Told: what they have written to their rings, and which of them have ended. Tells: the core, and them what the core has for
-//! them. Limits per turn: [`PEERS_PER_TURN`] of each; the room in their rings.
+//! Told: what they have written to their rings, datagrams that arrived at them, and which of them have ended. Tells: the
+//! core, and them what the core has for them and which peers are its own. Limits per turn: [`PEERS_PER_TURN`] of each,
+//! [`DATAGRAMS_PER_TURN`]; the room in their rings.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use sfu_core::shared_port::Whose;
+use sfu_wire::drop_reason::DropReason;
 use sfu_wire::time::Time;
 
-use super::{ShardLoop, flush};
+use super::{DATAGRAMS_PER_TURN, ShardLoop, flush};
 use crate::core::ShardCore;
+use crate::hand_over::next_handed;
 use crate::mesh::Port;
 use crate::runtime::Shared;
 
@@ -17,6 +21,54 @@ use crate::runtime::Shared;
 const PEERS_PER_TURN: usize = 512;
 
 impl<S: ShardCore> ShardLoop<S> {
+    /// Feeds what other shards have handed over to the core; says whether more is waiting.
+    pub(super) fn take_handed(&mut self, now: Time) -> bool {
+        if self.handed_at == self.handed.len() {
+            self.handed_at = 0;
+            self.shared.inboxes[usize::from(self.index)].handed.take(&mut self.handed);
+        }
+        let mut rest = &mut self.handed[self.handed_at..];
+        let mut left = DATAGRAMS_PER_TURN;
+        while left > 0
+            && let Some(handed) = next_handed(&mut rest)
+        {
+            left -= 1;
+            self.traffic.taken_over += 1;
+            let socket = self.ports.iter().find(|(_, port)| port.key() == handed.port).map(|(socket, _)| *socket);
+            let whose = socket.map(|socket| {
+                let arrival = handed.arrival.min(now);
+                self.core.handle_datagram(now, arrival, socket, handed.from, handed.bytes)
+            });
+            // Given up on the way. It is not handed on: two shards must not play with it.
+            if whose != Some(Whose::Ours) {
+                self.core.count_drop(DropReason::UnknownTuple, 1);
+            }
+            if self.core.outbox().is_nearly_full() {
+                hand_peers(&mut self.core, &self.port, &self.shared);
+                flush(
+                    &mut self.core,
+                    &mut *self.io,
+                    self.tcp.as_deref_mut(),
+                    &mut self.runs,
+                    &mut self.backlog,
+                    &mut self.traffic,
+                );
+            }
+        }
+        let unread = rest.len();
+        self.handed_at = self.handed.len() - unread;
+        left == 0
+    }
+
+    /// Tells the other shards which peers are this one's.
+    pub(super) fn tell_claims(&mut self) {
+        while let Some(claim) = self.core.poll_claim() {
+            if let Some((_, port)) = self.ports.iter().find(|(socket, _)| *socket == claim.socket) {
+                self.shared.ports.claim(port, claim.remote, self.index, claim.held);
+            }
+        }
+    }
+
     /// Gives to the core what other shards say and send.
     pub(super) fn take_peers(&mut self, now: Time) {
         if !self.shared.inboxes[usize::from(self.index)].take_peers() {
