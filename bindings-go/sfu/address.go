@@ -38,6 +38,8 @@ type ListenInfo struct {
 	// SendBufferSize and RecvBufferSize of the socket in bytes; 0 leaves the system's.
 	SendBufferSize uint32 `json:"sendBufferSize,omitempty"`
 	RecvBufferSize uint32 `json:"recvBufferSize,omitempty"`
+	// UDPReusePort lets other sockets that ask for the same have the port too (SO_REUSEPORT).
+	UDPReusePort bool `json:"udpReusePort,omitempty"`
 }
 
 // ICEParameters are the ICE credentials of one side.
@@ -58,6 +60,8 @@ type ICECandidate struct {
 	Port     uint16   `json:"port"`
 	// Type is "host".
 	Type string `json:"type"`
+	// TCPType is "passive" for TCP, where the peer connects; empty for UDP.
+	TCPType string `json:"tcpType,omitempty"`
 }
 
 // ICEState of a WebRTC transport.
@@ -191,7 +195,7 @@ func listenTo(info ListenInfo, field string) (*fbs.ListenInfoT, error) {
 	out := &fbs.ListenInfoT{
 		Protocol: protocol, Ip: info.IP, AnnouncedAddress: info.AnnouncedAddress,
 		ExposeInternalIp: info.ExposeInternalIP, Port: info.Port, Ipv6Only: info.IPv6Only,
-		SendBufferSize: info.SendBufferSize, RecvBufferSize: info.RecvBufferSize,
+		SendBufferSize: info.SendBufferSize, RecvBufferSize: info.RecvBufferSize, UdpReusePort: info.UDPReusePort,
 	}
 	if info.PortRange != nil {
 		out.PortRange = &fbs.PortRangeT{Min: info.PortRange.Min, Max: info.PortRange.Max}
@@ -234,6 +238,9 @@ func candidatesFrom(candidates []*fbs.IceCandidateT) []ICECandidate {
 		out[at] = ICECandidate{
 			Foundation: one.Foundation, Priority: one.Priority, IP: one.Address, Address: one.Address,
 			Protocol: Protocol(one.Protocol.String()), Port: one.Port, Type: one.Type.String(),
+		}
+		if one.TcpType != nil {
+			out[at].TCPType = one.TcpType.String()
 		}
 	}
 	return out

@@ -126,6 +126,8 @@ type PipeTransportOptions struct {
 	EnableSRTP bool
 	// Shard to place it on, whichever the router is on; nil: the engine chooses.
 	Shard *uint8
+	// OnlyWanted sends no encodings that nobody watches at the far end.
+	OnlyWanted bool
 }
 
 // CreatePipeTransport makes a pipe transport.
@@ -136,7 +138,8 @@ func (r *Router) CreatePipeTransport(ctx context.Context, options PipeTransportO
 	}
 	made := &PipeTransport{transport: transport{newObject(r.core)}}
 	body := &fbs.CreatePipeTransportT{
-		ListenInfo: listen, EnableRtx: options.EnableRTX, EnableSrtp: options.EnableSRTP, Shard: options.Shard,
+		ListenInfo: listen, EnableRtx: options.EnableRTX, EnableSrtp: options.EnableSRTP,
+		OnlyWanted: options.OnlyWanted, Shard: options.Shard,
 	}
 	reply, err := create[*fbs.PipeTransportCreatedT](ctx, r.core, "CreatePipeTransport", r.id,
 		fbs.RequestBodyCreatePipeTransport, body, made.object)

@@ -67,6 +67,10 @@ type WebRTCTransportOptions struct {
 	MaxIncomingBitrate uint32
 	// Shard to place it on, whichever the router is on; nil: the engine chooses.
 	Shard *uint8
+	// DisableUDP and DisableTCP leave the candidates of a protocol out; at least one has to stay.
+	DisableUDP, DisableTCP bool
+	// PreferUDP and PreferTCP order the candidates; without either, UDP comes first.
+	PreferUDP, PreferTCP bool
 }
 
 // CreateWebRTCTransport makes a transport for a WebRTC peer.
@@ -78,6 +82,8 @@ func (r *Router) CreateWebRTCTransport(ctx context.Context, options WebRTCTransp
 	body := &fbs.CreateWebRtcTransportT{
 		ListenInfos: infos, IceConsentTimeoutMs: 30_000, MaxIncomingBitrate: options.MaxIncomingBitrate,
 		Shard: options.Shard,
+		EnableUdp: !options.DisableUDP, EnableTcp: !options.DisableTCP,
+		PreferUdp: options.PreferUDP, PreferTcp: options.PreferTCP,
 	}
 	if options.Server != nil {
 		body.WebrtcServer = uint64(options.Server.id)

@@ -115,17 +115,25 @@ class Router(Object):
         webrtc_server: int | WebRtcServer = 0,
         ice_consent_timeout_ms: int = 30000,
         max_incoming_bitrate: int = 0,
+        enable_udp: bool = True,
+        enable_tcp: bool = True,
+        prefer_udp: bool = False,
+        prefer_tcp: bool = False,
     ) -> WebRtcTransport:
-        """Makes a transport for a WebRTC peer, on sockets of its own or on a server of the router's shard.
+        """Makes a transport for a WebRTC peer, on sockets of its own or on a server.
 
         `ice_consent_timeout_ms` 0 switches the check off, 60000 is the most; `max_incoming_bitrate` is in bit/s, 0 is
-        no bound. Raises `AddressUnavailableError`, `InvalidArgumentError`.
+        no bound. `enable_...` say which candidates there are, `prefer_...` which come first: UDP, if neither. Raises `AddressUnavailableError`, `InvalidArgumentError`.
         """
         body = schema.CreateWebRtcTransport(
             listen_infos=list(listen_infos),
             webrtc_server=id_of(webrtc_server),
             ice_consent_timeout_ms=ice_consent_timeout_ms,
             max_incoming_bitrate=max_incoming_bitrate,
+            enable_udp=enable_udp,
+            enable_tcp=enable_tcp,
+            prefer_udp=prefer_udp,
+            prefer_tcp=prefer_tcp,
         )
         made: schema.WebRtcTransportCreated = self._call(body)
         return WebRtcTransport(self, made)
@@ -159,10 +167,20 @@ class Router(Object):
         return PlainTransport(self, made)
 
     def create_pipe_transport(
-        self, listen_info: schema.ListenInfo, *, enable_rtx: bool = False, enable_srtp: bool = False
+        self,
+        listen_info: schema.ListenInfo,
+        *,
+        enable_rtx: bool = False,
+        enable_srtp: bool = False,
+        only_wanted: bool = False,
     ) -> PipeTransport:
-        """Makes a transport towards a pipe transport of another router, in this engine or elsewhere."""
-        body = schema.CreatePipeTransport(listen_info=listen_info, enable_rtx=enable_rtx, enable_srtp=enable_srtp)
+        """Makes a transport towards a pipe transport of another router, in this engine or elsewhere.
+
+        With `only_wanted`, encodings that nobody watches at the far end are not sent.
+        """
+        body = schema.CreatePipeTransport(
+            listen_info=listen_info, enable_rtx=enable_rtx, enable_srtp=enable_srtp, only_wanted=only_wanted
+        )
         made: schema.PipeTransportCreated = self._call(body)
         return PipeTransport(self, made)
 

@@ -212,5 +212,5 @@ def test_the_room_monitor_shows_the_rooms_of_a_service(programs: list[Program]) 
     monitor = example(programs, "room_monitor.py", "watch", f"http://127.0.0.1:{port}", "--every", "0.3")
     monitor.until(r"1 rooms, 1 peers")
     monitor.until(r"atrium +1 +2 +0 +[1-9][\d.]* .bit/s")
-    monitor.until(r"^0 +1 +[1-9]\d* +[1-9]\d* +\d+$")
+    monitor.until(r"^\d +1 +[1-9]\d* +[1-9]\d* +\d+$")
     assert monitor.end(by=signal.SIGTERM) == 0
