@@ -39,7 +39,10 @@ func plain(value reflect.Value) any {
 		}
 		return out
 	case fmt.Stringer:
-		return strings.TrimSuffix(one.String(), "_")
+		// Optional values are pointers, which may be nil.
+		if value.Kind() != reflect.Pointer {
+			return strings.TrimSuffix(one.String(), "_")
+		}
 	}
 	switch value.Kind() {
 	case reflect.Pointer:
