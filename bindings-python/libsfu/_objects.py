@@ -119,11 +119,13 @@ class Router(Object):
         enable_tcp: bool = True,
         prefer_udp: bool = False,
         prefer_tcp: bool = False,
+        shard: int | None = None,
     ) -> WebRtcTransport:
         """Makes a transport for a WebRTC peer, on sockets of its own or on a server.
 
         `ice_consent_timeout_ms` 0 switches the check off, 60000 is the most; `max_incoming_bitrate` is in bit/s, 0 is
-        no bound. `enable_...` say which candidates there are, `prefer_...` which come first: UDP, if neither. Raises `AddressUnavailableError`, `InvalidArgumentError`.
+        no bound. `enable_...` say which candidates there are, `prefer_...` which come first: UDP, if neither.
+        `shard` places it there, whichever the router is on. Raises `AddressUnavailableError`, `InvalidArgumentError`.
         """
         body = schema.CreateWebRtcTransport(
             listen_infos=list(listen_infos),
@@ -134,6 +136,7 @@ class Router(Object):
             enable_tcp=enable_tcp,
             prefer_udp=prefer_udp,
             prefer_tcp=prefer_tcp,
+            shard=shard,
         )
         made: schema.WebRtcTransportCreated = self._call(body)
         return WebRtcTransport(self, made)
@@ -148,6 +151,7 @@ class Router(Object):
         enable_srtp: bool = False,
         srtp_crypto_suite: schema.SrtpProfile = schema.SrtpProfile.AES128_CM_HMAC_SHA1_80,
         max_incoming_bitrate: int = 0,
+        shard: int | None = None,
     ) -> PlainTransport:
         """Makes a transport for RTP and RTCP without ICE and DTLS.
 
@@ -162,6 +166,7 @@ class Router(Object):
             enable_srtp=enable_srtp,
             srtp_crypto_suite=srtp_crypto_suite,
             max_incoming_bitrate=max_incoming_bitrate,
+            shard=shard,
         )
         made: schema.PlainTransportCreated = self._call(body)
         return PlainTransport(self, made)
@@ -173,20 +178,25 @@ class Router(Object):
         enable_rtx: bool = False,
         enable_srtp: bool = False,
         only_wanted: bool = False,
+        shard: int | None = None,
     ) -> PipeTransport:
         """Makes a transport towards a pipe transport of another router, in this engine or elsewhere.
 
         With `only_wanted`, encodings that nobody watches at the far end are not sent.
         """
         body = schema.CreatePipeTransport(
-            listen_info=listen_info, enable_rtx=enable_rtx, enable_srtp=enable_srtp, only_wanted=only_wanted
+            listen_info=listen_info,
+            enable_rtx=enable_rtx,
+            enable_srtp=enable_srtp,
+            only_wanted=only_wanted,
+            shard=shard,
         )
         made: schema.PipeTransportCreated = self._call(body)
         return PipeTransport(self, made)
 
-    def create_direct_transport(self, *, max_incoming_bitrate: int = 0) -> DirectTransport:
+    def create_direct_transport(self, *, max_incoming_bitrate: int = 0, shard: int | None = None) -> DirectTransport:
         """Makes a transport whose packets pass through `Engine.media`. `max_incoming_bitrate` is in bit/s."""
-        body = schema.CreateDirectTransport(max_incoming_bitrate=max_incoming_bitrate)
+        body = schema.CreateDirectTransport(max_incoming_bitrate=max_incoming_bitrate, shard=shard)
         made: schema.Created = self._call(body)
         return DirectTransport(self.engine, made.id, self)
 

@@ -570,7 +570,7 @@ impl Birth {
             StartError::new(StartCode::Certificate, "shard", format!("shard {index} could not be made: {error}"))
         })?;
         let (shared, port) = (Arc::clone(&self.shared), Rc::clone(port));
-        let body = ShardLoop::new(core, io, self.epoch, seed, shared, port, Host::default(), self.tcp);
+        let body = ShardLoop::new((core, io), self.epoch, seed, shared, port, Host::default(), self.tcp);
         Ok((executor, body))
     }
 }

@@ -100,8 +100,7 @@ struct Rest {
 
 impl<S: ShardCore> ShardLoop<S> {
     pub(crate) fn new(
-        core: S,
-        io: Box<dyn MediaIo>,
+        (core, io): (S, Box<dyn MediaIo>),
         epoch: Epoch,
         seed: ShardSeed,
         shared: Arc<Shared>,
