@@ -32,7 +32,7 @@ func TestScenarios(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(files) == 0 {
-		t.Skip("no scenarios in ", folder)
+		t.Fatal("no scenarios in ", folder)
 	}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".json")

@@ -112,7 +112,7 @@ def test_a_waiting_reader_is_told_of_the_end() -> None:
 
 
 def test_a_batch_reads_as_arrays_without_copying() -> None:
-    numpy = pytest.importorskip("numpy")
+    numpy = pytest.importorskip("numpy", reason="the package does without numpy; only this view of a batch needs it")
     batch = MediaBatch(records([(7, b"abc"), (9, b"defgh")]))
     ids, offsets, lengths, data = batch.numpy()
     assert ids.tolist() == [7, 9] and lengths.tolist() == [3, 5]
