@@ -127,19 +127,6 @@ impl Shard {
         Ok(())
     }
 
-    /// Follows up what forwarding has changed: other layers flow, another source flows, packets came
-    /// before the one that they could be sent after.
-    pub(crate) fn settle_news(&mut self, now: Time) {
-        if self.news.is_empty() {
-            return;
-        }
-        let mut news = std::mem::take(&mut self.news);
-        for consumer in news.drain(..) {
-            self.settle_consumer(now, consumer);
-        }
-        self.news = news;
-    }
-
     /// Sends what a consumer was asked to send again.
     pub(crate) fn resend(&mut self, now: Time, id: ObjectId) {
         let Some(held) = self.consumers.get_mut(id) else { return };

@@ -171,7 +171,7 @@ impl Shard {
             preferred_layers: consumer.preferred_layers(),
             target_layers: consumer.target_layers(),
             current_layers: consumer.current_layers(),
-            pending_producer: consumer.pending_source(),
+            pending_producer: consumer.pending_source().map(|producer| self.origin_of(producer)),
             payload_types: codecs.iter().map(|c| (c.payload_type, c.rtx_payload_type)).collect(),
             extensions: consumer.config().extensions.iter().collect(),
             trace: held.watch.traced(),

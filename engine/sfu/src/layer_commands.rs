@@ -1,5 +1,6 @@
 //! Layers and sources of consumers: what commands do about them, and what follows from them for producers.
 
+use arrayvec::ArrayVec;
 use sfu_wire::id::{ObjectId, ObjectKind};
 use sfu_wire::media::MediaKind;
 use sfu_wire::scalability::Layers;
@@ -12,6 +13,9 @@ use crate::consumer::Consumer;
 use crate::decision::LayerCause;
 use crate::shard::Shard;
 use crate::transport::Transport;
+
+/// Sources that are to be told what is wanted of them, each once.
+type Sources = ArrayVec<ObjectId, 8>;
 
 impl Shard {
     pub(crate) fn set_preferred_layers(
@@ -58,12 +62,16 @@ impl Shard {
         }
         self.check_switch(id, &config)?;
         let new = config.producer;
-        self.cancel_switch(now, id);
+        let again = self.named_consumer(id)?.pending_source() == Some(new);
+        // A mirror that its last consumer leaves is gone: who stays does not leave.
+        if !again {
+            self.cancel_switch(now, id);
+        }
         if new == old {
             return Ok(Reply::Done);
         }
         let paused = self.producers.get(new).is_some_and(|p| p.it.is_paused());
-        if let Some(held) = self.producers.get_mut(new) {
+        if let Some(held) = self.producers.get_mut(new).filter(|_| !again) {
             held.it.consumers.push(id);
         }
         let line = self.named_consumer(id)?.line();
@@ -124,6 +132,13 @@ impl Shard {
 
     /// Lets a consumer choose what to get, and gets it started: from what is kept, else with a key frame.
     pub(crate) fn choose(&mut self, now: Time, id: ObjectId, cause: LayerCause) {
+        let mut sources = Sources::new();
+        self.choose_untold(now, id, cause, &mut sources);
+        self.tell_all(now, &sources);
+    }
+
+    /// The same, without telling the sources what is wanted of them now: who asks many consumers tells each source once.
+    fn choose_untold(&mut self, now: Time, id: ObjectId, cause: LayerCause, told_later: &mut Sources) {
         let Some(held) = self.consumers.get_mut(id) else { return };
         let sources = [Some(held.it.producer()), held.it.pending_source()];
         for source in sources.into_iter().flatten() {
@@ -134,19 +149,21 @@ impl Shard {
                 self.start_encoding(now, id, source);
             }
         }
-        self.settle_consumer(now, id);
+        self.settle_untold(now, id, told_later);
     }
 
     /// All consumers of a producer choose again: what they choose from has changed.
     pub(crate) fn choose_again(&mut self, now: Time, producer: ObjectId) {
+        let mut sources = Sources::new();
         let count = self.producers.get(producer).map_or(0, |p| p.it.consumers.len());
         for at in 0..count {
             let consumer = self.producers.get(producer).and_then(|p| p.it.consumers.get(at)).copied();
             if let Some(consumer) = consumer {
-                self.choose(now, consumer, LayerCause::Active);
+                self.choose_untold(now, consumer, LayerCause::Active, &mut sources);
             }
         }
-        self.tell_wishes(now, producer);
+        self.note_source(now, producer, &mut sources);
+        self.tell_all(now, &sources);
     }
 
     /// Starts a consumer with the encoding that it waits for.
@@ -176,6 +193,49 @@ impl Shard {
 
     /// Follows up what has changed about a consumer.
     pub(crate) fn settle_consumer(&mut self, now: Time, id: ObjectId) {
+        let mut sources = Sources::new();
+        self.settle_untold(now, id, &mut sources);
+        self.tell_all(now, &sources);
+    }
+
+    /// Follows up what forwarding has changed: other layers flow, another source flows, packets came
+    /// before the one that they could be sent after.
+    pub(crate) fn settle_news(&mut self, now: Time) {
+        if self.news.is_empty() {
+            return;
+        }
+        let mut sources = Sources::new();
+        let mut news = std::mem::take(&mut self.news);
+        for consumer in news.drain(..) {
+            self.settle_untold(now, consumer, &mut sources);
+        }
+        self.news = news;
+        self.tell_all(now, &sources);
+    }
+
+    /// Tells sources what is wanted of them, where that has changed: it takes a look at all of their consumers.
+    fn tell_all(&mut self, now: Time, sources: &Sources) {
+        for source in sources {
+            self.tell_wishes(now, *source);
+            if !self.span.mirrors.is_empty() {
+                self.tell_wish(*source);
+            }
+        }
+    }
+
+    /// A source is to be told; at once, where many are.
+    fn note_source(&mut self, now: Time, source: ObjectId, sources: &mut Sources) {
+        if sources.contains(&source) {
+            return;
+        }
+        if sources.is_full() {
+            let before = std::mem::take(sources);
+            self.tell_all(now, &before);
+        }
+        sources.push(source);
+    }
+
+    fn settle_untold(&mut self, now: Time, id: ObjectId, told_later: &mut Sources) {
         let Some(held) = self.consumers.get_mut(id) else { return };
         if let Some(left) = held.it.take_left() {
             let source = held.it.producer();
@@ -194,13 +254,10 @@ impl Shard {
         if held.it.has_replay_at_hand() {
             self.replay(now, id);
         }
-        self.tell_wishes(now, source);
-        if self.span.mirrors.is_empty() {
-            return;
-        }
-        let Some(held) = self.consumers.get(id) else { return };
-        for source in [Some(held.it.producer()), held.it.pending_source()].into_iter().flatten() {
-            self.tell_wish(source);
+        let pending = self.consumers.get(id).and_then(|held| held.it.pending_source());
+        self.note_source(now, source, told_later);
+        if let Some(pending) = pending {
+            self.note_source(now, pending, told_later);
         }
     }
 

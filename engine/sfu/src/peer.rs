@@ -265,17 +265,20 @@ impl PeerOutbox {
     pub(crate) fn push_packet(&mut self, message: PeerMessage, packet: Packet) -> bool {
         let max = self.max_packets;
         let lane = self.lane(message.to());
+        let out = PeerOut { message, packet: Some(packet) };
         let full = lane.packets >= max;
         if full {
             let video = lane.queue.iter().position(PeerOut::is_video);
-            let oldest = video.or_else(|| lane.queue.iter().position(|out| out.packet.is_some()));
+            // Sound makes room for sound alone.
+            let sound = || lane.queue.iter().position(|out| out.packet.is_some()).filter(|_| !out.is_video());
+            let oldest = video.or_else(sound);
             if oldest.and_then(|oldest| lane.queue.remove(oldest)).is_none() {
                 self.shed += 1;
                 return false;
             }
         }
         lane.packets += usize::from(!full);
-        lane.queue.push_back(PeerOut { message, packet: Some(packet) });
+        lane.queue.push_back(out);
         self.waiting += usize::from(!full);
         self.shed += u64::from(full);
         !full
@@ -357,6 +360,20 @@ mod tests {
         assert_eq!(rest(&mut outbox, 1), expected);
         assert_eq!((outbox.shed, outbox.sent, outbox.is_empty()), (3, 3, true));
         assert_eq!(bytes.owners(), 1);
+    }
+
+    #[test]
+    fn sound_makes_no_room_for_pictures() {
+        let pool = PacketPool::new(8);
+        let bytes = pool.take(b"x").expect("small");
+        let mut outbox = PeerOutbox::new(2, 8);
+        for n in 0..2 {
+            assert!(outbox.push_packet(packet(n, false), bytes.clone()));
+        }
+        assert!(!outbox.push_packet(packet(2, true), bytes.clone()));
+        let expected: Vec<_> = [0, 1].map(|n| packet(n, false)).into();
+        assert_eq!(rest(&mut outbox, 1), expected);
+        assert_eq!(outbox.shed, 1);
     }
 
     #[test]

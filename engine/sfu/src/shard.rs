@@ -215,9 +215,12 @@ impl Shard {
         from: SocketAddr,
         datagram: &mut [u8],
     ) -> Whose {
-        self.datagrams = self.datagrams.saturating_add(1);
         // What the panic of a room said is told by its event.
-        self.contained(now, |shard| shard.take_datagram(now, arrival, socket, from, datagram)).unwrap_or(Whose::Ours)
+        let whose = self.contained(now, |shard| shard.take_datagram(now, arrival, socket, from, datagram));
+        let whose = whose.unwrap_or(Whose::Ours);
+        // The others are counted where they belong.
+        self.datagrams = self.datagrams.saturating_add(u64::from(whose == Whose::Ours));
+        whose
     }
 
     /// Takes a message of another shard, and the bytes of its packet, if it has one. What is about something that is no

@@ -413,6 +413,26 @@ fn a_consumer_goes_over_to_a_producer_of_another_shard_and_back() {
 }
 
 #[test]
+fn asking_again_for_a_producer_of_another_shard_while_it_is_waited_for_changes_nothing() {
+    let mut p = pair();
+    let near = p.cluster.produce(p.to, ProducerConfig { mid: Some(mid(3)), ..video() });
+    p.cluster.switch(p.consumer, viewer(near, MediaKind::Video, 0)).expect("switches");
+    p.cluster.settle();
+    p.cluster.send(p.to, &frame(VIDEO_SSRC, 0, true));
+    p.cluster.rtp(p.consumer);
+    for _ in 0..2 {
+        p.cluster.switch(p.consumer, viewer(p.producer, MediaKind::Video, 0)).expect("switches");
+        let Some(Dump::Consumer(dump)) = p.cluster.dump(p.consumer) else { panic!("it lives") };
+        assert_eq!(dump.pending_producer, Some(p.producer), "by the id that the caller knows");
+    }
+    p.cluster.settle();
+    p.cluster.send(p.from, &frame(VIDEO_SSRC, 100, true));
+    assert_eq!(p.cluster.rtp(p.consumer).len(), 1);
+    let Some(Dump::Consumer(dump)) = p.cluster.dump(p.consumer) else { panic!("it lives") };
+    assert_eq!((dump.producer, dump.pending_producer), (p.producer, None));
+}
+
+#[test]
 fn an_observer_hears_producers_of_other_shards_and_names_them_as_the_caller_does() {
     let mut cluster = cluster(2);
     let router = cluster.router(0);

@@ -7,7 +7,8 @@
 //! A peer that speaks RED (RFC 2198) as well gets its video in it, where browsers look for what parity can repair.
 //!
 //! Left out, so that the repair packet is counted and not sent: where a packet of it was lost on the way here, or is not kept any more; where
-//! dependency descriptors are rewritten; where it would be too long. It is sent once: a NACK for it is not answered.
+//! dependency descriptors are rewritten; where it would be too long; where the publisher's own is shorter than what it says it
+//! protects, since a few bytes from there must not become a whole packet to everybody. It is sent once: a NACK for it is not answered.
 
 use std::num::NonZeroU8;
 
@@ -27,6 +28,8 @@ use crate::producer::{Ingress, Producer, descriptor_of};
 
 /// The longest packet that is protected, header included.
 const LONGEST: usize = 2_048;
+/// So many bytes of a protected packet may be missing in its parity: what was added to it on its way here.
+const SLACK: usize = 64;
 
 /// Payload type of RED of a peer that gets its video in it: one that is able to make use of that.
 pub(super) fn red_of(config: &ConsumerConfig) -> Option<NonZeroU8> {
@@ -60,14 +63,23 @@ impl Consumer {
         }
         let own = self.codecs.iter().find(|c| c.slot == ingress.slot)?.payload_type;
         let range = usize::from(ingress.payload_start)..usize::from(ingress.payload_end);
+        let own_len = range.len();
         let protection = Protection::parse_ulpfec(shared.get(range)?).ok()?;
+        let position_of = |sequence: u16| {
+            let away = i64::from(sequence.wrapping_sub(ingress.position as u16) as i16);
+            ingress.position.checked_add_signed(away)
+        };
+        for sequence in protection.sequences() {
+            let entry = producer.recall(now, ingress.encoding, position_of(sequence)?)?;
+            if entry.packet.len() > own_len + SLACK {
+                return None;
+            }
+        }
         let mut body = [0; LONGEST];
         let mut parity = Parity::new(&mut body);
         let room = slot.len();
         for sequence in protection.sequences() {
-            let away = i64::from(sequence.wrapping_sub(ingress.position as u16) as i16);
-            let position = ingress.position.checked_add_signed(away)?;
-            self.protect(now, producer, ingress.encoding, position, room, &mut parity)?;
+            self.protect(now, producer, ingress.encoding, position_of(sequence)?, room, &mut parity)?;
         }
         let red = self.codecs.iter().find_map(|c| c.red);
         let before = usize::from(red.is_some());

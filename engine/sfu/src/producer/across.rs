@@ -123,7 +123,7 @@ impl Producer {
     ) -> u64 {
         let mut shed = 0;
         for position in positions {
-            let entry = self.recall(now, encoding, position).filter(|e| e.meta.blank.is_none());
+            let entry = self.recall(now, encoding, position);
             let Some((meta, packet)) = entry.map(|e| (e.meta.clone(), e.packet.clone())) else { continue };
             shed += self.cross(now, (&meta, &packet), Some(mirror), pool, peers);
         }
