@@ -126,7 +126,7 @@ impl Port {
         }
     }
 
-    /// Gives at most `max` messages of another shard to `take`. Answers whether more wait, and whether their writer
+    /// Gives at most `max` messages of another shard to `take`. Answers whether more wait (or are to wait for [`lost`](Self::lost)), and whether their writer
     /// waits for the room that was made.
     pub(crate) fn receive(
         &mut self,
@@ -140,6 +140,10 @@ impl Port {
         let mut taken = 0;
         while taken < max {
             let Ok(slot) = ring.peek() else { break };
+            // What a shard says in a new life is heard after the end of the one before is told.
+            if mesh.lives[index].load(SeqCst) != self.lives[index] {
+                return (true, false);
+            }
             take(&slot.message, slot.bytes.get(..slot.len).unwrap_or_default());
             // It was there.
             let _ = ring.pop();

@@ -48,6 +48,9 @@ const DATAGRAMS_PER_TURN: usize = 512;
 const COMMANDS_PER_TURN: usize = 32;
 /// Room for packets of the application between two looks at the sockets; each packet fits.
 const MEDIA_PER_TURN: usize = 256 << 10;
+/// After so many packets of a source that may bring thousands in a turn, other shards get theirs: nothing is given up
+/// while the ways to them are free.
+const PEERS_HANDED_AFTER: u64 = 256;
 /// Most outputs gathered before they are published.
 const OUTPUTS_PER_TURN: usize = 256;
 /// The last first byte of STUN (RFC 7983, section 7).
@@ -237,6 +240,9 @@ impl<S: ShardCore> ShardLoop<S> {
                 tcp.judge(self.core.is_verified(socket, from));
             }
             self.traffic.datagrams_in += 1;
+            if self.traffic.datagrams_in.is_multiple_of(PEERS_HANDED_AFTER) {
+                hand_peers(&mut self.core, &self.port, &self.shared);
+            }
             if self.core.outbox().is_nearly_full() {
                 hand_peers(&mut self.core, &self.port, &self.shared);
                 flush(
@@ -289,8 +295,11 @@ impl<S: ShardCore> ShardLoop<S> {
         if lost > 0 {
             self.core.count_drop(DropReason::MediaQueueFull, lost);
         }
-        for (target, packet) in records(&self.media[..written]).flatten() {
+        for (n, (target, packet)) in (1u64..).zip(records(&self.media[..written]).flatten()) {
             self.core.handle_media(now, target, packet);
+            if n.is_multiple_of(PEERS_HANDED_AFTER) {
+                hand_peers(&mut self.core, &self.port, &self.shared);
+            }
             if self.core.outbox().is_nearly_full() {
                 flush(
                     &mut self.core,

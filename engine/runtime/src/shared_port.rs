@@ -59,8 +59,8 @@ pub(crate) enum Steering {
 pub(crate) struct SharedPort {
     key: u64,
     local: SocketAddr,
-    /// One for each shard, in the order in which they were bound.
-    sockets: Vec<OwnedFd>,
+    /// One for each shard, in the order in which they were bound; none once the port is free.
+    sockets: Mutex<Vec<OwnedFd>>,
     /// Whose each verified address is.
     owners: RwLock<HashMap<SocketAddr, u8, RandomState>>,
     changed: AtomicBool,
@@ -79,11 +79,15 @@ impl SharedPort {
         Ok(Self {
             key,
             local,
-            sockets,
+            sockets: Mutex::new(sockets),
             owners: RwLock::default(),
             changed: AtomicBool::new(true),
             steering: Mutex::new(Steering::HandOver { errno: None }),
         })
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn key(&self) -> u64 {
@@ -120,8 +124,12 @@ impl SharedPort {
         peers.sort_unstable();
         let mut words = MAX_WORDS;
         let steering = loop {
-            let program = PortProgram::new(self.sockets.len(), &peers, words, seed);
-            match attach(&self.sockets[0], &program) {
+            let shards = self.sockets().len();
+            let program = PortProgram::new(shards, &peers, words, seed);
+            // Attached under the lock, so that a port that is given up is free at once.
+            let sockets = self.sockets();
+            let Some(first) = sockets.first() else { return 0 };
+            match attach(first, &program) {
                 Ok(()) => break Steering::Program { peers: program.peers },
                 // Heavier than net.core.optmem_max.
                 Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && words > MIN_WORDS => words /= 2,
@@ -189,7 +197,7 @@ impl SharedPorts {
         };
         // A shard beyond the last one has none.
         let socket = port
-            .sockets
+            .sockets()
             .get(usize::from(shard))
             .map_or_else(|| Err(io::Error::from_raw_os_error(libc::EINVAL)), |socket| socket.try_clone());
         let socket = socket.map_err(|error| listen::bind_error(field, "UDP", port.local, &error))?;
@@ -210,6 +218,8 @@ impl SharedPorts {
             let port = Arc::clone(&entry.port);
             if entry.members.is_empty() {
                 entries.remove(&key);
+                // Whoever steers may hold the port still; nobody may have to wait for that to bind it again.
+                port.sockets().clear();
             }
             drop(entries);
             port.change(|owners| owners.retain(|_, owner| *owner != shard));
@@ -287,7 +297,7 @@ pub(crate) fn probe() -> Result<(), CommandError> {
     let info = ListenInfo::udp(std::net::Ipv4Addr::LOCALHOST.into());
     let port = SharedPort::bind(0, "listenInfos[0]", &info, 2, 1)?;
     let program = PortProgram::new(2, &[(port.local, 1)], MAX_WORDS, 1);
-    attach(&port.sockets[0], &program).map_err(|error| listen::bind_error("steering", "UDP", port.local, &error))
+    attach(&port.sockets()[0], &program).map_err(|error| listen::bind_error("steering", "UDP", port.local, &error))
 }
 
 #[cfg(test)]
@@ -310,11 +320,14 @@ mod tests {
     /// Who of the group has something to read.
     fn readers(port: &SharedPort) -> Vec<usize> {
         let readable = |fd: &OwnedFd| sys::poll_in(fd.as_fd(), Some(Duration::from_millis(20)));
-        (0..port.sockets.len()).filter(|n| readable(&port.sockets[*n])).collect()
+        {
+            let sockets = port.sockets();
+            (0..sockets.len()).filter(|n| readable(&sockets[*n])).collect()
+        }
     }
 
     fn take(port: &SharedPort, shard: usize) {
-        let socket = UdpSocket::from(port.sockets[shard].try_clone().unwrap());
+        let socket = UdpSocket::from(port.sockets()[shard].try_clone().unwrap());
         socket.recv_from(&mut [0; 2_000]).unwrap();
     }
 

@@ -152,7 +152,10 @@ impl Batch<'_> {
     }
 
     pub(crate) fn send(self) {
-        self.sink.tell(Job::Packets(self.packets));
+        // While the disk hangs there is no room for any, and the jobs are not counted.
+        if !self.packets.is_empty() {
+            self.sink.tell(Job::Packets(self.packets));
+        }
     }
 }
 
