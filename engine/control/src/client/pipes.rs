@@ -106,7 +106,9 @@ type Pairs = HashMap<[EndKey; 2], Arc<Pair>>;
 impl Pipes {
     fn pair(&self, key: [EndKey; 2]) -> Arc<Pair> {
         let mut pairs = lock(&self.0);
-        pairs.retain(|_, pair| !pair.over.load(Ordering::Acquire));
+        // A pair whose first request was refused has no transports, and nobody is at it any more.
+        let used = |pair: &Arc<Pair>| Arc::strong_count(pair) > 1 || lock(&pair.transports).is_some();
+        pairs.retain(|_, pair| !pair.over.load(Ordering::Acquire) && used(pair));
         Arc::clone(pairs.entry(key).or_default())
     }
 }

@@ -5,7 +5,7 @@ use sfu_core::command::{CommandError, ErrorCode, IceParameters, PipeTransportCre
 use sfu_core::stats::Dump;
 use sfu_wire::id::ObjectId;
 
-use super::{Controller, Pending};
+use super::{Controller, Pending, schema_words};
 use crate::encode;
 use crate::ortc::layers::type_name;
 use crate::ortc::{consumer, convert};
@@ -242,8 +242,8 @@ impl Controller {
             }
             (Ok(_), _) => gathering.error = Some(mismatch()),
             (Err(error), _) => {
-                let text = format!("shard {shard}: {}", error.text);
-                gathering.error = Some(CommandError { text, ..error });
+                let (field, text) = (schema_words(&error.field), format!("shard {shard}: {}", error.text));
+                gathering.error = Some(CommandError { field, text, ..error });
             }
         }
         gathering.waiting -= 1;

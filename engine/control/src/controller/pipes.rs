@@ -38,6 +38,7 @@ impl Controller {
             Ok((config, parameters)) => {
                 let stream_type = StreamType::Pipe;
                 let command = Command::Consume { transport, config: Box::new(config) };
+                let command = self.across(transport, producer, command);
                 let pending = Pending::Consume { transport, producer, mid, parameters, kind, stream_type, share };
                 Ok(one(transport, command, pending))
             }

@@ -9,7 +9,7 @@ use sfu_core::stats::{Dump, WebRtcServerDump};
 use sfu_runtime::{ListenInfo, ShardRequest};
 use sfu_wire::id::ObjectId;
 
-use super::{Controller, Pending};
+use super::{Controller, Pending, schema_words};
 use crate::encode;
 use crate::schema as fb;
 
@@ -67,15 +67,24 @@ impl Controller {
     /// A shard's part of a job; the reply, if it was the last one.
     pub(super) fn job_part(&mut self, key: u64, shard: u8, result: Result<Reply, CommandError>) -> Option<Vec<u8>> {
         let job = self.jobs.get_mut(&key)?;
+        let mut left = None;
         match result {
             Ok(reply) => job.replies.push(reply),
             Err(error) => {
-                let text = format!("shard {shard}: {}", error.text);
-                job.error = Some(CommandError { text, ..error });
+                // A shard that was too busy to be told has its part still; one that is no more has closed it.
+                left = match job.job {
+                    Job::Close(server) if error.code == ErrorCode::Busy => Some(server),
+                    _ => None,
+                };
+                let (field, text) = (schema_words(&error.field), format!("shard {shard}: {}", error.text));
+                job.error = Some(CommandError { field, text, ..error });
             }
         }
         job.waiting -= 1;
-        if job.waiting > 0 {
+        let ended = job.waiting == 0;
+        let parts = left.map(|server| self.registry.parts(server)).unwrap_or_default();
+        parts.into_iter().filter(|part| part.shard() == shard).for_each(|part| self.close_unasked(part));
+        if !ended {
             return None;
         }
         let done = self.jobs.remove(&key)?;
