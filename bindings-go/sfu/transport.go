@@ -81,7 +81,7 @@ func (r *Router) CreateWebRTCTransport(ctx context.Context, options WebRTCTransp
 	}
 	body := &fbs.CreateWebRtcTransportT{
 		ListenInfos: infos, IceConsentTimeoutMs: 30_000, MaxIncomingBitrate: options.MaxIncomingBitrate,
-		Shard: options.Shard,
+		Shard:     options.Shard,
 		EnableUdp: !options.DisableUDP, EnableTcp: !options.DisableTCP,
 		PreferUdp: options.PreferUDP, PreferTcp: options.PreferTCP,
 	}

@@ -194,7 +194,9 @@ class Router(Object):
         made: schema.PipeTransportCreated = self._call(body)
         return PipeTransport(self, made)
 
-    def create_direct_transport(self, *, max_incoming_bitrate: int = 0, shard: int | None = None) -> DirectTransport:
+    def create_direct_transport(
+        self, *, max_incoming_bitrate: int = 0, shard: int | None = None
+    ) -> DirectTransport:
         """Makes a transport whose packets pass through `Engine.media`. `max_incoming_bitrate` is in bit/s."""
         body = schema.CreateDirectTransport(max_incoming_bitrate=max_incoming_bitrate, shard=shard)
         made: schema.Created = self._call(body)

@@ -191,7 +191,9 @@ class Router(Object):
         made: schema.PipeTransportCreated = await self._call(body)
         return PipeTransport(self, made)
 
-    async def create_direct_transport(self, *, max_incoming_bitrate: int = 0, shard: int | None = None) -> DirectTransport:
+    async def create_direct_transport(
+        self, *, max_incoming_bitrate: int = 0, shard: int | None = None
+    ) -> DirectTransport:
         """Makes a transport whose packets pass through `Engine.media`. `max_incoming_bitrate` is in bit/s."""
         body = schema.CreateDirectTransport(max_incoming_bitrate=max_incoming_bitrate, shard=shard)
         made: schema.Created = await self._call(body)
