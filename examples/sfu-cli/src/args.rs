@@ -39,7 +39,7 @@ pub(crate) struct ServeArgs {
     /// UDP port for media, which all shards share; TCP has a port for each shard, from this one upwards. 0 takes any free ones.
     #[arg(long, value_name = "PORT", default_value_t = 40000, env = "SFU_RTC_PORT")]
     pub(crate) rtc_port: u16,
-    /// Protocols for media. TCP takes the same port numbers as UDP, for browsers whose network lets no UDP through.
+    /// Protocols for media. TCP takes a port for each shard, from --rtc-port upwards, for browsers whose network lets no UDP through.
     #[arg(long, value_name = "PROTOCOL", value_enum, default_values_t = [RtcProtocol::Udp, RtcProtocol::Tcp], env = "SFU_RTC_PROTOCOL", value_delimiter = ',')]
     pub(crate) rtc_protocol: Vec<RtcProtocol>,
     /// Number of shards; 0 is one for each core that the process may use.
