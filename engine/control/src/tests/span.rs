@@ -42,6 +42,15 @@ impl Room {
         }
     }
 
+    fn pipe_on(&mut self, shard: u8) -> u64 {
+        let listen_info = Some(Box::new(fb::ListenInfoT { ip: "127.0.0.1".to_owned(), ..Default::default() }));
+        let body = fb::CreatePipeTransportT { listen_info, shard: Some(shard), ..Default::default() };
+        match self.call(self.router, Body::CreatePipeTransport(Box::new(body))) {
+            Ok(Reply::PipeTransportCreated(created)) => created.id,
+            other => panic!("no transport: {other:?}"),
+        }
+    }
+
     /// What was told to be closed since the last call.
     fn closed(&mut self) -> Vec<(u64, fb::CloseReason)> {
         let told = |content| match content {
@@ -68,6 +77,19 @@ impl Room {
 fn sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
     all.sort_unstable();
     all
+}
+
+#[test]
+fn a_pipe_on_another_shard_carries_producers_of_the_whole_room() {
+    let mut room = Room::new();
+    let pipe = room.pipe_on(room.away());
+    let producer = room.produce(1);
+    let consumer = room.consume_on(pipe, producer);
+    assert_eq!(shard_of(consumer), room.away());
+    match room.call(consumer, Body::GetDump(Box::default())) {
+        Ok(Reply::ConsumerDump(dump)) => assert_eq!(dump.producer, producer),
+        other => panic!("no dump: {other:?}"),
+    }
 }
 
 #[test]

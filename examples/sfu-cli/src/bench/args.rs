@@ -45,7 +45,7 @@ pub(crate) struct BenchArgs {
     /// Viewers in each room.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=5_000))]
     pub(crate) viewers: u16,
-    /// How long the whole load stays, in seconds.
+    /// How long the whole load stays, in seconds (a load that grows by --ramp has --step instead).
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub(crate) duration: u32,
     /// Viewers that join in a second.

@@ -1,5 +1,6 @@
 //! The clients of a run, and the spans of time in which they are looked at.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,8 +17,8 @@ use super::report::{Report, Step, Times};
 use super::signalling::{Signalling, local_address};
 use super::viewer::Viewer;
 
-/// Viewers of a run, at most.
-const MAX_VIEWERS: usize = 10_000;
+/// Viewers, and publishers, of a run at most.
+const MAX_CLIENTS: usize = 10_000;
 /// Longest wait for streams to be ended.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -26,7 +27,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 struct Way {
     url: String,
     token: Option<String>,
-    bind: std::net::IpAddr,
+    bind: IpAddr,
     loss: f64,
     signalling: Signalling,
     meter: Arc<Meter>,
@@ -36,6 +37,8 @@ struct Way {
 /// See the module's head.
 pub(super) struct Load {
     args: BenchArgs,
+    /// Where media leaves from, publishers' and viewers'.
+    binds: (IpAddr, IpAddr),
     recipe: Recipe,
     signalling: Signalling,
     meter: Arc<Meter>,
@@ -48,6 +51,8 @@ pub(super) struct Load {
 /// All viewers' tallies together.
 struct Sum {
     received: Received,
+    /// Packets of each viewer.
+    each: Vec<u64>,
     latency: hdrhistogram::Histogram<u32>,
     jitter_micros: f64,
 }
@@ -58,7 +63,17 @@ impl Load {
         if recipe.is_empty() {
             return Err("--no-audio and --video-bitrate 0 leave nothing to publish; give one of them".to_owned());
         }
+        for (option, each) in [("--publishers", args.publishers), ("--viewers", args.viewers)] {
+            let all = usize::from(args.rooms) * usize::from(each);
+            if all > MAX_CLIENTS {
+                return Err(format!("--rooms times {option} is {all}; at most {MAX_CLIENTS} are made"));
+            }
+        }
+        // Asked once: looking names up may take its time.
+        let bind = |url: String| args.bind.map_or_else(|| local_address(&url), Ok);
+        let binds = (bind(args.whip_url(&args.room_name(0)))?, bind(args.whep_url(&args.room_name(0)))?);
         Ok(Self {
+            binds,
             args: args.clone(),
             recipe,
             signalling: Signalling::new(args.insecure)?,
@@ -70,17 +85,17 @@ impl Load {
         })
     }
 
-    fn way(&self, url: String, token: Option<&String>) -> Result<Way, String> {
-        let bind = self.args.bind.map_or_else(|| local_address(&url), Ok)?;
+    fn way(&self, url: String, token: Option<&String>, bind: IpAddr) -> Way {
         let (signalling, meter, stop) = (self.signalling.clone(), Arc::clone(&self.meter), self.stop.subscribe());
-        Ok(Way { url, token: token.cloned(), bind, loss: self.args.loss / 100.0, signalling, meter, stop })
+        Way { url, token: token.cloned(), bind, loss: self.args.loss / 100.0, signalling, meter, stop }
     }
 
     /// Connects all publishers; without one of them there is nothing to measure.
     pub(super) async fn add_publishers(&mut self) -> Result<(), String> {
         let mut ready = Vec::new();
         for room in 0..self.args.rooms {
-            let way = self.way(self.args.whip_url(&self.args.room_name(room)), self.args.whip_token.as_ref())?;
+            let url = self.args.whip_url(&self.args.room_name(room));
+            let way = self.way(url, self.args.whip_token.as_ref(), self.binds.0);
             for _ in 0..self.args.publishers {
                 let (tell, told) = tokio::sync::oneshot::channel();
                 self.clients.spawn(publish(way.clone(), self.recipe.clone(), tell));
@@ -109,10 +124,7 @@ impl Load {
             for room in 0..self.args.rooms {
                 ticks.tick().await;
                 let url = self.args.whep_url(&self.args.room_name(room));
-                let way = match self.way(url, self.args.whep_token.as_ref()) {
-                    Ok(way) => way,
-                    Err(error) => return self.meter.fail(error),
-                };
+                let way = self.way(url, self.args.whep_token.as_ref(), self.binds.1);
                 let tally = Arc::<Mutex<Tally>>::default();
                 self.tallies.push(Arc::clone(&tally));
                 let (tell, told) = tokio::sync::oneshot::channel();
@@ -127,7 +139,7 @@ impl Load {
 
     /// More viewers may be added: neither this program's own bound is reached, nor did the server refuse one.
     pub(super) fn may_grow(&self) -> bool {
-        self.tallies.len() < MAX_VIEWERS && self.meter.failures().is_empty()
+        self.tallies.len() < MAX_CLIENTS && self.meter.failures().is_empty()
     }
 
     /// Looks at the load for so long, telling of each second; says whether it stayed within the bounds.
@@ -156,6 +168,9 @@ impl Load {
             );
         }
         let step = self.step(now() - began, self.meter.sent().0 - sent, &before, &latency);
+        if self.args.ramp.is_none() && step.silent_viewers > 0 {
+            self.meter.fail(format!("{} viewers got nothing", step.silent_viewers));
+        }
         self.steps.push(step);
         step.held
     }
@@ -163,6 +178,8 @@ impl Load {
     fn step(&self, took: Duration, sent: u64, before: &Sum, latency: &hdrhistogram::Histogram<u32>) -> Step {
         let sum = self.sum();
         let received = sum.received.since(before.received);
+        // No gap tells of a viewer that gets nothing at all.
+        let silent = sum.each.iter().zip(&before.each).filter(|(now, before)| now == before).count();
         let latency_ms = Times::from(latency);
         let loss_percent = received.loss_percent();
         let seconds = took.as_secs_f64();
@@ -179,16 +196,18 @@ impl Load {
             late_percent: 100.0 * received.late as f64 / received.packets.max(1) as f64,
             jitter_ms: sum.jitter_micros / 1e3,
             latency_ms,
-            held: self.args.ramp.is_none() || (within && received.packets > 0),
+            silent_viewers: silent,
+            held: silent == 0 && received.packets > 0 && (self.args.ramp.is_none() || within),
         }
     }
 
     /// Adds the tallies up, and takes their latencies away.
     fn sum(&self) -> Sum {
-        let mut sum = Sum { received: Received::default(), latency: histogram(), jitter_micros: 0.0 };
+        let mut sum = Sum { received: Received::default(), each: Vec::new(), latency: histogram(), jitter_micros: 0.0 };
         for tally in &self.tallies {
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
             sum.received.packets += tally.received.packets;
+            sum.each.push(tally.received.packets);
             sum.received.bytes += tally.received.bytes;
             sum.received.lost += tally.received.lost;
             sum.received.late += tally.received.late;

@@ -48,7 +48,9 @@ pub(super) struct Step {
     /// Mean over viewers, milliseconds.
     pub(super) jitter_ms: f64,
     pub(super) latency_ms: Times,
-    /// Nothing above the bounds of --ramp.
+    /// Viewers that had not a packet.
+    pub(super) silent_viewers: usize,
+    /// Every viewer had packets, and nothing was above the bounds of --ramp.
     pub(super) held: bool,
 }
 
