@@ -59,8 +59,8 @@ pub(crate) enum Owner {
     Producer(Weak<Peer>),
     Consumer(Weak<Peer>),
     Observer(Weak<Room>),
-    /// What stands for a peer's producer in the router that listens for speakers.
-    Voice(Weak<Peer>),
+    /// What stands for a peer's producer in the router that listens for speakers, and that producer.
+    Voice(Weak<Peer>, Id),
 }
 
 /// Numbers that the operator sets.
@@ -133,6 +133,24 @@ impl Service {
                 }
             });
         }
+    }
+
+    /// Remembers whose voice an object is. The engine closes such an object when its producer goes, and tells nobody: those
+    /// that have gone meanwhile are forgotten.
+    pub(crate) fn own_voice(&self, id: Id, peer: &Arc<Peer>, producer: Id) {
+        let voices: Vec<(Id, Weak<Peer>, Id)> = {
+            let owners = self.owners();
+            let voice = |(id, owner): (&Id, &Owner)| match owner {
+                Owner::Voice(peer, producer) => Some((*id, Weak::clone(peer), *producer)),
+                _ => None,
+            };
+            owners.iter().filter_map(voice).collect()
+        };
+        // Peers are looked at without the lock.
+        let has =
+            |peer: &Weak<Peer>, producer| peer.upgrade().is_some_and(|p| p.state().producers.contains_key(producer));
+        voices.iter().filter(|(_, peer, producer)| !has(peer, producer)).for_each(|(id, ..)| self.disown(*id));
+        self.own(id, Owner::Voice(Arc::downgrade(peer), producer));
     }
 
     /// Remembers whom events of an object concern.
@@ -424,7 +442,7 @@ impl Service {
                     peer.connection.close(close_code::RETRY, format!("the room closed: {why}"));
                 }
             }
-            Some(Owner::Observer(_) | Owner::Voice(_)) | None => {}
+            Some(Owner::Observer(_) | Owner::Voice(..)) | None => {}
         }
     }
 
@@ -433,7 +451,7 @@ impl Service {
             let owners = self.owners();
             let Some(Owner::Observer(room)) = owners.get(&observer) else { return };
             let publisher = match loudest.and_then(|(producer, _)| owners.get(&producer)) {
-                Some(Owner::Producer(peer) | Owner::Voice(peer)) => peer.upgrade(),
+                Some(Owner::Producer(peer) | Owner::Voice(peer, _)) => peer.upgrade(),
                 _ => None,
             };
             (room.upgrade(), publisher)

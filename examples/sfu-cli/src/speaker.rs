@@ -29,7 +29,7 @@ pub(crate) async fn hear(service: &Service, room: &Room, peer: &Arc<Peer>, produ
     let heard = async {
         let voice = service.producer_in(room.router, peer, producer).await?;
         if voice != producer {
-            service.own(voice, Owner::Voice(Arc::downgrade(peer)));
+            service.own_voice(voice, peer, producer);
         }
         service.client.observe(*observer, voice).await
     };
