@@ -8,42 +8,79 @@ import (
 	"libsfu.example/go/internal/fbs"
 )
 
+// maxPanics in a row are forgiven; each is a bug of the library that its boundary caught, and the engine lives on.
+const maxPanics = 16
+
 // pump reads replies and events until the engine has ended. It runs no code of the program, so nothing that the program
 // does can keep replies from coming. Between messages it is parked in Go's netpoller: no thread waits, nothing spins.
 func (c *core) pump() {
 	defer close(c.pumped)
 	var outcome capi.Outcome
-	buffer := make([]byte, pumpBuffer)
-	drained := func(uintptr) bool {
-		for {
-			written, needed, status := outcome.Poll(c.handle, buffer)
-			switch {
-			case status == capi.BufferTooSmall:
-				buffer = make([]byte, needed)
-			case status != capi.OK:
-				return true
-			case written > 0:
-				c.deliver(buffer[:written])
-				c.closeUnwanted()
-			case needed == 0:
-				return false
-			}
-		}
-	}
+	in := intake{buffer: make([]byte, pumpBuffer), deliver: func(bytes []byte) {
+		c.deliver(bytes)
+		c.closeUnwanted()
+	}}
+	in.poll = func(buffer []byte) (int, int, capi.Status) { return outcome.Poll(c.handle, buffer) }
 	// Polling happens inside, so that a wake-up between polling and waiting is not lost.
 	raw, err := c.events.SyscallConn()
 	if err == nil {
-		err = raw.Read(drained)
+		err = raw.Read(func(uintptr) bool { return in.drain() })
 	}
-	if err != nil {
-		// Not seen: the descriptor is ours, and open until after the pump. Without a pump no reply would come.
-		c.mu.Lock()
-		c.closed = true
-		waiting := c.waiting
-		c.waiting = map[uint64]*waiter{}
-		c.mu.Unlock()
-		for _, w := range waiting {
-			w.finish(nil, &Error{Code: ErrInternal, Message: err.Error()})
+	switch {
+	case in.failed != capi.OK:
+		c.failAll(&Error{Code: Code(in.failed)})
+	case err != nil:
+		// Not seen: the descriptor is ours, and open until after the pump.
+		c.failAll(&Error{Code: ErrInternal, Message: err.Error()})
+	}
+}
+
+// failAll answers what waits, and takes no request any more: without a pump no reply would come.
+func (c *core) failAll(why *Error) {
+	c.mu.Lock()
+	c.closed = true
+	waiting := c.waiting
+	c.waiting = map[uint64]*waiter{}
+	c.mu.Unlock()
+	for _, w := range waiting {
+		// Each call writes its name into its own.
+		one := *why
+		w.finish(nil, &one)
+	}
+}
+
+// intake empties an engine's queue of messages.
+type intake struct {
+	poll    func(buffer []byte) (written, needed int, status capi.Status)
+	deliver func([]byte)
+	buffer  []byte
+	// panics in a row.
+	panics int
+	// failed is the status that ended it, unless the engine was closed.
+	failed capi.Status
+}
+
+// drain takes all there is; true: nothing comes any more.
+func (i *intake) drain() bool {
+	for {
+		written, needed, status := i.poll(i.buffer)
+		if status != capi.Panic {
+			i.panics = 0
+		}
+		switch {
+		case status == capi.BufferTooSmall:
+			i.buffer = make([]byte, needed)
+		case status == capi.Closed || status == capi.NotFound:
+			return true
+		case status == capi.Panic && i.panics < maxPanics:
+			i.panics++
+		case status != capi.OK:
+			i.failed = status
+			return true
+		case written > 0:
+			i.deliver(i.buffer[:written])
+		case needed == 0:
+			return false
 		}
 	}
 }

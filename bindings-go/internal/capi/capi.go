@@ -27,6 +27,7 @@ const (
 	BufferTooSmall Status = C.SFU_BUFFER_TOO_SMALL
 	Timeout        Status = C.SFU_TIMEOUT
 	ABIMismatch    Status = C.SFU_ABI_MISMATCH
+	Panic          Status = C.SFU_PANIC
 )
 
 // Versions of the header that this program was compiled with.
