@@ -31,6 +31,8 @@ SHUTDOWN_MS = 2000
 POLL_BUFFER = 1 << 16
 # Holds any record; what does not fit comes with the next call.
 MEDIA_BUFFER = 1 << 17
+# So many polls in a row may meet a bug of the library, caught at its boundary, before the engine counts as lost.
+MAX_PANICS = 16
 
 # The process that made the first engine; 0 before there is one.
 _owner = 0
@@ -170,7 +172,7 @@ class Core:
         """Takes what the engine has to say, so many buffers at most. False: it is closed, and nothing is left."""
         with self._draining:
             for _ in range(rounds):
-                status = self._buffer.take(lib.sfu_engine_poll, self.handle)
+                status = self._poll()
                 if status in (Code.CLOSED, Code.NOT_FOUND):
                     return False
                 if status:
@@ -180,6 +182,26 @@ class Core:
                 if not self.more:
                     return True
         return True
+
+    def _poll(self) -> int:
+        status = 0
+        for _ in range(MAX_PANICS):
+            status = self._buffer.take(lib.sfu_engine_poll, self.handle)
+            if status != Code.PANIC:
+                break
+        return status
+
+    def drain_last(self) -> None:
+        """`drain` on the way out, where no failure keeps the engine from being freed."""
+        try:
+            self.drain()
+        except Error as error:
+            log.warning("the last answers of an engine could not be read: %s", error)
+
+    def fail(self, error: Exception) -> None:
+        """The engine cannot be read any more: calls fail from here on, those under way with the reason."""
+        self.closing = True
+        self.fail_all(error if isinstance(error, Error) else InternalError(str(error), code=Code.INTERNAL))
 
     def send_media(self, records: bytes) -> int:
         """Queues records for direct transports; tells how many were taken."""
@@ -249,14 +271,14 @@ class Core:
         self.fail_all()
         _alive.discard(self)
 
-    def fail_all(self) -> None:
-        """Answers what is under way as closed."""
+    def fail_all(self, error: Error | None = None) -> None:
+        """Answers what is under way, as closed unless another reason is given."""
         while self._waiting:
             try:
                 _, slot = self._waiting.popitem()
             except KeyError:  # Another thread took the last one.
                 return
-            slot.fill(closed())
+            slot.fill(error or closed())
 
 
 class _Abandoned:

@@ -143,6 +143,8 @@ class _Pump:
         self._events: Subscription | None = None
         self._teller: threading.Thread | None = None
         self._silenced = False
+        self.ending = False
+        """Somebody closes it. Not the same as the core's `closing`, which is so too when the reader has failed."""
         self._reader = threading.Thread(target=self._read, name="libsfu-reader", daemon=True)
         self._reader.start()
 
@@ -155,10 +157,10 @@ class _Pump:
                 ready = [fd for fd, _ in poller.poll()]
                 if not self.core.drain() or self._stop_read in ready:
                     return
-        except Exception:
+        except Exception as error:
             log.exception("the reader of an engine ended; its calls fail from here on")
-            self.core.closing = True
-            self.core.fail_all()
+            self.core.fail(error)
+            self.hub.end()
 
     # ---- Waiting for descriptors of the engine, which must not go while somebody does ----
 
@@ -217,9 +219,9 @@ class _Pump:
         """Ends everything, in this order: shards, answers, events, handlers, the engine, its threads."""
         check_process()
         with self._changed:
-            if self.core.closing:
+            if self.ending:
                 return
-            self.core.closing = True
+            self.ending = self.core.closing = True
         until = time.monotonic() + timeout_ms / 1000
         if not self.core.shutdown(timeout_ms):
             log.warning("a shard had not ended after %d ms", timeout_ms)
@@ -227,7 +229,7 @@ class _Pump:
         this = threading.current_thread()
         if self._reader is not this:
             self._reader.join()
-        self.core.drain()
+        self.core.drain_last()
         self.hub.end()
         if self._teller is not None and self._teller is not this:
             self._teller.join(max(0.0, until - time.monotonic()))
@@ -363,7 +365,7 @@ class Engine(EngineCommands):
 
     def __del__(self) -> None:
         pump = getattr(self, "_pump", None)
-        if pump is None or pump.core.closing:
+        if pump is None or pump.ending:
             return
         try:
             check_process()

@@ -425,6 +425,38 @@ def test_an_engine_that_is_dropped_is_closed_with_a_warning() -> None:
         assert [w.category for w in caught] == [ResourceWarning] and "was not closed" in str(caught[0].message)
 
 
+@pytest.mark.loud
+def test_an_engine_that_cannot_be_read_says_why_and_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = libsfu.Engine(OPTIONS, call_timeout=30)
+    monkeypatch.setattr(engine._pump.core, "_poll", lambda: int(Code.PANIC))
+    with pytest.raises(libsfu.PanicError):
+        engine.dump()
+    with pytest.raises(libsfu.ClosedError):
+        engine.dump()
+    assert engine.closed and list(engine.events()) == []
+    engine.close()
+    assert engine._pump.core._freed
+
+    async def run() -> None:
+        engine = await started()
+        monkeypatch.setattr(engine._core, "_poll", lambda: int(Code.PANIC))
+        with pytest.raises(libsfu.PanicError):
+            await engine.dump()
+        await engine.close()
+        assert engine._core._freed
+
+    asyncio.run(run())
+
+
+def test_a_bug_of_the_library_that_passes_does_not_end_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    with libsfu.Engine(OPTIONS, call_timeout=30) as engine:
+        buffer = engine._pump.core._buffer
+        take, panics = buffer.take, iter([Code.PANIC] * 3)
+        monkeypatch.setattr(buffer, "take", lambda function, handle: next(panics, None) or take(function, handle))
+        engine.dump()
+        assert next(panics, None) is None
+
+
 async def started() -> libsfu.aio.Engine:
     return await libsfu.aio.Engine(OPTIONS).start()
 

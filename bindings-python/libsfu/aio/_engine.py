@@ -252,10 +252,11 @@ class Engine(EngineCommands):
             return
         try:
             alive = self._core.drain(rounds=1)
-        except Exception:
+        except Exception as error:
             log.exception("the engine cannot be read any more; its calls fail from here on")
-            self._core.closing = alive = False
-            self._core.fail_all()
+            alive = False
+            self._core.fail(error)
+            self._hub.end()
         if not alive:
             self._loop.remove_reader(self._core.event_fd)
         elif self._core.more:
@@ -325,7 +326,7 @@ class Engine(EngineCommands):
         self._core.closing = True
         if not await self._loop.run_in_executor(None, self._core.shutdown, timeout_ms):
             log.warning("a shard had not ended after %d ms", timeout_ms)
-        self._core.drain()
+        self._core.drain_last()
         self._core.fail_all()
         self._loop.remove_reader(self._core.event_fd)
         self.media._end()
@@ -344,7 +345,7 @@ class Engine(EngineCommands):
 
     def __del__(self) -> None:
         core = getattr(self, "_core", None)
-        if core is None or core.closing:
+        if core is None or self._end is not None:
             return
         try:
             check_process()
