@@ -27,9 +27,12 @@ type ShardDump struct {
 
 // WebRTCServerDump is that of a WebRTC server.
 type WebRTCServerDump struct {
-	ID             ID
-	LocalAddresses []string
-	Transports     []ID
+	ID ID
+	// LocalAddresses are those of UDP, TCPLocalAddresses those of TCP.
+	LocalAddresses, TCPLocalAddresses []string
+	Transports                        []ID
+	// UsernameFragments of the transports that share the ports.
+	UsernameFragments map[string]ID
 }
 
 // RouterDump is that of a router.
@@ -151,7 +154,14 @@ func (s *WebRTCServer) Dump(ctx context.Context) (*WebRTCServerDump, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &WebRTCServerDump{ID: ID(d.Id), LocalAddresses: d.LocalAddresses, Transports: ids(d.Transports)}, nil
+	out := &WebRTCServerDump{
+		ID: ID(d.Id), LocalAddresses: d.LocalAddresses, TCPLocalAddresses: d.TcpLocalAddresses,
+		Transports: ids(d.Transports), UsernameFragments: make(map[string]ID, len(d.UsernameFragments)),
+	}
+	for _, one := range d.UsernameFragments {
+		out.UsernameFragments[one.UsernameFragment] = ID(one.Transport)
+	}
+	return out, nil
 }
 
 // Dump tells what the router is made of.

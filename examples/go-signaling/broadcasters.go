@@ -201,7 +201,7 @@ func (b *broadcasters) makeOne(ctx context.Context, one *broadcaster, _ *http.Re
 	case "plain":
 		return b.makePlain(ctx, one, d)
 	case "webrtc":
-		transport, err := b.makeTransport(ctx, p.room, consent)
+		transport, err := b.makeTransport(ctx, p.room, consent, false)
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 type config struct {
 	listen, rtcIP, announced, origins []string
 	whipTokens, whepTokens            []string
-	profiles                          []string
+	profiles, rtcProtocols            []string
 	rtcPort                           int
 	shards                            int
 	unpinned                          bool
@@ -59,7 +60,7 @@ func (l *list) Set(text string) error {
 
 // readConfig takes the words of the command line after the program's name.
 func readConfig(words []string, environment func(string) (string, bool)) (*config, error) {
-	c := &config{listen: []string{"127.0.0.1:3000"}, rtcIP: []string{"127.0.0.1"}}
+	c := &config{listen: []string{"127.0.0.1:3000"}, rtcIP: []string{"127.0.0.1"}, rtcProtocols: []string{"udp", "tcp"}}
 	flags := flag.NewFlagSet("go-signaling", flag.ContinueOnError)
 	flags.SetOutput(os.Stderr)
 	lists := map[string]struct {
@@ -68,6 +69,7 @@ func readConfig(words []string, environment func(string) (string, bool)) (*confi
 	}{
 		"listen":            {&c.listen, "`address` of the web page and of signalling; port 0 takes any free port"},
 		"rtc-ip":            {&c.rtcIP, "`IP` address for media"},
+		"rtc-protocol":      {&c.rtcProtocols, "`protocol` for media: udp, tcp or both; TCP is for browsers whose network lets no UDP through"},
 		"announced-address": {&c.announced, "what browsers are told instead of the --rtc-ip at the same place"},
 		"origin":            {&c.origins, "further web `origin` that may signal; * is any"},
 		"srtp-profile":      {&c.profiles, "SRTP `profile` in order of preference; all when absent"},
@@ -78,7 +80,7 @@ func readConfig(words []string, environment func(string) (string, bool)) (*confi
 		flags.Var(&list{values: one.values}, name, one.help)
 	}
 	drain := flags.Int("drain-timeout", 3, "how long open rooms may go on after SIGTERM, in `seconds`")
-	flags.IntVar(&c.rtcPort, "rtc-port", 40000, "UDP `port` for media of the first shard; each further shard takes the next one")
+	flags.IntVar(&c.rtcPort, "rtc-port", 40000, "`port` for media; TCP takes the next one for each further shard")
 	flags.IntVar(&c.shards, "shards", 0, "`number` of shards; 0 is one for each core")
 	flags.BoolVar(&c.unpinned, "unpinned", false, "leave the shards unpinned (for containers with CPU quotas)")
 	flags.StringVar(&c.tlsCert, "tls-cert", "", "certificate chain (PEM `file`) to serve the page over https")
@@ -136,6 +138,14 @@ func (c *config) check() error {
 			return fmt.Errorf("--rtc-ip: %q is no address", ip)
 		}
 	}
+	if len(c.rtcIP) == 0 || len(c.rtcProtocols) == 0 {
+		return fmt.Errorf("--rtc-ip and --rtc-protocol: give at least one")
+	}
+	for _, protocol := range c.rtcProtocols {
+		if protocol != string(sfu.UDP) && protocol != string(sfu.TCP) {
+			return fmt.Errorf("--rtc-protocol: %q; give udp or tcp", protocol)
+		}
+	}
 	if c.rtcPort < 0 || c.rtcPort > 65535 {
 		return fmt.Errorf("--rtc-port: %d; give 0 to 65535", c.rtcPort)
 	}
@@ -169,31 +179,34 @@ func (c *config) identity() (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}, nil
 }
 
-// media is where the shard's WebRTC server listens.
-func (c *config) media(shard int) ([]sfu.ListenInfo, error) {
-	port := c.rtcPort
-	if port != 0 {
-		port += shard
-	}
-	if port > 65535 {
-		return nil, fmt.Errorf("--rtc-port: no port is left for the last shards")
-	}
-	infos := make([]sfu.ListenInfo, len(c.rtcIP))
-	for at, ip := range c.rtcIP {
-		infos[at] = sfu.ListenInfo{IP: ip, Port: uint16(port), IPv6Only: strings.Contains(ip, ":")}
-		if at < len(c.announced) {
-			infos[at].AnnouncedAddress = c.announced[at]
+// media is where the WebRTC server listens. TCP takes the same port, and the next one for each further shard.
+func (c *config) media() []sfu.ListenInfo {
+	var infos []sfu.ListenInfo
+	for _, protocol := range []sfu.Protocol{sfu.UDP, sfu.TCP} {
+		if !slices.Contains(c.rtcProtocols, string(protocol)) {
+			continue
+		}
+		for at := range c.rtcIP {
+			info := c.address(at)
+			info.Protocol, info.Port = protocol, uint16(c.rtcPort)
+			infos = append(infos, info)
 		}
 	}
-	return infos, nil
+	return infos
+}
+
+// address for media, and what peers are told instead.
+func (c *config) address(at int) sfu.ListenInfo {
+	ip := c.rtcIP[at]
+	info := sfu.ListenInfo{IP: ip, IPv6Only: strings.Contains(ip, ":")}
+	if at < len(c.announced) {
+		info.AnnouncedAddress = c.announced[at]
+	}
+	return info
 }
 
 // plain is where plain transports listen: the first address for media, free ports.
-func (c *config) plain() sfu.ListenInfo {
-	infos, _ := c.media(0)
-	infos[0].Port = 0
-	return infos[0]
-}
+func (c *config) plain() sfu.ListenInfo { return c.address(0) }
 
 // logger writes structured lines to standard error.
 func (c *config) logger() *slog.Logger {

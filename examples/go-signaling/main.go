@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -69,25 +70,36 @@ func aside(word string, words []string) int {
 	return 0
 }
 
-// tryPorts takes and leaves the ports for media.
+// tryPorts takes and leaves the ports for media: one of UDP, and one of TCP for each shard.
 func tryPorts(config *config) error {
-	for shard := range max(config.shards, 1) {
-		infos, err := config.media(shard)
-		if err != nil {
-			return err
+	for _, info := range config.media() {
+		count := 1
+		if info.Protocol == sfu.TCP && info.Port != 0 {
+			count = max(config.shards, 1)
 		}
-		for _, info := range infos {
-			address := net.JoinHostPort(info.IP, strconv.Itoa(int(info.Port)))
-			socket, err := net.ListenPacket("udp", address)
-			if err != nil {
-				return fmt.Errorf("media port %s: %w; stop what uses it or choose another by --rtc-port", address, err)
-			}
-			if err := socket.Close(); err != nil {
-				return err
+		for shard := range count {
+			address := net.JoinHostPort(info.IP, strconv.Itoa(int(info.Port)+shard))
+			if err := tryPort(string(info.Protocol), address); err != nil {
+				return fmt.Errorf("media port %s (%s): %w; stop what uses it or choose another by --rtc-port",
+					address, info.Protocol, err)
 			}
 		}
 	}
 	return nil
+}
+
+func tryPort(protocol, address string) error {
+	var socket io.Closer
+	var err error
+	if protocol == string(sfu.TCP) {
+		socket, err = net.Listen(protocol, address)
+	} else {
+		socket, err = net.ListenPacket(protocol, address)
+	}
+	if err != nil {
+		return err
+	}
+	return socket.Close()
 }
 
 func serve(config *config) error {
@@ -123,7 +135,7 @@ func serve(config *config) error {
 		rooms: map[string]*room{}, emptied: make(chan struct{}, 1),
 	}
 	engine.OnEventsLost(func(count uint64) { s.log.Warn("events were lost: the service is too slow", "count", count) })
-	if err := s.startServers(stopping); err != nil {
+	if err := s.startServer(stopping); err != nil {
 		return err
 	}
 	s.metrics.registry.MustRegister(collector{s})
@@ -188,24 +200,16 @@ func bind(addresses []string) ([]net.Listener, error) {
 	return out, nil
 }
 
-// startServers makes one WebRTC server for each shard: all calls on a shard share its port.
-func (s *service) startServers(ctx context.Context) error {
+// startServer makes the WebRTC server that all calls share, whichever shard they are on.
+func (s *service) startServer(ctx context.Context) error {
 	dump, err := s.engine.Dump(ctx)
 	if err != nil {
 		return err
 	}
-	for shard := range dump.Shards {
-		infos, err := s.config.media(shard)
-		if err != nil {
-			return err
-		}
-		server, err := s.engine.CreateWebRTCServer(ctx, sfu.WebRTCServerOptions{
-			ListenInfos: infos, Shard: sfu.Ptr(uint8(shard)),
-		})
-		if err != nil {
-			return fmt.Errorf("media port %d of shard %d: %w", infos[0].Port, shard, err)
-		}
-		s.servers = append(s.servers, server)
+	s.shards = len(dump.Shards)
+	s.server, err = s.engine.CreateWebRTCServer(ctx, sfu.WebRTCServerOptions{ListenInfos: s.config.media()})
+	if err != nil {
+		return fmt.Errorf("media port %d: %w", s.config.rtcPort, err)
 	}
 	return nil
 }
@@ -221,10 +225,13 @@ func (s *service) banner(listeners []net.Listener) {
 		fmt.Printf("  open    %s://%s/\n", scheme, listener.Addr())
 	}
 	var media []string
-	for _, server := range s.servers {
-		if dump, err := server.Dump(s.ctx); err == nil {
-			media = append(media, dump.LocalAddresses...)
+	if dump, err := s.server.Dump(s.ctx); err == nil {
+		for _, address := range dump.LocalAddresses {
+			media = append(media, address+"/udp")
+		}
+		for _, address := range dump.TCPLocalAddresses {
+			media = append(media, address+"/tcp")
 		}
 	}
-	fmt.Printf("  media   %s (UDP, shards: %d)\n  stop    Ctrl-C\n", strings.Join(media, ", "), len(s.servers))
+	fmt.Printf("  media   %s (shards: %d)\n  stop    Ctrl-C\n", strings.Join(media, ", "), s.shards)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"libsfu.example/go/sfu"
@@ -175,10 +176,9 @@ func (s *service) createTransport(ctx context.Context, p *peer, d data) (any, er
 	if _, err := d.flag("producing"); err != nil {
 		return nil, err
 	}
-	if forced, err := d.flag("forceTcp"); err != nil {
+	forceTCP, err := d.flag("forceTcp")
+	if err != nil {
 		return nil, err
-	} else if forced {
-		return nil, refuse(501, "forceTcp: this build has UDP candidates only")
 	}
 	p.room.mu.Lock()
 	many := len(p.transports) >= maxTransports
@@ -186,7 +186,10 @@ func (s *service) createTransport(ctx context.Context, p *peer, d data) (any, er
 	if many {
 		return nil, refuse(503, "the peer has %d transports, the most", maxTransports)
 	}
-	transport, err := s.makeTransport(ctx, p.room, consent)
+	transport, err := s.makeTransport(ctx, p.room, consent, forceTCP)
+	if refused := (*sfu.Error)(nil); errors.As(err, &refused) && refused.Field == "enable_udp" {
+		return nil, refuse(501, "forceTcp: this service takes media by UDP only (--rtc-protocol)")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -196,12 +199,8 @@ func (s *service) createTransport(ctx context.Context, p *peer, d data) (any, er
 }
 
 // makeTransport makes a WebRTC transport in a room; a negative consent asks for none.
-func (s *service) makeTransport(ctx context.Context, r *room, consent time.Duration) (*sfu.WebRTCTransport, error) {
-	server, err := s.serverFor(r.router)
-	if err != nil {
-		return nil, err
-	}
-	options := sfu.WebRTCTransportOptions{Server: server, ICEConsentTimeout: consent}
+func (s *service) makeTransport(ctx context.Context, r *room, consent time.Duration, forceTCP bool) (*sfu.WebRTCTransport, error) {
+	options := sfu.WebRTCTransportOptions{Server: s.server, ICEConsentTimeout: consent, DisableUDP: forceTCP}
 	if consent > 0 {
 		options.MaxIncomingBitrate = uint32(s.config.maxIncomingBitrate)
 	}

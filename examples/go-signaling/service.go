@@ -48,8 +48,10 @@ func readHello(query url.Values) (hello, error) {
 // service is who is in which room. Placement of rooms on shards is the engine's: each new router goes to the least loaded.
 type service struct {
 	engine *sfu.Engine
-	// servers are the WebRTC servers, one of each shard.
-	servers []*sfu.WebRTCServer
+	// server is the WebRTC server; the transports of all rooms share its ports.
+	server *sfu.WebRTCServer
+	// shards of the engine.
+	shards  int
 	config  *config
 	log     *slog.Logger
 	metrics *metrics
@@ -62,16 +64,6 @@ type service struct {
 	draining bool
 	// emptied is told when a room closed.
 	emptied chan struct{}
-}
-
-// serverFor is the WebRTC server on the shard of a router.
-func (s *service) serverFor(router *sfu.Router) (*sfu.WebRTCServer, error) {
-	for _, server := range s.servers {
-		if server.ID().Shard() == router.ID().Shard() {
-			return server, nil
-		}
-	}
-	return nil, refuse(500, "no WebRTC server on the room's shard")
 }
 
 // census is how many rooms and peers there are.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func begin(t *testing.T, words ...string) (*service, *httptest.Server) {
 		engine: engine, config: config, log: slog.New(slog.NewTextHandler(io.Discard, nil)), metrics: newMetrics(),
 		ctx: working, rooms: map[string]*room{}, emptied: make(chan struct{}, 1),
 	}
-	if err := s.startServers(working); err != nil {
+	if err := s.startServer(working); err != nil {
 		t.Fatal(err)
 	}
 	s.metrics.registry.MustRegister(collector{s})
@@ -187,8 +188,25 @@ func TestTwoPeersMeetAndPart(t *testing.T) {
 	}
 }
 
+func TestOneServerListensForAllShardsByUDPAndTCP(t *testing.T) {
+	_, server := begin(t, "--shards", "2")
+	for _, room := range []string{"one", "two"} {
+		ada := dial(t, server, "peerId=ada&roomId="+room)
+		for forced, protocols := range map[bool][]string{false: {"udp", "tcp"}, true: {"tcp"}} {
+			made := ada.get("createWebRtcTransport", map[string]any{"forceTcp": forced})
+			var found []string
+			for _, one := range made["iceCandidates"].([]any) {
+				found = append(found, one.(map[string]any)["protocol"].(string))
+			}
+			if !slices.Equal(found, protocols) {
+				t.Errorf("forceTcp %v: %v", forced, found)
+			}
+		}
+	}
+}
+
 func TestRow078WrongRequestsNameTheirField(t *testing.T) {
-	_, server := begin(t)
+	_, server := begin(t, "--rtc-protocol", "udp")
 	ada := dial(t, server, "roomId=r&peerId=ada")
 	for _, one := range []struct {
 		method string

@@ -107,7 +107,7 @@ func (w *web) routes() http.Handler {
 func (w *web) health(answer http.ResponseWriter, _ *http.Request) {
 	rooms, peers := w.census()
 	writeJSON(answer, http.StatusOK, object{
-		"status": "ok", "version": sfu.Version(), "shards": len(w.servers), "rooms": rooms, "peers": peers,
+		"status": "ok", "version": sfu.Version(), "shards": w.shards, "rooms": rooms, "peers": peers,
 	})
 	w.metrics.served("/health", http.StatusOK)
 }

@@ -82,7 +82,7 @@ func nothing(description *sfu.SDP, otherwise string) error {
 
 // streamTransport is a transport for a peer, connected to what its description says. Silence is what ends these.
 func (s *streams) streamTransport(ctx context.Context, p *peer, consuming bool) (*sfu.WebRTCTransport, error) {
-	transport, err := s.makeTransport(ctx, p.room, -1)
+	transport, err := s.makeTransport(ctx, p.room, -1, false)
 	if err != nil {
 		return nil, err
 	}
