@@ -45,8 +45,8 @@ func ExampleProducerOptions() {
 	if err := json.Unmarshal([]byte(said), &options.RTPParameters); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(options.RTPParameters.Codecs[0].MimeType, options.RTPParameters.RTCP.ReducedSize)
-	// Output: audio/opus true
+	fmt.Println(options.RTPParameters.Codecs[0].MimeType, options.RTPParameters.RTCP.NoReducedSize)
+	// Output: audio/opus false
 }
 
 // Errors are asked for by their code, and tell the field.

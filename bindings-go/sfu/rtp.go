@@ -110,19 +110,30 @@ type RTPEncodingParameters struct {
 // RTCPParameters is the RTCP of a sender.
 type RTCPParameters struct {
 	// CNAME (RFC 3550, section 6.5.1); empty: one is made.
-	CNAME string `json:"cname,omitempty"`
-	// ReducedSize RTCP (RFC 5506). It is usual: JSON that does not say gives true.
-	ReducedSize bool `json:"reducedSize"`
+	CNAME string
+	// NoReducedSize: RTCP of reduced size (RFC 5506), which is usual, is not used. In JSON it is `reducedSize`, and true
+	// where nothing is said.
+	NoReducedSize bool
+}
+
+// rtcpJSON is how clients write it.
+type rtcpJSON struct {
+	CNAME       string `json:"cname,omitempty"`
+	ReducedSize bool   `json:"reducedSize"`
+}
+
+// MarshalJSON writes `cname` and `reducedSize`.
+func (r RTCPParameters) MarshalJSON() ([]byte, error) {
+	return json.Marshal(rtcpJSON{CNAME: r.CNAME, ReducedSize: !r.NoReducedSize})
 }
 
 // UnmarshalJSON takes reduced size for granted.
 func (r *RTCPParameters) UnmarshalJSON(text []byte) error {
-	type plain RTCPParameters
-	made := plain{ReducedSize: true}
-	if err := json.Unmarshal(text, &made); err != nil {
+	read := rtcpJSON{ReducedSize: true}
+	if err := json.Unmarshal(text, &read); err != nil {
 		return err
 	}
-	*r = RTCPParameters(made)
+	*r = RTCPParameters{CNAME: read.CNAME, NoReducedSize: !read.ReducedSize}
 	return nil
 }
 

@@ -208,7 +208,7 @@ func rtpTo(parameters RTPParameters, field string) (*fbs.RtpParametersT, error) 
 	}
 	out.Rtcp = &fbs.RtcpParametersT{ReducedSize: true}
 	if parameters.RTCP != nil {
-		out.Rtcp = &fbs.RtcpParametersT{Cname: parameters.RTCP.CNAME, ReducedSize: parameters.RTCP.ReducedSize}
+		out.Rtcp = &fbs.RtcpParametersT{Cname: parameters.RTCP.CNAME, ReducedSize: !parameters.RTCP.NoReducedSize}
 	}
 	return out, nil
 }
@@ -246,7 +246,7 @@ func rtpFrom(parameters *fbs.RtpParametersT) RTPParameters {
 		out.Encodings = append(out.Encodings, one)
 	}
 	if parameters.Rtcp != nil {
-		out.RTCP = &RTCPParameters{CNAME: parameters.Rtcp.Cname, ReducedSize: parameters.Rtcp.ReducedSize}
+		out.RTCP = &RTCPParameters{CNAME: parameters.Rtcp.Cname, NoReducedSize: !parameters.Rtcp.ReducedSize}
 	}
 	return out
 }

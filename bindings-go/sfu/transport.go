@@ -41,9 +41,13 @@ func (t transport) OnStreamLimit(handler func(limit int)) {
 	on(t.object, handler == nil, func(reached StreamLimitReached) { handler(reached.Limit) })
 }
 
-// milliseconds of a duration, within what the schema holds.
+// milliseconds of a duration, within what the schema holds. Parts are rounded up: 0 often means off.
 func milliseconds(duration time.Duration) uint32 {
-	return uint32(min(max(duration.Milliseconds(), 0), math.MaxUint32))
+	whole := duration.Milliseconds()
+	if duration > time.Duration(whole)*time.Millisecond {
+		whole++
+	}
+	return uint32(min(max(whole, 0), math.MaxUint32))
 }
 
 // WebRTCTransport is a peer's ICE, DTLS and SRTP.
