@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -140,9 +141,7 @@ func serve(config *config) error {
 	}
 	s.metrics.registry.MustRegister(collector{s})
 	w := &web{service: s, page: page, broadcasters: newBroadcasters(s), streams: newStreams(s)}
-	server := &http.Server{
-		Handler: w.routes(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, TLSConfig: identity,
-	}
+	server := webServer(w.routes(), identity)
 	failed := make(chan error, len(listeners))
 	for _, listener := range listeners {
 		go func() {
@@ -186,6 +185,15 @@ func (s *service) stop(server *http.Server) {
 		s.log.Error("the engine did not stop cleanly", "error", err)
 	}
 	s.log.Info("stopped")
+}
+
+// webServer bounds how long one request may take, so that slow ones do not collect. Hijacking lifts the bounds, for the
+// WebSockets of signalling.
+func webServer(routes http.Handler, identity *tls.Config) *http.Server {
+	return &http.Server{
+		Handler: routes, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
+		WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, TLSConfig: identity,
+	}
 }
 
 func bind(addresses []string) ([]net.Listener, error) {

@@ -17,7 +17,7 @@ const (
 	// pingInterval and pongPatience tell a peer that is gone from one that is silent.
 	pingInterval = 15 * time.Second
 	pongPatience = 30 * time.Second
-	// farewell is how long saying goodbye may take.
+	// farewell is how long sending what is queued may take once the connection is to be closed, and how long saying goodbye.
 	farewell = 2 * time.Second
 )
 
@@ -53,15 +53,15 @@ func (s *service) attend(socket *websocket.Conn, hello hello) {
 
 // write sends what is queued until the connection is to be closed, then says why.
 func (s *service) write(ctx context.Context, socket *websocket.Conn, c *connection) {
-	send := func(frame []byte) error {
+	send := func(ctx context.Context, frame []byte) bool {
 		bound, cancel := context.WithTimeout(ctx, pongPatience)
 		defer cancel()
-		return socket.Write(bound, websocket.MessageText, frame)
+		return socket.Write(bound, websocket.MessageText, frame) == nil
 	}
 	for {
 		select {
 		case frame := <-c.outgoing:
-			if send(frame) != nil {
+			if !send(ctx, frame) {
 				c.close(closeRetry, "the connection failed")
 				return
 			}
@@ -70,34 +70,44 @@ func (s *service) write(ctx context.Context, socket *websocket.Conn, c *connecti
 		}
 		select {
 		case frame := <-c.outgoing:
-			if send(frame) != nil {
+			if !send(ctx, frame) {
 				c.close(closeRetry, "the connection failed")
 				return
 			}
 		case <-c.closing:
+			// One bound for all that is queued: who reads a frame now and then must not hold the connection for hours.
+			bound, cancel := context.WithTimeout(ctx, farewell)
+			defer cancel()
 			for range len(c.outgoing) {
-				if send(<-c.outgoing) != nil {
+				if !send(bound, <-c.outgoing) {
+					// A bound that ended between two frames leaves the socket open, and the reader waiting.
+					_ = socket.CloseNow()
 					return
 				}
 			}
-			code, reason := c.why()
-			// A close frame carries at most 123 bytes of reason.
-			for len(reason) > 123 {
-				reason = reason[:len(reason)-1]
-			}
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				_ = socket.Close(websocket.StatusCode(code), reason)
-			}()
-			select {
-			case <-done:
-			case <-time.After(farewell):
-				// It will not say goodbye any more.
-				_ = socket.CloseNow()
-			}
+			sayGoodbye(socket, c)
 			return
 		}
+	}
+}
+
+// sayGoodbye sends why the connection closes, and waits a while for the peer to say so too.
+func sayGoodbye(socket *websocket.Conn, c *connection) {
+	code, reason := c.why()
+	// A close frame carries at most 123 bytes of reason.
+	for len(reason) > 123 {
+		reason = reason[:len(reason)-1]
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = socket.Close(websocket.StatusCode(code), reason)
+	}()
+	select {
+	case <-done:
+	case <-time.After(farewell):
+		// It will not say goodbye any more.
+		_ = socket.CloseNow()
 	}
 }
 

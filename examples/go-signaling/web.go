@@ -22,6 +22,9 @@ import (
 // subprotocol is the protocol's name in the WebSocket handshake.
 const subprotocol = "protoo"
 
+// maxScrapes of /metrics at a time; each asks every shard.
+const maxScrapes = 2
+
 // asset is a file of the page.
 type asset struct {
 	bytes           []byte
@@ -96,7 +99,9 @@ func (w *web) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", w.root)
 	mux.HandleFunc("GET /health", w.health)
-	gather := promhttp.HandlerFor(w.metrics.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+	gather := promhttp.HandlerFor(w.metrics.registry, promhttp.HandlerOpts{
+		EnableOpenMetrics: true, MaxRequestsInFlight: maxScrapes,
+	})
 	mux.Handle("GET /metrics", gather)
 	mux.HandleFunc("/{path...}", w.asset)
 	w.broadcasters.routes(mux)
