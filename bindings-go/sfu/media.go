@@ -99,33 +99,49 @@ func (r MediaRecords) All(yield func(object ID, packet []byte) bool) {
 
 // mediaState is a core's part in direct transports.
 type mediaState struct {
-	// reading is held by who reads.
-	reading sync.Mutex
+	// reading holds one: who sends into it reads.
+	reading chan struct{}
 	outcome capi.Outcome
 	stopped atomic.Bool
 
 	sinksMu sync.RWMutex
 	sinks   map[ID]func([]byte)
-	pumping bool
+	// unhandled ends when the first handler was set: handlers hear all packets from then on.
+	unhandled context.Context
+	handled   context.CancelFunc
+}
+
+func newMediaState() mediaState {
+	state := mediaState{reading: make(chan struct{}, 1)}
+	state.unhandled, state.handled = context.WithCancel(context.Background())
+	return state
 }
 
 // ReadMedia waits for packets of direct transports and reads as many as fit into `buffer`, of all direct transports of the
 // engine. It parks the goroutine, not a thread. Once a handler was set by OnRTP or OnRTCP, handlers hear all packets and
-// ReadMedia is refused with ErrInvalidState.
+// ReadMedia is refused with ErrInvalidState; so is one that waits.
 func (e *Engine) ReadMedia(ctx context.Context, buffer []byte) (MediaRecords, error) {
-	e.sinksMu.RLock()
-	pumping := e.pumping
-	e.sinksMu.RUnlock()
-	if pumping {
+	both, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.unhandled, cancel)()
+	if e.unhandled.Err() != nil {
+		cancel()
+	}
+	records, err := e.readMedia(both, buffer)
+	if err != nil && ctx.Err() == nil && both.Err() != nil && !errors.Is(err, ErrClosed) {
 		return nil, &Error{Op: "ReadMedia", Code: ErrInvalidState, Message: "handlers of OnRTP and OnRTCP read the packets"}
 	}
-	return e.readMedia(ctx, buffer)
+	return records, err
 }
 
 func (c *core) readMedia(ctx context.Context, buffer []byte) (MediaRecords, error) {
 	const op = "ReadMedia"
-	c.reading.Lock()
-	defer c.reading.Unlock()
+	select {
+	case c.reading <- struct{}{}:
+	case <-ctx.Done():
+		return nil, named(op, ctx.Err())
+	}
+	defer func() { <-c.reading }()
 	if err := ctx.Err(); err != nil {
 		return nil, named(op, err)
 	}
@@ -183,8 +199,8 @@ func (c *core) setSink(id ID, handler func([]byte)) {
 		c.sinks = map[ID]func([]byte){}
 	}
 	c.sinks[id] = handler
-	if !c.pumping {
-		c.pumping = true
+	if c.unhandled.Err() == nil {
+		c.handled()
 		go c.pumpMedia()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -73,6 +74,29 @@ func TestReadMediaWaitsAndItsContextEndsIt(t *testing.T) {
 	room.direct.OnRTCP(func([]byte) {})
 	_, err := engine.ReadMedia(bounded(t), buffer)
 	expect(t, err, ErrInvalidState)
+}
+
+func TestAReaderBehindAnotherOneEndsWithItsContextAndHandlersEndReaders(t *testing.T) {
+	engine := start(t, Options{})
+	room := speak(t, engine)
+	first := make(chan error, 1)
+	go func() {
+		_, err := engine.ReadMedia(bounded(t), make([]byte, MediaBufferSize))
+		first <- err
+	}()
+	for len(engine.reading) == 0 {
+		runtime.Gosched()
+	}
+	short, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := engine.ReadMedia(short, make([]byte, MediaBufferSize)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	got := make(chan struct{}, 10)
+	room.consumer.OnRTP(func([]byte) { got <- struct{}{} })
+	expect(t, receive(t, "the reader's end", first), ErrInvalidState)
+	check(t, room.producer.SendRTP(rtp(111, 1, 960, 1111, 20)))
+	receive(t, "a packet", got)
 }
 
 func TestABufferThatIsTooSmallIsSaidSo(t *testing.T) {
