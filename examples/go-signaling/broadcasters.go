@@ -12,8 +12,12 @@ import (
 	"libsfu.example/go/sfu"
 )
 
-// maxBroadcasterTransports of one broadcaster.
-const maxBroadcasterTransports = 16
+const (
+	// maxBroadcasterTransports of one broadcaster.
+	maxBroadcasterTransports = 16
+	// maxBroadcasterConsumers of one broadcaster.
+	maxBroadcasterConsumers = 256
+)
 
 // broadcaster is a headless publisher or recorder over HTTP: ffmpeg, GStreamer and their like, by plain RTP. It is a peer of
 // the room without a connection, which leaves by DELETE or with its room. Left out: data channels.
@@ -23,6 +27,8 @@ type broadcaster struct {
 
 	mu    sync.Mutex
 	plain []*plainEntry
+	// consuming is how many consumers there are, or are being made.
+	consuming int
 }
 
 // plainEntry is what a session description needs of a plain transport.
@@ -206,7 +212,9 @@ func (b *broadcasters) makeOne(ctx context.Context, one *broadcaster, _ *http.Re
 			return nil, err
 		}
 		b.watchTransport(p, transport)
-		p.room.addTransport(p, transport, false)
+		if _, err := b.adopt(p, transport, false); err != nil {
+			return nil, err
+		}
 		return describe(transport), nil
 	}
 	return nil, wrongField("type", "%q; expected plain or webrtc", kind)
@@ -233,7 +241,9 @@ func (b *broadcasters) makePlain(ctx context.Context, one *broadcaster, d data) 
 		return nil, err
 	}
 	b.watchClosing(one.peer, transport)
-	one.peer.room.addTransport(one.peer, transport, false)
+	if _, err := b.adopt(one.peer, transport, false); err != nil {
+		return nil, err
+	}
 	one.mu.Lock()
 	one.plain = append(one.plain, &plainEntry{PlainTransport: transport})
 	one.mu.Unlock()
@@ -322,7 +332,9 @@ func (b *broadcasters) produceOn(ctx context.Context, one *broadcaster, request 
 	if err != nil {
 		return nil, err
 	}
-	b.publish(ctx, one.peer, producer, appData)
+	if err := b.publish(ctx, one.peer, producer, appData); err != nil {
+		return nil, err
+	}
 	return object{"id": producer.ID()}, nil
 }
 
@@ -343,8 +355,12 @@ func (b *broadcasters) consumeOn(ctx context.Context, one *broadcaster, request 
 	if one.capabilities == nil {
 		return nil, refuse(409, "rtpCapabilities: the broadcaster gave none when it came; it cannot receive")
 	}
+	if !one.reserve() {
+		return nil, refuse(503, "the broadcaster has %d consumers, the most", maxBroadcasterConsumers)
+	}
 	consumer, err := entry.Consume(ctx, sfu.ConsumerOptions{Producer: producer.ID(), RTPCapabilities: *one.capabilities})
 	if err != nil {
+		one.release(nil, nil)
 		return nil, err
 	}
 	if plain != nil {
@@ -352,10 +368,33 @@ func (b *broadcasters) consumeOn(ctx context.Context, one *broadcaster, request 
 		plain.consumers = append(plain.consumers, consumer)
 		one.mu.Unlock()
 	}
+	// With its producer, or with its transport.
+	consumer.OnClose(func(sfu.CloseReason) { one.release(plain, consumer) })
 	return object{
 		"id": consumer.ID(), "producerId": text, "kind": consumer.Kind(), "rtpParameters": consumer.RTPParameters(),
 		"type": consumer.Type(),
 	}, nil
+}
+
+// reserve counts one more consumer, if there may be one.
+func (one *broadcaster) reserve() bool {
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	if one.consuming >= maxBroadcasterConsumers {
+		return false
+	}
+	one.consuming++
+	return true
+}
+
+// release counts one less, which the plain transport forgets.
+func (one *broadcaster) release(plain *plainEntry, consumer *sfu.Consumer) {
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	one.consuming--
+	if plain != nil {
+		plain.consumers = slices.DeleteFunc(plain.consumers, func(other *sfu.Consumer) bool { return other == consumer })
+	}
 }
 
 // describe tells what the plain transports send, as a file that ffmpeg, VLC and GStreamer open (RFC 8866, RFC 4568).

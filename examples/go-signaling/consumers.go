@@ -53,15 +53,16 @@ func (s *service) makeConsumer(p *peer, one offer) *sfu.Consumer {
 	if transport == nil || joined == nil || joined.capabilities == nil {
 		return nil
 	}
-	return s.consume(p, transport, one, sfu.ConsumerOptions{
+	consumer, _ := s.consume(p, transport, one, sfu.ConsumerOptions{
 		Producer: one.producer.ID(), RTPCapabilities: *joined.capabilities, Paused: true,
 		// For audio too: a lost packet is worth one repetition. Silence needs no packets.
 		EnableRTX: sfu.Ptr(true), IgnoreDTX: true,
 	}, false)
+	return consumer
 }
 
-// consume makes a consumer and gives it to the peer; nil when there can be none.
-func (s *service) consume(p *peer, transport sfu.Transport, one offer, options sfu.ConsumerOptions, accepted bool) *sfu.Consumer {
+// consume makes a consumer and gives it to the peer; nil when there can be none, which is logged.
+func (s *service) consume(p *peer, transport sfu.Transport, one offer, options sfu.ConsumerOptions, accepted bool) (*sfu.Consumer, error) {
 	consumer, err := transport.Consume(s.ctx, options)
 	if err != nil {
 		level := s.log.Info
@@ -70,7 +71,7 @@ func (s *service) consume(p *peer, transport sfu.Transport, one offer, options s
 			level = s.log.Debug
 		}
 		level("no consumer", "room", p.room.name, "peer", p.id, "of", one.publisher.id, "error", err)
-		return nil
+		return nil, err
 	}
 	p.room.mu.Lock()
 	registered := !p.left && one.publisher.producers[one.producer.ID()] != nil
@@ -80,10 +81,10 @@ func (s *service) consume(p *peer, transport sfu.Transport, one offer, options s
 	p.room.mu.Unlock()
 	if !registered {
 		s.closed(consumer.Close(s.ctx), "consumer", p.id)
-		return nil
+		return nil, hasLeft()
 	}
 	s.watchConsumer(p, consumer)
-	return consumer
+	return consumer, nil
 }
 
 func (s *service) watchConsumer(p *peer, consumer *sfu.Consumer) {

@@ -194,8 +194,21 @@ func (s *service) createTransport(ctx context.Context, p *peer, d data) (any, er
 		return nil, err
 	}
 	s.watchTransport(p, transport)
-	s.offerAll(p, p.room.addTransport(p, transport, consuming))
+	offers, err := s.adopt(p, transport, consuming)
+	if err != nil {
+		return nil, err
+	}
+	s.offerAll(p, offers)
 	return describe(transport), nil
+}
+
+// adopt gives a peer a transport that was made for it, or closes it.
+func (s *service) adopt(p *peer, transport sfu.Transport, consuming bool) ([]offer, error) {
+	offers, err := p.room.addTransport(p, transport, consuming)
+	if err != nil {
+		s.closed(transport.Close(s.ctx), "transport", p.id)
+	}
+	return offers, err
 }
 
 // makeTransport makes a WebRTC transport in a room; a negative consent asks for none.
@@ -260,12 +273,15 @@ func (s *service) produce(ctx context.Context, p *peer, d data) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.publish(ctx, p, producer, appData)
+	if err := s.publish(ctx, p, producer, appData); err != nil {
+		return nil, err
+	}
 	return object{"id": producer.ID()}, nil
 }
 
-// publish makes a producer known: to the speakers' observer, and to who is to consume it.
-func (s *service) publish(ctx context.Context, p *peer, producer *sfu.Producer, appData object) {
+// publish makes a producer known: to the speakers' observer, and to who is to consume it. If the peer cannot have it, it is
+// closed.
+func (s *service) publish(ctx context.Context, p *peer, producer *sfu.Producer, appData object) error {
 	s.watchProducer(p, producer)
 	if producer.Kind() == sfu.Audio {
 		s.closed(p.room.speakers.Observe(ctx, producer.ID()), "observing", p.id)
@@ -273,10 +289,15 @@ func (s *service) publish(ctx context.Context, p *peer, producer *sfu.Producer, 
 		// Nobody watches yet; whoever does from now on is told of by the engine.
 		p.connection.notify("producerWantedLayers", withLayers(object{"producerId": producer.ID()}, nil))
 	}
-	offered, subscribers := p.room.addProducer(p, producer, appData)
+	offered, subscribers, err := p.room.addProducer(p, producer, appData)
+	if err != nil {
+		s.closed(producer.Close(s.ctx), "producer", p.id)
+		return err
+	}
 	for _, subscriber := range subscribers {
 		s.offerAll(subscriber, []offer{offered})
 	}
+	return nil
 }
 
 func (s *service) closeProducer(ctx context.Context, p *peer, d data) error {

@@ -222,22 +222,38 @@ func (r *room) join(p *peer, joined *introduction) ([]object, []offer, error) {
 	return introductions, r.offersTo(p), nil
 }
 
-// addTransport gives a peer a transport. It tells what it is to consume, should it have waited for this.
-func (r *room) addTransport(p *peer, transport sfu.Transport, consuming bool) []offer {
+// addTransport gives a peer a transport, unless it has left or has too many. It tells what it is to consume, should it have
+// waited for this.
+func (r *room) addTransport(p *peer, transport sfu.Transport, consuming bool) ([]offer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if p.left {
+		return nil, hasLeft()
+	}
+	if len(p.transports) >= maxBroadcasterTransports {
+		return nil, refuse(503, "the peer has %d transports, the most", maxBroadcasterTransports)
+	}
 	hadOne := p.consumingTransport() != nil
 	p.transports[transport.ID()] = &transportEntry{transport, consuming, len(p.transports)}
 	if !consuming || hadOne {
-		return nil
+		return nil, nil
 	}
-	return r.offersTo(p)
+	return r.offersTo(p), nil
 }
 
-// addProducer gives a peer a producer. It tells who is to consume it.
-func (r *room) addProducer(p *peer, producer *sfu.Producer, appData object) (offer, []*peer) {
+// hasLeft is about what was made for a peer while it left.
+func hasLeft() error { return refuse(410, "the peer has left") }
+
+// addProducer gives a peer a producer, unless it has left or has too many. It tells who is to consume it.
+func (r *room) addProducer(p *peer, producer *sfu.Producer, appData object) (offer, []*peer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if p.left {
+		return offer{}, nil, hasLeft()
+	}
+	if len(p.producers) >= maxProducers {
+		return offer{}, nil, refuse(503, "the peer has %d producers, the most", maxProducers)
+	}
 	p.producers[producer.ID()] = &producerEntry{producer, appData}
 	var subscribers []*peer
 	for _, other := range r.others(p) {
@@ -245,7 +261,7 @@ func (r *room) addProducer(p *peer, producer *sfu.Producer, appData object) (off
 			subscribers = append(subscribers, other)
 		}
 	}
-	return offer{p, producer, appData}, subscribers
+	return offer{p, producer, appData}, subscribers, nil
 }
 
 // tellConsumer tells a peer of its consumer, once it knows it.

@@ -407,6 +407,69 @@ func TestABroadcasterPublishesPlainRTPAndIsWatched(t *testing.T) {
 	}
 }
 
+func TestWhatIsMadeForAPeerThatLeftIsClosed(t *testing.T) {
+	s, _ := begin(t)
+	p, err := s.enter(s.ctx, hello{room: "r", peer: "ada"}, newConnection())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.leave(p)
+	make := func() *sfu.WebRTCTransport {
+		transport, err := s.makeTransport(s.ctx, p.room, consent, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return transport
+	}
+	kept := make()
+	if _, err := s.adopt(p, kept, false); err != nil {
+		t.Fatal(err)
+	}
+	options := sfu.ProducerOptions{Kind: sfu.Audio, RTPParameters: sfu.RTPParameters{
+		Codecs:    []sfu.RTPCodecParameters{{MimeType: "audio/opus", PayloadType: 111, ClockRate: 48000, Channels: 2}},
+		Encodings: []sfu.RTPEncodingParameters{{SSRC: sfu.Ptr[uint32](1234)}},
+	}}
+	producer, err := kept.Produce(s.ctx, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As a second connection of the same peer has it depart.
+	p.room.mu.Lock()
+	p.room.depart(p)
+	p.room.mu.Unlock()
+	late := make()
+	if _, err := s.adopt(p, late, false); asRefusal(err).code != 410 {
+		t.Errorf("%v", err)
+	}
+	if err := s.publish(s.ctx, p, producer, object{}); asRefusal(err).code != 410 {
+		t.Errorf("%v", err)
+	}
+	for name, done := range map[string]<-chan struct{}{"transport": late.Done(), "producer": producer.Done()} {
+		select {
+		case <-done:
+		default:
+			t.Errorf("the %s is open", name)
+		}
+	}
+}
+
+func TestABroadcasterHasABoundOfConsumersAndForgetsThem(t *testing.T) {
+	one, plain, gone := &broadcaster{}, &plainEntry{}, &sfu.Consumer{}
+	for range maxBroadcasterConsumers {
+		if !one.reserve() {
+			t.Fatal("too early")
+		}
+	}
+	plain.consumers = []*sfu.Consumer{gone, {}}
+	if one.reserve() {
+		t.Error("beyond the bound")
+	}
+	one.release(plain, gone)
+	if !one.reserve() || len(plain.consumers) != 1 || plain.consumers[0] == gone {
+		t.Errorf("%v", plain.consumers)
+	}
+}
+
 func TestMetricsHealthAndPageAreServed(t *testing.T) {
 	_, server := begin(t, "--metrics-rooms", "5")
 	ada := dial(t, server, "roomId=r&peerId=ada")

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -59,7 +61,13 @@ type watcher struct {
 	// seen producers in the order in which they came.
 	seen []sfu.ID
 	// unfit: sections and producers that have no codec in common.
-	unfit map[string]bool
+	unfit map[pair]bool
+}
+
+// pair of a section, by its mid, and a producer.
+type pair struct {
+	mid      string
+	producer sfu.ID
 }
 
 func (s *streams) whep(answer http.ResponseWriter, request *http.Request) error {
@@ -110,7 +118,7 @@ func (s *streams) watchOffer(p *peer, offer string, asked map[sfu.ID]bool) (*res
 	if err != nil {
 		return nil, "", nil, err
 	}
-	w := &watcher{streams: s, peer: p, wanted: asked, unfit: map[string]bool{}}
+	w := &watcher{streams: s, peer: p, wanted: asked, unfit: map[pair]bool{}}
 	for _, one := range description.Sections {
 		if one.RTPCapabilities != nil && len(w.sections) < maxSections {
 			w.sections = append(w.sections, &section{mid: one.MID, kind: sfu.MediaKind(one.Media), capabilities: *one.RTPCapabilities})
@@ -172,6 +180,7 @@ func (w *watcher) fill() {
 		return nil
 	}
 	w.seen = slices.DeleteFunc(w.seen, func(id sfu.ID) bool { return find(id) == nil })
+	maps.DeleteFunc(w.unfit, func(one pair, _ bool) bool { return find(one.producer) == nil })
 	for _, one := range offers {
 		if !slices.Contains(w.seen, one.producer.ID()) {
 			w.seen = append(w.seen, one.producer.ID())
@@ -189,15 +198,19 @@ func (w *watcher) fill() {
 func (w *watcher) place(one offer) {
 	id := one.producer.ID()
 	for _, free := range w.sections {
-		unfit := free.mid + " " + id.String()
+		unfit := pair{free.mid, id}
 		if free.consumer != 0 || free.kind != one.producer.Kind() || w.unfit[unfit] {
 			continue
 		}
-		consumer := w.consume(w.peer, w.transport, one, sfu.ConsumerOptions{
+		consumer, err := w.consume(w.peer, w.transport, one, sfu.ConsumerOptions{
 			Producer: id, RTPCapabilities: free.capabilities, MID: free.mid, Numbering: sfu.PeerNumbering,
 		}, true)
 		if consumer != nil {
 			free.producer, free.consumer = id, consumer.ID()
+			return
+		}
+		if !errors.Is(err, sfu.ErrUnsupported) && !errors.Is(err, sfu.ErrInvalidArgument) {
+			// Not for want of a codec: the next change may find it possible.
 			return
 		}
 		w.unfit[unfit] = true
@@ -219,7 +232,7 @@ func (s *streams) offerRoom(p *peer, asked map[sfu.ID]bool) (*resource, string, 
 			continue
 		}
 		options := sfu.ConsumerOptions{Producer: one.producer.ID(), RTPCapabilities: p.room.router.RTPCapabilities()}
-		if consumer := s.consume(p, transport, one, options, true); consumer != nil {
+		if consumer, _ := s.consume(p, transport, one, options, true); consumer != nil {
 			consumers = append(consumers, consumer.ID())
 		}
 	}

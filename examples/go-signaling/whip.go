@@ -87,7 +87,10 @@ func (s *streams) streamTransport(ctx context.Context, p *peer, consuming bool) 
 		return nil, err
 	}
 	s.watchTransport(p, transport)
-	p.room.addTransport(p, transport, consuming)
+	// What a stream consumes is told by its description.
+	if _, err := s.adopt(p, transport, consuming); err != nil {
+		return nil, err
+	}
 	return transport, nil
 }
 
@@ -140,7 +143,9 @@ func (s *streams) publishOffer(ctx context.Context, p *peer, offer string, who *
 		if producer.Kind() == sfu.Audio {
 			source = "mic"
 		}
-		s.publish(ctx, p, producer, object{"source": source})
+		if err := s.publish(ctx, p, producer, object{"source": source}); err != nil {
+			return nil, "", err
+		}
 	}
 	return newResource("whip", p, transport, description.ICEParameters.UsernameFragment), answer, nil
 }
