@@ -36,7 +36,10 @@ class EngineCommands:
     def create_webrtc_server(
         self, listen_infos: Iterable[schema.ListenInfo], *, shard: int | None = None
     ) -> WebRtcServer:
-        """Makes a server whose transports share its ports. Raises `AddressUnavailableError`."""
+        """Makes a server whose transports share its ports. Raises `AddressUnavailableError`.
+
+        Without `shard` it is on all of them, and routers of any shard may use it.
+        """
         body = schema.CreateWebRtcServer(listen_infos=list(listen_infos), shard=shard)
         made: schema.Created = self._call(0, body)
         return WebRtcServer(self, made.id)  # type: ignore[arg-type]
@@ -68,7 +71,10 @@ class EngineCommands:
 
 
 class WebRtcServer(Object):
-    """UDP ports that the WebRTC transports of one shard share."""
+    """Ports that WebRTC transports share: of all shards, or of one if it was made on one.
+
+    All shards take the one UDP port. TCP has the next port for each further shard.
+    """
 
     def dump(self) -> schema.WebRtcServerDump:
         """Its addresses and transports."""
