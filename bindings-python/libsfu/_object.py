@@ -53,6 +53,9 @@ class Object:
             self._call(schema.Close())
         except (NotFoundError, ClosedError):
             pass  # It ended by itself, or with its engine, at the same time.
+        except BaseException:
+            self._closed = self.close_reason is not None  # Not known to be; to be closed again.
+            raise
 
     def __enter__(self: O) -> O:
         return self

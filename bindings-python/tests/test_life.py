@@ -60,6 +60,21 @@ def test_row_072_closing_twice_and_child_after_parent_is_no_error(router: libsfu
         producer.pause()
 
 
+def test_an_object_that_could_not_be_closed_is_open(
+    router: libsfu.Router, engine: libsfu.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(target: int, body: Any) -> Any:
+        raise libsfu.BusyError("a queue is full", code=Code.BUSY)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "_call", busy)
+        with pytest.raises(libsfu.BusyError):
+            router.close()
+    assert not router.closed and router.dump().id == router.id
+    router.close()
+    assert router.closed
+
+
 def test_row_072_closing_while_children_are_made(engine: libsfu.Engine) -> None:
     for _ in range(10):
         router = engine.create_router(CODECS)
