@@ -17,6 +17,8 @@ type waiter struct {
 	err   error
 	// object is what the request makes; the pump gives it its id before any event of it is looked at.
 	object *object
+	// closes is what the request closes; the pump tells it, also when nobody waits any more.
+	closes *object
 	// abandoned: nobody waits. What the request made is closed when its reply comes.
 	abandoned bool
 }
@@ -62,7 +64,12 @@ func (c *core) request(ctx context.Context, op string, target ID, kind fbs.Reque
 	if err := ctx.Err(); err != nil {
 		return nil, named(op, err)
 	}
-	w := &waiter{done: make(chan struct{}), object: made}
+	return c.requestOf(ctx, op, target, kind, body, &waiter{object: made})
+}
+
+// requestOf is request with a waiter that says more.
+func (c *core) requestOf(ctx context.Context, op string, target ID, kind fbs.RequestBody, body any, w *waiter) (*fbs.ReplyBodyT, error) {
+	w.done = make(chan struct{})
 	id, err := c.submit(target, kind, body, w)
 	if err != nil {
 		return nil, named(op, err)
@@ -96,7 +103,7 @@ func (c *core) abandon(id uint64) bool {
 	if !waits {
 		return false
 	}
-	if w.object == nil {
+	if w.object == nil && w.closes == nil {
 		delete(c.waiting, id)
 	} else {
 		w.abandoned = true

@@ -72,9 +72,8 @@ func New(options Options) (*Engine, error) {
 		objects: map[ID]*object{},
 		queue:   newQueue(options.eventQueue()),
 		pumped:  make(chan struct{}),
-
-		mediaState: newMediaState(),
 	}
+	c.mediaState.begin()
 	c.root = newObject(c)
 	c.queue.root = c.root
 	if err := c.openFiles(); err != nil {

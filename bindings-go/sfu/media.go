@@ -111,10 +111,9 @@ type mediaState struct {
 	handled   context.CancelFunc
 }
 
-func newMediaState() mediaState {
-	state := mediaState{reading: make(chan struct{}, 1)}
-	state.unhandled, state.handled = context.WithCancel(context.Background())
-	return state
+func (m *mediaState) begin() {
+	m.reading = make(chan struct{}, 1)
+	m.unhandled, m.handled = context.WithCancel(context.Background())
 }
 
 // ReadMedia waits for packets of direct transports and reads as many as fit into `buffer`, of all direct transports of the

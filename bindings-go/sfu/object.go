@@ -37,22 +37,31 @@ func (o *object) CloseReason() CloseReason {
 	return o.reason
 }
 
-// Close closes the object and all that belongs to it. Closing what is closed is no error.
+// Close closes the object and all that belongs to it. Closing what is closed is no error. When the context ends first the
+// object is closed all the same, a little later: Done tells.
 func (o *object) Close(ctx context.Context) error {
 	select {
 	case <-o.done:
 		return nil
 	default:
 	}
-	err := o.core.do(ctx, "Close", o.id, fbs.RequestBodyClose, &fbs.CloseT{})
+	if err := ctx.Err(); err != nil {
+		return named("Close", err)
+	}
+	_, err := o.core.requestOf(ctx, "Close", o.id, fbs.RequestBodyClose, &fbs.CloseT{}, &waiter{closes: o})
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrClosed) {
 		return err
 	}
+	o.ended()
+	return nil
+}
+
+// ended: Close has closed it, whoever waited for that.
+func (o *object) ended() {
 	o.core.mu.Lock()
 	delete(o.core.objects, o.id)
 	o.core.mu.Unlock()
 	o.gone(Closed)
-	return nil
 }
 
 // OnClose sets a handler that is called when something else than Close has closed the object: its transport, its router,

@@ -116,6 +116,9 @@ func (c *core) answer(reply *fbs.ReplyT) {
 		c.objects[id] = w.object
 	}
 	c.mu.Unlock()
+	if waits && w.closes != nil && (reply.Code == fbs.Codeok || reply.Code == fbs.Codenot_found) {
+		w.closes.ended()
+	}
 	switch {
 	case !waits:
 		// Given up: a cancelled context.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"libsfu.example/go/internal/capi"
+	"libsfu.example/go/internal/fbs"
 )
 
 // polls gives one status after the other, the last one for ever.
@@ -56,4 +57,24 @@ func TestAFailedPumpLetsNobodyWait(t *testing.T) {
 	}
 	_, err := engine.Dump(bounded(t))
 	expect(t, err, ErrClosed)
+}
+
+func TestAnObjectWhoseCloseWasNotWaitedForIsTold(t *testing.T) {
+	engine := start(t, Options{})
+	router := testRouter(t, engine)
+	w := &waiter{closes: router.object, done: make(chan struct{})}
+	id := uint64(1 << 40)
+	engine.mu.Lock()
+	engine.waiting[id] = w
+	engine.mu.Unlock()
+	if !engine.abandon(id) {
+		t.Fatal("it waits")
+	}
+	if status, why := capi.Submit(engine.handle, requestBytes(id, router.ID(), fbs.RequestBodyClose, &fbs.CloseT{})); status != capi.OK {
+		t.Fatal(why)
+	}
+	receive(t, "the router's end", router.Done())
+	if router.CloseReason() != Closed {
+		t.Errorf("%q", router.CloseReason())
+	}
 }
