@@ -24,7 +24,13 @@ check() {
   if ! "$@" >"$log" 2>&1; then result=FAILED; fi
   good=$(grep -cE '^ *--- PASS' "$log" || true)
   bad=$(grep -cE '^ *--- FAIL' "$log" || true)
-  if [ "$result" = ok ] && [ "$good" -eq 0 ]; then good=1; fi
+  if [ "$result" = ok ] && [ "$good" -eq 0 ]; then
+    # A run of tests that finds none is no success.
+    case " $* " in
+    *" -v "* | *linked.sh*) result=FAILED && echo "no test ran" >>"$log" ;;
+    *) good=1 ;;
+    esac
+  fi
   if [ "$result" = FAILED ] && [ "$bad" -eq 0 ]; then bad=1; fi
   passed=$((passed + good)) failed=$((failed + bad))
   echo "go: $name: $result"
