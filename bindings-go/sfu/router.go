@@ -79,13 +79,14 @@ func (r *Router) CanConsume(ctx context.Context, producer ID, capabilities RTPCa
 	return reply.CanConsume, nil
 }
 
-// WebRTCServer holds ports that WebRTC transports of its shard share.
+// WebRTCServer holds ports that WebRTC transports share: those of all shards, or of one if it was made on one. All shards take
+// the one UDP port; TCP has the next port for each further shard.
 type WebRTCServer struct{ *object }
 
 // WebRTCServerOptions of a new WebRTC server.
 type WebRTCServerOptions struct {
 	ListenInfos []ListenInfo
-	// Shard to place it on; nil: the least loaded. Routers that use it must be on the same one.
+	// Shard to place it on; nil: all of them, so that routers of any shard may use it.
 	Shard *uint8
 }
 
