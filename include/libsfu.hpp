@@ -174,11 +174,7 @@ class Object {
         if (link_ == nullptr) {
             return;
         }
-        try {
-            link_->send(id_, detail::request(fbs::CloseT()), nullptr);
-        } catch (...) {
-            // Without memory for the request the object stays until its parent is closed; nobody can be told here.
-        }
+        link_->drop(id_);
         link_.reset();
     }
 
@@ -388,9 +384,14 @@ class Router : public Made<fbs::CreatedT, fbs::RouterDumpT> {
     Call<PipeTransport> create_pipe_transport(PipeTransportOptions options) {
         return make<PipeTransport>(std::move(options));
     }
-    Call<DirectTransport> create_direct_transport(std::uint32_t max_incoming_bitrate = 0) {
+    /// `shard` places it there, whichever the router is on; absent: the engine chooses.
+    Call<DirectTransport> create_direct_transport(std::uint32_t max_incoming_bitrate = 0,
+                                                  std::optional<std::uint8_t> shard = std::nullopt) {
         fbs::CreateDirectTransportT body;
         body.max_incoming_bitrate = max_incoming_bitrate;
+        if (shard.has_value()) {
+            body.shard = *shard;
+        }
         return make<DirectTransport>(std::move(body));
     }
     Call<Observer> create_audio_level_observer(AudioLevelObserverOptions options = {}) {

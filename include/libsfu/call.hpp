@@ -150,6 +150,18 @@ class Link {
         }
     }
 
+    /// Closes an object that no handle leads to any more. If the engine's queue is full just now, a later turn of reading
+    /// does it: what fills the queue will be answered.
+    void drop(Id id) noexcept {
+        try {
+            std::lock_guard lock(mutex_);
+            unwanted_.push_back(id);
+            close_unwanted();
+        } catch (...) {
+            // Without memory for the request the object stays until its parent is closed; nobody can be told here.
+        }
+    }
+
     /// Waits for an answer; false if the time is over.
     bool wait(const Answer &answer, milliseconds timeout) {
         std::unique_lock lock(mutex_);
@@ -200,7 +212,23 @@ class Link {
             fail(answer, closed());
         }
         waiting_.clear();
+        unwanted_.clear();
         changed_.notify_all();
+    }
+
+    /// The lock is held.
+    void close_unwanted() {
+        while (!ended_ && !unwanted_.empty()) {
+            fbs::RequestT request;
+            request.id = next_request_++;
+            request.target = unwanted_.front();
+            request.body.Set(fbs::CloseT());
+            auto builder = message(std::move(request));
+            if (sfu_engine_submit(engine_, builder.GetBufferPointer(), builder.GetSize(), nullptr, 0) == SFU_BUSY) {
+                return;
+            }
+            unwanted_.pop_front();
+        }
     }
 
     /// Reads messages until `ready`, or the time is over. The lock is held when `ready` is asked and when this returns.
@@ -239,6 +267,11 @@ class Link {
             }
             if (last != SFU_OK) {
                 link.end_locked();
+            }
+            try {
+                link.close_unwanted();
+            } catch (...) {
+                // Without memory: the next turn tries again.
             }
             link.changed_.notify_all();
         }
@@ -297,6 +330,8 @@ class Link {
     std::uint64_t next_request_ = 1;
     std::unordered_map<std::uint64_t, std::shared_ptr<Answer>> waiting_;
     std::deque<Event> events_;
+    /// To be closed; never more than there are objects.
+    std::deque<Id> unwanted_;
     std::vector<std::uint8_t> buffer_;
 };
 

@@ -236,6 +236,43 @@ static void row_083_a_flood_of_one_room_is_busy_there_and_not_on_other_shards() 
     CHECK(flooded.dump().get().id == flooded.id());
 }
 
+static void handles_that_go_while_the_queue_is_full_close_their_objects_later() {
+    auto short_queue = options();
+    short_queue.command_queue = 8;
+    sfu::Engine engine(std::move(short_queue));
+    auto room = engine.create_router(opus()).get();
+    std::vector<sfu::DirectTransport> transports;
+    for (int i = 0; i < 20; i++) {
+        transports.push_back(room.create_direct_transport(0, std::uint8_t{0}).get());
+    }
+    // Nobody reads meanwhile, so answers keep their places.
+    std::vector<sfu::Call<sfu::fbs::RouterDumpT>> calls;
+    while (calls.empty() || !calls.back().ready()) {
+        CHECK(calls.size() < 5000);
+        calls.push_back(room.dump());
+    }
+    CHECK(refused([&] { calls.back().get(); }) == SFU_BUSY);
+    calls.pop_back();
+    transports.clear();
+    for (auto &call : calls) {
+        CHECK(call.get().id == room.id());
+    }
+    auto until = std::chrono::steady_clock::now() + 10s;
+    auto left = [&] {
+        try {
+            return room.dump().get().transports.size();
+        } catch (const sfu::Error &error) {
+            // The places are taken by what closes.
+            CHECK(error.status() == SFU_BUSY);
+            engine.poll();
+            return std::size_t{1};
+        }
+    };
+    while (left() != 0) {
+        CHECK(std::chrono::steady_clock::now() < until);
+    }
+}
+
 static void row_084_exceptions_moves_and_lifetimes_of_the_program_do_no_harm() {
     std::optional<sfu::Engine> engine(options());
     std::optional<Room> room(*engine);
@@ -336,6 +373,7 @@ int main(int argc, char **) try {
     row_080_a_consumer_of_ones_own_producer_and_of_one_that_closes_is_answered();
     row_081_who_reads_no_events_loses_telemetry_and_nothing_else();
     row_083_a_flood_of_one_room_is_busy_there_and_not_on_other_shards();
+    handles_that_go_while_the_queue_is_full_close_their_objects_later();
     row_084_exceptions_moves_and_lifetimes_of_the_program_do_no_harm();
     row_085_another_version_of_the_abi_is_refused_before_anything_is_started();
     row_114_descriptors_close_on_exec_and_signals_stay_as_they_were();
