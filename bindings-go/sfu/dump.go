@@ -82,6 +82,8 @@ type PipeTransportDump struct {
 	LocalAddress      string
 	Tuple             *TransportTuple
 	RTX, SRTP, Silent bool
+	// OnlyWanted: encodings that nobody watches at the far end are not sent.
+	OnlyWanted bool
 }
 
 // ProducerDump is that of a producer.
@@ -97,6 +99,10 @@ type ProducerDump struct {
 	Scores                  []EncodingScore
 	// WantedLayers; nil: nobody watches.
 	WantedLayers *Layers
+	// Observed by an observer.
+	Observed bool
+	// OpaquePayload: it is not looked into.
+	OpaquePayload bool
 }
 
 // ConsumerDump is that of a consumer.
@@ -111,6 +117,8 @@ type ConsumerDump struct {
 	Priority                uint8
 	// PreferredLayers; nil: all there are. TargetLayers and CurrentLayers; nil: nothing.
 	PreferredLayers, TargetLayers, CurrentLayers *Layers
+	// PendingProducer is the one that it switches to with the next key frame; 0: none.
+	PendingProducer ID
 }
 
 // ObserverDump is that of an observer.
@@ -225,7 +233,7 @@ func (t *PipeTransport) Dump(ctx context.Context) (*PipeTransportDump, error) {
 	}
 	return &PipeTransportDump{
 		TransportDump: transportDump(d.Id, d.Router, d.Producers, d.Consumers), LocalAddress: d.LocalAddress,
-		Tuple: tupleFrom(d.Tuple), RTX: d.Rtx, SRTP: d.Srtp, Silent: d.Silent,
+		Tuple: tupleFrom(d.Tuple), RTX: d.Rtx, SRTP: d.Srtp, Silent: d.Silent, OnlyWanted: d.OnlyWanted,
 	}, nil
 }
 
@@ -250,6 +258,7 @@ func (p *Producer) Dump(ctx context.Context) (*ProducerDump, error) {
 		Paused: d.Paused, RTPParameters: rtpFrom(d.RtpParameters),
 		ConsumableRTPParameters: rtpFrom(d.ConsumableRtpParameters), SSRCs: d.Ssrcs, Consumers: ids(d.Consumers),
 		Scores: scoresFrom(d.Scores), WantedLayers: layersFrom(d.WantedLayers),
+		Observed: d.Observed, OpaquePayload: d.OpaquePayload,
 	}, nil
 }
 
@@ -264,7 +273,7 @@ func (c *Consumer) Dump(ctx context.Context) (*ConsumerDump, error) {
 		Type: StreamType(d.Type.String()), Paused: d.Paused, ProducerPaused: d.ProducerPaused,
 		RTPParameters: rtpFrom(d.RtpParameters), SSRC: d.Ssrc, RTXSSRC: d.RtxSsrc, Priority: d.Priority,
 		PreferredLayers: layersFrom(d.PreferredLayers), TargetLayers: layersFrom(d.TargetLayers),
-		CurrentLayers: layersFrom(d.CurrentLayers),
+		CurrentLayers: layersFrom(d.CurrentLayers), PendingProducer: ID(d.PendingProducer),
 	}, nil
 }
 

@@ -26,6 +26,7 @@ type StreamStats struct {
 	// Jitter in milliseconds.
 	Jitter               uint32
 	PacketsDiscarded     uint64
+	RTXPacketsDiscarded  uint64
 	PacketsRetransmitted uint64
 	PacketsRepaired      uint64
 	NACKCount            uint64
@@ -134,7 +135,8 @@ func streamStatsFrom(s *fbs.RtpStreamStatsT) StreamStats {
 	out := StreamStats{
 		SSRC: s.Ssrc, RTXSSRC: s.RtxSsrc, RID: s.Rid, Inbound: s.Inbound, Kind: kindFrom(s.Kind), MimeType: s.MimeType,
 		Packets: s.Packets, Bytes: s.Bytes, Bitrate: s.Bitrate, PacketsLost: s.PacketsLost, FractionLost: s.FractionLost,
-		Jitter: s.Jitter, PacketsDiscarded: s.PacketsDiscarded, PacketsRetransmitted: s.PacketsRetransmitted,
+		Jitter: s.Jitter, PacketsDiscarded: s.PacketsDiscarded,
+		RTXPacketsDiscarded: s.RtxPacketsDiscarded, PacketsRetransmitted: s.PacketsRetransmitted,
 		PacketsRepaired: s.PacketsRepaired, NACKCount: s.NackCount, NACKPacketCount: s.NackPacketCount,
 		PLICount: s.PliCount, FIRCount: s.FirCount, KeyFrameCount: s.KeyFrameCount, Score: s.Score,
 	}
