@@ -137,7 +137,7 @@ func callPlainAndPipe(t *testing.T, router *Router) {
 
 func callProducerAndConsumer(t *testing.T, router *Router, webrtc *WebRTCTransport) {
 	ctx := bounded(t)
-	direct := must[*DirectTransport](t)(router.CreateDirectTransport(ctx, 0))
+	direct := must[*DirectTransport](t)(router.CreateDirectTransport(ctx, DirectTransportOptions{}))
 	first := must[*Producer](t)(direct.Produce(ctx, vp8From(1)))
 	second := must[*Producer](t)(direct.Produce(ctx, vp8From(2)))
 	if !must[bool](t)(router.CanConsume(ctx, first.ID(), router.RTPCapabilities())) {

@@ -19,7 +19,7 @@ func speak(t testing.TB, engine *Engine) speaking {
 	t.Helper()
 	ctx := bounded(t)
 	router := testRouter(t, engine)
-	direct := must[*DirectTransport](t)(router.CreateDirectTransport(ctx, 0))
+	direct := must[*DirectTransport](t)(router.CreateDirectTransport(ctx, DirectTransportOptions{}))
 	producer := must[*Producer](t)(direct.Produce(ctx, opusFrom(1111)))
 	consumer := must[*Consumer](t)(direct.Consume(ctx, ConsumerOptions{
 		Producer: producer.ID(), RTPCapabilities: router.RTPCapabilities(),
@@ -141,7 +141,7 @@ func TestRow077ClosingWithWorkInFlightEndsAllOfIt(t *testing.T) {
 			defer group.Done()
 			for {
 				began <- struct{}{}
-				if _, err := router.CreateDirectTransport(ctx, 0); err != nil {
+				if _, err := router.CreateDirectTransport(ctx, DirectTransportOptions{}); err != nil {
 					if !errors.Is(err, ErrClosed) && !errors.Is(err, ErrBusy) {
 						t.Error(err)
 					}

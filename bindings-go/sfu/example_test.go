@@ -81,7 +81,7 @@ func ExampleDirectTransport() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	direct, err := room.CreateDirectTransport(ctx, 0)
+	direct, err := room.CreateDirectTransport(ctx, sfu.DirectTransportOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -103,7 +103,7 @@ func TestRow070UnknownIDsAreNotFound(t *testing.T) {
 	elsewhere := testRouter(t, other)
 	for _, id := range []ID{closed.ID(), elsewhere.ID() + 1<<20, 1, 1 << 63, ^ID(0)} {
 		router := &Router{object: &object{core: engine.core, id: id, done: make(chan struct{})}}
-		_, err := router.CreateDirectTransport(ctx, 0)
+		_, err := router.CreateDirectTransport(ctx, DirectTransportOptions{})
 		expect(t, err, ErrNotFound)
 	}
 	for _, text := range []string{"", "1", strings.Repeat("f", 1<<20), "-00000000000000f", "zzzzzzzzzzzzzzzz"} {
@@ -137,7 +137,7 @@ func TestRow072ClosingInAnyOrderIsNoError(t *testing.T) {
 	engine := start(t, Options{})
 	ctx := bounded(t)
 	router := testRouter(t, engine)
-	direct := must[*DirectTransport](t)(router.CreateDirectTransport(ctx, 0))
+	direct := must[*DirectTransport](t)(router.CreateDirectTransport(ctx, DirectTransportOptions{}))
 	producer := must[*Producer](t)(direct.Produce(ctx, opusFrom(1)))
 	reasons := make(chan CloseReason, 2)
 	producer.OnClose(func(reason CloseReason) { reasons <- reason })
@@ -165,7 +165,7 @@ func TestRow072ClosingWhileAChildIsMade(t *testing.T) {
 		made := make(chan error, 8)
 		for range [8]int{} {
 			go func() {
-				_, err := router.CreateDirectTransport(ctx, 0)
+				_, err := router.CreateDirectTransport(ctx, DirectTransportOptions{})
 				made <- err
 			}()
 		}
@@ -253,7 +253,7 @@ func TestRow078NumbersOutOfRangeNameTheirField(t *testing.T) {
 	engine := start(t, Options{})
 	ctx := bounded(t)
 	router := testRouter(t, engine)
-	direct := must[*DirectTransport](t)(router.CreateDirectTransport(ctx, 0))
+	direct := must[*DirectTransport](t)(router.CreateDirectTransport(ctx, DirectTransportOptions{}))
 	wrong := func(change func(*ProducerOptions)) error {
 		options := vp8From(5)
 		change(&options)
@@ -311,7 +311,7 @@ func TestRow080AConsumerOfAClosingProducerClosesWithIt(t *testing.T) {
 	engine := start(t, Options{})
 	ctx := bounded(t)
 	router := testRouter(t, engine)
-	direct := must[*DirectTransport](t)(router.CreateDirectTransport(ctx, 0))
+	direct := must[*DirectTransport](t)(router.CreateDirectTransport(ctx, DirectTransportOptions{}))
 	producer := must[*Producer](t)(direct.Produce(ctx, opusFrom(4)))
 	options := ConsumerOptions{Producer: producer.ID(), RTPCapabilities: router.RTPCapabilities()}
 	// Its own: some want to hear themselves.

@@ -144,7 +144,7 @@ func TestPlainRTPComesInByUDPAndGoesOutByDirectTransport(t *testing.T) {
 	learned := make(chan TransportTuple, 1)
 	plain.OnTupleChange(func(tuple TransportTuple, _ bool) { learned <- tuple })
 	producer := must[*Producer](t)(plain.Produce(ctx, opusFrom(4242)))
-	direct := must[*DirectTransport](t)(router.CreateDirectTransport(ctx, 0))
+	direct := must[*DirectTransport](t)(router.CreateDirectTransport(ctx, DirectTransportOptions{}))
 	consumer := must[*Consumer](t)(direct.Consume(ctx, ConsumerOptions{Producer: producer.ID(), RTPCapabilities: router.RTPCapabilities()}))
 	got := make(chan struct{}, 100)
 	consumer.OnRTP(func([]byte) { got <- struct{}{} })

@@ -174,11 +174,19 @@ func (t *PipeTransport) OnSilence(handler func(silent bool)) {
 // Consumer.OnRTP and OnRTCP, or all of an engine's by Engine.ReadMedia.
 type DirectTransport struct{ transport }
 
-// CreateDirectTransport makes a direct transport. `maxIncomingBitrate` is in bit/s; 0 is no bound.
-func (r *Router) CreateDirectTransport(ctx context.Context, maxIncomingBitrate uint32) (*DirectTransport, error) {
+// DirectTransportOptions of a new direct transport.
+type DirectTransportOptions struct {
+	// MaxIncomingBitrate in bit/s; 0 is no bound.
+	MaxIncomingBitrate uint32
+	// Shard to place it on, whichever the router is on; nil: the engine chooses.
+	Shard *uint8
+}
+
+// CreateDirectTransport makes a direct transport.
+func (r *Router) CreateDirectTransport(ctx context.Context, options DirectTransportOptions) (*DirectTransport, error) {
 	made := &DirectTransport{transport{newObject(r.core)}}
 	_, err := create[*fbs.CreatedT](ctx, r.core, "CreateDirectTransport", r.id, fbs.RequestBodyCreateDirectTransport,
-		&fbs.CreateDirectTransportT{MaxIncomingBitrate: maxIncomingBitrate}, made.object)
+		&fbs.CreateDirectTransportT{MaxIncomingBitrate: options.MaxIncomingBitrate, Shard: options.Shard}, made.object)
 	if err != nil {
 		return nil, err
 	}

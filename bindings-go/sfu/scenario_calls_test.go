@@ -203,7 +203,7 @@ func createOn(ctx context.Context, router *Router, name string, a arguments) (ma
 		if wrong != nil {
 			return nil, nil, wrong
 		}
-		object, err := router.CreateDirectTransport(ctx, uint32(bitrate))
+		object, err := router.CreateDirectTransport(ctx, DirectTransportOptions{MaxIncomingBitrate: uint32(bitrate)})
 		return object, err, nil
 	}
 	interval, _, wrong := a.number("intervalMs")
