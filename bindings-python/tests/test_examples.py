@@ -170,6 +170,7 @@ def refusals(url: str) -> None:
     assert status(url + "talk", "POST", Authorization="Bearer wrong") == 401
     assert status(url + "talk", "POST", "x", Authorization="Bearer secret", Content_Type="text/plain") == 415
     assert status(url + "talk", "POST", "v=0", **let_in) == 422
+    assert status(url + "x" * 65, "POST", "v=0", **let_in) == 400
     assert status(url + "a/b", "POST", "v=0", **let_in) == 404
     assert status(url + "talk/nobody", "DELETE", **let_in) == 404
     assert status(url + "talk/nobody", "PATCH", **let_in) == 405
@@ -178,6 +179,10 @@ def refusals(url: str) -> None:
     host, port = re.findall(r"//([\d.]+):(\d+)", url)[0]
     for sent, answer in (
         (request, b" 413 "),
+        (
+            b"POST /whip/a\x07 HTTP/1.1\r\nAuthorization: Bearer secret\r\nContent-Type: application/sdp\r\n\r\n",
+            b" 400 ",
+        ),
         (b"nonsense\r\n\r\n", b" 400 "),
         (b"GET / HTTP/1.1\r\n" + b"a" * 20000, b" 400 "),
     ):

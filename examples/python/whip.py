@@ -1,7 +1,8 @@
 """A WHIP server (RFC 9725) on libsfu, for the examples: who publishes by HTTP becomes a transport with producers.
 
 Told: a router, where to listen, and optionally a token. Tells: publishers that came and went, by callbacks. Limits: 256
-KiB for a description, 16 KiB of headers, ten seconds for a request. Left out: trickling and ICE restarts (PATCH), which
+KiB for a description, 16 KiB of headers, ten seconds for a request, 100 publishers, 64 printable characters for a name,
+thirty seconds until a publisher has connected. Left out: trickling and ICE restarts (PATCH), which
 is answered so; an SFU needs neither, since its own candidates are in the answer.
 """
 
@@ -24,6 +25,10 @@ log = logging.getLogger("whip")
 BODY_MAX = 256 << 10
 HEADERS_MAX = 16 << 10
 SECONDS = 10.0
+MAX_PUBLISHERS = 100
+NAME_MAX = 64
+# How long a publisher may take to connect.
+CONNECT_SECONDS = 30.0
 CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "POST, DELETE, OPTIONS",
@@ -76,6 +81,9 @@ class Whip:
         self.router, self.listen_infos, self.token = router, list(listen_infos), token
         self.came, self.went = came, went
         self.publishers: dict[str, Publisher] = {}
+        # Publishers that are being made.
+        self._coming = 0
+        self._watches: set[asyncio.Task[None]] = set()
         router.engine.on(schema.IceStateChanged, self._ice)
 
     async def serve(self, host: str, port: int) -> asyncio.Server:
@@ -96,9 +104,31 @@ class Whip:
         await publisher.transport.close()
         self.went(publisher)
 
+    async def _watch(self, path: str, publisher: Publisher) -> None:
+        """A publisher that does not connect is gone too."""
+        await asyncio.sleep(CONNECT_SECONDS)
+        try:
+            dump = await publisher.transport.dump()
+            if dump.dtls_state is not schema.DtlsState.CONNECTED:
+                log.info("%s has not connected", publisher.name)
+                await self._remove(path)
+        except (Refused, libsfu.Error) as error:
+            log.debug("%s has left: %s", publisher.name, error)
+
     # ---- WHIP ----
 
     async def _publish(self, name: str, offer: str) -> tuple[str, str]:
+        if len(name) > NAME_MAX or not name.isprintable():
+            raise Refused(400, f"a name is at most {NAME_MAX} printable characters")
+        if len(self.publishers) + self._coming >= MAX_PUBLISHERS:
+            raise Refused(503, f"{MAX_PUBLISHERS} publish already, the most")
+        self._coming += 1
+        try:
+            return await self._publish_one(name, offer)
+        finally:
+            self._coming -= 1
+
+    async def _publish_one(self, name: str, offer: str) -> tuple[str, str]:
         parsed = await self.router.parse_sdp(offer)
         sending = [section for section in parsed.sections if section.rtp_parameters is not None]
         if not sending or parsed.dtls_parameters is None:
@@ -119,6 +149,9 @@ class Whip:
             raise
         path = f"/whip/{name}/{secrets.token_urlsafe(16)}"
         self.publishers[path] = publisher
+        watch = asyncio.ensure_future(self._watch(path, publisher))
+        self._watches.add(watch)
+        watch.add_done_callback(self._watches.discard)
         self.came(publisher)
         return path, answer
 
