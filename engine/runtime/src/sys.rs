@@ -168,13 +168,22 @@ pub(crate) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) 
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) }).map(drop)
 }
 
+/// The kernel's `sock_fprog`, with the bytes between its fields, which it is handed as well.
+#[repr(C)]
+struct Program {
+    len: libc::c_ushort,
+    gap: [u8; PROGRAM_GAP],
+    filter: *const Instruction,
+}
+
+const PROGRAM_GAP: usize = size_of::<*const Instruction>() - size_of::<libc::c_ushort>();
+const _: () = assert!(size_of::<Program>() == size_of::<libc::sock_fprog>());
+
 /// Attaches a classic filter to the group of sockets that share this one's port: its answer is a socket's place there.
 pub(crate) fn attach_reuseport_filter(fd: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
     let len = libc::c_ushort::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-    // SAFETY: no instructions at no address. The kernel is handed the bytes between the fields as well.
-    let mut filter: libc::sock_fprog = unsafe { std::mem::zeroed() };
-    (filter.len, filter.filter) = (len, program.as_ptr().cast_mut().cast());
-    let size = size_of::<libc::sock_fprog>() as libc::socklen_t;
+    let filter = Program { len, gap: [0; PROGRAM_GAP], filter: program.as_ptr() };
+    let size = size_of::<Program>() as libc::socklen_t;
     let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF);
     // SAFETY: `filter` names `len` instructions, laid out as the kernel's, which it only reads, during the call.
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const filter).cast(), size) }).map(drop)
