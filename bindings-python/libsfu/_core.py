@@ -113,7 +113,8 @@ class Core:
         self.closing = False
         self.more = False
         """The last `drain` left something, of which the descriptor does not tell again."""
-        self._freed = False
+        self.freed = False
+        """It was given back: by whoever closed it, or by the interpreter's end."""
         _alive.add(self)
 
     def _descriptor(self, function: Any) -> int:
@@ -141,7 +142,7 @@ class Core:
         except Error:
             self._waiting.pop(number, None)
             raise
-        if self._freed:
+        if self.freed:
             self.fail_all()
         return number
 
@@ -262,12 +263,12 @@ class Core:
 
     def free(self) -> None:
         """Gives the engine back, once; requests without an answer fail."""
-        if self._freed:
+        if self.freed:
             return
         check_process()
         self.closing = True
         lib.sfu_engine_free(self.handle)
-        self._freed = True
+        self.freed = True
         self.fail_all()
         _alive.discard(self)
 

@@ -450,7 +450,7 @@ def test_an_engine_that_cannot_be_read_says_why_and_is_freed(monkeypatch: pytest
         engine.dump()
     assert engine.closed and list(engine.events()) == []
     engine.close()
-    assert engine._pump.core._freed
+    assert engine._pump.core.freed
 
     async def run() -> None:
         engine = await started()
@@ -458,7 +458,7 @@ def test_an_engine_that_cannot_be_read_says_why_and_is_freed(monkeypatch: pytest
         with pytest.raises(libsfu.PanicError):
             await engine.dump()
         await engine.close()
-        assert engine._core._freed
+        assert engine._core.freed
 
     asyncio.run(run())
 

@@ -345,7 +345,7 @@ class Engine(EngineCommands):
 
     def __del__(self) -> None:
         core = getattr(self, "_core", None)
-        if core is None or self._end is not None:
+        if core is None or core.freed or self._end is not None:
             return
         try:
             check_process()
