@@ -1,20 +1,28 @@
-//! Datagrams on their way from the shard where they arrived to the one that they belong to.
+//! Datagrams and TCP connections on their way from the shard where they arrived to the one that they belong to.
 //!
-//! Told: datagrams with the shared port by which they came, by other shards. Tells: the same, in order, to the owner.
-//! This is the way of first packets, and of all others where the kernel cannot be told whose they are; what is
-//! beyond the queue's bound is dropped and counted, as in a socket's buffer.
+//! Told: datagrams and connections with the shared port by which they came, by other shards. Tells: the same, in order, to
+//! the owner. This is the way of first packets, and of all others where the kernel cannot be told whose they are; what is
+//! beyond the queue's bound is dropped and counted, as in a socket's buffer. A connection goes once, whole: its descriptor,
+//! with the bytes that were read and not yet looked at; one that finds no room is closed.
 //!
-//! Limits: [`MAX_BYTES`], once for what waits and once for what is being read; both are allocated when first
-//! needed and kept. A short lock, as in the mailboxes: in the steady state nothing passes here.
+//! Limits: [`MAX_BYTES`] of datagrams, once for what waits and once for what is being read; both are allocated when first
+//! needed and kept. [`MAX_CONNECTIONS`] connections, with [`MAX_CONNECTION_BYTES`] together. A short lock, as in the mailboxes: in
+//! the steady state nothing passes here.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sfu_wire::time::Time;
 
+use crate::tcp::Stranger;
+
 /// Bytes that wait for one shard.
 pub(crate) const MAX_BYTES: usize = 512 << 10;
+/// Connections that wait for one shard.
+pub(crate) const MAX_CONNECTIONS: usize = 256;
+/// Bytes that have come by them.
+const MAX_CONNECTION_BYTES: usize = 512 << 10;
 /// What precedes each datagram: port (8), arrival (8), address (16), its port (2), family (1), a byte of nothing, length (4).
 const HEAD: usize = 40;
 const IPV4: u8 = 4;
@@ -34,7 +42,18 @@ pub(crate) struct Handed<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct HandOver {
     waiting: Mutex<Vec<u8>>,
-    has_some: AtomicBool,
+    has_datagrams: AtomicBool,
+    connections: Mutex<Connections>,
+    has_connections: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Connections {
+    /// With the keys of their ports.
+    waiting: Vec<(u64, Stranger)>,
+    bytes: usize,
+    /// Nobody will take any.
+    closed: bool,
 }
 
 impl HandOver {
@@ -60,24 +79,59 @@ impl HandOver {
         waiting.extend([family, 0]);
         waiting.extend((bytes.len() as u32).to_le_bytes());
         waiting.extend(bytes);
-        self.has_some.store(true, SeqCst);
+        self.has_datagrams.store(true, SeqCst);
         true
     }
 
-    /// Datagrams wait.
+    /// Puts a connection in; false when there is no room, or nobody to take it: then it is closed.
+    pub(crate) fn push_connection(&self, port: u64, stranger: Stranger) -> bool {
+        let mut connections = self.lock_connections();
+        let bytes = connections.bytes + stranger.bytes.len();
+        if connections.closed || connections.waiting.len() >= MAX_CONNECTIONS || bytes > MAX_CONNECTION_BYTES {
+            return false;
+        }
+        connections.bytes = bytes;
+        connections.waiting.push((port, stranger));
+        self.has_connections.store(true, SeqCst);
+        true
+    }
+
+    /// Takes all connections that wait (owner's side).
+    pub(crate) fn take_connections(&self) -> Vec<(u64, Stranger)> {
+        if !self.has_connections.load(SeqCst) {
+            return Vec::new();
+        }
+        let mut connections = self.lock_connections();
+        self.has_connections.store(false, SeqCst);
+        connections.bytes = 0;
+        std::mem::take(&mut connections.waiting)
+    }
+
+    /// Closes the connections that wait, and from now on all that come, if the shard is gone for good.
+    pub(crate) fn close_connections(&self, for_good: bool) {
+        let mut connections = self.lock_connections();
+        self.has_connections.store(false, SeqCst);
+        *connections = Connections { closed: connections.closed || for_good, ..Connections::default() };
+    }
+
+    fn lock_connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something waits.
     pub(crate) fn has_some(&self) -> bool {
-        self.has_some.load(SeqCst)
+        self.has_datagrams.load(SeqCst) || self.has_connections.load(SeqCst)
     }
 
     /// Takes all that waits in exchange for what was taken the last time (owner's side).
     pub(crate) fn take(&self, taken: &mut Vec<u8>) {
         taken.clear();
-        if !self.has_some() {
+        if !self.has_datagrams.load(SeqCst) {
             return;
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut *waiting, taken);
-        self.has_some.store(false, SeqCst);
+        self.has_datagrams.store(false, SeqCst);
     }
 }
 
@@ -135,5 +189,60 @@ mod tests {
         assert_eq!(taken(&queue).len(), sent);
         assert!(queue.push(1, from, Time::ZERO, &[5; 1_000]));
         assert!(!queue.push(1, from, Time::ZERO, &vec![0; MAX_BYTES]));
+    }
+
+    /// A connection, and the other end of it.
+    fn stranger(bytes: usize) -> (Stranger, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (near, remote) = listener.accept().unwrap();
+        let stranger = Stranger { fd: near.into(), remote, bytes: vec![7; bytes], until: Time::ZERO, refused: 0 };
+        (stranger, far)
+    }
+
+    /// The other end is told that its connection is closed.
+    fn is_closed(mut far: std::net::TcpStream) -> bool {
+        far.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        std::io::Read::read(&mut far, &mut [0; 1]).is_ok_and(|n| n == 0)
+    }
+
+    #[test]
+    fn connections_come_out_with_their_bytes_and_what_finds_no_room_is_closed() {
+        let queue = HandOver::default();
+        let (one, _far) = stranger(3);
+        let remote = one.remote;
+        assert!(queue.push_connection(9, one) && queue.has_some());
+        let got: Vec<_> = queue.take_connections().into_iter().map(|(port, s)| (port, s.remote, s.bytes)).collect();
+        assert_eq!(got, [(9, remote, vec![7; 3])]);
+        assert!(!queue.has_some() && queue.take_connections().is_empty());
+        // By their number, and by their bytes.
+        let fars: Vec<_> = (0..MAX_CONNECTIONS)
+            .map(|_| {
+                let (one, far) = stranger(1);
+                assert!(queue.push_connection(9, one));
+                far
+            })
+            .collect();
+        let (beyond, far) = stranger(1);
+        assert!(!queue.push_connection(9, beyond) && is_closed(far));
+        assert_eq!(queue.take_connections().len(), MAX_CONNECTIONS);
+        assert!(fars.into_iter().all(is_closed), "whoever took them has dropped them");
+        assert!(!queue.push_connection(9, stranger(MAX_CONNECTION_BYTES + 1).0));
+        assert!(queue.push_connection(9, stranger(MAX_CONNECTION_BYTES).0));
+        assert!(!queue.push_connection(9, stranger(1).0));
+    }
+
+    #[test]
+    fn row_112_connections_for_a_shard_that_failed_are_closed_and_for_one_that_is_gone_refused() {
+        let queue = HandOver::default();
+        let (one, far) = stranger(1);
+        assert!(queue.push_connection(9, one));
+        queue.close_connections(false);
+        assert!(is_closed(far) && !queue.has_some());
+        assert!(queue.push_connection(9, stranger(1).0), "for its next life");
+        queue.close_connections(true);
+        queue.close_connections(false);
+        let (late, far) = stranger(1);
+        assert!(!queue.push_connection(9, late) && is_closed(far));
     }
 }

@@ -156,11 +156,6 @@ impl Binder {
     fn bind_one(&mut self, field: &str, info: &ListenInfo) -> Result<Bound, CommandError> {
         let random = self.draw();
         let (fd, local, shared) = match (info.shared, &self.sharing) {
-            // A TCP port has one listener: each shard has its own, the next shard the next port.
-            (Some(_), Some((_, shard))) if info.protocol == Protocol::Tcp => {
-                let (fd, local) = self.open(field, &of_shard(field, info, *shard)?)?;
-                (fd, local, None)
-            }
             (Some(key), Some((ports, shard))) => {
                 let (port, fd) = ports.join(key, *shard, field, info, random)?;
                 (fd, port.local(), Some(port))
@@ -261,16 +256,6 @@ fn validate(field: &str, info: &ListenInfo) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What a shard binds for itself alone of an info that is for all of them.
-fn of_shard(field: &str, info: &ListenInfo, shard: u8) -> Result<ListenInfo, CommandError> {
-    let port = if info.port == 0 { Some(0) } else { info.port.checked_add(shard.into()) };
-    let port = port.ok_or_else(|| {
-        let text = format!("{} leaves no TCP port for shard {shard}: give a lower one", info.port);
-        CommandError::new(ErrorCode::InvalidArgument, format!("{field}.port"), text)
-    })?;
-    Ok(ListenInfo { port, ..info.clone() })
-}
-
 fn bind_port(field: &str, info: &ListenInfo, port: u16) -> Result<(OwnedFd, SocketAddr), Refused> {
     let bound = open_socket(info, port, false).and_then(|fd| Ok((sys::local_addr(fd.as_fd())?, fd)));
     match bound {
@@ -323,7 +308,8 @@ fn open_socket(info: &ListenInfo, port: u16, beside: bool) -> io::Result<OwnedFd
     Ok(fd)
 }
 
-fn name(info: &ListenInfo) -> &'static str {
+/// The protocol, for errors.
+pub(crate) fn name(info: &ListenInfo) -> &'static str {
     match info.protocol {
         Protocol::Udp => "UDP",
         Protocol::Tcp => "TCP",
@@ -400,16 +386,6 @@ mod tests {
 
     fn in_range(range: (u16, u16)) -> ListenInfo {
         ListenInfo { port_range: Some(range), ..ListenInfo::udp(Ipv4Addr::LOCALHOST.into()) }
-    }
-
-    #[test]
-    fn a_tcp_port_of_all_shards_is_the_next_one_for_each() {
-        let info = |port| ListenInfo { port, shared: Some(1), ..ListenInfo::tcp(Ipv4Addr::LOCALHOST.into()) };
-        let port = |given, shard| of_shard("listenInfos[0]", &info(given), shard).map(|own| own.port);
-        assert_eq!(port(0, 3).unwrap(), 0);
-        assert_eq!((port(40_000, 0).unwrap(), port(40_000, 2).unwrap()), (40_000, 40_002));
-        let error = port(65_535, 1).unwrap_err();
-        assert_eq!(error.field, "listenInfos[0].port");
     }
 
     #[test]

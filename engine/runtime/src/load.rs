@@ -34,9 +34,9 @@ pub struct ShardLoad {
     pub send_failures: u64,
     /// Turns of its loop.
     pub turns: u64,
-    /// Datagrams that arrived here and were another shard's.
+    /// Datagrams, and TCP connections, that arrived here and were another shard's.
     pub handed_over: u64,
-    /// Datagrams that arrived at other shards and were this one's.
+    /// Datagrams, and TCP connections, that arrived at other shards and were this one's.
     pub taken_over: u64,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Traffic {
     pub(crate) turns: u64,
     pub(crate) handed_over: u64,
     pub(crate) taken_over: u64,
-    /// Datagrams of other shards for which these had no room.
+    /// Datagrams and TCP connections of other shards for which these had no room.
     pub(crate) hand_overs_lost: u64,
 }
 

@@ -233,6 +233,7 @@ impl<T> Inbox<T> {
 
     /// Gives back what was accepted but not taken, and goes on.
     pub(crate) fn empty(&self) -> VecDeque<T> {
+        self.handed.close_connections(false);
         let mut state = lock(&self.state);
         self.queued.store(0, SeqCst);
         self.sleep.store(RUNNING, SeqCst);
@@ -241,6 +242,7 @@ impl<T> Inbox<T> {
 
     /// Refuses everything from now on, and gives back what was accepted but not taken.
     pub(crate) fn close(&self) -> VecDeque<T> {
+        self.handed.close_connections(true);
         let mut state = lock(&self.state);
         state.closed = true;
         self.queued.store(0, SeqCst);

@@ -3,8 +3,8 @@
 //! One turn: take what other shards say, receive a batch, take a bounded number of commands, timers, tell other
 //! shards, drain events and released sockets, send, publish, sleep. One clock reading per turn. It knows nothing of what it carries.
 //!
-//! A port that all shards listen on may bring datagrams of other shards: those are handed over, and what others hand over
-//! is taken like what the kernel brings ([`crate::shared_port`]).
+//! A port that all shards listen on may bring datagrams and TCP connections of other shards: those are handed over, and what
+//! others hand over is taken like what the kernel brings ([`crate::shared_port`]).
 //!
 //! Limits per turn: [`DATAGRAMS_PER_TURN`] of each, [`COMMANDS_PER_TURN`], one `handle_timeout`. A shard whose
 //! deadline lies in the past right after `handle_timeout` is called again after [`MIN_NAP`], so that
@@ -40,7 +40,7 @@ use crate::runtime::{Output, ShardRequest, Shared};
 use crate::shared_port::SharedPort;
 use crate::tcp::TcpIo;
 use crate::usage;
-use peers::hand_peers;
+use peers::{hand_connection, hand_peers};
 
 /// Most datagrams between two looks at the mailbox.
 const DATAGRAMS_PER_TURN: usize = 512;
@@ -234,10 +234,15 @@ impl<S: ShardCore> ShardLoop<S> {
         tcp.begin(now, std::mem::take(&mut self.tcp_ready));
         while let Some(packet) = tcp.next_packet() {
             let (socket, from, verified) = (packet.tuple.socket, packet.tuple.remote, packet.verified);
-            // Connections are of this shard: nobody shares its TCP ports.
-            _ = self.core.handle_datagram(now, now, socket, from, packet.bytes);
-            if !verified {
-                tcp.judge(self.core.is_verified(socket, from));
+            match self.core.handle_datagram(now, now, socket, from, packet.bytes) {
+                Whose::Shard(shard) if !verified => {
+                    let port = self.ports.iter().find(|(own, _)| *own == socket).map(|(_, port)| port.key());
+                    hand_connection(&mut self.core, tcp, (&self.shared, &mut self.traffic), port, shard);
+                }
+                Whose::Ours if !verified => tcp.judge(self.core.is_verified(socket, from)),
+                Whose::Ours => {}
+                // What a transport has given up is closed soon.
+                _ => self.core.count_drop(DropReason::UnknownTuple, 1),
             }
             self.traffic.datagrams_in += 1;
             if self.traffic.datagrams_in.is_multiple_of(PEERS_HANDED_AFTER) {

@@ -5,6 +5,11 @@
 //! them. They stay bound while any shard listens, so that one that is made anew takes up its own where it was: the
 //! kernel knows sockets by their place in the group.
 //!
+//! A TCP port is shared likewise, without a program: the kernel spreads connections over the listening sockets, and a
+//! connection is handed over when it first names its shard. There are no claims, since a connection is its shard's alone.
+//! What arrives while a shard is made anew waits to be accepted; the socket of a shard that listens no more is closed, since
+//! the kernel would bring it connections that nobody accepts.
+//!
 //! The program is made anew on a thread of its own whenever addresses have changed, and not more often than leaves
 //! that thread idle most of the time. Until then, or for good where the kernel takes no program, a datagram may arrive at a shard
 //! that it does not belong to, and is handed over ([`crate::hand_over`]).
@@ -13,7 +18,8 @@
 //! engine of the same user shares among its own shards.
 //!
 //! Limits: an address has one owner, the first to verify it, until that one gives it up; a transport has at most eight.
-//! A shard that has failed for good keeps its socket: what still comes there was for it, or for nobody.
+//! A shard that has failed for good keeps its UDP socket: what still comes there was for it, or for nobody. When no shard
+//! listens the port is free, also if they have all failed: whichever comes first then binds it again.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -28,7 +34,7 @@ use rand_core::TryRngCore;
 use sfu_core::command::CommandError;
 
 use crate::listen::{self, Binder};
-use crate::options::ListenInfo;
+use crate::options::{ListenInfo, Protocol};
 use crate::port_program::{MAX_WORDS, PortProgram};
 use crate::sys;
 
@@ -58,9 +64,11 @@ pub(crate) enum Steering {
 #[derive(Debug)]
 pub(crate) struct SharedPort {
     key: u64,
+    protocol: Protocol,
     local: SocketAddr,
-    /// One for each shard, in the order in which they were bound; none once the port is free.
-    sockets: Mutex<Vec<OwnedFd>>,
+    /// One for each shard, in the order in which they were bound; none once the port is free. For TCP, those that are
+    /// closed are missing.
+    sockets: Mutex<Vec<Option<OwnedFd>>>,
     /// Whose each verified address is.
     owners: RwLock<HashMap<SocketAddr, u8, RandomState>>,
     changed: AtomicBool,
@@ -70,14 +78,15 @@ pub(crate) struct SharedPort {
 impl SharedPort {
     fn bind(key: u64, field: &str, info: &ListenInfo, shards: usize, random: u64) -> Result<Self, CommandError> {
         let (first, local) = Binder::new(random).open(field, info)?;
-        let shared = |error: io::Error| listen::bind_error(field, "UDP", local, &error);
+        let shared = |error: io::Error| listen::bind_error(field, listen::name(info), local, &error);
         sys::set_option(first.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1).map_err(shared)?;
-        let mut sockets = vec![first];
+        let mut sockets = vec![Some(first)];
         while sockets.len() < shards {
-            sockets.push(listen::bind_beside(info, local.port()).map_err(shared)?);
+            sockets.push(Some(listen::bind_beside(info, local.port()).map_err(shared)?));
         }
         Ok(Self {
             key,
+            protocol: info.protocol,
             local,
             sockets: Mutex::new(sockets),
             owners: RwLock::default(),
@@ -86,8 +95,27 @@ impl SharedPort {
         })
     }
 
-    fn sockets(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
+    fn sockets(&self) -> MutexGuard<'_, Vec<Option<OwnedFd>>> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The socket of a shard; one beyond the last has none.
+    fn socket(&self, shard: u8, info: &ListenInfo) -> io::Result<OwnedFd> {
+        let mut sockets = self.sockets();
+        let place = sockets.get_mut(usize::from(shard)).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+        match place {
+            Some(socket) => socket.try_clone(),
+            closed => closed.insert(listen::bind_beside(info, self.local.port())?).try_clone(),
+        }
+    }
+
+    /// A shard listens no more, though others do.
+    fn close_socket(&self, shard: u8) {
+        if self.protocol == Protocol::Tcp
+            && let Some(place) = self.sockets().get_mut(usize::from(shard))
+        {
+            *place = None;
+        }
     }
 
     pub(crate) fn key(&self) -> u64 {
@@ -128,7 +156,7 @@ impl SharedPort {
             let program = PortProgram::new(shards, &peers, words, seed);
             // Attached under the lock, so that a port that is given up is free at once.
             let sockets = self.sockets();
-            let Some(first) = sockets.first() else { return 0 };
+            let Some(Some(first)) = sockets.first() else { return 0 };
             match attach(first, &program) {
                 Ok(()) => break Steering::Program { peers: program.peers },
                 // Heavier than net.core.optmem_max.
@@ -195,12 +223,8 @@ impl SharedPorts {
             Some(entry) => (Arc::clone(&entry.port), false),
             None => (Arc::new(SharedPort::bind(key, field, info, self.shards, random)?), true),
         };
-        // A shard beyond the last one has none.
-        let socket = port
-            .sockets()
-            .get(usize::from(shard))
-            .map_or_else(|| Err(io::Error::from_raw_os_error(libc::EINVAL)), |socket| socket.try_clone());
-        let socket = socket.map_err(|error| listen::bind_error(field, "UDP", port.local, &error))?;
+        let socket = port.socket(shard, info);
+        let socket = socket.map_err(|error| listen::bind_error(field, listen::name(info), port.local, &error))?;
         let new = || Entry { port: Arc::clone(&port), members: HashSet::new() };
         entries.entry(key).or_insert_with(new).members.insert(shard);
         drop(entries);
@@ -216,6 +240,7 @@ impl SharedPorts {
         if let Some(entry) = entries.get_mut(&key) {
             entry.members.remove(&shard);
             let port = Arc::clone(&entry.port);
+            port.close_socket(shard);
             if entry.members.is_empty() {
                 entries.remove(&key);
                 // Whoever steers may hold the port still; nobody may have to wait for that to bind it again.
@@ -233,17 +258,27 @@ impl SharedPorts {
         keys.into_iter().for_each(|key| self.leave(key, shard));
     }
 
-    /// A shard has failed: nothing is its own any more. Its sockets stay for the next life.
+    /// A shard has failed: nothing is its own any more. Its sockets stay for the next life, while others listen: nobody
+    /// knows whether it will ask for them.
     pub(crate) fn forget_shard(&self, shard: u8) {
-        for entry in self.lock().values_mut() {
-            entry.members.remove(&shard);
+        self.lock().retain(|_, entry| {
+            let was = entry.members.remove(&shard);
             entry.port.change(|owners| owners.retain(|_, owner| *owner != shard));
-        }
+            let ends = was && entry.members.is_empty();
+            if ends {
+                entry.port.sockets().clear();
+            }
+            !ends
+        });
         self.notify();
     }
 
     /// A shard has verified a peer's address, or gives it up. The first to verify one keeps it.
     pub(crate) fn claim(&self, port: &SharedPort, remote: SocketAddr, shard: u8, held: bool) {
+        // A connection cannot arrive anywhere else.
+        if port.protocol == Protocol::Tcp {
+            return;
+        }
         port.change(|owners| {
             if held {
                 owners.entry(remote).or_insert(shard);
@@ -285,7 +320,9 @@ impl SharedPorts {
     }
 
     fn steer_changed(&self) -> usize {
-        let ports: Vec<Arc<SharedPort>> = self.lock().values().map(|entry| Arc::clone(&entry.port)).collect();
+        let of_udp = |entry: &&Entry| entry.port.protocol == Protocol::Udp;
+        let ports: Vec<Arc<SharedPort>> =
+            self.lock().values().filter(of_udp).map(|entry| Arc::clone(&entry.port)).collect();
         let changed = ports.iter().filter(|port| port.changed.swap(false, SeqCst));
         // Without randomness the program is as exact, only its collisions could be foreseen.
         changed.map(|port| port.steer(rand_core::OsRng.try_next_u32().unwrap_or(1), attach)).sum()
@@ -297,7 +334,8 @@ pub(crate) fn probe() -> Result<(), CommandError> {
     let info = ListenInfo::udp(std::net::Ipv4Addr::LOCALHOST.into());
     let port = SharedPort::bind(0, "listenInfos[0]", &info, 2, 1)?;
     let program = PortProgram::new(2, &[(port.local, 1)], MAX_WORDS, 1);
-    attach(&port.sockets()[0], &program).map_err(|error| listen::bind_error("steering", "UDP", port.local, &error))
+    let first = port.socket(0, &info).map_err(|error| listen::bind_error("steering", "UDP", port.local, &error))?;
+    attach(&first, &program).map_err(|error| listen::bind_error("steering", "UDP", port.local, &error))
 }
 
 #[cfg(test)]
@@ -320,14 +358,12 @@ mod tests {
     /// Who of the group has something to read.
     fn readers(port: &SharedPort) -> Vec<usize> {
         let readable = |fd: &OwnedFd| sys::poll_in(fd.as_fd(), Some(Duration::from_millis(20)));
-        {
-            let sockets = port.sockets();
-            (0..sockets.len()).filter(|n| readable(&sockets[*n])).collect()
-        }
+        let sockets = port.sockets();
+        (0..sockets.len()).filter(|n| sockets[*n].as_ref().is_some_and(readable)).collect()
     }
 
     fn take(port: &SharedPort, shard: usize) {
-        let socket = UdpSocket::from(port.sockets()[shard].try_clone().unwrap());
+        let socket = UdpSocket::from(port.sockets()[shard].as_ref().unwrap().try_clone().unwrap());
         socket.recv_from(&mut [0; 2_000]).unwrap();
     }
 
@@ -376,6 +412,98 @@ mod tests {
         let addr = port.local;
         drop((port, again));
         UdpSocket::bind(addr).expect("the last one frees the port");
+    }
+
+    fn tcp() -> ListenInfo {
+        ListenInfo { protocol: Protocol::Tcp, ..loopback() }
+    }
+
+    fn connect(port: &SharedPort) -> std::net::TcpStream {
+        std::net::TcpStream::connect(port.local).unwrap()
+    }
+
+    /// Accepts so many connections by these sockets together, and tells how many by each.
+    fn accepted<const N: usize>(sockets: [&OwnedFd; N], all: usize) -> [usize; N] {
+        let mut counts = [0; N];
+        for _ in 0..1_000 {
+            for (socket, count) in sockets.iter().zip(&mut counts) {
+                *count += std::iter::from_fn(|| sys::accept(socket.as_fd()).ok()).count();
+            }
+            if counts.iter().sum::<usize>() == all {
+                return counts;
+            }
+            // The kernel may still be at it.
+            sockets.iter().for_each(|socket| _ = sys::poll_in(socket.as_fd(), Some(Duration::from_millis(20))));
+        }
+        panic!("{counts:?} of {all} have come");
+    }
+
+    #[test]
+    fn a_tcp_port_is_one_for_all_shards_and_whoever_stops_listening_leaves_nobody_waiting() {
+        let ports = SharedPorts::new(2, true);
+        let (port, first) = ports.join(5, 0, "x", &tcp(), 3).unwrap();
+        let (_, second) = ports.join(5, 1, "x", &tcp(), 3).unwrap();
+        ports.claim(&port, "192.0.2.1:9".parse().unwrap(), 1, true);
+        assert_eq!((port.owner("192.0.2.1:9".parse().unwrap()), ports.steer_changed()), (None, 0), "no claims");
+        // One address, which nobody else gets.
+        let same = ListenInfo { port: port.local.port(), ..tcp() };
+        let refused = SharedPorts::new(2, true).join(1, 0, "listenInfos[0]", &same, 3).unwrap_err();
+        assert_eq!((refused.code, refused.field.as_str()), (ErrorCode::AddressUnavailable, "listenInfos[0].port"));
+        assert!(refused.text.contains("TCP"), "{refused}");
+        let held: Vec<_> = (0..64).map(|_| connect(&port)).collect();
+        let [a, b] = accepted([&first, &second], 64);
+        assert!(a > 0 && b > 0, "{a} and {b} of 64");
+        drop((held, first));
+        // One that has failed has its connections waiting.
+        ports.forget_shard(0);
+        let held: Vec<_> = (0..64).map(|_| connect(&port)).collect();
+        let (again, first) = ports.join(5, 0, "x", &tcp(), 3).unwrap();
+        assert_eq!(again.local(), port.local());
+        assert!(accepted([&first, &second], 64)[0] > 0, "what came meanwhile is there");
+        drop(held);
+    }
+
+    #[test]
+    fn row_112_a_shard_that_is_gone_for_good_gets_no_tcp_connections_any_more() {
+        let ports = SharedPorts::new(2, true);
+        let (port, first) = ports.join(5, 0, "x", &tcp(), 3).unwrap();
+        let (_, second) = ports.join(5, 1, "x", &tcp(), 3).unwrap();
+        drop(first);
+        ports.forget_shard(0);
+        ports.leave_all(0);
+        let held: Vec<_> = (0..64).map(|_| connect(&port)).collect();
+        accepted([&second], 64);
+        drop(held);
+        // A part that is made again listens again.
+        let (again, first) = ports.join(5, 0, "x", &tcp(), 3).unwrap();
+        assert_eq!(again.local(), port.local());
+        let held: Vec<_> = (0..64).map(|_| connect(&port)).collect();
+        assert!(accepted([&first, &second], 64).iter().all(|n| *n > 0));
+        drop((held, first, second));
+        ports.leave(5, 0);
+        ports.leave(5, 1);
+        let addr = port.local;
+        std::net::TcpListener::bind(addr).expect("the last one frees the port");
+    }
+
+    #[test]
+    fn row_112_a_port_that_every_shard_has_failed_on_is_free_and_can_be_had_again() {
+        for info in [loopback(), tcp()] {
+            let ports = SharedPorts::new(2, true);
+            let (port, first) = ports.join(5, 0, "x", &info, 3).unwrap();
+            let (_, second) = ports.join(5, 1, "x", &info, 3).unwrap();
+            let same = ListenInfo { port: port.local.port(), ..info.clone() };
+            drop((first, second));
+            ports.forget_shard(0);
+            ports.forget_shard(1);
+            // Nobody knows whether anybody will listen again: another server may, and so may this one.
+            let other = ports.join(6, 0, "x", &ListenInfo { shared: Some(6), ..same.clone() }, 3);
+            drop(other.expect("nothing of it is left"));
+            ports.leave(6, 0);
+            ports.join(5, 1, "x", &same, 3).expect("it is bound again");
+            ports.leave_all(1);
+            assert!(ports.lock().is_empty());
+        }
     }
 
     #[test]

@@ -6,159 +6,27 @@ mod support;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use sfu_core::command::{
-    BoundSocket, Command, CommandError, Event, Listen, ReleaseSocket, Reply, WebRtcTransportCreated,
-    WebRtcTransportOptions,
-};
-use sfu_core::outbox::Outbox;
-use sfu_core::shard::{Shard, ShardConfig};
-use sfu_core::shared_port::{Claim, Whose};
-use sfu_core::stats::Dump;
+use sfu_core::command::{Command, Reply, WebRtcTransportCreated};
 use sfu_core::testing::world::{OPUS, opus, producer_config, rtp};
 use sfu_core::testing::{Peer, PeerOptions};
-use sfu_proto::srtp::SrtpProfile;
-use sfu_runtime::{Counts, IoBackend, ListenInfo, Output, Runtime, RuntimeOptions, ShardCore, ShardRequest, ShardSeed};
+use sfu_runtime::{IoBackend, ListenInfo, RuntimeOptions};
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Mid};
-use sfu_wire::net::SocketId;
 use sfu_wire::time::Time;
-use support::{BACKENDS, certificate, options, outputs, request};
+use support::house::{House, created};
+use support::{BACKENDS, crc32, options};
 
 /// Turns of a peer, of a millisecond or more each, that are enough for everything here.
 const TURNS: usize = 4_000;
-const KEY: u64 = 7;
 
-/// The real shard, which panics when asked for a dump of itself.
-struct Mortal(Shard);
-
-impl Mortal {
-    fn make(seed: ShardSeed) -> Result<Self, CommandError> {
-        Shard::new(ShardConfig {
-            index: seed.index,
-            life: seed.life,
-            seed: seed.seed,
-            epoch_unix_nanos: seed.epoch_unix_nanos,
-            certificate: certificate(),
-            srtp_profiles: SrtpProfile::ALL.to_vec(),
-            limits: sfu_core::limits::Limits::default(),
-        })
-        .map(Self)
-    }
-}
-
-impl ShardCore for Mortal {
-    fn handle_datagram(&mut self, now: Time, at: Time, socket: SocketId, from: SocketAddr, bytes: &mut [u8]) -> Whose {
-        self.0.handle_datagram(now, at, socket, from, bytes)
-    }
-    fn share_socket(&mut self, socket: SocketId) {
-        self.0.share_socket(socket);
-    }
-    fn poll_claim(&mut self) -> Option<Claim> {
-        self.0.poll_claim()
-    }
-    fn handle_command(&mut self, now: Time, sockets: &[BoundSocket], command: Command) -> Result<Reply, CommandError> {
-        assert!(!matches!(command, Command::DumpShard), "planted");
-        self.0.handle_command(now, sockets, command)
-    }
-    fn handle_timeout(&mut self, now: Time) {
-        self.0.handle_timeout(now);
-    }
-    fn next_timeout(&self) -> Option<Time> {
-        self.0.next_timeout()
-    }
-    fn poll_event(&mut self) -> Option<Event> {
-        self.0.poll_event()
-    }
-    fn poll_release(&mut self) -> Option<ReleaseSocket> {
-        self.0.poll_release()
-    }
-    fn outbox(&mut self) -> &mut Outbox {
-        self.0.outbox()
-    }
-    fn count_drop(&mut self, reason: DropReason, n: u64) {
-        self.0.count_drop(reason, n);
-    }
-    fn counts(&self) -> Counts {
-        ShardCore::counts(&self.0)
-    }
-}
-
-/// An engine whose shards share one port.
-struct House {
-    runtime: Runtime,
-    servers: Vec<ObjectId>,
-    routers: Vec<ObjectId>,
+fn house_of(options: &RuntimeOptions) -> House {
+    House::new(options, ListenInfo::udp([127, 0, 0, 1].into()))
 }
 
 impl House {
-    fn new(options: &RuntimeOptions) -> Self {
-        let runtime = Runtime::start_with(options, Mortal::make).unwrap();
-        let mut this = Self { runtime, servers: Vec::new(), routers: Vec::new() };
-        for shard in 0..this.runtime.shard_count() as u8 {
-            let (server, router) = this.furnish(shard);
-            this.servers.push(server);
-            this.routers.push(router);
-        }
-        this
-    }
-
-    /// A part of the server, and a router.
-    fn furnish(&self, shard: u8) -> (ObjectId, ObjectId) {
-        let info = ListenInfo { shared: Some(KEY), ..ListenInfo::udp([127, 0, 0, 1].into()) };
-        let create = ShardRequest { token: 1, listen: vec![info], command: Command::CreateWebRtcServer };
-        let server = created(&self.ask(shard, create));
-        (server, created(&self.ask(shard, request(2, Command::CreateRouter))))
-    }
-
-    /// Submits and waits for the answer; events come and go.
-    fn ask(&self, shard: u8, request: ShardRequest) -> Reply {
-        self.runtime.submit(shard, request).unwrap();
-        let reply = |output| if let Output::Reply { result, .. } = output { Some(result) } else { None };
-        loop {
-            if let Some(result) = outputs(&self.runtime).into_iter().find_map(reply) {
-                return result.unwrap();
-            }
-        }
-    }
-
-    fn command(&self, shard: u8, command: Command) -> Reply {
-        self.ask(shard, request(3, command))
-    }
-
-    /// The address to which a transport sends.
-    fn selected(&self, transport: ObjectId) -> Option<SocketAddr> {
-        let Reply::Dump(dump) = self.command(transport.shard(), Command::Dump { object: transport }) else { panic!() };
-        let Dump::WebRtcTransport(dump) = *dump else { panic!("{dump:?}") };
-        dump.selected_tuple.map(|tuple| tuple.remote)
-    }
-
-    /// RTP packets that a client's producer has taken.
-    fn packets(&self, client: &Client) -> u64 {
-        let object = client.producer;
-        let Reply::Stats(stats) = self.command(object.shard(), Command::Stats { object }) else { panic!() };
-        stats.streams.iter().map(|stream| stream.packets).sum()
-    }
-
-    fn drops(&self, shard: u8, reason: DropReason) -> u64 {
-        let Reply::Stats(stats) = self.command(shard, Command::ShardStats) else { panic!() };
-        stats.drops.count(reason)
-    }
-
-    /// Datagrams that arrived at another shard than their own, and all that arrived.
-    fn foreign(&self) -> (u64, u64) {
-        let loads = self.runtime.loads();
-        (loads.iter().map(|load| load.handed_over).sum(), loads.iter().map(|load| load.datagrams_in).sum())
-    }
-
     fn join(&self, shard: u8, seed: u64) -> Client {
-        let options =
-            WebRtcTransportOptions { listen: Listen::Server(self.servers[usize::from(shard)]), ..Default::default() };
-        let router = self.routers[usize::from(shard)];
-        let reply = self.command(shard, Command::CreateWebRtcTransport { router, options });
-        let Reply::WebRtcTransport(WebRtcTransportCreated { id, ice, candidates, fingerprints }) = reply else {
-            panic!()
-        };
+        let WebRtcTransportCreated { id, ice, candidates, fingerprints } = self.transport(shard);
         let socket = client_socket();
         let mut peer = Peer::new(seed, socket.local_addr().unwrap(), PeerOptions::default());
         self.command(shard, Command::ConnectWebRtcTransport { transport: id, dtls: peer.dtls_parameters() });
@@ -179,21 +47,16 @@ impl House {
 
     /// Sends packets until one is forwarded, and tells how many turns of a millisecond that took.
     fn turns_to_media(&self, client: &mut Client) -> usize {
-        let before = self.packets(client);
+        let before = self.packets(client.producer);
         for turn in 0..TURNS {
             client.send();
             client.turn_until(|_| true);
-            if self.packets(client) > before {
+            if self.packets(client.producer) > before {
                 return turn;
             }
         }
         panic!("nothing arrives: {:?}", self.drops(client.transport.shard(), DropReason::UnknownTuple));
     }
-}
-
-fn created(reply: &Reply) -> ObjectId {
-    let Reply::Created(id) = reply else { panic!("{reply:?}") };
-    *id
 }
 
 fn client_socket() -> UdpSocket {
@@ -256,7 +119,7 @@ impl Client {
 #[test]
 fn transports_of_all_shards_share_one_port_and_in_the_steady_state_no_packet_arrives_at_another_shard() {
     for backend in BACKENDS {
-        let house = House::new(&options(2, backend));
+        let house = house_of(&options(2, backend));
         let mut clients: Vec<Client> = (0..12).map(|n| house.connected((n % 2) as u8, n + 1)).collect();
         let port = clients[0].peer.remote_addr();
         assert!(clients.iter().all(|client| client.peer.remote_addr() == port), "one port");
@@ -272,7 +135,7 @@ fn transports_of_all_shards_share_one_port_and_in_the_steady_state_no_packet_arr
             }
             for client in &clients {
                 let sent = u64::from(client.sequence);
-                let arrived = || house.packets(client) >= sent;
+                let arrived = || house.packets(client.producer) >= sent;
                 assert!((0..TURNS).any(|_| arrived()), "{backend:?}: packets are missing");
             }
             let after = house.foreign();
@@ -288,7 +151,7 @@ fn transports_of_all_shards_share_one_port_and_in_the_steady_state_no_packet_arr
 #[test]
 fn where_the_kernel_does_not_steer_shards_hand_over_and_everything_works() {
     for backend in BACKENDS {
-        let house = House::new(&RuntimeOptions { steer_shared_ports: false, ..options(2, backend) });
+        let house = house_of(&RuntimeOptions { steer_shared_ports: false, ..options(2, backend) });
         // By the kernel's hash, some of these are bound to arrive at the other shard.
         let mut clients: Vec<Client> = (0..16).map(|n| house.connected((n % 2) as u8, n + 1)).collect();
         for client in &mut clients {
@@ -301,7 +164,7 @@ fn where_the_kernel_does_not_steer_shards_hand_over_and_everything_works() {
 }
 
 fn a_peer_that_moves_is_followed(steer: bool) {
-    let house = House::new(&RuntimeOptions { steer_shared_ports: steer, ..options(2, IoBackend::Default) });
+    let house = house_of(&RuntimeOptions { steer_shared_ports: steer, ..options(2, IoBackend::Default) });
     for shard in 0..2 {
         let mut client = house.connected(shard, 1 + u64::from(shard));
         house.turns_to_media(&mut client);
@@ -333,7 +196,7 @@ fn row_104_a_peer_whose_nat_gives_it_another_port_is_followed_to_its_shard_and_b
 #[test]
 fn row_105_after_an_ice_restart_from_another_port_media_goes_on_with_the_same_keys() {
     for steer in [true, false] {
-        let house = House::new(&RuntimeOptions { steer_shared_ports: steer, ..options(2, IoBackend::Default) });
+        let house = house_of(&RuntimeOptions { steer_shared_ports: steer, ..options(2, IoBackend::Default) });
         let mut client = house.connected(1, 3);
         house.turns_to_media(&mut client);
         for round in 0..4 {
@@ -351,7 +214,7 @@ fn row_105_after_an_ice_restart_from_another_port_media_goes_on_with_the_same_ke
 #[test]
 fn row_104_an_address_of_another_shards_peer_is_not_taken_over_by_anybodys_credentials() {
     for steer in [true, false] {
-        let house = House::new(&RuntimeOptions { steer_shared_ports: steer, ..options(2, IoBackend::Default) });
+        let house = house_of(&RuntimeOptions { steer_shared_ports: steer, ..options(2, IoBackend::Default) });
         let mut victim = house.connected(0, 1);
         let mut thief = house.connected(1, 2);
         house.turns_to_media(&mut victim);
@@ -373,7 +236,7 @@ fn row_104_an_address_of_another_shards_peer_is_not_taken_over_by_anybodys_crede
 
 #[test]
 fn row_104_what_no_key_has_signed_moves_nothing_and_what_is_no_check_is_not_handed_over() {
-    let house = House::new(&RuntimeOptions { steer_shared_ports: false, ..options(2, IoBackend::Default) });
+    let house = house_of(&RuntimeOptions { steer_shared_ports: false, ..options(2, IoBackend::Default) });
     let mut clients = [house.connected(0, 1), house.connected(1, 2)];
     let to = clients[0].peer.remote_addr().unwrap();
     let before = house.foreign().0;
@@ -409,27 +272,15 @@ fn row_104_what_no_key_has_signed_moves_nothing_and_what_is_no_check_is_not_hand
     }
 }
 
-/// CRC-32 of ISO 3309, bit by bit (RFC 8489, section 14.7).
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
-    })
-}
-
 #[test]
 fn row_112_a_shard_that_is_made_anew_listens_on_the_same_port_again_and_the_other_shard_misses_nothing() {
     for (steer, dies) in [(true, 0_u8), (true, 1), (false, 1)] {
-        let mut house = House::new(&RuntimeOptions { steer_shared_ports: steer, ..options(2, IoBackend::Default) });
+        let mut house = house_of(&RuntimeOptions { steer_shared_ports: steer, ..options(2, IoBackend::Default) });
         let stays = 1 - dies;
         let mut survivor = house.connected(stays, 1);
         let mut gone = house.connected(dies, 2);
         house.turns_to_media(&mut survivor);
-        house.runtime.submit(dies, request(9, Command::DumpShard)).unwrap();
-        let mut failed = false;
-        while !failed {
-            let failure = |output: &Output| matches!(output, Output::ShardFailed { restarts: true, .. });
-            failed = outputs(&house.runtime).iter().any(failure);
-        }
+        house.kill(dies);
         // Its sockets are those of the first life: what arrives for the other shard meanwhile waits there.
         for _ in 0..100 {
             survivor.send();
@@ -440,7 +291,7 @@ fn row_112_a_shard_that_is_made_anew_listens_on_the_same_port_again_and_the_othe
         let (server, router) = house.furnish(dies);
         (house.servers[usize::from(dies)], house.routers[usize::from(dies)]) = (server, router);
         let sent = u64::from(survivor.sequence);
-        let arrived = || house.packets(&survivor) >= sent;
+        let arrived = || house.packets(survivor.producer) >= sent;
         assert!((0..TURNS).any(|_| arrived()), "the survivor's packets all arrive");
         let mut newcomer = house.connected(dies, 3);
         assert_eq!(newcomer.peer.remote_addr(), survivor.peer.remote_addr());
@@ -451,7 +302,7 @@ fn row_112_a_shard_that_is_made_anew_listens_on_the_same_port_again_and_the_othe
 
 #[test]
 fn h28_the_port_is_free_when_the_last_shard_has_closed_its_part_and_after_shutdown() {
-    let house = House::new(&options(2, IoBackend::Default));
+    let house = house_of(&options(2, IoBackend::Default));
     let client = house.connected(0, 1);
     let addr = client.peer.remote_addr().unwrap();
     house.command(0, Command::Close { object: house.servers[0] });
@@ -460,7 +311,7 @@ fn h28_the_port_is_free_when_the_last_shard_has_closed_its_part_and_after_shutdo
     let free = || UdpSocket::bind(addr).is_ok();
     // The reply may come before the socket is closed.
     assert!((0..TURNS).any(|_| house.command(1, Command::ShardStats) != Reply::Done && free()));
-    let house = House::new(&options(2, IoBackend::Default));
+    let house = house_of(&options(2, IoBackend::Default));
     let addr = house.connected(1, 1).peer.remote_addr().unwrap();
     house.runtime.shutdown(Duration::from_secs(5)).unwrap();
     assert!(UdpSocket::bind(addr).is_ok(), "after shutdown");

@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use sfu_core::command::{
@@ -11,18 +11,11 @@ use sfu_core::command::{
     WebRtcTransportOptions,
 };
 use sfu_core::testing::world::{OPUS, consumer_config, opus, producer_config, rtp};
-use sfu_core::testing::{Peer, PeerOptions, Received};
 use sfu_runtime::{IoBackend, ListenInfo, Output, Runtime, ShardRequest};
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Mid};
-use sfu_wire::net::Protocol;
-use sfu_wire::time::Time;
+use support::by_tcp::ByTcp;
 use support::{BACKENDS, LONG, options, outputs};
-
-/// How far a peer's own time goes on with each step.
-const STEP: Duration = Duration::from_millis(5);
-/// Steps after which nothing is to be hoped for.
-const MANY: usize = 4_000;
 
 /// An engine, and what it said.
 struct Engine {
@@ -84,75 +77,14 @@ impl Engine {
     }
 }
 
-/// A scripted peer at the other end of a connection.
-struct ByTcp {
-    peer: Peer,
-    stream: TcpStream,
-    now: Time,
-    bytes: Vec<u8>,
-    packets: Vec<Vec<u8>>,
-    ended: bool,
-    transport: ObjectId,
-}
-
-impl ByTcp {
-    fn join(engine: &mut Engine, router: ObjectId, seed: u64, ip: &str) -> Self {
-        let created = engine.transport(router, ListenInfo::tcp(ip.parse().unwrap()));
-        assert_eq!(created.candidates.len(), 1);
-        assert_eq!(created.candidates[0].protocol, Protocol::Tcp);
-        let to = SocketAddr::new(ip.parse().unwrap(), created.candidates[0].port);
-        let stream = TcpStream::connect(to).unwrap();
-        stream.set_read_timeout(Some(STEP)).unwrap();
-        let mut peer = Peer::new(seed, stream.local_addr().unwrap(), PeerOptions::default());
-        let now = Time::from_millis(1);
-        let (transport, dtls) = (created.id, peer.dtls_parameters());
+fn join(engine: &mut Engine, router: ObjectId, seed: u64, ip: &str) -> ByTcp {
+    let created = engine.transport(router, ListenInfo::tcp(ip.parse().unwrap()));
+    let transport = created.id;
+    let mut joined = ByTcp::start(created, seed, |dtls| {
         engine.call(Vec::new(), Command::ConnectWebRtcTransport { transport, dtls }).unwrap();
-        peer.start(now, to, created.ice, created.fingerprints);
-        let mut joined = Self { peer, stream, now, bytes: Vec::new(), packets: Vec::new(), ended: false, transport };
-        joined.until("connected", |joined| joined.peer.is_connected());
-        joined
-    }
-
-    /// Sends what there is, and waits a moment for what comes.
-    fn step(&mut self) {
-        while let Some(packet) = self.peer.poll_transmit() {
-            let frame = [&(packet.len() as u16).to_be_bytes()[..], &packet].concat();
-            // Whoever was hung up on may still have something to say.
-            self.ended |= self.stream.write_all(&frame).is_err();
-        }
-        let mut room = [0; 4_096];
-        match self.stream.read(&mut room) {
-            Ok(0) => self.ended = true,
-            Ok(n) => self.bytes.extend_from_slice(&room[..n]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            Err(_) => self.ended = true,
-        }
-        self.now += STEP;
-        while let Some(header) = self.bytes.first_chunk::<2>() {
-            let end = 2 + usize::from(u16::from_be_bytes(*header));
-            if self.bytes.len() < end {
-                break;
-            }
-            let mut packet: Vec<u8> = self.bytes.drain(..end).skip(2).collect();
-            self.peer.handle_datagram(self.now, &mut packet);
-        }
-        self.peer.handle_timeout(self.now);
-        while let Some(received) = self.peer.poll_received() {
-            if let Received::Rtp(packet) = received {
-                self.packets.push(packet);
-            }
-        }
-    }
-
-    fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
-        for _ in 0..MANY {
-            self.step();
-            if done(self) {
-                return;
-            }
-        }
-        panic!("never: {what}; {:?}", self.peer.failure());
-    }
+    });
+    joined.until("connected", |joined| joined.peer.is_connected());
+    joined
 }
 
 fn publish(engine: &mut Engine, on: &ByTcp, ssrc: u32) -> ObjectId {
@@ -178,8 +110,8 @@ fn a_call_by_tcp_alone_through_both_back_ends_and_families() {
             }
             let mut engine = Engine::start(backend);
             let router = engine.create(Command::CreateRouter);
-            let mut ada = ByTcp::join(&mut engine, router, 1, ip);
-            let mut grace = ByTcp::join(&mut engine, router, 2, ip);
+            let mut ada = join(&mut engine, router, 1, ip);
+            let mut grace = join(&mut engine, router, 2, ip);
             let producer = publish(&mut engine, &ada, 77);
             watch(&mut engine, &grace, producer);
             for number in 1..=50 {
@@ -205,7 +137,7 @@ fn closing_a_transport_hangs_up_and_frees_its_port() {
     for backend in BACKENDS {
         let mut engine = Engine::start(backend);
         let router = engine.create(Command::CreateRouter);
-        let mut ada = ByTcp::join(&mut engine, router, 3, "127.0.0.1");
+        let mut ada = join(&mut engine, router, 3, "127.0.0.1");
         let port = ada.stream.peer_addr().unwrap().port();
         let again = || ListenInfo { port, ..ListenInfo::tcp([127, 0, 0, 1].into()) };
         let error = engine.call(vec![again()], Command::CreateWebRtcServer).unwrap_err();
@@ -224,12 +156,12 @@ fn row_012_an_engine_full_of_strangers_takes_a_peer_and_lets_the_strangers_go() 
     (options.tcp.half_open, options.tcp.half_open_time) = (16, Duration::from_millis(300));
     let mut engine = Engine { runtime: Runtime::start(options).unwrap(), events: Vec::new() };
     let router = engine.create(Command::CreateRouter);
-    let mut ada = ByTcp::join(&mut engine, router, 4, "127.0.0.1");
+    let mut ada = join(&mut engine, router, 4, "127.0.0.1");
     let at = ada.stream.peer_addr().unwrap();
     let mut strangers: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(at).unwrap()).collect();
     strangers.iter_mut().step_by(2).for_each(|s| s.write_all(&[0, 100, 0, 1]).unwrap());
     let producer = publish(&mut engine, &ada, 5);
-    let mut grace = ByTcp::join(&mut engine, router, 5, "127.0.0.1");
+    let mut grace = join(&mut engine, router, 5, "127.0.0.1");
     watch(&mut engine, &grace, producer);
     ada.peer.send_rtp(&rtp(OPUS, 5, 1, 960, &[(1, b"0")], &[7; 100]));
     ada.step();

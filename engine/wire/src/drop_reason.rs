@@ -122,7 +122,7 @@ drop_reasons! {
     ShedVideo = "shed_video",
     /// Audio given up under pressure, when there was no video left to give up.
     ShedAudio = "shed_audio",
-    /// A datagram that arrived at another shard than its own found no room on the way there.
+    /// A datagram that arrived at another shard than its own found no room on the way there, or a TCP connection did and was closed.
     HandOverFull = "hand_over_full",
     /// A packet on its way to another shard made room for a younger one.
     PeerQueueFull = "peer_queue_full",

@@ -1,7 +1,7 @@
 //! What a shard's loop does with the other shards of its engine.
 //!
-//! Told: what they have written to their rings, datagrams that arrived at them, and which of them have ended. Tells: the
-//! core, and them what the core has for them and which peers are its own. Limits per turn: [`PEERS_PER_TURN`] of each,
+//! Told: what they have written to their rings, datagrams and connections that arrived at them, and which of them have ended.
+//! Tells: the core, and them what the core has for them and which peers are its own. Limits per turn: [`PEERS_PER_TURN`] of each,
 //! [`DATAGRAMS_PER_TURN`]; the room in their rings.
 
 use std::cell::RefCell;
@@ -14,8 +14,10 @@ use sfu_wire::time::Time;
 use super::{DATAGRAMS_PER_TURN, ShardLoop, flush};
 use crate::core::ShardCore;
 use crate::hand_over::next_handed;
+use crate::load::Traffic;
 use crate::mesh::Port;
 use crate::runtime::Shared;
+use crate::tcp::TcpIo;
 
 /// Most messages of one other shard between two looks at the sockets.
 const PEERS_PER_TURN: usize = 512;
@@ -23,6 +25,7 @@ const PEERS_PER_TURN: usize = 512;
 impl<S: ShardCore> ShardLoop<S> {
     /// Feeds what other shards have handed over to the core; says whether more is waiting.
     pub(super) fn take_handed(&mut self, now: Time) -> bool {
+        self.take_connections(now);
         if self.handed_at == self.handed.len() {
             self.handed_at = 0;
             self.shared.inboxes[usize::from(self.index)].handed.take(&mut self.handed);
@@ -58,6 +61,20 @@ impl<S: ShardCore> ShardLoop<S> {
         let unread = rest.len();
         self.handed_at = self.handed.len() - unread;
         left == 0
+    }
+
+    /// Takes the connections that other shards have accepted and that name this one. What has come by them is read in
+    /// this turn.
+    fn take_connections(&mut self, now: Time) {
+        for (key, stranger) in self.shared.inboxes[usize::from(self.index)].handed.take_connections() {
+            self.traffic.taken_over += 1;
+            let socket = self.ports.iter().find(|(_, port)| port.key() == key).map(|(socket, _)| *socket);
+            match (socket, &mut self.tcp) {
+                (Some(socket), Some(tcp)) => tcp.adopt(now, socket, stranger),
+                // This one listens no more; the peer is hung up on.
+                _ => self.core.count_drop(DropReason::UnknownTuple, 1),
+            }
+        }
     }
 
     /// Tells the other shards which peers are this one's.
@@ -106,6 +123,29 @@ impl<S: ShardCore> ShardLoop<S> {
     /// Hands on what the core has for other shards, as far as there is room.
     pub(super) fn hand_peers(&mut self) {
         hand_peers(&mut self.core, &self.port, &self.shared);
+    }
+}
+
+/// Hands a connection, which came by the shared port with this key, to the shard that its last packet names. It goes once: one
+/// that another shard has accepted stays where it is, as does one that names a shard that is none, and proves nothing by it.
+pub(super) fn hand_connection<S: ShardCore>(
+    core: &mut S,
+    tcp: &mut TcpIo,
+    (shared, traffic): (&Shared, &mut Traffic),
+    port: Option<u64>,
+    shard: u8,
+) {
+    let way = port.zip(shared.inboxes.get(usize::from(shard)));
+    let Some(((port, inbox), stranger)) = way.and_then(|way| Some((way, tcp.give_away()?))) else {
+        core.count_drop(DropReason::UnknownTuple, 1);
+        return tcp.judge(false);
+    };
+    if inbox.handed.push_connection(port, stranger) {
+        traffic.handed_over += 1;
+        inbox.notify();
+    } else {
+        traffic.hand_overs_lost += 1;
+        core.count_drop(DropReason::HandOverFull, 1);
     }
 }
 

@@ -44,10 +44,16 @@ pub(super) struct Connection {
     pub(super) generation: u32,
     /// A transport has taken a signed Binding request by it.
     pub(super) verified: bool,
+    /// Until then it has to be.
+    pub(super) until: Time,
+    /// Another shard has accepted it: it is not handed on again.
+    pub(super) adopted: bool,
     deframer: Deframer,
+    /// What is kept has not been looked at yet.
+    untold: bool,
     queue: SendQueue,
     /// Packets that came before that and did not prove anything.
-    refused: usize,
+    pub(super) refused: usize,
     heard: Time,
     /// When the kernel last took something, or nothing waited.
     moved: Time,
@@ -55,13 +61,16 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(tuple: Tuple, fd: OwnedFd, generation: u32, now: Time) -> Self {
+    pub(super) fn new(tuple: Tuple, fd: OwnedFd, generation: u32, (now, until): (Time, Time)) -> Self {
         Self {
             tuple,
             fd,
             generation,
             verified: false,
+            until,
+            adopted: false,
             deframer: Deframer::default(),
+            untold: false,
             queue: SendQueue::default(),
             refused: 0,
             heard: now,
@@ -70,9 +79,18 @@ impl Connection {
         }
     }
 
+    /// It comes from another shard, which has read these bytes and refused so many packets.
+    pub(super) fn adopt(&mut self, bytes: &[u8], refused: usize) {
+        self.deframer.keep(bytes);
+        (self.adopted, self.untold, self.refused) = (true, true, refused);
+    }
+
     /// Reads once, behind what was kept.
     pub(super) fn read(&mut self, room: &mut [u8], most: usize, now: Time) -> Read {
         let kept = self.deframer.restore(room);
+        if std::mem::take(&mut self.untold) {
+            return Read::Some(kept);
+        }
         let fresh = &mut room[kept..];
         let len = fresh.len().min(most);
         match sys::recv(self.fd.as_fd(), &mut fresh[..len]) {

@@ -9,7 +9,9 @@
 //! watched for room only while something waits.
 //!
 //! A stranger costs little: until a connection has brought a signed Binding request it may say nothing but STUN, in
-//! short frames, few of them, and not for long. Limits: [`TcpLimits`]; a turn takes at most [`EVENTS`] events and one
+//! short frames, few of them, and not for long. One that came by a port of all shards may turn out to be another shard's by
+//! what it says: it is given away, and adopted there with the rest of its time. Limits: [`TcpLimits`], which are this
+//! shard's alone; a turn takes at most [`EVENTS`] events and one
 //! read of [`READ`] bytes from each connection. A shard that has no descriptor left stops accepting for [`PAUSE`].
 //! Known limit: two connections from one address and port to two of our addresses behind one wildcard socket look the
 //! same; the second is refused.
@@ -19,8 +21,9 @@ mod connection;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -59,10 +62,24 @@ pub(crate) struct Packet<'a> {
     pub(crate) bytes: &'a mut [u8],
 }
 
+/// A connection that belongs to another shard, with what was read from it and not looked at.
+#[derive(Debug)]
+pub(crate) struct Stranger {
+    pub(crate) fd: OwnedFd,
+    /// Canonical.
+    pub(crate) remote: SocketAddr,
+    /// Whole frames and the beginning of one.
+    pub(crate) bytes: Vec<u8>,
+    /// Until then it has to have proven itself.
+    pub(crate) until: Time,
+    /// Packets that it has brought and that proved nothing.
+    pub(crate) refused: usize,
+}
+
 #[derive(Debug)]
 struct Listener {
     fd: OwnedFd,
-    connections: usize,
+    connections: HashSet<u32, foldhash::fast::RandomState>,
     /// It accepts nothing until then.
     paused_until: Option<Time>,
 }
@@ -72,6 +89,8 @@ struct Listener {
 struct Reading {
     index: u32,
     generation: u32,
+    /// Where the frame begins that was given out last.
+    last: usize,
     at: usize,
     end: usize,
 }
@@ -91,6 +110,8 @@ pub(crate) struct TcpIo {
     /// Connections in the order in which they were accepted, with the time until which they have to be verified. Some
     /// are verified, or gone.
     on_trial: VecDeque<(Time, u32, u32)>,
+    /// Listeners that rest, in the order in which they began. Some are gone.
+    paused: VecDeque<(Time, SocketId)>,
     events: Vec<libc::epoll_event>,
     readable: VecDeque<u32>,
     room: Box<[u8]>,
@@ -101,6 +122,8 @@ pub(crate) struct TcpIo {
     pending: usize,
     next_sweep: Option<Time>,
     accepted: u64,
+    given_away: u64,
+    adopted: u64,
 }
 
 impl TcpIo {
@@ -117,6 +140,7 @@ impl TcpIo {
             admission: Admission::new(limits),
             generation: 0,
             on_trial: VecDeque::new(),
+            paused: VecDeque::new(),
             events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS],
             readable: VecDeque::with_capacity(EVENTS),
             room: vec![0; room].into_boxed_slice(),
@@ -126,6 +150,8 @@ impl TcpIo {
             pending: 0,
             next_sweep: None,
             accepted: 0,
+            given_away: 0,
+            adopted: 0,
         })
     }
 
@@ -138,20 +164,14 @@ impl TcpIo {
     pub(crate) fn add_listener(&mut self, id: SocketId, fd: OwnedFd) -> io::Result<()> {
         let token = LISTENER | u64::from(id.0);
         sys::epoll_control(self.epoll.as_fd(), libc::EPOLL_CTL_ADD, fd.as_fd(), libc::EPOLLIN, token)?;
-        self.listeners.insert(id, Listener { fd, connections: 0, paused_until: None });
+        self.listeners.insert(id, Listener { fd, connections: HashSet::default(), paused_until: None });
         Ok(())
     }
 
     /// Closes a listener and its connections. Unknown ids are ignored.
     pub(crate) fn remove_listener(&mut self, id: SocketId) {
-        if self.listeners.remove(&id).is_none() {
-            return;
-        }
-        for index in 0..self.connections.len() as u32 {
-            if self.connection(index).is_some_and(|c| c.tuple.socket == id) {
-                self.close(index, None);
-            }
-        }
+        let Some(listener) = self.listeners.remove(&id) else { return };
+        listener.connections.into_iter().for_each(|index| self.close(index, None));
     }
 
     /// Begins a turn: accepts, sends what can be sent now, notes what can be read, and serves what is due. `ready` says
@@ -187,7 +207,7 @@ impl TcpIo {
     /// The next packet of this turn.
     pub(crate) fn next_packet(&mut self) -> Option<Packet<'_>> {
         loop {
-            let Reading { index, generation, mut at, end } = self.reading.or_else(|| self.read_next())?;
+            let Reading { index, generation, mut at, end, .. } = self.reading.or_else(|| self.read_next())?;
             self.reading = None;
             let Some(connection) = self.connections.get_mut(index as usize).and_then(Option::as_mut) else { continue };
             if connection.generation != generation {
@@ -204,7 +224,8 @@ impl TcpIo {
                 self.close(index, Some(DropReason::TcpUnverified));
                 continue;
             }
-            self.reading = Some(Reading { index, generation, at, end });
+            let last = packet.start - sfu_proto::framing::FRAME_HEADER;
+            self.reading = Some(Reading { index, generation, last, at, end });
             return Some(Packet { tuple, verified, bytes: &mut self.room[packet] });
         }
     }
@@ -224,13 +245,39 @@ impl TcpIo {
         }
     }
 
+    /// The last packet, of a connection that is not verified, is another shard's: takes the connection out with that packet
+    /// and all that came behind it. `None`: it is here to stay.
+    pub(crate) fn give_away(&mut self) -> Option<Stranger> {
+        let Reading { index, generation, last, end, .. } = self.reading?;
+        let connection = self.connection(index).filter(|c| c.generation == generation && !c.verified && !c.adopted)?;
+        // Its descriptor lives on: what an epoll watches is not the descriptor but what is behind it.
+        sys::epoll_control(self.epoll.as_fd(), libc::EPOLL_CTL_DEL, connection.fd.as_fd(), 0, 0).ok()?;
+        let Connection { fd, tuple, until, refused, .. } = self.take(index)?;
+        self.reading = None;
+        self.given_away += 1;
+        let bytes = self.room[last..end].to_vec();
+        Some(Stranger { fd, remote: tuple.remote, bytes, until, refused })
+    }
+
+    /// Takes a connection that another shard has given away, as if it had come by this listener.
+    pub(crate) fn adopt(&mut self, now: Time, id: SocketId, stranger: Stranger) {
+        self.now = self.now.max(now);
+        let Stranger { fd, remote, bytes, until, refused } = stranger;
+        if let Some(connection) = self.welcome(id, fd, remote, until) {
+            connection.adopt(&bytes, refused);
+            let index = self.by_tuple.get(&Tuple { socket: id, remote }).copied();
+            self.readable.extend(index);
+            self.adopted += 1;
+        }
+    }
+
     /// Reads from the next connection that has something.
     fn read_next(&mut self) -> Option<Reading> {
         while let Some(index) = self.readable.pop_front() {
             let Some(connection) = self.connections.get_mut(index as usize).and_then(Option::as_mut) else { continue };
             match connection.read(&mut self.room, READ, self.now) {
                 Read::Some(end) => {
-                    return Some(Reading { index, generation: connection.generation, at: 0, end });
+                    return Some(Reading { index, generation: connection.generation, last: 0, at: 0, end });
                 }
                 Read::Nothing => {}
                 Read::End => self.close(index, None),
@@ -329,7 +376,12 @@ impl TcpIo {
         for _ in 0..ACCEPTS {
             let Some(listener) = self.listeners.get_mut(&id) else { return };
             match sys::accept(listener.fd.as_fd()) {
-                Ok((fd, from)) => self.welcome(id, fd, canonical_addr(from)),
+                Ok((fd, from)) => {
+                    let until = self.now + self.limits.half_open_time;
+                    if self.welcome(id, fd, canonical_addr(from), until).is_some() {
+                        self.accepted += 1;
+                    }
+                }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                         self.losses.add(DropReason::TcpLimit);
@@ -348,17 +400,19 @@ impl TcpIo {
         let token = LISTENER | u64::from(id.0);
         // Without interest, but still there: what fails here only makes the next turn come sooner.
         let _ = sys::epoll_control(self.epoll.as_fd(), libc::EPOLL_CTL_MOD, listener.fd.as_fd(), 0, token);
-        listener.paused_until = Some(self.now + PAUSE);
+        let until = self.now + PAUSE;
+        listener.paused_until = Some(until);
+        self.paused.push_back((until, id));
     }
 
     /// A new connection: it is kept if the caps allow.
-    fn welcome(&mut self, id: SocketId, fd: OwnedFd, remote: std::net::SocketAddr) {
+    fn welcome(&mut self, id: SocketId, fd: OwnedFd, remote: SocketAddr, until: Time) -> Option<&mut Connection> {
         let tuple = Tuple { socket: id, remote };
-        let at_listener = self.listeners.get(&id).map_or(0, |listener| listener.connections);
+        let at_listener = self.listeners.get(&id)?.connections.len();
         let admitted = self.admission.admits(remote.ip(), at_listener) && !self.by_tuple.contains_key(&tuple);
         if !admitted {
             self.losses.add(DropReason::TcpLimit);
-            return;
+            return None;
         }
         if self.admission.is_crowded() {
             self.evict_oldest();
@@ -371,25 +425,26 @@ impl TcpIo {
         {
             self.free.push(index);
             self.losses.add(DropReason::TcpLimit);
-            return;
+            return None;
         }
-        let connection = Some(Connection::new(tuple, fd, generation, self.now));
-        match self.connections.get_mut(index as usize) {
-            Some(slot) => *slot = connection,
-            None => self.connections.push(connection),
+        if self.connections.len() <= index as usize {
+            self.connections.resize_with(index as usize + 1, || None);
         }
         self.by_tuple.insert(tuple, index);
         self.admission.admit(remote.ip());
         if let Some(listener) = self.listeners.get_mut(&id) {
-            listener.connections += 1;
+            listener.connections.insert(index);
         }
-        self.accepted += 1;
         if self.on_trial.len() >= 2 * self.limits.half_open {
             let connections = &self.connections;
             self.on_trial.retain(|(_, index, generation)| is_on_trial(connections, *index, *generation));
         }
-        self.on_trial.push_back((self.now + self.limits.half_open_time, index, generation));
+        // One that was adopted has less time left than the last one that came.
+        let at = self.on_trial.partition_point(|(other, ..)| *other <= until);
+        self.on_trial.insert(at, (until, index, generation));
         self.next_sweep.get_or_insert(self.now + SWEEP);
+        let place = self.connections.get_mut(index as usize)?;
+        Some(place.insert(Connection::new(tuple, fd, generation, (self.now, until))))
     }
 
     /// Whoever means it says so at once; of those who have not, the oldest gives way. To refuse the newcomer instead
@@ -404,24 +459,30 @@ impl TcpIo {
 
     /// Ends a connection, for a reason that is counted or because the peer did.
     fn close(&mut self, index: u32, reason: Option<DropReason>) {
-        let Some(connection) = self.connections.get_mut(index as usize).and_then(Option::take) else { return };
+        let Some(connection) = self.take(index) else { return };
+        if let Some(reason) = reason {
+            self.losses.add(reason);
+        }
+        if connection.verified {
+            self.closed.push_back(connection.tuple);
+        }
+    }
+
+    /// Takes a connection out of all tables.
+    fn take(&mut self, index: u32) -> Option<Connection> {
+        let connection = self.connections.get_mut(index as usize).and_then(Option::take)?;
         self.free.push(index);
         let tuple = connection.tuple;
         self.by_tuple.remove(&tuple);
         self.pending -= connection.waiting();
         self.admission.gone(tuple.remote.ip(), connection.verified);
         if let Some(listener) = self.listeners.get_mut(&tuple.socket) {
-            listener.connections -= 1;
-        }
-        if let Some(reason) = reason {
-            self.losses.add(reason);
-        }
-        if connection.verified {
-            self.closed.push_back(tuple);
+            listener.connections.remove(&index);
         }
         if self.by_tuple.is_empty() {
             self.next_sweep = None;
         }
+        Some(connection)
     }
 
     /// Something is to be told before the next sleep.
@@ -432,8 +493,8 @@ impl TcpIo {
     /// When [`begin`](Self::begin) is due at the latest.
     pub(crate) fn next_timeout(&self) -> Option<Time> {
         let trial = self.on_trial.front().map(|(until, ..)| *until);
-        let pauses = self.listeners.values().filter_map(|listener| listener.paused_until);
-        pauses.chain(trial).chain(self.next_sweep).min()
+        let pause = self.paused.front().map(|(until, _)| *until);
+        pause.into_iter().chain(trial).chain(self.next_sweep).min()
     }
 
     fn handle_timeout(&mut self) {
@@ -443,12 +504,15 @@ impl TcpIo {
                 self.close(index, Some(DropReason::TcpUnverified));
             }
         }
-        for (id, listener) in &mut self.listeners {
-            if listener.paused_until.take_if(|until| *until <= self.now).is_some() {
+        while self.paused.front().is_some_and(|(until, _)| *until <= self.now) {
+            let Some((until, id)) = self.paused.pop_front() else { break };
+            let Some(listener) = self.listeners.get_mut(&id) else { continue };
+            // A listener that came later may bear the same number.
+            if listener.paused_until.take_if(|own| *own == until).is_some() {
                 let token = LISTENER | u64::from(id.0);
                 let (epoll, fd) = (self.epoll.as_fd(), listener.fd.as_fd());
                 if sys::epoll_control(epoll, libc::EPOLL_CTL_MOD, fd, libc::EPOLLIN, token).is_err() {
-                    listener.paused_until = Some(self.now + PAUSE);
+                    self.pause(id);
                 }
             }
         }
@@ -468,12 +532,14 @@ impl TcpIo {
     }
 
     /// Counters for whoever asks the shard.
-    pub(crate) fn counters(&self) -> [(&'static str, u64); 5] {
+    pub(crate) fn counters(&self) -> [(&'static str, u64); 7] {
         [
             ("tcp_listeners", self.listeners.len() as u64),
             ("tcp_connections", self.by_tuple.len() as u64),
             ("tcp_half_open", self.admission.half_open() as u64),
             ("tcp_accepted", self.accepted),
+            ("tcp_handed_over", self.given_away),
+            ("tcp_taken_over", self.adopted),
             ("tcp_bytes_waiting", self.pending as u64),
         ]
     }

@@ -375,6 +375,151 @@ fn row_086_without_descriptors_a_listener_rests_and_goes_on_when_there_are_some(
 }
 
 #[test]
+fn row_086_listeners_that_rest_go_on_in_their_turn_whichever_of_them_are_gone() {
+    let mut side = Side::new(TcpLimits::default());
+    let mut binder = Binder::new(9);
+    let infos = vec![ListenInfo::tcp(Ipv4Addr::LOCALHOST.into()); 3];
+    // The first one has the number of the side's own.
+    let more: Vec<_> = binder.bind_all(&infos).unwrap().into_iter().skip(1).collect();
+    let [second, third] = [more[0].info.socket, more[1].info.socket];
+    more.into_iter().for_each(|bound| side.tcp.add_listener(bound.info.socket, bound.fd).unwrap());
+    let start = side.now;
+    for (n, socket) in [side.socket, second, third].into_iter().enumerate() {
+        side.now = start + Duration::from_millis(10) * n as u32;
+        side.turn();
+        side.tcp.pause(socket);
+    }
+    assert_eq!(side.tcp.next_timeout(), Some(start + PAUSE));
+    side.tcp.remove_listener(second);
+    let mut stream = side.connect();
+    stream.write_all(HELLO).unwrap();
+    side.now = start + PAUSE;
+    side.until("the first accepts again", |side| side.got.len() == 1);
+    assert_eq!(side.tcp.paused.len(), 2);
+    side.now = start + PAUSE + Duration::from_millis(20);
+    side.turn();
+    assert!(side.tcp.paused.is_empty() && side.tcp.listeners.values().all(|l| l.paused_until.is_none()));
+}
+
+#[test]
+fn a_listener_that_goes_takes_its_own_connections_along_and_no_others() {
+    let mut side = Side::new(TcpLimits::default());
+    let other = Binder::new(9).bind_all(&vec![ListenInfo::tcp(Ipv4Addr::LOCALHOST.into()); 2]).unwrap().remove(1);
+    let (mut stays, tuple) = side.join();
+    let (first, at, socket) = (side.addr, other.info.local, other.info.socket);
+    side.tcp.add_listener(socket, other.fd).unwrap();
+    (side.addr, side.socket) = (at, socket);
+    let peers: Vec<_> = (0..5).map(|_| side.join()).collect();
+    let gone = peers[2].1;
+    drop(peers.into_iter().nth(2));
+    side.until("one hangs up", |side| side.closed.contains(&gone));
+    side.tcp.remove_listener(socket);
+    side.turn();
+    assert_eq!((side.closed.len(), side.counter("tcp_connections"), side.counter("tcp_listeners")), (5, 1, 1));
+    stays.write_all(&framed(&rtp(1, 20))).unwrap();
+    side.until("the other listener's peer", |side| side.got.last().is_some_and(|(t, p)| *t == tuple && p.len() == 20));
+    assert!(TcpStream::connect(at).is_err() && TcpStream::connect(first).is_ok());
+}
+
+/// The next packet, which is not judged.
+fn packet(side: &mut Side) {
+    loop {
+        side.tcp.begin(side.now, true);
+        if side.tcp.next_packet().is_some() {
+            return;
+        }
+        assert!(sys::poll_in(side.tcp.fd(), Some(LONG)), "nothing comes");
+    }
+}
+
+#[test]
+fn a_connection_that_is_given_away_takes_what_it_said_along_and_nothing_stays() {
+    let (mut here, mut there) = (Side::new(TcpLimits::default()), Side::new(TcpLimits::default()));
+    let mut stream = here.connect();
+    let (second, half) = (framed(&[1; 20]), &framed(&[0; 40])[..9]);
+    stream.write_all(&[HELLO, &second, half].concat()).unwrap();
+    packet(&mut here);
+    let stranger = here.tcp.give_away().unwrap();
+    assert_eq!(stranger.bytes, [HELLO, &second, half].concat(), "from that packet on");
+    assert_eq!((here.counter("tcp_connections"), here.counter("tcp_half_open"), here.losses.total()), (0, 0, 0));
+    assert!(here.tcp.give_away().is_none() && here.tcp.next_packet().is_none());
+    stream.write_all(&framed(&[0; 40])[9..]).unwrap();
+    assert!(!sys::poll_in(here.tcp.fd(), Some(Duration::from_millis(20))), "it is watched no more");
+    here.now += Duration::from_secs(60);
+    here.turn();
+    assert_eq!(here.losses.total(), 0, "nor waited for");
+
+    there.tcp.adopt(there.now, there.socket, stranger);
+    assert!(there.tcp.has_work(), "what it said is to be heard before anything else comes");
+    there.until("all of it", |side| side.got.len() == 3);
+    let lens: Vec<usize> = there.got.iter().map(|(_, packet)| packet.len()).collect();
+    assert_eq!((lens, there.got[0].0.socket), (vec![5, 20, 40], there.socket));
+    let tuple = there.got[0].0;
+    there.send(tuple, &[&rtp(1, 30)]);
+    assert_eq!(read(&mut stream), rtp(1, 30));
+    assert_eq!((there.counter("tcp_taken_over"), there.counter("tcp_accepted")), (1, 0));
+}
+
+#[test]
+fn row_012_a_connection_is_not_given_away_twice_nor_when_it_is_verified_and_its_time_runs_on() {
+    let limits = TcpLimits::default();
+    let (mut here, mut there) = (Side::new(limits), Side::new(limits));
+    let (mut peer, _) = here.join();
+    peer.write_all(&framed(&[0; 20])).unwrap();
+    packet(&mut here);
+    assert!(here.tcp.give_away().is_none(), "a peer stays");
+    let mut stream = here.connect();
+    stream.write_all(&framed(&[0; 20])).unwrap();
+    packet(&mut here);
+    let until = here.now + limits.half_open_time;
+    let stranger = here.tcp.give_away().unwrap();
+    assert_eq!((stranger.until, stranger.refused), (until, 0));
+    there.now = here.now + limits.half_open_time - Duration::from_millis(1);
+    // Younger ones do not hold it up.
+    let _young = there.connect();
+    there.until("accepted", |side| side.counter("tcp_accepted") == 1);
+    there.tcp.adopt(there.now, there.socket, stranger);
+    packet(&mut there);
+    assert!(there.tcp.give_away().is_none(), "once");
+    assert_eq!(there.tcp.next_timeout(), Some(until));
+    there.now = until;
+    there.turn();
+    assert_eq!((there.losses.count(DropReason::TcpUnverified), there.counter("tcp_half_open")), (1, 1));
+    assert_eq!(stream.read(&mut [0; 1]).unwrap_or(0), 0);
+}
+
+#[test]
+fn row_012_what_is_adopted_counts_against_the_caps_of_the_shard_that_has_it() {
+    let limits = TcpLimits { half_open: 3, unverified_packets: 2, ..TcpLimits::default() };
+    let (mut here, mut there) = (Side::new(limits), Side::new(limits));
+    let give = |here: &mut Side, there: &mut Side, refused| {
+        let mut stream = here.connect();
+        stream.write_all(&framed(&[0; 20])).unwrap();
+        packet(here);
+        let mut stranger = here.tcp.give_away().unwrap();
+        stranger.refused = refused;
+        there.tcp.adopt(there.now, there.socket, stranger);
+        stream
+    };
+    // What it has proven nothing by so far is not forgiven.
+    let _chatty = give(&mut here, &mut there, 2);
+    there.until("one too many", |side| side.losses.count(DropReason::TcpUnverified) == 1);
+    let all: Vec<_> = (0..10).map(|_| give(&mut here, &mut there, 0)).collect();
+    assert_eq!((there.counter("tcp_half_open"), there.losses.count(DropReason::TcpLimit)), (3, 0));
+    there.turn();
+    assert_eq!(there.losses.count(DropReason::TcpLimit), 7, "the oldest made room");
+    assert!(all.into_iter().take(7).all(|mut stream| stream.read(&mut [0; 1]).unwrap_or(0) == 0));
+    // Where nobody listens nobody is adopted.
+    let mut stream = here.connect();
+    stream.write_all(&framed(&[0; 20])).unwrap();
+    packet(&mut here);
+    let stranger = here.tcp.give_away().unwrap();
+    there.tcp.remove_listener(there.socket);
+    there.tcp.adopt(there.now, there.socket, stranger);
+    assert_eq!(stream.read(&mut [0; 1]).unwrap_or(0), 0);
+}
+
+#[test]
 fn the_epoll_is_closed_on_exec() {
     assert!(sys::flags(Side::new(TcpLimits::default()).tcp.fd().as_fd()).0);
 }

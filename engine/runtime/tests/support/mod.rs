@@ -1,6 +1,9 @@
 //! A shard core that echoes, and a runtime around it.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod by_tcp;
+pub(crate) mod house;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -239,3 +242,10 @@ pub(crate) fn listen_on(
 }
 
 pub(crate) const BACKENDS: [IoBackend; 2] = [IoBackend::Mmsg, IoBackend::IoUring];
+
+/// CRC-32 of ISO 3309, bit by bit (RFC 8489, section 14.7).
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+    })
+}
