@@ -11,15 +11,19 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sfu_proto::crypto::hmac::hmac_sha1;
 use sfu_proto::crypto::{DtlsRole, Fingerprint, FingerprintAlgorithm};
 use sfu_wire::id::{ObjectId, ObjectKind};
 use sfu_wire::media::{MediaKind, Mid};
 use sfu_wire::scalability::Layers;
+use sfu_wire::stun::{BINDING, Class, StunBuilder};
 
 use crate::command::{Command, ErrorCode, Event, Listen, RemoteDtls, Reply, WebRtcTransportOptions};
 use crate::config::{ConsumerConfig, ProducerConfig};
 use crate::limits::Limits;
+use crate::lookup::UFRAG_LEN;
 use crate::observer::ObserverOptions;
+use crate::shared_port::{shard_of_check, shard_of_username, tag};
 use crate::stats::Dump;
 use crate::tap::{TapFormat, TapOptions};
 use crate::testing::world::{OPUS, VP8, World, consumer_config, opus, producer_config, rtp, vp8, vp8_frame};
@@ -64,7 +68,7 @@ impl<'a> Choices<'a> {
 }
 
 /// Datagrams from strangers, from a peer as they are, and from a peer under its SRTP keys, into a call
-/// of two. The call must survive all of them, and nothing may go to a stranger.
+/// of two, and first packets that name shards. The call must survive all of them, and nothing may go to a stranger.
 ///
 /// # Panics
 /// If an invariant is broken.
@@ -82,12 +86,13 @@ pub fn datagrams(data: &[u8]) {
         }
         let member = if choices.byte() & 1 == 0 { alice } else { bob };
         let own = world.members[member].peer.addr();
-        match choices.byte() % 6 {
+        match choices.byte() % 7 {
             0 => world.inject(member, SocketAddr::from(([203, 0, 113, 1], choices.word() | 1)), choices.bytes()),
             1 => world.inject(member, own, choices.bytes()),
             2 => protect(&mut world, member, choices.bytes(), true),
             3 => protect(&mut world, member, choices.bytes(), false),
             4 => mutate(&mut world, member, &mut choices),
+            5 => first_packet(&mut choices),
             _ => world.run(Duration::from_millis(u64::from(choices.word() % 3_000))),
         }
         world.received(alice);
@@ -131,6 +136,36 @@ fn mutate(world: &mut World, member: usize, choices: &mut Choices<'_>) {
         world.inject(member, own, &bytes);
     } else {
         protect(world, member, &bytes, true);
+    }
+}
+
+/// A first packet of a peer that nobody knows, by a port of all shards: a shard is read out of it only if it is a signed check with
+/// that shard's tag, and out of one that was changed on its way never another.
+fn first_packet(choices: &mut Choices<'_>) {
+    let (shard, form) = (choices.byte(), choices.byte());
+    let mut ufrag = [b'+'; UFRAG_LEN];
+    tag(shard, &mut ufrag);
+    let given = choices.bytes();
+    let named = [&ufrag[..UFRAG_LEN - usize::from(form >> 6)], b":", given].concat();
+    let username = if form & 1 == 0 { &named[..] } else { given };
+    // RFC 8489, section 14.3.
+    let username = &username[..username.len().min(508)];
+    let class = if form & 2 == 0 { Class::Request } else { Class::Indication };
+    let signed = form & 4 == 0;
+    let mut room = [0; 4096];
+    let builder = StunBuilder::new(&mut room, class, BINDING, &[7; 12]).username(username);
+    let len = builder.finish(signed.then_some((b"key", hmac_sha1))).expect("there is room");
+    let mut bytes = room[..len].to_vec();
+    let wanted = shard_of_username(username).filter(|_| signed && class == Class::Request);
+    assert_eq!(shard_of_check(&bytes), wanted, "{username:?}");
+    let at = usize::from(choices.word()) % len;
+    bytes[at] ^= choices.byte();
+    bytes.truncate(len - usize::from(form >> 3 & 3));
+    let told = shard_of_check(&bytes);
+    assert!(told.is_none() || told == wanted, "one byte made shard {told:?} of {wanted:?}");
+    // And out of anything at all.
+    if let Some(told) = shard_of_username(choices.bytes()).or(shard_of_check(choices.bytes())) {
+        assert!(usize::from(told) < 256);
     }
 }
 

@@ -78,7 +78,8 @@ pub struct Limits {
     pub datagram_bytes: usize,
 }
 
-/// Bounds of the TCP connections of one shard, for whoever accepts them.
+/// Bounds of the TCP connections of one shard, for whoever accepts them. Each shard counts those that it has: the engine has
+/// so many times the number of its shards, and of those that are being handed over a few hundred more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpLimits {
     /// Connections of the shard.

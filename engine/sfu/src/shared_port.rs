@@ -5,7 +5,7 @@
 //! carries datagrams can bring them straight to this shard.
 //!
 //! Each username fragment begins with a tag of its shard, so a connectivity check (RFC 8445, section 7.3) names its
-//! shard by itself. Nothing else does: what comes from a 5-tuple that nobody has verified, and is no check, is for no
+//! shard by itself, as a datagram or as the first packet of a TCP connection. Nothing else does: what comes from a 5-tuple that nobody has verified, and is no check, is for no
 //! shard. The tag is no secret and proves nothing; what proves a peer is the signature, which only the owner can check.
 //!
 //! Limits: one claim for each change of a verified 5-tuple, of which a transport has at most eight.
@@ -91,7 +91,7 @@ impl Shard {
 
 /// The shard that a connectivity check names. One without a signature or with a wrong checksum names none, so it costs no other
 /// shard anything.
-fn shard_of_check(datagram: &[u8]) -> Option<u8> {
+pub(crate) fn shard_of_check(datagram: &[u8]) -> Option<u8> {
     let message = StunMessage::parse(datagram).ok()?;
     let check = message.class() == Class::Request && message.method() == BINDING && message.has_integrity();
     shard_of_username(message.username()?).filter(|_| check && message.has_valid_fingerprint())
