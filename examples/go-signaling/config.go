@@ -80,7 +80,7 @@ func readConfig(words []string, environment func(string) (string, bool)) (*confi
 		flags.Var(&list{values: one.values}, name, one.help)
 	}
 	drain := flags.Int("drain-timeout", 3, "how long open rooms may go on after SIGTERM, in `seconds`")
-	flags.IntVar(&c.rtcPort, "rtc-port", 40000, "`port` for media; TCP takes the next one for each further shard")
+	flags.IntVar(&c.rtcPort, "rtc-port", 40000, "`port` for media, of UDP and of TCP")
 	flags.IntVar(&c.shards, "shards", 0, "`number` of shards; 0 is one for each core")
 	flags.BoolVar(&c.unpinned, "unpinned", false, "leave the shards unpinned (for containers with CPU quotas)")
 	flags.StringVar(&c.tlsCert, "tls-cert", "", "certificate chain (PEM `file`) to serve the page over https")
@@ -179,7 +179,7 @@ func (c *config) identity() (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}, nil
 }
 
-// media is where the WebRTC server listens. TCP takes the same port, and the next one for each further shard.
+// media is where the WebRTC server listens. TCP takes the same port.
 func (c *config) media() []sfu.ListenInfo {
 	var infos []sfu.ListenInfo
 	for _, protocol := range []sfu.Protocol{sfu.UDP, sfu.TCP} {

@@ -71,19 +71,13 @@ func aside(word string, words []string) int {
 	return 0
 }
 
-// tryPorts takes and leaves the ports for media: one of UDP, and one of TCP for each shard.
+// tryPorts takes and leaves the ports for media: one of UDP and one of TCP.
 func tryPorts(config *config) error {
 	for _, info := range config.media() {
-		count := 1
-		if info.Protocol == sfu.TCP && info.Port != 0 {
-			count = max(config.shards, 1)
-		}
-		for shard := range count {
-			address := net.JoinHostPort(info.IP, strconv.Itoa(int(info.Port)+shard))
-			if err := tryPort(string(info.Protocol), address); err != nil {
-				return fmt.Errorf("media port %s (%s): %w; stop what uses it or choose another by --rtc-port",
-					address, info.Protocol, err)
-			}
+		address := net.JoinHostPort(info.IP, strconv.Itoa(int(info.Port)))
+		if err := tryPort(string(info.Protocol), address); err != nil {
+			return fmt.Errorf("media port %s (%s): %w; stop what uses it or choose another by --rtc-port",
+				address, info.Protocol, err)
 		}
 	}
 	return nil

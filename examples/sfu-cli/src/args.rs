@@ -36,10 +36,10 @@ pub(crate) struct ServeArgs {
     /// What browsers are told instead of the --rtc-ip at the same place (an address or a host name).
     #[arg(long, value_name = "ADDRESS", env = "SFU_ANNOUNCED_ADDRESS", value_delimiter = ',')]
     pub(crate) announced_address: Vec<String>,
-    /// UDP port for media, which all shards share; TCP has a port for each shard, from this one upwards. 0 takes any free ones.
+    /// Port for media, one of UDP and one of TCP, which all shards share. 0 takes any free ones.
     #[arg(long, value_name = "PORT", default_value_t = 40000, env = "SFU_RTC_PORT")]
     pub(crate) rtc_port: u16,
-    /// Protocols for media. TCP takes a port for each shard, from --rtc-port upwards, for browsers whose network lets no UDP through.
+    /// Protocols for media. TCP is for browsers whose network lets no UDP through.
     #[arg(long, value_name = "PROTOCOL", value_enum, default_values_t = [RtcProtocol::Udp, RtcProtocol::Tcp], env = "SFU_RTC_PROTOCOL", value_delimiter = ',')]
     pub(crate) rtc_protocol: Vec<RtcProtocol>,
     /// Number of shards; 0 is one for each core that the process may use.
@@ -102,7 +102,7 @@ pub(crate) struct DoctorArgs {
     /// Address for media to try; may be given several times.
     #[arg(long, value_name = "IP", default_values_t = [IpAddr::V4(Ipv4Addr::LOCALHOST)], env = "SFU_RTC_IP", value_delimiter = ',')]
     pub(crate) rtc_ip: Vec<IpAddr>,
-    /// UDP port for media, and TCP port of the first shard.
+    /// Port for media, of UDP and of TCP.
     #[arg(long, value_name = "PORT", default_value_t = 40000, env = "SFU_RTC_PORT")]
     pub(crate) rtc_port: u16,
     /// Protocols for media.

@@ -36,9 +36,7 @@ fn options(args: &DoctorArgs) -> PreflightOptions {
             listen.push(info(ListenInfo::udp(*ip), args.rtc_port));
         }
         if args.rtc_protocol.contains(&RtcProtocol::Tcp) {
-            let port = |shard: u16| if args.rtc_port == 0 { 0 } else { args.rtc_port.saturating_add(shard) };
-            let shards = u16::try_from(shards).unwrap_or(u16::MAX);
-            listen.extend((0..shards).map(|shard| info(ListenInfo::tcp(*ip), port(shard))));
+            listen.push(info(ListenInfo::tcp(*ip), args.rtc_port));
         }
     }
     // More shards than cores are left unpinned, as the engine does.

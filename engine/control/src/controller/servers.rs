@@ -112,7 +112,7 @@ impl Controller {
                 let sum = parts.fold(None, |sum: Option<WebRtcServerDump>, part| match sum {
                     None => Some(WebRtcServerDump { id: server, ..part.clone() }),
                     Some(mut sum) => {
-                        // A shared port is one for all; TCP has a port for each shard.
+                        // The ports are one for all, but for a part that had to bind another.
                         let more = part.local_addresses.iter().filter(|one| !sum.local_addresses.contains(one));
                         let more: Vec<_> = more.copied().collect();
                         sum.local_addresses.extend(more);
