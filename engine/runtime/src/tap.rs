@@ -14,7 +14,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sfu_core::command::Event;
@@ -39,7 +39,7 @@ struct Closing {
 }
 
 enum Job {
-    Start(ObjectId, TapOptions),
+    Start(ObjectId, u64, TapOptions),
     Packets(Vec<(ObjectId, Copied)>),
     Close(Closing),
     /// A shard is made anew, without its transports.
@@ -58,7 +58,8 @@ struct Copied {
 struct Common {
     queued: AtomicUsize,
     any_failed: AtomicBool,
-    failed: Mutex<Vec<ObjectId>>,
+    /// With their numbers: a transport may be tapped anew before the shard hears that the tap before could not be written.
+    failed: Mutex<Vec<(ObjectId, u64)>>,
 }
 
 /// The shards' end.
@@ -66,6 +67,14 @@ struct Common {
 pub(crate) struct TapSink {
     jobs: Sender<Job>,
     common: Arc<Common>,
+    running: Mutex<Running>,
+}
+
+/// The taps that have not ended, with their numbers, and the last number.
+#[derive(Debug, Default)]
+struct Running {
+    numbers: HashMap<ObjectId, u64>,
+    last: u64,
 }
 
 /// The writer's end.
@@ -84,7 +93,8 @@ pub(crate) fn open(directory: &Path) -> Result<(TapSink, TapJobs), StartError> {
     })?;
     let (sender, jobs) = channel();
     let common = Arc::<Common>::default();
-    Ok((TapSink { jobs: sender, common: Arc::clone(&common) }, TapJobs { jobs, common, directory }))
+    let running = Mutex::default();
+    Ok((TapSink { jobs: sender, common: Arc::clone(&common), running }, TapJobs { jobs, common, directory }))
 }
 
 impl TapSink {
@@ -94,28 +104,42 @@ impl TapSink {
     }
 
     pub(crate) fn start(&self, transport: ObjectId, options: TapOptions) {
-        self.tell(Job::Start(transport, options));
+        let mut running = self.lock_running();
+        running.last += 1;
+        let number = running.last;
+        running.numbers.insert(transport, number);
+        drop(running);
+        self.tell(Job::Start(transport, number, options));
+    }
+
+    fn lock_running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn close(&self, shard: u8, transport: ObjectId, reason: TapEnd, seen: u64) {
+        self.lock_running().numbers.remove(&transport);
         self.tell(Job::Close(Closing { shard, transport, reason, seen }));
     }
 
     /// A shard failed: its files are closed as they are.
     pub(crate) fn shard_gone(&self, shard: u8) {
+        self.lock_running().numbers.retain(|transport, _| transport.shard() != shard);
         self.tell(Job::Gone(shard));
     }
 
-    /// The next tap of a shard that cannot be written.
+    /// The next tap of a shard that cannot be written and has not ended otherwise.
     pub(crate) fn failure(&self, shard: u8) -> Option<ObjectId> {
         if !self.common.any_failed.load(SeqCst) {
             return None;
         }
         let mut failed = self.common.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = failed.iter().position(|id| id.shard() == shard)?;
-        let id = failed.swap_remove(at);
+        let running = self.lock_running();
+        // A shard forgets what was about an earlier tap of the same transport.
+        failed.retain(|(id, number)| id.shard() != shard || running.numbers.get(id) == Some(number));
+        let at = failed.iter().position(|(id, _)| id.shard() == shard);
+        let found = at.map(|at| failed.swap_remove(at).0);
         self.common.any_failed.store(!failed.is_empty(), SeqCst);
-        Some(id)
+        found
     }
 
     /// Packets to send together.
@@ -161,6 +185,7 @@ impl Batch<'_> {
 
 /// A file that is written.
 struct Tapped {
+    number: u64,
     file: Option<File>,
     format: TapFormat,
     /// Nanoseconds of Unix time of the first packet.
@@ -206,10 +231,10 @@ impl TapJobs {
         let mut open: HashMap<ObjectId, Tapped> = HashMap::new();
         while let Ok(job) = self.jobs.recv() {
             match job {
-                Job::Start(transport, options) => {
-                    let tapped = self.start(&options);
+                Job::Start(transport, number, options) => {
+                    let tapped = self.start(number, &options);
                     if tapped.file.is_none() {
-                        self.fail(shared, transport);
+                        self.fail(shared, transport, number);
                     }
                     open.insert(transport, tapped);
                 }
@@ -229,7 +254,7 @@ impl TapJobs {
         }
     }
 
-    fn start(&self, options: &TapOptions) -> Tapped {
+    fn start(&self, number: u64, options: &TapOptions) -> Tapped {
         let made = CString::new(options.name.as_str())
             .map_err(std::io::Error::from)
             .and_then(|name| sys::create_in(self.directory.as_fd(), &name));
@@ -237,7 +262,7 @@ impl TapJobs {
             Ok(fd) => (Some(File::from(fd)), String::new()),
             Err(error) => (None, format!("{} cannot be made: {error}", options.name)),
         };
-        let mut tapped = Tapped { file, format: options.format, start: None, packets: 0, bytes: 0, trouble };
+        let mut tapped = Tapped { number, file, format: options.format, start: None, packets: 0, bytes: 0, trouble };
         if options.format == TapFormat::Pcapng
             && let Err(error) = tapped.write(&tap_format::pcapng_header(), 0)
         {
@@ -262,14 +287,14 @@ impl TapJobs {
             run.iter().for_each(|(_, copied)| tapped.append(copied, &mut chunk));
             if let Err(error) = tapped.write(&chunk, run.len() as u64) {
                 (tapped.file, tapped.trouble) = (None, error);
-                self.fail(shared, transport);
+                self.fail(shared, transport, tapped.number);
             }
         }
     }
 
     /// Has the shard end the tap.
-    fn fail(&self, shared: &Shared, transport: ObjectId) {
-        self.common.failed.lock().unwrap_or_else(PoisonError::into_inner).push(transport);
+    fn fail(&self, shared: &Shared, transport: ObjectId, number: u64) {
+        self.common.failed.lock().unwrap_or_else(PoisonError::into_inner).push((transport, number));
         self.common.any_failed.store(true, SeqCst);
         if let Some(inbox) = shared.inboxes.get(usize::from(transport.shard())) {
             inbox.call();
@@ -283,4 +308,52 @@ fn end(tapped: Option<Tapped>, closing: &Closing) -> Event {
     let reason = if text.is_empty() { closing.reason } else { TapEnd::Failed };
     let dropped = closing.seen.saturating_sub(packets);
     Event::TapClosed { transport: closing.transport, reason, packets, bytes, dropped, text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sfu_wire::id::ObjectKind;
+
+    fn options() -> TapOptions {
+        TapOptions {
+            name: "tap".to_owned(),
+            format: TapFormat::Pcapng,
+            max_bytes: 4_096,
+            max_duration: Duration::from_secs(1),
+            headers_only: false,
+        }
+    }
+
+    #[test]
+    fn a_failure_of_an_earlier_tap_does_not_end_the_one_that_runs() {
+        let (sink, jobs) = open(&std::env::temp_dir()).unwrap();
+        let fail = |transport, number| {
+            jobs.common.failed.lock().unwrap().push((transport, number));
+            jobs.common.any_failed.store(true, SeqCst);
+        };
+        let started = || match jobs.jobs.recv().unwrap() {
+            Job::Start(_, number, _) => number,
+            _ => panic!("another job"),
+        };
+        let [tapped, other] = [0, 1].map(|shard| ObjectId::new(shard, ObjectKind::Transport, 1, 1));
+        [tapped, other].into_iter().for_each(|transport| sink.start(transport, options()));
+        let [first, others] = [started(), started()];
+        // The writer notices after the tap has ended and the next one has begun.
+        sink.close(0, tapped, TapEnd::Stopped, 0);
+        assert!(matches!(jobs.jobs.recv().unwrap(), Job::Close(_)));
+        sink.start(tapped, options());
+        let second = started();
+        fail(tapped, first);
+        fail(other, others);
+        assert_eq!((sink.failure(0), sink.failure(1), sink.failure(1)), (None, Some(other), None));
+        fail(tapped, first);
+        fail(tapped, second);
+        assert_eq!((sink.failure(0), sink.failure(0)), (Some(tapped), None));
+        // Nor does anything outlive the shard.
+        fail(tapped, second);
+        sink.shard_gone(0);
+        assert_eq!(sink.failure(0), None);
+        assert!(!jobs.common.any_failed.load(SeqCst));
+    }
 }
