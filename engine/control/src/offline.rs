@@ -49,6 +49,9 @@ pub(crate) struct Offline {
     /// Replies that are still owed, by request id.
     owed: HashMap<u64, u32>,
     next_request: u64,
+    /// This shard's ports are somebody else's.
+    #[cfg(test)]
+    pub(crate) deaf: Option<u8>,
 }
 
 impl Offline {
@@ -63,6 +66,8 @@ impl Offline {
             sockets: 0,
             owed: HashMap::new(),
             next_request: 1 << 40,
+            #[cfg(test)]
+            deaf: None,
         }
     }
 
@@ -80,15 +85,32 @@ impl Offline {
 
     /// Lets the shards do what waits.
     pub(crate) fn run(&mut self) {
+        self.queue.extend(std::iter::from_fn(|| self.controller.poll_request()));
         while let Some((shard, request)) = self.queue.pop_front() {
             let sockets: Vec<BoundSocket> = request.listen.iter().map(|info| self.bind(info)).collect();
             self.now += Duration::from_millis(1);
-            let result = self.shards[usize::from(shard)].handle_command(self.now, &sockets, request.command);
+            let result = match self.refusal(shard, &request) {
+                Some(error) => Err(error),
+                None => self.shards[usize::from(shard)].handle_command(self.now, &sockets, request.command),
+            };
             // Events of a command come before its reply or after it; the runtime gives the reply first.
             self.controller.output(Output::Reply { token: request.token, result }, &mut self.ready);
             self.drain();
             self.queue.extend(std::iter::from_fn(|| self.controller.poll_request()));
         }
+    }
+
+    /// As if binding had failed.
+    #[cfg(test)]
+    fn refusal(&self, shard: u8, request: &ShardRequest) -> Option<CommandError> {
+        let text = "cannot bind UDP 127.0.0.1:40000: the port is taken; choose another, or stop what holds it";
+        let error = || CommandError::new(sfu_core::command::ErrorCode::AddressUnavailable, "listenInfos[0].port", text);
+        (self.deaf == Some(shard) && !request.listen.is_empty()).then(error)
+    }
+
+    #[cfg(not(test))]
+    fn refusal(&self, _: u8, _: &ShardRequest) -> Option<CommandError> {
+        None
     }
 
     /// As if a shard had panicked.

@@ -30,8 +30,9 @@ impl Placement {
         (0..self.objects.len()).map(|i| i as u8).filter(|shard| self.is_alive(*shard))
     }
 
-    pub(crate) fn least_loaded(&self) -> Option<u8> {
-        self.alive().min_by_key(|shard| self.objects[usize::from(*shard)])
+    /// Of those that `of` allows.
+    pub(crate) fn least_loaded(&self, of: impl Fn(u8) -> bool) -> Option<u8> {
+        self.alive().filter(|shard| of(*shard)).min_by_key(|shard| self.objects[usize::from(*shard)])
     }
 
     pub(crate) fn add(&mut self, shard: u8) {
@@ -61,7 +62,7 @@ mod tests {
     fn a_burst_of_routers_spreads_evenly_and_leaves_failed_shards_out() {
         let mut placement = Placement::new(3);
         let place = |placement: &mut Placement| {
-            let shard = placement.least_loaded().unwrap();
+            let shard = placement.least_loaded(|_| true).unwrap();
             placement.add(shard);
             shard
         };
@@ -70,8 +71,12 @@ mod tests {
         assert_eq!([2, 0, 2, 0], std::array::from_fn(|_| place(&mut placement)));
         placement.take(2, 3);
         assert_eq!(place(&mut placement), 2);
+        assert_eq!(
+            (placement.least_loaded(|shard| shard == 0), placement.least_loaded(|shard| shard == 1)),
+            (Some(0), None)
+        );
         placement.fail(0);
         placement.fail(2);
-        assert_eq!(placement.least_loaded(), None);
+        assert_eq!(placement.least_loaded(|_| true), None);
     }
 }

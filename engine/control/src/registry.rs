@@ -70,16 +70,26 @@ struct Server {
     /// By shard.
     parts: HashMap<u8, ObjectId>,
     /// Shards that have been made anew and are to have theirs again.
-    coming: HashSet<u8>,
+    coming: HashMap<u8, Coming>,
+}
+
+/// A part that is to be made again.
+#[derive(Debug, Default)]
+struct Coming {
+    /// The token of the request that is under way.
+    attempt: Option<u64>,
+    /// Why the last one failed; empty: none has.
+    why: String,
 }
 
 /// What a server is on a shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ServerPart {
     /// The object that the shard knows.
     There(ObjectId),
-    /// The server is on all shards, but that one is being made anew.
-    Coming,
+    /// The server is on all shards, but that one has been made anew: with the error of the last attempt to have a part
+    /// again, if there was one.
+    Coming(String),
     /// The server is on another shard alone.
     Elsewhere,
 }
@@ -140,15 +150,51 @@ impl Registry {
     /// A server of all shards, known by the name of one of its parts.
     pub(crate) fn add_shared_server(&mut self, id: ObjectId, listen: Vec<ListenInfo>, parts: &[ObjectId]) {
         let parts = parts.iter().map(|part| (part.shard(), *part)).collect();
-        self.servers.insert(id, Server { listen, parts, coming: HashSet::new() });
+        self.servers.insert(id, Server { listen, parts, coming: HashMap::new() });
     }
 
-    /// A shard that was made anew has its part of a server again; false if the server is gone.
+    /// A shard that was made anew has its part of a server again; false if the server is gone, or has one there.
     pub(crate) fn add_part(&mut self, server: ObjectId, part: ObjectId) -> bool {
         let Some(server) = self.servers.get_mut(&server) else { return false };
-        server.coming.remove(&part.shard());
-        server.parts.insert(part.shard(), part);
-        true
+        let is_awaited = server.coming.remove(&part.shard()).is_some();
+        if is_awaited {
+            server.parts.insert(part.shard(), part);
+        }
+        is_awaited
+    }
+
+    /// A part of a server is asked for.
+    pub(crate) fn part_asked(&mut self, server: ObjectId, shard: u8, token: u64) {
+        let coming = self.servers.get_mut(&server).and_then(|server| server.coming.get_mut(&shard));
+        if let Some(coming) = coming {
+            coming.attempt = Some(token);
+        }
+    }
+
+    /// What was asked for by this token cannot be, for now.
+    pub(crate) fn part_failed(&mut self, server: ObjectId, shard: u8, token: u64, why: String) {
+        let coming = self.servers.get_mut(&server).and_then(|server| server.coming.get_mut(&shard));
+        if let Some(coming) = coming.filter(|coming| coming.attempt == Some(token)) {
+            *coming = Coming { attempt: None, why };
+        }
+    }
+
+    /// Shards that lack their part of a server although it was asked for.
+    pub(crate) fn failed_parts(&self, server: ObjectId) -> Vec<u8> {
+        let coming = self.servers.get(&server).into_iter().flat_map(|server| &server.coming);
+        let mut shards: Vec<u8> = coming.filter(|(_, c)| c.attempt.is_none()).map(|(shard, _)| *shard).collect();
+        shards.sort_unstable();
+        shards
+    }
+
+    /// A shard lacks a part that it could not be given.
+    pub(crate) fn lacks_part(&self, shard: u8) -> bool {
+        self.servers.values().any(|server| server.coming.get(&shard).is_some_and(|coming| !coming.why.is_empty()))
+    }
+
+    /// A transport on this shard can use the server.
+    pub(crate) fn listens_on(&self, server: ObjectId, shard: u8) -> bool {
+        self.servers.get(&server).is_some_and(|server| server.parts.contains_key(&shard))
     }
 
     /// Whether a server is on all shards.
@@ -170,7 +216,7 @@ impl Registry {
         match known.parts.get(&shard) {
             Some(part) => ServerPart::There(*part),
             None if known.listen.is_empty() => ServerPart::Elsewhere,
-            None => ServerPart::Coming,
+            None => ServerPart::Coming(known.coming.get(&shard).map(|c| c.why.clone()).unwrap_or_default()),
         }
     }
 
@@ -405,9 +451,9 @@ impl Registry {
         }
         let mut rest: Vec<ObjectId> = self.transports.keys().filter(here).copied().collect();
         for (id, server) in &mut self.servers {
-            let had = server.parts.remove(&shard).is_some() | server.coming.remove(&shard);
+            let had = server.parts.remove(&shard).is_some() | server.coming.remove(&shard).is_some();
             if had && restarts && !server.listen.is_empty() {
-                server.coming.insert(shard);
+                server.coming.insert(shard, Coming::default());
             }
             if had && server.parts.is_empty() && server.coming.is_empty() {
                 rest.push(*id);

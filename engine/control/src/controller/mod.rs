@@ -314,7 +314,7 @@ impl Controller {
             Pending::Part { gathering } => return self.part(gathering, flight.shard, result),
             Pending::ServerPart { job } => return self.job_part(job, flight.shard, result),
             Pending::ServerAgain { server } => {
-                self.server_again(server, result);
+                self.server_again((server, flight.shard), token, result);
                 return None;
             }
             Pending::Unasked => return None,

@@ -168,11 +168,17 @@ impl Controller {
                 Err(CommandError::new(ErrorCode::Closed, "shard", format!("shard {shard} has failed; give another")))
             }
             Some(shard) => Ok(shard),
-            None => self
-                .placement
-                .least_loaded()
-                .ok_or_else(|| CommandError::new(ErrorCode::Closed, "", "no shard is left; start a new engine")),
+            // One that could not be given its part of a server again is empty, but of no use.
+            None => {
+                self.least_loaded(|shard| !self.registry.lacks_part(shard)).or_else(|_| self.least_loaded(|_| true))
+            }
         }
+    }
+
+    /// The least loaded of these shards.
+    pub(super) fn least_loaded(&self, of: impl Fn(u8) -> bool) -> Result<u8, CommandError> {
+        let none = || CommandError::new(ErrorCode::Closed, "", "no shard is left; start a new engine");
+        self.placement.least_loaded(of).ok_or_else(none)
     }
 
     fn create_router(&mut self, target: u64, body: fb::CreateRouterT) -> Planned {
@@ -223,6 +229,9 @@ impl Controller {
             (_, false) => return Err(invalid(SERVER, "given together with listen_infos; give one of them")),
             (server, true) => (Some(self.living(server, &[ObjectKind::WebRtcServer], SERVER)?), Vec::new()),
         };
+        if let Some(server) = server {
+            self.retry_parts(server);
+        }
         let shard = self.shard_for(router, server, body.shard)?;
         let part = server.map(|server| self.part_for(server, shard)).transpose()?;
         let timeout = body.ice_consent_timeout_ms;
@@ -247,8 +256,14 @@ impl Controller {
         const SERVER: &str = "webrtc_server";
         match self.registry.server_part(server, shard) {
             ServerPart::There(part) => Ok(part),
-            ServerPart::Coming => {
-                let text = format!("shard {shard} has been made anew and does not listen for {server} yet; try again");
+            ServerPart::Coming(why) => {
+                let text = match &why[..] {
+                    "" => format!("shard {shard} has been made anew and does not listen for {server} yet; try again"),
+                    why => format!(
+                        "shard {shard} was made anew and could not listen for {server} again ({why}); it is being tried \
+                         once more: give another shard or none, or try again"
+                    ),
+                };
                 Err(CommandError::new(ErrorCode::Busy, SERVER, text))
             }
             ServerPart::Elsewhere => {

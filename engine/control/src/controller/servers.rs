@@ -2,7 +2,8 @@
 //!
 //! Told: requests about such servers, the parts' replies, shards that were made anew. Tells: requests to shards, and the
 //! one reply. The server is known by the id of its first part. It is made on all shards or on none; when a shard is
-//! made anew, so is its part, without the caller's doing. Limits: those of the requests that they are made of.
+//! made anew, so is its part, without the caller's doing. Where that fails, the shard is avoided, and it is tried again with each
+//! transport that is made on the server. Limits: those of the requests that they are made of.
 
 use sfu_core::command::{Command, CommandError, ErrorCode, Reply};
 use sfu_core::stats::{Dump, WebRtcServerDump};
@@ -169,18 +170,40 @@ impl Controller {
     /// A shard was made anew: it gets its parts again.
     pub(super) fn restore_servers(&mut self, shard: u8) {
         for (server, listen) in self.registry.shared_servers() {
-            let token = self.fly(0, shard, Pending::ServerAgain { server });
-            self.own.push_back((shard, ShardRequest { token, listen, command: Command::CreateWebRtcServer }));
+            self.ask_part(server, listen, shard);
         }
     }
 
-    /// Such a part is there, or cannot be: then its shard serves no transports of the server, which those who ask
-    /// for one are told.
-    pub(super) fn server_again(&mut self, server: ObjectId, result: Result<Reply, CommandError>) {
-        if let Ok(Reply::Created(part)) = result
-            && !self.registry.add_part(server, part)
-        {
-            self.close_unasked(part);
+    /// Tries again where a part of a server could not be made.
+    pub(super) fn retry_parts(&mut self, server: ObjectId) {
+        let shards = self.registry.failed_parts(server);
+        if shards.is_empty() {
+            return;
+        }
+        let listen = self.registry.shared_servers().into_iter().find(|(id, _)| *id == server).map(|(_, listen)| listen);
+        for (shard, listen) in shards.into_iter().zip(std::iter::repeat(listen.unwrap_or_default())) {
+            self.ask_part(server, listen, shard);
+        }
+    }
+
+    fn ask_part(&mut self, server: ObjectId, listen: Vec<ListenInfo>, shard: u8) {
+        let token = self.fly(0, shard, Pending::ServerAgain { server });
+        self.registry.part_asked(server, shard, token);
+        self.own.push_back((shard, ShardRequest { token, listen, command: Command::CreateWebRtcServer }));
+    }
+
+    /// Such a part is there, or cannot be: then its shard serves no transports of the server for now, which those who ask
+    /// for one there are told.
+    pub(super) fn server_again(
+        &mut self,
+        (server, shard): (ObjectId, u8),
+        token: u64,
+        result: Result<Reply, CommandError>,
+    ) {
+        match result {
+            Ok(Reply::Created(part)) if !self.registry.add_part(server, part) => self.close_unasked(part),
+            Ok(_) => {}
+            Err(error) => self.registry.part_failed(server, shard, token, error.text),
         }
     }
 

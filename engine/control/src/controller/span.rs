@@ -44,7 +44,8 @@ impl Controller {
         Plan::One { shard, listen, command, pending: Pending::Transport { router, server } }
     }
 
-    /// A server of all shards leaves the choice.
+    /// A server of all shards leaves the choice among those where it listens; if it listens nowhere, so be it: there the
+    /// caller is told why.
     pub(super) fn shard_for(
         &self,
         router: ObjectId,
@@ -60,8 +61,13 @@ impl Controller {
             }
             (Some(listens), _) => Ok(listens),
             (None, Some(_)) => self.place(wanted),
-            (None, None) if self.registry.transports_on(router, home) < TOGETHER => Ok(home),
-            (None, None) => self.place(None),
+            (None, None) => {
+                let listens = |shard| server.is_none_or(|server| self.registry.listens_on(server, shard));
+                if self.registry.transports_on(router, home) < TOGETHER && listens(home) {
+                    return Ok(home);
+                }
+                self.least_loaded(listens).or(Ok(home))
+            }
         }
     }
 

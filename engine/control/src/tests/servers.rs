@@ -179,6 +179,58 @@ fn a_server_asked_for_while_its_shard_is_being_made_anew_is_busy() {
 }
 
 #[test]
+fn row_112_a_shard_that_cannot_listen_again_attracts_no_rooms_says_why_and_is_tried_again() {
+    let mut engine = Offline::new(2);
+    let server = server(&mut engine);
+    let busy = router(&mut engine, 1);
+    transport(&mut engine, busy, server);
+    engine.deaf = Some(0);
+    engine.restart_shard(0);
+    engine.run();
+    drop(engine.messages());
+    // It is the emptier one, but rooms there could not be joined.
+    let placed = |engine: &mut Offline| ObjectId::from_u64(created(engine, create_router(&usual_codecs())));
+    assert_eq!(placed(&mut engine).shard(), 1);
+    // A room that is there all the same gets its transports where the server listens.
+    let home = router(&mut engine, 0);
+    assert_eq!(ObjectId::from_u64(transport(&mut engine, home, server).id).shard(), 1);
+    let wanted = |shard| {
+        let shard = Some(shard);
+        Body::CreateWebRtcTransport(Box::new(fb::CreateWebRtcTransportT {
+            webrtc_server: server,
+            shard,
+            ..Default::default()
+        }))
+    };
+    for _ in 0..3 {
+        let error = engine.call(home, wanted(0)).unwrap_err();
+        assert_eq!((error.code, &error.field[..]), (ErrorCode::Busy, "webrtc_server"));
+        assert!(error.text.contains("127.0.0.1:40000") && error.text.contains("taken"), "{}", error.text);
+    }
+    // The port is free again: whoever asks finds it tried, and then it is there.
+    engine.deaf = None;
+    assert_eq!(refusal(engine.call(home, wanted(0))).0, ErrorCode::Busy);
+    assert!(engine.call(home, wanted(0)).is_ok());
+    assert_eq!(ObjectId::from_u64(transport(&mut engine, home, server).id).shard(), 0);
+    assert_eq!(placed(&mut engine).shard(), 0);
+    for object in [busy, home, server] {
+        engine.call(object, Body::Close(Box::default())).expect("it is there");
+    }
+    engine.run();
+    assert_eq!(dumped_servers(&mut engine), 0, "each shard had one part, and has none");
+}
+
+/// Parts of servers on all shards.
+fn dumped_servers(engine: &mut Offline) -> usize {
+    match engine.call(0, Body::GetDump(Box::default())) {
+        Ok(Reply::EngineDump(dump)) => {
+            dump.shards.into_iter().flatten().map(|shard| shard.webrtc_servers.map_or(0, |servers| servers.len())).sum()
+        }
+        other => panic!("no dump: {other:?}"),
+    }
+}
+
+#[test]
 fn a_transport_on_a_server_of_all_shards_is_where_the_caller_wants_it_whichever_the_router_is_on() {
     let mut engine = Offline::new(3);
     let server = server(&mut engine);
