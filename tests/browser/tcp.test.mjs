@@ -13,7 +13,7 @@ async function path(person, transport) {
 	return { browser: protocol, service: server[0].iceSelectedTuple.protocol };
 }
 
-async function meetBy(protocol, options, params = {}) {
+async function meetBy(protocol, options, params = {}, more = () => {}) {
 	await withService(options, async (service) => {
 		const people = [await Person.join(service, 'Ada', { params }), await Person.join(service, 'Grace', { params })];
 		await meet(people, SIZE);
@@ -25,12 +25,24 @@ async function meetBy(protocol, options, params = {}) {
 				});
 			}
 		}
+		await more(people);
 		for (const person of people) await person.leave();
 	});
 }
 
-test('a service without UDP: media goes by TCP, both ways', async () => {
-	await meetBy('tcp', { args: ['--rtc-protocol', 'tcp'] });
+test('a service without UDP: media goes by one TCP port to rooms on both shards, both ways', async () => {
+	const options = { args: ['--rtc-protocol', 'tcp', '--shards', '2'] };
+	await meetBy('tcp', options, {}, async ([ada]) => {
+		// A second room is placed on the other shard.
+		const service = { url: ada.url.replace(/\?.*/, '') };
+		const alan = await Person.join(service, 'Alan', { room: 'cellar', params: { resolution: 'qvga' } });
+		const sending = async (person) => (await person.stats()).send.server[0];
+		await until('Alan sends', async () => (await sending(alan)).packetsReceived > 50);
+		const [first, second] = [await sending(ada), await sending(alan)].map((one) => one.iceSelectedTuple);
+		assert.equal(first.localPort, second.localPort, 'one port');
+		assert.equal(second.protocol, 'tcp');
+		await alan.leave();
+	});
 });
 
 test('a service without UDP, over IPv6', async () => {
