@@ -130,6 +130,8 @@ browser: setup-test tools ## Chromium pages and aiortc in real rooms.
 	tests/setup/npm.sh $(BROWSER)
 	cd $(BROWSER) && CHROMIUM="$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
 		SFU_BIN=$(TARGET)/debug/sfu PYTHON=$(VENV)/bin/python npm test
+	CHROMIUM="$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
+		SFU_BIN=$(TARGET)/debug/sfu $(BROWSER)/rebind.sh
 
 firefox: setup-test tools ## Firefox and Chromium in a call.
 	@tests/setup/system.sh firefox

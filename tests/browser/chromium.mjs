@@ -31,8 +31,13 @@ let browser;
 
 export async function launch() {
 	mkdirSync(ARTIFACTS, { recursive: true });
-	browser ??= await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: FLAGS });
+	browser ??= await launchOne();
 	return browser;
+}
+
+/// A browser of its own, with more flags or started by another program; whoever asks closes it.
+export function launchOne({ executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium', args = [] } = {}) {
+	return chromium.launch({ executablePath, args: [...FLAGS, ...args] });
 }
 
 export async function quit() {
@@ -51,9 +56,9 @@ export class Person {
 	}
 
 	/// Opens the page; `params` go into its address, `context` into the browser's settings; a
-	/// `blank` one is opened by `go`.
-	static async open(service, name, { room = 'atrium', viewport = { width: 1280, height: 800 }, params = {}, context: more = {}, blank = false } = {}) {
-		const context = await (await launch()).newContext({ viewport, ...more });
+	/// `blank` one is opened by `go`; `browser` is another one than the tests' own.
+	static async open(service, name, { room = 'atrium', viewport = { width: 1280, height: 800 }, params = {}, context: more = {}, blank = false, browser: own } = {}) {
+		const context = await (own ?? (await launch())).newContext({ viewport, ...more });
 		// Tests break connections by these.
 		await context.addInitScript(() => {
 			window.sockets = [];

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Runs a browser in the namespace of the process SFU_FAR, for rebind.test.mjs.
+exec nsenter --target "$SFU_FAR" --net -- "$CHROMIUM" "$@"
