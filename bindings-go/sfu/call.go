@@ -44,7 +44,7 @@ func (c *core) submit(target ID, kind fbs.RequestBody, body any, w *waiter) (uin
 	builder := builders.Get().(*flatbuffers.Builder)
 	builder.Reset()
 	request := &fbs.RequestT{Id: id, Target: uint64(target), Body: &fbs.RequestBodyT{Type: kind, Value: body}}
-	status, why := capi.Submit(c.handle, message(builder, fbs.ContentRequest, request))
+	status, why := c.send(message(builder, fbs.ContentRequest, request))
 	builders.Put(builder)
 	if status == capi.OK {
 		return id, nil

@@ -48,6 +48,7 @@ type RouterDump struct {
 type TransportDump struct {
 	ID, Router           ID
 	Producers, Consumers []ID
+	Streams              TransportStreams
 }
 
 // WebRTCTransportDump is that of a WebRTC transport.
@@ -99,6 +100,8 @@ type ProducerDump struct {
 	Scores                  []EncodingScore
 	// WantedLayers; nil: nobody watches.
 	WantedLayers *Layers
+	// Trace is what SetTrace chose.
+	Trace []TraceKind
 	// Observed by an observer.
 	Observed bool
 	// OpaquePayload: it is not looked into.
@@ -119,6 +122,27 @@ type ConsumerDump struct {
 	PreferredLayers, TargetLayers, CurrentLayers *Layers
 	// PendingProducer is the one that it switches to with the next key frame; 0: none.
 	PendingProducer ID
+	PayloadTypes    []PayloadTypes
+	// HeaderExtensions as its peer calls those that it is sent.
+	HeaderExtensions []HeaderExtensionID
+	// HeaderExtensionsLeftOut since a packet had no room for them.
+	HeaderExtensionsLeftOut uint64
+	// Trace is what SetTrace chose.
+	Trace []TraceKind
+	// DecisionRows that KeepDecisions keeps.
+	DecisionRows int
+	// Lanes of a pipe consumer: its streams, one for each encoding of the producer, in order.
+	Lanes []ConsumerLane
+}
+
+// ConsumerLane is one stream of a pipe consumer.
+type ConsumerLane struct {
+	SSRC    uint32
+	RTXSSRC *uint32
+	// Wanted by the far router, and within the consumer's preferred layers.
+	Wanted bool
+	// CurrentLayers within the encoding that it sends; nil: nothing.
+	CurrentLayers *Layers
 }
 
 // ObserverDump is that of an observer.
@@ -193,8 +217,10 @@ func links(list []*fbs.ObjectLinksT) map[ID][]ID {
 	return out
 }
 
-func transportDump(id, router uint64, producers, consumers []uint64) TransportDump {
-	return TransportDump{ID: ID(id), Router: ID(router), Producers: ids(producers), Consumers: ids(consumers)}
+func transportDump(id, router uint64, producers, consumers []uint64, streams *fbs.TransportStreamsT) TransportDump {
+	return TransportDump{
+		ID: ID(id), Router: ID(router), Producers: ids(producers), Consumers: ids(consumers), Streams: streamsFrom(streams),
+	}
 }
 
 // Dump tells what the transport is made of.
@@ -204,8 +230,9 @@ func (t *WebRTCTransport) Dump(ctx context.Context) (*WebRTCTransportDump, error
 		return nil, err
 	}
 	return &WebRTCTransportDump{
-		TransportDump: transportDump(d.Id, d.Router, d.Producers, d.Consumers), WebRTCServer: ID(d.WebrtcServer),
-		ICEState: ICEState(stateName(d.IceState.String())), ICEParameters: iceFrom(d.IceParameters),
+		TransportDump: transportDump(d.Id, d.Router, d.Producers, d.Consumers, d.Streams),
+		WebRTCServer:  ID(d.WebrtcServer),
+		ICEState:      ICEState(stateName(d.IceState.String())), ICEParameters: iceFrom(d.IceParameters),
 		ICECandidates: candidatesFrom(d.IceCandidates), SelectedTuple: tupleFrom(d.SelectedTuple),
 		Tuples: tuplesFrom(d.Tuples), DTLSState: DTLSState(stateName(d.DtlsState.String())),
 		DTLSLocalRole: DTLSRole(d.DtlsLocalRole.String()), SRTPProfile: d.SrtpProfile,
@@ -219,7 +246,8 @@ func (t *PlainTransport) Dump(ctx context.Context) (*PlainTransportDump, error) 
 		return nil, err
 	}
 	return &PlainTransportDump{
-		TransportDump: transportDump(d.Id, d.Router, d.Producers, d.Consumers), RTCPMux: d.RtcpMux, Comedia: d.Comedia,
+		TransportDump: transportDump(d.Id, d.Router, d.Producers, d.Consumers, d.Streams),
+		RTCPMux:       d.RtcpMux, Comedia: d.Comedia,
 		LocalAddresses: d.LocalAddresses, Tuple: tupleFrom(d.Tuple), RTCPTuple: tupleFrom(d.RtcpTuple),
 		SRTPProfile: d.SrtpProfile,
 	}, nil
@@ -232,8 +260,9 @@ func (t *PipeTransport) Dump(ctx context.Context) (*PipeTransportDump, error) {
 		return nil, err
 	}
 	return &PipeTransportDump{
-		TransportDump: transportDump(d.Id, d.Router, d.Producers, d.Consumers), LocalAddress: d.LocalAddress,
-		Tuple: tupleFrom(d.Tuple), RTX: d.Rtx, SRTP: d.Srtp, Silent: d.Silent, OnlyWanted: d.OnlyWanted,
+		TransportDump: transportDump(d.Id, d.Router, d.Producers, d.Consumers, d.Streams),
+		LocalAddress:  d.LocalAddress,
+		Tuple:         tupleFrom(d.Tuple), RTX: d.Rtx, SRTP: d.Srtp, Silent: d.Silent, OnlyWanted: d.OnlyWanted,
 	}, nil
 }
 
@@ -243,7 +272,7 @@ func (t *DirectTransport) Dump(ctx context.Context) (*TransportDump, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := transportDump(d.Id, d.Router, d.Producers, d.Consumers)
+	out := transportDump(d.Id, d.Router, d.Producers, d.Consumers, d.Streams)
 	return &out, nil
 }
 
@@ -258,7 +287,7 @@ func (p *Producer) Dump(ctx context.Context) (*ProducerDump, error) {
 		Paused: d.Paused, RTPParameters: rtpFrom(d.RtpParameters),
 		ConsumableRTPParameters: rtpFrom(d.ConsumableRtpParameters), SSRCs: d.Ssrcs, Consumers: ids(d.Consumers),
 		Scores: scoresFrom(d.Scores), WantedLayers: layersFrom(d.WantedLayers),
-		Observed: d.Observed, OpaquePayload: d.OpaquePayload,
+		Trace: traceKindsFrom(d.Trace), Observed: d.Observed, OpaquePayload: d.OpaquePayload,
 	}, nil
 }
 
@@ -274,7 +303,20 @@ func (c *Consumer) Dump(ctx context.Context) (*ConsumerDump, error) {
 		RTPParameters: rtpFrom(d.RtpParameters), SSRC: d.Ssrc, RTXSSRC: d.RtxSsrc, Priority: d.Priority,
 		PreferredLayers: layersFrom(d.PreferredLayers), TargetLayers: layersFrom(d.TargetLayers),
 		CurrentLayers: layersFrom(d.CurrentLayers), PendingProducer: ID(d.PendingProducer),
+		PayloadTypes: payloadTypesFrom(d.PayloadTypes), HeaderExtensions: extensionIDsFrom(d.HeaderExtensions),
+		HeaderExtensionsLeftOut: d.HeaderExtensionsLeftOut, Trace: traceKindsFrom(d.Trace),
+		DecisionRows: int(d.DecisionRows), Lanes: lanesFrom(d.Lanes),
 	}, nil
+}
+
+func lanesFrom(lanes []*fbs.ConsumerLaneT) []ConsumerLane {
+	var out []ConsumerLane
+	for _, one := range lanes {
+		out = append(out, ConsumerLane{
+			SSRC: one.Ssrc, RTXSSRC: one.RtxSsrc, Wanted: one.Wanted, CurrentLayers: layersFrom(one.CurrentLayers),
+		})
+	}
+	return out
 }
 
 // Dump tells what the observer is made of.

@@ -42,6 +42,8 @@ type core struct {
 	unwanted []ID
 
 	mediaState
+	// send hands a message to the library; tests stand in for it.
+	send func([]byte) (capi.Status, string)
 	// observe is told of each call that succeeds; for tests.
 	observe func(fbs.RequestBody, *fbs.ReplyBodyT)
 }
@@ -66,16 +68,9 @@ func New(options Options) (*Engine, error) {
 	if status != capi.OK {
 		return nil, &Error{Op: "New", Code: Code(status), Message: why}
 	}
-	c := &core{
-		handle:  handle,
-		waiting: map[uint64]*waiter{},
-		objects: map[ID]*object{},
-		queue:   newQueue(options.eventQueue()),
-		pumped:  make(chan struct{}),
-	}
-	c.mediaState.begin()
-	c.root = newObject(c)
-	c.queue.root = c.root
+	c := newCore(options.eventQueue())
+	c.handle = handle
+	c.send = func(message []byte) (capi.Status, string) { return capi.Submit(handle, message) }
 	if err := c.openFiles(); err != nil {
 		capi.Free(handle)
 		return nil, &Error{Op: "New", Code: ErrStartResource, Message: err.Error()}
@@ -85,6 +80,20 @@ func New(options Options) (*Engine, error) {
 	engine := &Engine{c}
 	watchEngine(engine)
 	return engine, nil
+}
+
+// newCore is one without an engine behind it.
+func newCore(events int) *core {
+	c := &core{
+		waiting: map[uint64]*waiter{},
+		objects: map[ID]*object{},
+		queue:   newQueue(events),
+		pumped:  make(chan struct{}),
+	}
+	c.mediaState.begin()
+	c.root = newObject(c)
+	c.queue.root = c.root
+	return c
 }
 
 // openFiles gives the netpoller descriptors of its own: the engine's are neither read nor closed by us.

@@ -102,6 +102,14 @@ const (
 	TraceSR       TraceKind = "sr"
 )
 
+func traceKindsFrom(kinds []fbs.TraceKind) []TraceKind {
+	var out []TraceKind
+	for _, one := range kinds {
+		out = append(out, TraceKind(one.String()))
+	}
+	return out
+}
+
 func (o *object) setTrace(ctx context.Context, kinds []TraceKind) error {
 	body := &fbs.SetTraceT{}
 	for index, kind := range kinds {
