@@ -28,7 +28,7 @@ done
 c++ -fsanitize=address -pthread "${built[@]}" -L"$out" -lsfu -o "$out/runner"
 
 failed=0
-python3 tests/scenarios/coverage.py include/libsfu.fbs tests/scenarios || failed=1
+python3 tests/scenarios/coverage.py include/libsfu.fbs tests/scenarios include/libsfu.hpp include/libsfu/*.hpp || failed=1
 files=()
 for file in tests/scenarios/*.json; do
   if [ "$(basename "$file")" != exempt.json ]; then files+=("$file"); fi
