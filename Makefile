@@ -19,6 +19,13 @@ BROWSER := tests/browser
 FUZZ_SMOKE ?= 10
 FUZZ_LONG ?= 600
 
+# The Go service with the debug library, into the target folder.
+define GO_SERVICE
+tests/go/stage.sh $(TARGET)/debug $(TARGET)/go
+GO="$$(tests/setup/go.sh $(VENV))" && cd examples/go-signaling && PKG_CONFIG_PATH=$(TARGET)/go/pkgconfig \
+	"$$GO" build -buildvcs=false -o $(TARGET)/go/go-signaling .
+endef
+
 # No target is the name of a file that it makes.
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
@@ -115,9 +122,7 @@ go: setup-test tools ## The Go package, and the example service written with it.
 go-browser: setup-test tools ## Chromium pages in a call that the Go service serves.
 	cargo build --locked -p libsfu
 	tests/setup/npm.sh $(BROWSER)
-	tests/go/stage.sh $(TARGET)/debug $(TARGET)/go
-	GO="$$(tests/setup/go.sh $(VENV))" && cd examples/go-signaling && PKG_CONFIG_PATH=$(TARGET)/go/pkgconfig \
-		"$$GO" build -buildvcs=false -o $(TARGET)/go/go-signaling .
+	$(GO_SERVICE)
 	cd $(BROWSER) && CHROMIUM="$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
 		SFU_PAGE=$(CURDIR)/$(PAGE)/dist SFU_BIN=$(TARGET)/go/go-signaling PYTHON=$(VENV)/bin/python ONLY=call npm test
 
@@ -141,12 +146,14 @@ firefox: setup-test tools ## Firefox and Chromium in a call.
 		FIREFOX="$$(command -v firefox-esr || command -v firefox)" SFU_BIN=$(TARGET)/debug/sfu $(BROWSER)/firefox.sh
 
 interop: setup-test tools ## Peers of other makers publish by WHIP and watch by WHEP.
-	cargo build --locked -p sfu-cli
+	cargo build --locked -p libsfu -p sfu-cli -p sfu-interop-str0m
+	$(GO_SERVICE)
 	tests/setup/npm.sh $(BROWSER)
 	tests/setup/npm.sh tests/interop
 	tests/setup/interop.sh $(TARGET)/tools/interop $(VENV) >$(TARGET)/tools/interop.env
 	cd tests/interop && CHROMIUM="$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
-		SFU_BIN=$(TARGET)/debug/sfu PYTHON=$(VENV)/bin/python env $$(cat $(TARGET)/tools/interop.env) npm test
+		SFU_BIN=$(TARGET)/debug/sfu SFU_GO_BIN=$(TARGET)/go/go-signaling SFU_PAGE=$(CURDIR)/$(PAGE)/dist \
+		STR0M=$(TARGET)/debug/str0m-peer PYTHON=$(VENV)/bin/python env $$(cat $(TARGET)/tools/interop.env) npm test
 
 # The same luck each time: a verdict is about the change. `make fuzz` draws anew.
 fuzz-smoke: setup-test tools ## Each fuzz target for FUZZ_SMOKE seconds.

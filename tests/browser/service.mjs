@@ -28,10 +28,9 @@ export async function until(what, look, timeout = 30_000) {
 }
 
 export class Service {
-	/// Starts `sfu serve` on free ports. `args` are added to the command line; with `diskBlocks` no file gets longer than so many
+	/// Starts `sfu serve`, or another program with the same command line, on free ports. `args` are added to it; with `diskBlocks` no file gets longer than so many
 	/// blocks of 512 bytes, as on a disk that is full then.
-	static async start({ host = '127.0.0.1', rtcIp = host, port = 0, rtcPort = 0, args = [], diskBlocks } = {}) {
-		const binary = process.env.SFU_BIN;
+	static async start({ host = '127.0.0.1', rtcIp = host, port = 0, rtcPort = 0, args = [], diskBlocks, binary = process.env.SFU_BIN } = {}) {
 		if (!binary) throw new Error('SFU_BIN: give the path of the sfu binary');
 		const shown = host.includes(':') ? `[${host}]` : host;
 		const shell = diskBlocks === undefined ? [] : ['sh', '-c', `trap '' XFSZ; ulimit -f ${diskBlocks}; exec "$0" "$@"`];

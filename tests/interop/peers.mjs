@@ -159,6 +159,8 @@ export const PEERS = [
 	{ name: 'GStreamer', publishes: true, watches: true, watchesOnly: ['VP8'], needs: ['GST_PYTHON'], start: program('GStreamer', process.env.GST_PYTHON, join(HERE, 'gstreamer_peer.py')) },
 	{ name: 'pion', publishes: true, watches: true, needs: ['PION', 'PEER_MEDIA'], start: program('pion', process.env.PION) },
 	{ name: 'werift', publishes: true, watches: true, watchesOnly: ['VP8'], needs: ['PEER_MEDIA'], start: program('werift', process.execPath, join(HERE, 'werift_peer.mjs')) },
+	{ name: 'libdatachannel', publishes: true, watches: true, watchesOnly: ['VP8'], needs: ['PEER_MEDIA'], start: program('libdatachannel', process.execPath, join(HERE, 'libdatachannel_peer.mjs')) },
+	{ name: 'str0m', publishes: true, watches: true, watchesOnly: ['VP8'], needs: ['STR0M', 'PEER_MEDIA'], start: program('str0m', process.env.STR0M) },
 	{
 		name: 'ffmpeg',
 		publishes: true,
