@@ -51,7 +51,7 @@ def served(body: Callable[[whip.Whip], Any], **options: Any) -> None:
         async with aio.Engine(OPTIONS, call_timeout=30) as engine:
             router = await engine.create_router(CODECS)
             server = whip.Whip(router, [LOOPBACK], **options)
-            await body(server)
+            await asyncio.wait_for(body(server), 30)
             for watch in server._watches:
                 watch.cancel()
 

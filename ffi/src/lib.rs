@@ -16,6 +16,8 @@ mod preflight;
 pub mod status;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod thread_tests;
 
 use status::*;
 

@@ -68,7 +68,12 @@ fn request() -> Vec<u8> {
 
 /// An engine of one unpinned shard, so that tests can run beside each other.
 fn engine() -> u64 {
-    let options = EngineOptions { shards: 1, unpinned: true, ..EngineOptions::default() }.encode();
+    engine_of(1)
+}
+
+/// The same with so many shards.
+pub(super) fn engine_of(shards: u16) -> u64 {
+    let options = EngineOptions { shards, unpinned: true, ..EngineOptions::default() }.encode();
     let mut engine = 0;
     let mut why: [c_char; 256] = [0; 256];
     // SAFETY: all pointers are of live values of the lengths given.
@@ -80,7 +85,7 @@ fn engine() -> u64 {
     engine
 }
 
-fn submit(engine: u64, message: &[u8]) -> (u32, String) {
+pub(super) fn submit(engine: u64, message: &[u8]) -> (u32, String) {
     let mut why: [c_char; 256] = [0; 256];
     // SAFETY: all pointers are of live values of the lengths given.
     let status = unsafe { sfu_engine_submit(engine, message.as_ptr(), message.len(), why.as_mut_ptr(), why.len()) };
@@ -88,7 +93,7 @@ fn submit(engine: u64, message: &[u8]) -> (u32, String) {
     (status, unsafe { CStr::from_ptr(why.as_ptr()) }.to_string_lossy().into_owned())
 }
 
-fn poll(engine: u64, buffer: &mut [u8]) -> (u32, usize, usize) {
+pub(super) fn poll(engine: u64, buffer: &mut [u8]) -> (u32, usize, usize) {
     let (mut written, mut needed) = (usize::MAX, usize::MAX);
     // SAFETY: all pointers are of live values of the lengths given.
     let status =

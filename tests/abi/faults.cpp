@@ -110,6 +110,172 @@ template <class Body> sfu::Event next(sfu::Engine &engine) {
     }
 }
 
+/// An engine without the wrapper, for bytes that the wrapper does not make.
+class Bare {
+  public:
+    Bare() : buffer_(1 << 20) {
+        auto builder = sfu::detail::message(options());
+        char why[1024] = "";
+        CHECK(sfu_engine_new(SFU_ABI_VERSION, builder.GetBufferPointer(), builder.GetSize(), &engine_, why, sizeof why) == SFU_OK);
+    }
+    ~Bare() { sfu_engine_free(engine_); }
+
+    /// Gives a request whose body is an empty table, or, bodiless, is absent.
+    std::uint32_t ask(sfu::fbs::RequestBody type, sfu::Id target, bool bodiless = false) {
+        flatbuffers::FlatBufferBuilder builder;
+        flatbuffers::Offset<void> body(bodiless ? 0 : builder.EndTable(builder.StartTable()));
+        sfu::fbs::RequestBuilder request(builder);
+        request.add_id(++last_);
+        request.add_target(target);
+        request.add_body_type(type);
+        request.add_body(body);
+        // Without Finish(), which insists on what is required.
+        flatbuffers::Offset<void> made(builder.EndTable(request.start_));
+        auto message = sfu::fbs::CreateMessage(builder, sfu::fbs::Content::Request, made);
+        builder.FinishSizePrefixed(message, sfu::fbs::MessageIdentifier());
+        char why[1024] = "";
+        auto status = sfu_engine_submit(engine_, builder.GetBufferPointer(), builder.GetSize(), why, sizeof why);
+        CHECK(status == SFU_OK || why[0] != '\0');
+        return status;
+    }
+
+    /// The reply to what was taken last.
+    const sfu::fbs::Reply &answer() {
+        for (;;) {
+            std::size_t written = 0, needed = 0;
+            CHECK(sfu_engine_wait(engine_, 30000) == SFU_OK);
+            CHECK(sfu_engine_poll(engine_, buffer_.data(), buffer_.size(), &written, &needed) == SFU_OK);
+            if (written != 0) {
+                auto *reply = sfu::fbs::GetSizePrefixedMessage(buffer_.data())->content_as_Reply();
+                CHECK(reply != nullptr && reply->id() == last_);
+                return *reply;
+            }
+        }
+    }
+
+  private:
+    std::uint64_t engine_ = 0, last_ = 0;
+    std::vector<std::uint8_t> buffer_;
+};
+
+static void row_069_what_has_no_body_or_is_of_another_kind_is_refused() {
+    Bare engine;
+    CHECK(engine.ask(sfu::fbs::RequestBody::GetDump, 0, true) == SFU_MALFORMED);
+    CHECK(engine.ask(sfu::fbs::RequestBody::NONE, 0) == SFU_MALFORMED);
+    CHECK(engine.ask(static_cast<sfu::fbs::RequestBody>(255), 0) != SFU_OK);
+    CHECK(engine.ask(sfu::fbs::RequestBody::GetDump, 0) == SFU_OK);
+    CHECK(engine.answer().code() == sfu::Code::ok);
+
+    sfu::Engine whole(options());
+    Room room(whole);
+    auto asked = [&](auto body) { return refused([&] { whole.request<sfu::fbs::DoneT>(room.router.id(), body).get(); }); };
+    for (auto status : {asked(sfu::fbs::PauseT()), asked(sfu::fbs::RequestKeyFrameT()), asked(sfu::fbs::StopTapT())}) {
+        CHECK(status != SFU_OK);
+    }
+    CHECK(room.router.dump().get().id == room.router.id());
+}
+
+static void row_070_ids_of_nobody_are_not_found() {
+    sfu::Engine engine(options()), other(options());
+    auto closed = engine.create_router(opus()).get();
+    auto id = closed.id();
+    closed.close().get();
+    auto elsewhere = other.create_router(opus()).get();
+    for (sfu::Id nobody : {id, elsewhere.id() + (1 << 20), sfu::Id{1}, sfu::Id{1} << 63, ~sfu::Id{0}}) {
+        CHECK(refused([&] { engine.request<sfu::fbs::RouterDumpT>(nobody, sfu::fbs::GetDumpT()).get(); }) == SFU_NOT_FOUND);
+    }
+}
+
+static void row_072_closing_in_any_order_is_answered() {
+    sfu::Engine engine(options());
+    Room room(engine);
+    room.speaking.close().get();
+    for (auto status : {refused([&] { room.speaking.close().get(); }), refused([&] { room.mic.close().get(); }),
+                        refused([&] { room.ear.close().get(); })}) {
+        CHECK(status == SFU_NOT_FOUND);
+    }
+    // While children are made.
+    for (int i = 0; i < 20; i++) {
+        auto router = engine.create_router(opus()).get();
+        std::vector<sfu::Call<sfu::DirectTransport>> calls;
+        for (int n = 0; n < 8; n++) {
+            calls.push_back(router.create_direct_transport());
+        }
+        router.close().get();
+        for (auto &call : calls) {
+            auto status = refused([&] { call.get().release(); });
+            CHECK(status == SFU_OK || status == SFU_NOT_FOUND);
+        }
+    }
+    CHECK(engine.dump().get().shards[0]->routers.size() == 1);
+}
+
+static void row_079_calls_out_of_their_order_are_refused_or_the_last_one_wins() {
+    sfu::Engine engine(options());
+    Room room(engine);
+    sfu::WebRtcTransportOptions where;
+    where.listen_infos.push_back(sfu::listen("127.0.0.1"));
+    auto transport = room.router.create_webrtc_transport(std::move(where)).get();
+    CHECK(refused([&] { transport.consume(hearing(room.router, 5)).get(); }) == SFU_NOT_FOUND);
+    auto connect = [&] {
+        sfu::DtlsParameters remote;
+        auto digest = std::make_unique<sfu::DtlsFingerprint>();
+        for (int i = 0; i < 32; i++) {
+            digest->value += i == 0 ? "AB" : ":AB";
+        }
+        remote.fingerprints.push_back(std::move(digest));
+        transport.connect(std::move(remote)).get();
+    };
+    CHECK(refused(connect) == SFU_OK);
+    CHECK(refused(connect) == SFU_INVALID_STATE);
+    transport.restart_ice().get();
+    for (int i = 0; i < 500; i++) {
+        room.mic.pause().get();
+        room.mic.resume().get();
+    }
+    room.mic.pause().get();
+    room.mic.pause().get();
+    CHECK(room.mic.dump().get().paused);
+    transport.close().get();
+    CHECK(refused(connect) == SFU_NOT_FOUND);
+}
+
+static void h33_every_request_may_come_with_nothing_in_it() {
+    Bare engine;
+    CHECK(engine.ask(sfu::fbs::RequestBody::CreateRouter, 0) == SFU_OK);
+    auto router = engine.answer().body_as_Created();
+    CHECK(router != nullptr);
+    for (auto target : {sfu::Id{0}, sfu::Id{router->id()}}) {
+        for (auto type : sfu::fbs::EnumValuesRequestBody()) {
+            bool ends = type == sfu::fbs::RequestBody::Drain || type == sfu::fbs::RequestBody::Close;
+            if (!ends && engine.ask(type, target) == SFU_OK) {
+                engine.answer();
+            }
+        }
+    }
+    CHECK(engine.ask(sfu::fbs::RequestBody::GetDump, 0) == SFU_OK);
+    CHECK(engine.answer().code() == sfu::Code::ok);
+}
+
+static void h40_session_descriptions_have_bounds() {
+    sfu::Engine engine(options());
+    auto router = engine.create_router(opus()).get();
+    auto many = [](const char *line, int times) {
+        std::string text = "v=0\r\n";
+        for (int i = 0; i < times; i++) {
+            text += line;
+        }
+        return text;
+    };
+    for (const auto &sdp : {std::string(), std::string("hello"), many("a=x\r\n", 100000), many("x", 300000), std::string(1000, '\0'),
+                            many("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n", 5000)}) {
+        auto status = refused([&] { router.parse_sdp(sdp).get(); });
+        CHECK(status == SFU_INVALID_ARGUMENT || status == SFU_MALFORMED || status == SFU_UNSUPPORTED);
+    }
+    CHECK(refused([&] { engine.parse_sdp_fragment(many("a=candidate:x\r\n", 100000)).get(); }) != SFU_OK);
+    CHECK(router.dump().get().id == router.id());
+}
+
 static void row_074_thirty_two_threads_ask_and_each_is_answered_once() {
     sfu::Engine engine(options());
     auto room = engine.create_router(opus()).get();
@@ -368,7 +534,13 @@ int main(int argc, char **) try {
         room->speak(*alive, 10);
         std::exit(0);
     }
+    row_069_what_has_no_body_or_is_of_another_kind_is_refused();
+    row_070_ids_of_nobody_are_not_found();
+    row_072_closing_in_any_order_is_answered();
     row_074_thirty_two_threads_ask_and_each_is_answered_once();
+    row_079_calls_out_of_their_order_are_refused_or_the_last_one_wins();
+    h33_every_request_may_come_with_nothing_in_it();
+    h40_session_descriptions_have_bounds();
     h25_and_row_075_who_reads_an_event_may_close_its_object_its_parent_and_the_engine();
     row_080_a_consumer_of_ones_own_producer_and_of_one_that_closes_is_answered();
     row_081_who_reads_no_events_loses_telemetry_and_nothing_else();
