@@ -6306,6 +6306,7 @@ struct ConsumeT : public ::flatbuffers::NativeTable {
   uint8_t priority = 1;
   bool ignore_dtx = false;
   libsfu::fbs::Numbering numbering = libsfu::fbs::Numbering::router;
+  bool pad_frames = false;
   ConsumeT() = default;
   ConsumeT(const ConsumeT &o);
   ConsumeT(ConsumeT&&) FLATBUFFERS_NOEXCEPT = default;
@@ -6328,7 +6329,8 @@ struct Consume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_PREFERRED_LAYERS = 14,
     VT_PRIORITY = 16,
     VT_IGNORE_DTX = 18,
-    VT_NUMBERING = 20
+    VT_NUMBERING = 20,
+    VT_PAD_FRAMES = 22
   };
   uint64_t producer() const {
     return GetField<uint64_t>(VT_PRODUCER, 0);
@@ -6362,6 +6364,11 @@ struct Consume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   libsfu::fbs::Numbering numbering() const {
     return static_cast<libsfu::fbs::Numbering>(GetField<uint8_t>(VT_NUMBERING, 0));
   }
+  /// Pad video packets by a few bytes (RFC 3550, section 5.1), so that those of a frame have one size and leave in one message
+  /// to the kernel. For peers that take padding.
+  bool pad_frames() const {
+    return GetField<uint8_t>(VT_PAD_FRAMES, 0) != 0;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -6377,6 +6384,7 @@ struct Consume FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_PRIORITY, 1) &&
            VerifyField<uint8_t>(verifier, VT_IGNORE_DTX, 1) &&
            VerifyField<uint8_t>(verifier, VT_NUMBERING, 1) &&
+           VerifyField<uint8_t>(verifier, VT_PAD_FRAMES, 1) &&
            verifier.EndTable();
   }
   ConsumeT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
@@ -6415,6 +6423,9 @@ struct ConsumeBuilder {
   void add_numbering(libsfu::fbs::Numbering numbering) {
     fbb_.AddElement<uint8_t>(Consume::VT_NUMBERING, static_cast<uint8_t>(numbering), 0);
   }
+  void add_pad_frames(bool pad_frames) {
+    fbb_.AddElement<uint8_t>(Consume::VT_PAD_FRAMES, static_cast<uint8_t>(pad_frames), 0);
+  }
   explicit ConsumeBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -6436,12 +6447,14 @@ inline ::flatbuffers::Offset<Consume> CreateConsume(
     ::flatbuffers::Offset<libsfu::fbs::Layers> preferred_layers = 0,
     uint8_t priority = 1,
     bool ignore_dtx = false,
-    libsfu::fbs::Numbering numbering = libsfu::fbs::Numbering::router) {
+    libsfu::fbs::Numbering numbering = libsfu::fbs::Numbering::router,
+    bool pad_frames = false) {
   ConsumeBuilder builder_(_fbb);
   builder_.add_producer(producer);
   builder_.add_preferred_layers(preferred_layers);
   builder_.add_mid(mid);
   builder_.add_rtp_capabilities(rtp_capabilities);
+  builder_.add_pad_frames(pad_frames);
   builder_.add_numbering(numbering);
   builder_.add_ignore_dtx(ignore_dtx);
   builder_.add_priority(priority);
@@ -6465,7 +6478,8 @@ inline ::flatbuffers::Offset<Consume> CreateConsumeDirect(
     ::flatbuffers::Offset<libsfu::fbs::Layers> preferred_layers = 0,
     uint8_t priority = 1,
     bool ignore_dtx = false,
-    libsfu::fbs::Numbering numbering = libsfu::fbs::Numbering::router) {
+    libsfu::fbs::Numbering numbering = libsfu::fbs::Numbering::router,
+    bool pad_frames = false) {
   auto mid__ = mid ? _fbb.CreateString(mid) : 0;
   return libsfu::fbs::CreateConsume(
       _fbb,
@@ -6477,7 +6491,8 @@ inline ::flatbuffers::Offset<Consume> CreateConsumeDirect(
       preferred_layers,
       priority,
       ignore_dtx,
-      numbering);
+      numbering,
+      pad_frames);
 }
 
 ::flatbuffers::Offset<Consume> CreateConsume(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumeT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
@@ -19533,7 +19548,8 @@ inline ConsumeT::ConsumeT(const ConsumeT &o)
         preferred_layers((o.preferred_layers) ? new libsfu::fbs::LayersT(*o.preferred_layers) : nullptr),
         priority(o.priority),
         ignore_dtx(o.ignore_dtx),
-        numbering(o.numbering) {
+        numbering(o.numbering),
+        pad_frames(o.pad_frames) {
 }
 
 inline ConsumeT &ConsumeT::operator=(ConsumeT o) FLATBUFFERS_NOEXCEPT {
@@ -19546,6 +19562,7 @@ inline ConsumeT &ConsumeT::operator=(ConsumeT o) FLATBUFFERS_NOEXCEPT {
   std::swap(priority, o.priority);
   std::swap(ignore_dtx, o.ignore_dtx);
   std::swap(numbering, o.numbering);
+  std::swap(pad_frames, o.pad_frames);
   return *this;
 }
 
@@ -19567,6 +19584,7 @@ inline void Consume::UnPackTo(ConsumeT *_o, const ::flatbuffers::resolver_functi
   { auto _e = priority(); _o->priority = _e; }
   { auto _e = ignore_dtx(); _o->ignore_dtx = _e; }
   { auto _e = numbering(); _o->numbering = _e; }
+  { auto _e = pad_frames(); _o->pad_frames = _e; }
 }
 
 inline ::flatbuffers::Offset<Consume> CreateConsume(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumeT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
@@ -19586,6 +19604,7 @@ inline ::flatbuffers::Offset<Consume> Consume::Pack(::flatbuffers::FlatBufferBui
   auto _priority = _o->priority;
   auto _ignore_dtx = _o->ignore_dtx;
   auto _numbering = _o->numbering;
+  auto _pad_frames = _o->pad_frames;
   return libsfu::fbs::CreateConsume(
       _fbb,
       _producer,
@@ -19596,7 +19615,8 @@ inline ::flatbuffers::Offset<Consume> Consume::Pack(::flatbuffers::FlatBufferBui
       _preferred_layers,
       _priority,
       _ignore_dtx,
-      _numbering);
+      _numbering,
+      _pad_frames);
 }
 
 inline CanConsumeT::CanConsumeT(const CanConsumeT &o)

@@ -45,6 +45,9 @@ type ConsumerOptions struct {
 	Priority *uint8
 	// IgnoreDTX leaves Opus packets out that say nothing but "silence".
 	IgnoreDTX bool
+	// PadFrames pads video packets by a few bytes, so that those of a frame have one size and leave in one message to
+	// the kernel. For peers that take RTP padding.
+	PadFrames bool
 	Numbering Numbering
 }
 
@@ -57,7 +60,7 @@ func (t transport) Consume(ctx context.Context, options ConsumerOptions) (*Consu
 	body := &fbs.ConsumeT{
 		Producer: uint64(options.Producer), RtpCapabilities: capabilities, Paused: options.Paused, Mid: options.MID,
 		EnableRtx: options.EnableRTX, PreferredLayers: layersTo(options.PreferredLayers),
-		Priority: 1, IgnoreDtx: options.IgnoreDTX,
+		Priority: 1, IgnoreDtx: options.IgnoreDTX, PadFrames: options.PadFrames,
 	}
 	if options.Priority != nil {
 		body.Priority = *options.Priority

@@ -2505,8 +2505,17 @@ class Consume(object):
             return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
         return 0
 
+    # Pad video packets by a few bytes (RFC 3550, section 5.1), so that those of a frame have one size and leave in one message
+    # to the kernel. For peers that take padding.
+    # Consume
+    def PadFrames(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(22))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
 def ConsumeStart(builder):
-    builder.StartObject(9)
+    builder.StartObject(10)
 
 def ConsumeAddProducer(builder, producer):
     builder.PrependUint64Slot(0, producer, 0)
@@ -2534,6 +2543,9 @@ def ConsumeAddIgnoreDtx(builder, ignoreDtx):
 
 def ConsumeAddNumbering(builder, numbering):
     builder.PrependUint8Slot(8, numbering, 0)
+
+def ConsumeAddPadFrames(builder, padFrames):
+    builder.PrependBoolSlot(9, padFrames, 0)
 
 def ConsumeEnd(builder):
     return builder.EndObject()

@@ -270,6 +270,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("priority", "Priority", Integer("ubyte")),
             Field("ignore_dtx", "IgnoreDtx", Flag()),
             Field("numbering", "Numbering", Enumeration(schema.Numbering, _Numbering)),
+            Field("pad_frames", "PadFrames", Flag()),
         ),
     ),
     schema.CanConsume: Layout(

@@ -643,6 +643,10 @@ class Consume(Value):
     ignore_dtx: bool = False
     """Leave out Opus packets that say nothing but "silence"."""
     numbering: Numbering = Numbering.ROUTER
+    pad_frames: bool = False
+    """Pad video packets by a few bytes (RFC 3550, section 5.1), so that those of a frame have one size and leave in one message
+    to the kernel. For peers that take padding.
+    """
 
 
 @dataclass

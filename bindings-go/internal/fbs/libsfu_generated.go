@@ -5674,6 +5674,7 @@ type ConsumeT struct {
 	Priority byte `json:"priority"`
 	IgnoreDtx bool `json:"ignore_dtx"`
 	Numbering Numbering `json:"numbering"`
+	PadFrames bool `json:"pad_frames"`
 }
 
 func (t *ConsumeT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
@@ -5698,6 +5699,7 @@ func (t *ConsumeT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	ConsumeAddPriority(builder, t.Priority)
 	ConsumeAddIgnoreDtx(builder, t.IgnoreDtx)
 	ConsumeAddNumbering(builder, t.Numbering)
+	ConsumeAddPadFrames(builder, t.PadFrames)
 	return ConsumeEnd(builder)
 }
 
@@ -5711,6 +5713,7 @@ func (rcv *Consume) UnPackTo(t *ConsumeT) {
 	t.Priority = rcv.Priority()
 	t.IgnoreDtx = rcv.IgnoreDtx()
 	t.Numbering = rcv.Numbering()
+	t.PadFrames = rcv.PadFrames()
 }
 
 func (rcv *Consume) UnPack() *ConsumeT {
@@ -5874,8 +5877,24 @@ func (rcv *Consume) MutateNumbering(n Numbering) bool {
 	return rcv._tab.MutateByteSlot(20, byte(n))
 }
 
+/// Pad video packets by a few bytes (RFC 3550, section 5.1), so that those of a frame have one size and leave in one message
+/// to the kernel. For peers that take padding.
+func (rcv *Consume) PadFrames() bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(22))
+	if o != 0 {
+		return rcv._tab.GetBool(o + rcv._tab.Pos)
+	}
+	return false
+}
+
+/// Pad video packets by a few bytes (RFC 3550, section 5.1), so that those of a frame have one size and leave in one message
+/// to the kernel. For peers that take padding.
+func (rcv *Consume) MutatePadFrames(n bool) bool {
+	return rcv._tab.MutateBoolSlot(22, n)
+}
+
 func ConsumeStart(builder *flatbuffers.Builder) {
-	builder.StartObject(9)
+	builder.StartObject(10)
 }
 func ConsumeAddProducer(builder *flatbuffers.Builder, producer uint64) {
 	builder.PrependUint64Slot(0, producer, 0)
@@ -5904,6 +5923,9 @@ func ConsumeAddIgnoreDtx(builder *flatbuffers.Builder, ignoreDtx bool) {
 }
 func ConsumeAddNumbering(builder *flatbuffers.Builder, numbering Numbering) {
 	builder.PrependByteSlot(8, byte(numbering), 0)
+}
+func ConsumeAddPadFrames(builder *flatbuffers.Builder, padFrames bool) {
+	builder.PrependBoolSlot(9, padFrames, false)
 }
 func ConsumeEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()

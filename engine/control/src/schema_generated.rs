@@ -10345,6 +10345,7 @@ impl<'a> Consume<'a> {
   pub const VT_PRIORITY: ::flatbuffers::VOffsetT = 16;
   pub const VT_IGNORE_DTX: ::flatbuffers::VOffsetT = 18;
   pub const VT_NUMBERING: ::flatbuffers::VOffsetT = 20;
+  pub const VT_PAD_FRAMES: ::flatbuffers::VOffsetT = 22;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -10360,6 +10361,7 @@ impl<'a> Consume<'a> {
     if let Some(x) = args.preferred_layers { builder.add_preferred_layers(x); }
     if let Some(x) = args.mid { builder.add_mid(x); }
     if let Some(x) = args.rtp_capabilities { builder.add_rtp_capabilities(x); }
+    builder.add_pad_frames(args.pad_frames);
     builder.add_numbering(args.numbering);
     builder.add_ignore_dtx(args.ignore_dtx);
     builder.add_priority(args.priority);
@@ -10384,6 +10386,7 @@ impl<'a> Consume<'a> {
     let priority = self.priority();
     let ignore_dtx = self.ignore_dtx();
     let numbering = self.numbering();
+    let pad_frames = self.pad_frames();
     ConsumeT {
       producer,
       rtp_capabilities,
@@ -10394,6 +10397,7 @@ impl<'a> Consume<'a> {
       priority,
       ignore_dtx,
       numbering,
+      pad_frames,
     }
   }
 
@@ -10465,6 +10469,15 @@ impl<'a> Consume<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<Numbering>(Consume::VT_NUMBERING, Some(Numbering::router)).unwrap()}
   }
+  /// Pad video packets by a few bytes (RFC 3550, section 5.1), so that those of a frame have one size and leave in one message
+  /// to the kernel. For peers that take padding.
+  #[inline]
+  pub fn pad_frames(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(Consume::VT_PAD_FRAMES, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Consume<'_> {
@@ -10482,6 +10495,7 @@ impl ::flatbuffers::Verifiable for Consume<'_> {
      .visit_field::<u8>("priority", Self::VT_PRIORITY, false)?
      .visit_field::<bool>("ignore_dtx", Self::VT_IGNORE_DTX, false)?
      .visit_field::<Numbering>("numbering", Self::VT_NUMBERING, false)?
+     .visit_field::<bool>("pad_frames", Self::VT_PAD_FRAMES, false)?
      .finish();
     Ok(())
   }
@@ -10496,6 +10510,7 @@ pub struct ConsumeArgs<'a> {
     pub priority: u8,
     pub ignore_dtx: bool,
     pub numbering: Numbering,
+    pub pad_frames: bool,
 }
 impl<'a> Default for ConsumeArgs<'a> {
   #[inline]
@@ -10510,6 +10525,7 @@ impl<'a> Default for ConsumeArgs<'a> {
       priority: 1,
       ignore_dtx: false,
       numbering: Numbering::router,
+      pad_frames: false,
     }
   }
 }
@@ -10556,6 +10572,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConsumeBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<Numbering>(Consume::VT_NUMBERING, numbering, Numbering::router);
   }
   #[inline]
+  pub fn add_pad_frames(&mut self, pad_frames: bool) {
+    self.fbb_.push_slot::<bool>(Consume::VT_PAD_FRAMES, pad_frames, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConsumeBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ConsumeBuilder {
@@ -10582,6 +10602,7 @@ impl ::core::fmt::Debug for Consume<'_> {
       ds.field("priority", &self.priority());
       ds.field("ignore_dtx", &self.ignore_dtx());
       ds.field("numbering", &self.numbering());
+      ds.field("pad_frames", &self.pad_frames());
       ds.finish()
   }
 }
@@ -10597,6 +10618,7 @@ pub struct ConsumeT {
   pub priority: u8,
   pub ignore_dtx: bool,
   pub numbering: Numbering,
+  pub pad_frames: bool,
 }
 impl Default for ConsumeT {
   fn default() -> Self {
@@ -10610,6 +10632,7 @@ impl Default for ConsumeT {
       priority: 1,
       ignore_dtx: false,
       numbering: Numbering::router,
+      pad_frames: false,
     }
   }
 }
@@ -10633,6 +10656,7 @@ impl ConsumeT {
     let priority = self.priority;
     let ignore_dtx = self.ignore_dtx;
     let numbering = self.numbering;
+    let pad_frames = self.pad_frames;
     Consume::create(_fbb, &ConsumeArgs{
       producer,
       rtp_capabilities,
@@ -10643,6 +10667,7 @@ impl ConsumeT {
       priority,
       ignore_dtx,
       numbering,
+      pad_frames,
     })
   }
 }

@@ -31,7 +31,7 @@ pub struct SendStats {
     pub round_trip: Option<Duration>,
 }
 
-/// What the receiver said last.
+/// What the receiver said last: apart, since only reports touch it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Remote {
     packets_lost: i64,
@@ -48,7 +48,7 @@ pub struct SendStream {
     window_began: Time,
     window_bytes: u64,
     bitrate: u64,
-    remote: Remote,
+    remote: Box<Remote>,
 }
 
 impl SendStream {

@@ -243,19 +243,45 @@ struct Outbound {
     rtcp_sent: u64,
 }
 
-/// Text that is to be protected: it begins in the buffer, behind its header, and may go on elsewhere.
+/// Most bytes of [`Plain::padding`].
+pub const MAX_PADDING: usize = 8;
+
+/// Text that is to be protected: it begins in the buffer, behind its header, may go on elsewhere, and end with padding.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Plain<'a> {
     /// Bytes in the buffer, header included.
     pub written: usize,
     /// What follows them.
     pub tail: &'a [u8],
+    /// Bytes of RTP padding behind that, at most [`MAX_PADDING`]; the header's padding bit has to agree (RFC 3550,
+    /// section 5.1).
+    pub padding: u8,
 }
 
 impl Plain<'_> {
     /// All of it is in the buffer.
     pub const fn whole(len: usize) -> Self {
-        Self { written: len, tail: &[] }
+        Self { written: len, tail: &[], padding: 0 }
+    }
+
+    /// Length of all of it.
+    pub const fn len(&self) -> usize {
+        self.written + self.tail.len() + self.padding_bytes().len()
+    }
+
+    /// The padding: zeros, and last its length.
+    pub const fn padding_bytes(&self) -> &'static [u8] {
+        const ROWS: [[u8; MAX_PADDING]; MAX_PADDING + 1] = {
+            let mut rows = [[0; MAX_PADDING]; MAX_PADDING + 1];
+            let mut n = 1;
+            while n <= MAX_PADDING {
+                rows[n][n - 1] = n as u8;
+                n += 1;
+            }
+            rows
+        };
+        let len = if self.padding as usize > MAX_PADDING { MAX_PADDING } else { self.padding as usize };
+        ROWS[len].split_at(len).0
     }
 
     /// Nothing to send.
@@ -265,8 +291,11 @@ impl Plain<'_> {
 
     /// Brings the rest into `buffer` too, for who does not encrypt; tells the length. `None` without room.
     pub fn complete(&self, buffer: &mut [u8]) -> Option<usize> {
-        let end = self.written.checked_add(self.tail.len())?;
-        buffer.get_mut(self.written..end)?.copy_from_slice(self.tail);
+        let middle = self.written.checked_add(self.tail.len())?;
+        buffer.get_mut(self.written..middle)?.copy_from_slice(self.tail);
+        let padding = self.padding_bytes();
+        let end = middle.checked_add(padding.len())?;
+        buffer.get_mut(middle..end)?.copy_from_slice(padding);
         Some(end)
     }
 }
@@ -350,7 +379,7 @@ impl SrtpSender {
     /// As [`SrtpSender::protect_rtp`], for a packet whose end stands elsewhere: it is encrypted straight into
     /// `buffer`.
     pub fn protect_rtp_from(&mut self, buffer: &mut [u8], plain: Plain<'_>) -> Result<usize, DropReason> {
-        let len = plain.written.saturating_add(plain.tail.len());
+        let len = plain.len();
         let sealed = len.saturating_add(self.profile.rtp_overhead());
         if sealed > buffer.len() || plain.written > buffer.len() {
             return Err(DropReason::TooLarge);
@@ -364,7 +393,7 @@ impl SrtpSender {
             return Err(DropReason::SrtpKeyExhausted);
         }
         let Some(direct) = &mut self.direct else {
-            buffer[plain.written..len].copy_from_slice(plain.tail);
+            plain.complete(buffer).ok_or(DropReason::TooLarge)?;
             let sealed = stream.session.as_mut().ok_or(DropReason::SrtpOther)?.protect_rtp(buffer, len)?;
             stream.rtp_sent += 1;
             return Ok(sealed);
@@ -373,8 +402,8 @@ impl SrtpSender {
         // Committed first: whatever happens now, this nonce is spent.
         stream.window.commit(index);
         stream.rtp_sent += 1;
-        let head = plain.written - header.len;
-        let done = direct.seal((header.ssrc, index), &mut buffer[..sealed], header.len, head, plain.tail);
+        let (head, tail) = (plain.written - header.len, [plain.tail, plain.padding_bytes()]);
+        let done = direct.seal((header.ssrc, index), &mut buffer[..sealed], header.len, head, tail);
         if done { Ok(sealed) } else { Err(DropReason::SrtpOther) }
     }
 

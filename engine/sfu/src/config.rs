@@ -129,6 +129,9 @@ pub struct ConsumerConfig {
     pub priority: u8,
     /// Leaves out Opus packets that say nothing but "silence".
     pub ignore_dtx: bool,
+    /// Pads video packets by a few bytes of RTP padding (RFC 3550, section 5.1), so that the packets of a frame have one size
+    /// and leave in one message to the kernel. For peers that take padding.
+    pub pad_frames: bool,
 }
 
 /// The least [`ConsumerConfig::priority`], and the default.

@@ -20,6 +20,7 @@ mod forwarding;
 mod hostile_tests;
 mod lane;
 mod packet;
+mod padding;
 mod parity;
 mod quality;
 mod red;
@@ -58,6 +59,7 @@ use crate::stats::RtpStreamStats;
 use choice::Pending;
 pub(crate) use lane::ALL_LAYERS;
 use lane::Lane;
+use padding::FramePadding;
 use resends::Resend;
 pub use sfu_proto::source_clock::SourceClock;
 use stretch::{Stretch, Stretches};
@@ -128,6 +130,7 @@ pub struct Consumer {
     layers_noted: bool,
     ignore_dtx: bool,
     video: bool,
+    padding: FramePadding,
     /// Packets from this position on are taken from what the producer keeps.
     replay: Option<NonZeroU64>,
     /// When a packet was sent last.
@@ -223,6 +226,7 @@ impl Consumer {
             layers_noted: false,
             ignore_dtx: config.ignore_dtx,
             video,
+            padding: FramePadding::new(&config),
             replay: None,
             sent_at: now,
             codecs: codecs_of(&config),

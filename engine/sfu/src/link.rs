@@ -186,7 +186,7 @@ impl Link {
     pub(crate) fn tap_in(&mut self, now: Time, rtcp: bool, bytes: &[u8], taps: &mut Taps) {
         if let Some(tap) = &mut self.tap {
             let path = if rtcp { self.rtcp_path } else { self.path }.or(tap.newcomer);
-            tap.take(taps, Passing { now, path, direction: Direction::In, rtcp }, bytes, &[]);
+            tap.take(taps, Passing { now, path, direction: Direction::In, rtcp }, [bytes, &[], &[]]);
         }
     }
 
@@ -210,7 +210,8 @@ impl Link {
         let mut copy = |slot: &[u8], plain: &Plain<'_>| {
             if let Some(tap) = tap {
                 let what = Passing { now, path, direction: Direction::Out, rtcp: false };
-                tap.take(taps, what, slot.get(..plain.written).unwrap_or_default(), plain.tail);
+                let head = slot.get(..plain.written).unwrap_or_default();
+                tap.take(taps, what, [head, plain.tail, plain.padding_bytes()]);
             }
         };
         let urgency = kind.urgency();
@@ -278,7 +279,7 @@ impl Link {
         };
         if let Some(tap) = &mut self.tap {
             let what = Passing { now, path: self.rtcp_path, direction: Direction::Out, rtcp: true };
-            tap.take(&mut out.taps, what, plain, &[]);
+            tap.take(&mut out.taps, what, [plain, &[], &[]]);
         }
         self.counters.sent(now, len);
         Ok(())

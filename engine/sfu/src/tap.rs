@@ -153,15 +153,14 @@ impl Taps {
         self.entries.reserve(self.max_packets.saturating_sub(self.entries.len()));
     }
 
-    fn push(&mut self, entry: Entry, parts: (&[u8], &[u8])) -> bool {
-        let len = parts.0.len() + parts.1.len();
+    fn push(&mut self, entry: Entry, parts: [&[u8]; 3]) -> bool {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
         if self.entries.len() >= self.max_packets || self.arena.len() + len > self.max_bytes {
             return false;
         }
         let Ok(short) = u16::try_from(len) else { return false };
         self.entries.push(Entry { start: self.arena.len() as u32, len: short, ..entry });
-        self.arena.extend_from_slice(parts.0);
-        self.arena.extend_from_slice(parts.1);
+        parts.iter().for_each(|part| self.arena.extend_from_slice(part));
         true
     }
 }
@@ -192,18 +191,19 @@ pub(crate) struct Passing {
 }
 
 impl Tap {
-    /// Takes a copy of a packet, which may lie in two pieces.
+    /// Takes a copy of a packet, which may lie in pieces.
     #[cold]
-    pub(crate) fn take(&mut self, taps: &mut Taps, what: Passing, head: &[u8], tail: &[u8]) {
+    pub(crate) fn take(&mut self, taps: &mut Taps, what: Passing, pieces: [&[u8]; 3]) {
         if self.full {
             return;
         }
-        let whole = head.len() + tail.len();
-        let parts = match rtp_header(head) {
-            Some(header) if self.options.headers_only && !what.rtcp => (header, &[][..]),
-            _ => (head, tail),
+        let length = |pieces: [&[u8]; 3]| pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        let whole = length(pieces);
+        let parts = match rtp_header(pieces[0]) {
+            Some(header) if self.options.headers_only && !what.rtcp => [header, &[], &[]],
+            _ => pieces,
         };
-        let cost = (parts.0.len() + parts.1.len()) as u64 + PACKET_OVERHEAD;
+        let cost = length(parts) as u64 + PACKET_OVERHEAD;
         if self.bytes + cost > self.options.max_bytes {
             self.full = true;
             taps.full.push(self.transport);

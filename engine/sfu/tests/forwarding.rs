@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use sfu_core::command::{Command, Event, Listen, Reply};
-use sfu_core::config::EncodingConfig;
+use sfu_core::config::{ConsumerConfig, EncodingConfig};
 use sfu_core::testing::world::{MID_ID, OPUS, RID_ID, VP8, VP8_RTX, World, consumer_config, rtp, vp8_frame};
 use sfu_core::testing::{PeerOptions, Received};
 use sfu_proto::crypto::{DtlsRole, SrtpProfile};
@@ -350,6 +350,49 @@ fn row_034_packets_too_big_for_the_path_are_dropped_and_counted() {
     assert!(world.drops(DropReason::TooLarge) >= 4, "{drops:?}");
     world.send_rtp(alice, &rtp(OPUS, 5, 9, 0, &[], &[0; 1_100]));
     assert_eq!(world.rtp(bob).len(), 1);
+}
+
+/// By the sizes as they are in the outbox, which is what the kernel is told.
+#[test]
+fn a_padded_frame_is_one_message_under_every_profile_and_arrives_as_it_was_sent() {
+    for profile in SrtpProfile::ALL {
+        let mut world = World::new(71);
+        let router = world.router();
+        let alice = world.join(router);
+        let video = world.produce_video(alice, 7);
+        let bob = world.join_with(router, PeerOptions { profiles: vec![profile], ..PeerOptions::default() });
+        let mid = Mid::new(b"v").expect("legal");
+        let config = ConsumerConfig { pad_frames: true, ..consumer_config(video, MediaKind::Video, mid, false) };
+        let transport = world.members[bob].transport.id;
+        world.command(Command::Consume { transport, config: Box::new(config) }).expect("a consumer");
+        world.settle();
+        world.rtp(bob);
+        let mut sent = vec![vp8_frame(true, 1)];
+        world.send_rtp(alice, &rtp(VP8, 7, 0, 0, &[], &sent[0]));
+        for n in 1..=4u16 {
+            // The second half of the packets is a byte longer, as encoders' packetizers have it.
+            let mut payload = if n == 1 { vp8_frame(false, 2) } else { vec![0x00, 0x55] };
+            payload.resize(1_000 + usize::from(n / 3), n as u8);
+            let mut packet = rtp(VP8, 7, n, 3_000, &[], &payload);
+            packet[1] &= if n == 4 { 0xff } else { 0x7f };
+            world.members[alice].peer.send_rtp(&packet);
+            sent.push(payload);
+        }
+        let (now, socket, from) = (world.now, world.members[alice].socket, world.members[alice].peer.addr());
+        while let Some(mut datagram) = world.members[alice].peer.poll_transmit() {
+            world.shard.handle_datagram(now, now, socket, from, &mut datagram);
+        }
+        let lengths: Vec<u16> = world.shard.outbox().transmits().iter().map(|t| t.len).collect();
+        assert_eq!(lengths.len(), 4);
+        assert!(lengths.iter().all(|len| *len == lengths[0]), "{profile:?}: {lengths:?}");
+        world.settle();
+        let received = payloads(&world.rtp(bob));
+        // The number of the picture may be another.
+        for (got, want) in received.iter().zip(&sent) {
+            assert_eq!((got.len(), &got[4..]), (want.len(), &want[4..]), "{profile:?}");
+        }
+        assert_eq!(received.len(), 5);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sfu_core::command::{Command, Event, Reply};
+use sfu_core::config::ConsumerConfig;
 use sfu_core::limits::Limits;
 use sfu_core::observer::ObserverOptions;
 use sfu_core::shard::{Shard, ShardConfig};
@@ -63,7 +64,10 @@ fn turn(world: &mut World, alice: usize, first: u16, packets: u16) -> (usize, u6
     for n in first..first + packets {
         let peer = &mut world.members[alice].peer;
         peer.send_rtp(&rtp(OPUS, 5, n, u32::from(n) * 960, &[(3, &[40])], &[1; 100]));
-        peer.send_rtp(&rtp(VP8, 7, n, u32::from(n) * 3_000, &[], &vp8_frame(n == 0, n)));
+        let mut picture = rtp(VP8, 7, n, u32::from(n) * 3_000, &[], &vp8_frame(n == 0, n));
+        // Without the marker it is the first packet of its frame, and padded where that is wanted.
+        picture[1] &= if n % 2 == 0 { 0x7f } else { 0xff };
+        peer.send_rtp(&picture);
         datagrams.extend(std::iter::from_fn(|| peer.poll_transmit()));
     }
     let mut out = 0;
@@ -182,10 +186,14 @@ fn a_media_packet_allocates_nothing_after_warm_up() {
     let router = world.router();
     let alice = world.join(router);
     let (audio, video) = (world.produce_audio(alice, 5), world.produce_video(alice, 7));
-    for _ in 0..20 {
+    for n in 0..20 {
         let member = world.join(router);
         world.consume(member, audio);
-        world.consume(member, video);
+        let mid = Mid::new(b"v").expect("legal");
+        let config = consumer_config(video, MediaKind::Video, mid, false);
+        let config = Box::new(ConsumerConfig { pad_frames: n % 2 == 0, ..config });
+        let transport = world.members[member].transport.id;
+        world.command(Command::Consume { transport, config }).expect("a consumer");
     }
     world.settle();
     // Warm-up: until the history of retransmissions has been filled and emptied once.

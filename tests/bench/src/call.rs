@@ -33,7 +33,19 @@ pub fn producer_config(stream: u32) -> ProducerConfig {
     }
 }
 
-/// A consumer of it.
+/// The producer of a stream of pictures. Their payload is opaque: each begins where its timestamp does.
+pub fn video_producer_config(stream: u32) -> ProducerConfig {
+    let codecs = vec![video_codec()];
+    ProducerConfig { kind: MediaKind::Video, codecs, opaque_payload: true, ..producer_config(stream) }
+}
+
+/// A consumer of it, whose packets are padded so that those of a picture have one size.
+pub fn padded_consumer_config(producer: ObjectId, stream: u32) -> ConsumerConfig {
+    let codecs = vec![video_codec()];
+    ConsumerConfig { kind: MediaKind::Video, codecs, pad_frames: true, ..consumer_config(producer, stream) }
+}
+
+/// A consumer of a stream of sound.
 ///
 /// # Panics
 /// Never: the MID is legal.
@@ -51,6 +63,7 @@ pub fn consumer_config(producer: ObjectId, stream: u32) -> ConsumerConfig {
         preferred_layers: None,
         priority: LOWEST_PRIORITY,
         ignore_dtx: false,
+        pad_frames: false,
     }
 }
 
@@ -65,17 +78,29 @@ fn codec() -> CodecConfig {
     }
 }
 
+fn video_codec() -> CodecConfig {
+    CodecConfig { kind: CodecKind::Vp8, clock_rate: 90_000, ..codec() }
+}
+
 /// A packet of a stream, of `size` bytes, that carries `stamp` (nanoseconds) at the start of its payload.
 ///
 /// # Panics
 /// If `size` has no room for a header and the stamp.
 pub fn packet(stream: u32, sequence: u64, size: usize, stamp: u64) -> Vec<u8> {
+    picture_packet(stream, sequence, (sequence, false), size, stamp)
+}
+
+/// As [`packet`], one of a picture: told are the number of the picture's first packet, and whether it is the last one.
+///
+/// # Panics
+/// As [`packet`].
+pub fn picture_packet(stream: u32, sequence: u64, picture: (u64, bool), size: usize, stamp: u64) -> Vec<u8> {
     let mut packet = vec![0; size];
     let fields = RtpHeaderFields {
-        marker: false,
+        marker: picture.1,
         payload_type: PAYLOAD_TYPE,
         sequence: sequence as u16,
-        timestamp: (sequence as u32).wrapping_mul(960),
+        timestamp: (picture.0 as u32).wrapping_mul(960),
         ssrc: SSRC + stream,
     };
     let header = write_header(&mut packet, &fields, &[]).expect("room for a header");

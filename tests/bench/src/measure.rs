@@ -101,9 +101,10 @@ impl Source {
             // So many of the burst's packets are a byte shorter.
             let shorter = if load.uneven { self.random.below(load.burst) } else { 0 };
             let packet = |k: usize| {
-                let sequence = self.sequences[stream] + k as u64;
+                let first = self.sequences[stream];
                 let size = size - usize::from(k < shorter);
-                subject.seal(&call::packet(stream as u32, sequence, size, at.as_nanos() as u64))
+                let (picture, stamp) = ((first, k + 1 == load.burst), at.as_nanos() as u64);
+                subject.seal(&call::picture_packet(stream as u32, first + k as u64, picture, size, stamp))
             };
             let packets = (0..load.burst).map(packet).collect();
             self.sequences[stream] += load.burst as u64;

@@ -31,6 +31,8 @@ pub struct RoomOptions {
     pub cpu: usize,
     /// Whether peers must prove that they are still there.
     pub consent: bool,
+    /// Streams are pictures, and packets are padded so that those of one have one size.
+    pub padded: bool,
 }
 
 /// See the module.
@@ -61,16 +63,18 @@ impl Room {
         let consent = options.consent.then_some(Duration::from_secs(30));
         let (publishing, mut publisher, socket) = link.publisher(router, near, consent);
         let produce = |link: &mut Link, stream| {
-            let config = Box::new(call::producer_config(stream));
+            let of = if options.padded { call::video_producer_config } else { call::producer_config };
+            let config = Box::new(of(stream));
             link.created(Command::Produce { transport: publishing, config })
         };
         let producers: Vec<ObjectId> = (0..options.streams).map(|stream| produce(&mut link, stream)).collect();
-        let name = match options.io {
-            IoBackend::IoUring => "libsfu io_uring",
-            IoBackend::Default | IoBackend::Mmsg => "libsfu mmsg",
+        let name = match (options.padded, options.io) {
+            (true, _) => "libsfu padded",
+            (false, IoBackend::IoUring) => "libsfu io_uring",
+            (false, IoBackend::Default | IoBackend::Mmsg) => "libsfu mmsg",
         };
         connect_publisher(&mut publisher, &socket, clock);
-        let viewers = link.everybody(router, far, consent, viewers, &producers);
+        let viewers = link.everybody((router, far), (consent, options.padded), viewers, &producers);
         Box::new(Self { runtime: link.runtime, name, clock, publisher, socket, viewers })
     }
 
@@ -176,9 +180,8 @@ impl Link {
     /// All viewers, a few at a time, as a door does.
     fn everybody(
         &mut self,
-        router: ObjectId,
-        server: ObjectId,
-        consent: Option<Duration>,
+        (router, server): (ObjectId, ObjectId),
+        (consent, padded): (Option<Duration>, bool),
         mut viewers: Viewers,
         producers: &[ObjectId],
     ) -> Viewers {
@@ -186,7 +189,8 @@ impl Link {
         for (seed, addr) in (1..).zip(viewers.addrs().to_vec()) {
             let created = self.transport(router, server, consent);
             for (stream, producer) in (0..).zip(producers) {
-                let config = Box::new(call::consumer_config(*producer, stream));
+                let of = if padded { call::padded_consumer_config } else { call::consumer_config };
+                let config = Box::new(of(*producer, stream));
                 self.created_consumer(created.id, config);
             }
             let (peer, to) = self.peer(seed, addr, created);

@@ -58,5 +58,6 @@ pub(crate) fn video_consumer(producer: ObjectId, codec: CodecConfig) -> Consumer
         preferred_layers: None,
         priority: LOWEST_PRIORITY,
         ignore_dtx: false,
+        pad_frames: false,
     }
 }

@@ -298,6 +298,7 @@ impl Client {
                 Numbering::Router => fb::Numbering::router,
                 Numbering::Peer => fb::Numbering::peer,
             },
+            pad_frames: options.pad_frames,
         };
         self.call(transport, fb::RequestBodyT::Consume(Box::new(body)), consumer_created)
     }

@@ -359,6 +359,8 @@ pub struct ConsumeOptions {
     pub ignore_dtx: bool,
     /// Whose payload types and extension ids the packets carry.
     pub numbering: Numbering,
+    /// Pad video packets by a few bytes, so that those of a frame have one size and leave in one message to the kernel.
+    pub pad_frames: bool,
 }
 
 impl ConsumeOptions {
@@ -374,6 +376,7 @@ impl ConsumeOptions {
             priority: 1,
             ignore_dtx: false,
             numbering: Numbering::Router,
+            pad_frames: false,
         }
     }
 }

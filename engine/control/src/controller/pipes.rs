@@ -27,6 +27,7 @@ impl Controller {
             preferred_layers: body.preferred_layers.as_deref().map(convert::layers_from),
             priority: priority(body.priority)?,
             ignore_dtx: body.ignore_dtx,
+            pad_frames: body.pad_frames,
         };
         let Some(entry) = self.registry.producer(producer) else {
             return Err(sfu_core::command::CommandError::not_found("producer", producer));

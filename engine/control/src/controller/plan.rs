@@ -354,6 +354,7 @@ impl Controller {
             preferred_layers: body.preferred_layers.as_deref().map(convert::layers_from),
             priority: priority(body.priority)?,
             ignore_dtx: body.ignore_dtx,
+            pad_frames: body.pad_frames,
         };
         let numbering = values::numbering(body.numbering)?;
         let mid = self.registry.reserve_mid(transport, body.mid.as_deref())?;

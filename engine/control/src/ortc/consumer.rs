@@ -46,11 +46,13 @@ pub struct Share {
     pub priority: u8,
     /// Leaves out Opus packets that say nothing but "silence".
     pub ignore_dtx: bool,
+    /// Pads packets so that those of a frame have one size.
+    pub pad_frames: bool,
 }
 
 impl Default for Share {
     fn default() -> Self {
-        Self { preferred_layers: None, priority: LOWEST_PRIORITY, ignore_dtx: false }
+        Self { preferred_layers: None, priority: LOWEST_PRIORITY, ignore_dtx: false, pad_frames: false }
     }
 }
 
@@ -177,6 +179,7 @@ pub(super) fn config(
         preferred_layers: share.preferred_layers,
         priority: share.priority,
         ignore_dtx: share.ignore_dtx,
+        pad_frames: share.pad_frames,
     })
 }
 

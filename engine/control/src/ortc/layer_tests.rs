@@ -185,7 +185,7 @@ fn h265_consumers_agree_on_the_lower_level() {
 #[test]
 fn a_switch_keeps_the_peers_numbers_and_tells_the_new_layers() {
     let caps = all();
-    let share = Share { preferred_layers: Some(Layers::new(1, 2)), priority: 9, ignore_dtx: false };
+    let share = Share { preferred_layers: Some(Layers::new(1, 2)), priority: 9, ignore_dtx: false, pad_frames: true };
     let (_, first) = produce(&caps, MediaKind::Video, &single("VP9", None)).expect("VP9");
     let (config, mut known) = consume(&first, &caps, None).expect("they match");
     super::consumer::complete(&mut known, &[sfu_core::command::StreamSsrcs { ssrc: 77, rtx_ssrc: Some(78) }]);

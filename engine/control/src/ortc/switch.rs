@@ -57,6 +57,7 @@ pub fn negotiate(
         preferred_layers: share.preferred_layers,
         priority: share.priority,
         ignore_dtx: share.ignore_dtx,
+        pad_frames: share.pad_frames,
     };
     Ok((config, parameters))
 }

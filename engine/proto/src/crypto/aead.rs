@@ -129,19 +129,21 @@ impl GcmSealer {
     }
 
     /// Seals a message in `buffer`: `aad` bytes of associated data, then text of which `head` bytes are in place
-    /// and the rest is `tail`, then room for the tag, which must be all that is left. `false` if the lengths
-    /// disagree or the library fails; the content of the buffer is undefined then.
+    /// and the rest is `tail`, whose two parts follow each other, then room for the tag, which must be all that is
+    /// left. `false` if the lengths disagree or the library fails; the content of the buffer is undefined then.
     #[inline]
-    pub fn seal(&mut self, iv: &[u8; IV_LEN], buffer: &mut [u8], aad: usize, head: usize, tail: &[u8]) -> bool {
+    pub fn seal(&mut self, iv: &[u8; IV_LEN], buffer: &mut [u8], aad: usize, head: usize, tail: [&[u8]; 2]) -> bool {
         let Some((aad, rest)) = buffer.split_at_mut_checked(aad) else { return false };
         let Some((head, rest)) = rest.split_at_mut_checked(head) else { return false };
-        let Some((body, tag)) = rest.split_at_mut_checked(tail.len()) else { return false };
+        let Some((body, rest)) = rest.split_at_mut_checked(tail[0].len()) else { return false };
+        let Some((end, tag)) = rest.split_at_mut_checked(tail[1].len()) else { return false };
         let Ok(tag) = <&mut [u8; TAG_LEN]>::try_from(tag) else { return false };
         let context = &mut self.0;
         context.begin(iv)
             && context.authenticate(aad)
             && (head.is_empty() || context.in_place(head))
-            && (tail.is_empty() || context.across(tail, body))
+            && (tail[0].is_empty() || context.across(tail[0], body))
+            && (tail[1].is_empty() || context.across(tail[1], end))
             && context.finish()
             && context.tag(sys::EVP_CTRL_GCM_GET_TAG, tag)
     }
@@ -225,7 +227,8 @@ mod tests {
                     let head = head.min(text.len());
                     let mut buffer = [&aad[..], &text[..head]].concat();
                     buffer.resize(aad.len() + text.len() + TAG_LEN, 0xee);
-                    assert!(sealer.seal(&iv, &mut buffer, aad.len(), head, &text[head..]));
+                    let (middle, end) = text[head..].split_at((text.len() - head) * 2 / 3);
+                    assert!(sealer.seal(&iv, &mut buffer, aad.len(), head, [middle, end]));
                     assert_eq!(buffer, [&aad[..], &expected, &tag].concat());
                 }
             }
@@ -240,7 +243,7 @@ mod tests {
         let mut sealed = b"associated: the text of the message".to_vec();
         let (aad, len) = (12, sealed.len());
         sealed.resize(len + TAG_LEN, 0);
-        assert!(sealer.seal(&[1; IV_LEN], &mut sealed, aad, len - aad, &[]));
+        assert!(sealer.seal(&[1; IV_LEN], &mut sealed, aad, len - aad, [&[], &[]]));
         for at in 0..sealed.len() {
             let mut forged = sealed.clone();
             forged[at] ^= 0x10;
@@ -258,10 +261,11 @@ mod tests {
     fn lengths_that_disagree_are_refused() {
         let mut sealer = GcmSealer::new(&[1; 16]).expect("a key");
         let mut buffer = [0u8; 40];
-        assert!(!sealer.seal(&[0; IV_LEN], &mut buffer, 41, 0, &[]));
-        assert!(!sealer.seal(&[0; IV_LEN], &mut buffer, 12, 29, &[]));
-        assert!(!sealer.seal(&[0; IV_LEN], &mut buffer, 12, 0, &[0; 13]), "no room for the tag");
-        assert!(sealer.seal(&[0; IV_LEN], &mut buffer, 12, 0, &[0; 12]));
+        assert!(!sealer.seal(&[0; IV_LEN], &mut buffer, 41, 0, [&[], &[]]));
+        assert!(!sealer.seal(&[0; IV_LEN], &mut buffer, 12, 29, [&[], &[]]));
+        assert!(!sealer.seal(&[0; IV_LEN], &mut buffer, 12, 0, [&[0; 13], &[]]), "no room for the tag");
+        assert!(!sealer.seal(&[0; IV_LEN], &mut buffer, 12, 0, [&[0; 10], &[0; 3]]), "no room for the tag");
+        assert!(sealer.seal(&[0; IV_LEN], &mut buffer, 12, 0, [&[0; 12], &[]]));
         let mut opener = GcmOpener::new(&[1; 16]).expect("a key");
         for len in 0..TAG_LEN + 12 {
             assert!(!opener.open(&[0; IV_LEN], &mut buffer[..len], 12));

@@ -64,7 +64,7 @@ impl Sealing {
         buffer: &mut [u8],
         header: usize,
         head: usize,
-        tail: &[u8],
+        tail: [&[u8]; 2],
     ) -> bool {
         self.cipher.seal(&iv(&self.salt, nonce.0, nonce.1), buffer, header, head, tail)
     }

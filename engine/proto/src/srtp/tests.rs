@@ -160,10 +160,47 @@ fn header_end(packet: &[u8]) -> usize {
 fn protect_split(sender: &mut SrtpSender, packet: &[u8], split: usize) -> Result<Vec<u8>, DropReason> {
     let mut buffer = packet[..split].to_vec();
     buffer.resize(packet.len() + sender.profile.rtp_overhead() + 7, 0xee);
-    let len = sender.protect_rtp_from(&mut buffer, Plain { written: split, tail: &packet[split..] })?;
+    let len = sender.protect_rtp_from(&mut buffer, Plain { written: split, tail: &packet[split..], padding: 0 })?;
     assert!(buffer[len..].iter().all(|byte| *byte == 0xee), "nothing is written behind the tag");
     buffer.truncate(len);
     Ok(buffer)
+}
+
+/// Padding is text like any other, wherever the bytes before it stand.
+#[test]
+fn padding_behind_a_tail_is_sealed_as_if_it_had_stood_there() {
+    for profile in SrtpProfile::ALL {
+        let (mut ours, mut theirs) =
+            (sender(profile), SrtpSender::with_library(&profile, &key(profile)).expect("sender"));
+        let mut back = receiver(profile);
+        for padding in 0..=MAX_PADDING as u8 {
+            for (n, len) in [0, 1, 15, 16, 17, 1_000].into_iter().enumerate() {
+                let mut packet = rtp(9, u16::from(padding) * 10 + n as u16, &vec![0x5a; len]);
+                packet[0] |= if padding > 0 { 0x20 } else { 0 };
+                let mut whole = packet.clone();
+                whole.resize(packet.len() + usize::from(padding), 0);
+                if let Some(last) = whole.last_mut().filter(|_| padding > 0) {
+                    *last = padding;
+                }
+                let written = 12 + len / 3;
+                let plain = Plain { written, tail: &packet[written..], padding };
+                assert_eq!(plain.len(), whole.len());
+                let mut buffer = packet[..written].to_vec();
+                buffer.resize(whole.len() + profile.rtp_overhead() + 3, 0xee);
+                let mut clear = buffer.clone();
+                let sealed = ours.protect_rtp_from(&mut buffer, plain).expect("room");
+                assert_eq!(
+                    buffer[..sealed],
+                    protect(&mut theirs, &whole).expect("room"),
+                    "{profile:?} {padding} {len}"
+                );
+                assert_eq!(open(&mut back, &buffer[..sealed]), Ok(whole.clone()));
+                assert_eq!(plain.complete(&mut clear), Some(whole.len()));
+                assert_eq!(clear[..whole.len()], whole);
+                assert_eq!(plain.complete(&mut clear[..whole.len() - 1]), None);
+            }
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use sfu_wire::scalability::Layers;
 use sfu_wire::time::Time;
 use smallvec::SmallVec;
 
+use super::padding::FramePadding;
 use super::{Codec, Consumer, codecs_of};
 use crate::config::ConsumerConfig;
 use crate::decision::{LayerCause, LayerDecision};
@@ -176,6 +177,7 @@ impl Consumer {
         self.codecs = codecs;
         self.target_encoding = encoding;
         self.ignore_dtx = config.ignore_dtx;
+        self.padding = FramePadding::new(&config);
         self.producer_paused = false;
         let old = &mut self.cold.config;
         old.producer = config.producer;
@@ -183,6 +185,7 @@ impl Consumer {
         old.cname = config.cname;
         old.stream_type = config.stream_type;
         old.ignore_dtx = config.ignore_dtx;
+        old.pad_frames = config.pad_frames;
     }
 
     /// What is sent next is of the producer in the configuration.

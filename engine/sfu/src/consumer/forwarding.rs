@@ -13,6 +13,7 @@ use sfu_wire::id::ObjectId;
 use sfu_wire::rtp::RtpHeaderFields;
 use sfu_wire::time::Time;
 
+use super::padding::PADDING_BIT;
 use super::red::form_in;
 use super::stretch::{Stretch, note};
 use super::{Consumer, packet};
@@ -105,6 +106,7 @@ impl Consumer {
         let parts = packet::Parts { fields, ingress, source: shared, payload, before, shift, repeated, descriptor };
         let written = self.write(now, &parts, slot, transport_seq)?;
         self.pictures.written(written.picture);
+        let goes_on = timestamp == self.timestamp;
         self.note_sent(now, timestamp, payload.len());
         if ingress.key_frame && self.video {
             self.note_key_frame(timestamp);
@@ -113,7 +115,12 @@ impl Consumer {
             // What came meanwhile can be read now.
             self.start_from(producer.id(), ingress.encoding, ingress.position + 1);
         }
-        Ok(written.plain)
+        let mut plain = written.plain;
+        plain.padding = self.padding.next(goes_on, marker, plain.len(), slot.len());
+        if let Some(first) = slot.first_mut().filter(|_| plain.padding > 0) {
+            *first |= PADDING_BIT;
+        }
+        Ok(plain)
     }
 
     /// What its layer makes of a packet; `None`: it is left out.

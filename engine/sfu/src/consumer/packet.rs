@@ -17,6 +17,7 @@ use sfu_wire::rtp::{FIXED_HEADER_LEN, RtpHeaderFields, fits_one_byte, write_head
 use sfu_wire::time::Time;
 
 use super::forwarding::picture_of;
+use super::padding::PADDING_BIT;
 use crate::producer::{Ingress, MAX_EXTENSIONS};
 
 /// Bytes of a header without extensions.
@@ -148,13 +149,18 @@ pub(super) fn write<'p>(parts: &Parts<'_, 'p>, own: &OwnExtensions<'_>, slot: &m
         red::set_payload_type(payload.get_mut(..headers)?, payload_type);
     }
     let picture = rewrite_picture(parts, payload);
-    Some(Written { plain: Plain { written: at + own, tail }, left_out: elements.left_out, numbered, picture })
+    Some(Written {
+        plain: Plain { written: at + own, tail, padding: 0 },
+        left_out: elements.left_out,
+        numbered,
+        picture,
+    })
 }
 
 /// A packet of nothing but one byte of padding.
 pub(super) fn write_padding(fields: &RtpHeaderFields, slot: &mut [u8]) -> Option<usize> {
     let at = write_header(slot, fields, &[]).ok()?;
-    *slot.first_mut()? |= 0x20;
+    *slot.first_mut()? |= PADDING_BIT;
     *slot.get_mut(at)? = 1;
     Some(at + 1)
 }

@@ -164,6 +164,7 @@ pub(crate) fn consumer_config(kind: CodecKind) -> ConsumerConfig {
         preferred_layers: None,
         priority: LOWEST_PRIORITY,
         ignore_dtx: false,
+        pad_frames: false,
     }
 }
 

@@ -384,6 +384,50 @@ fn silence_is_left_out_without_a_gap_for_whom_does_not_want_it_and_for_nobody_el
     assert_eq!(without.consumer.stats(without.now).packets, 160);
 }
 
+/// A frame of four packets of these lengths; `first` is the number of the first.
+fn frame(rig: &Rig, first: u16, key: bool, lengths: [usize; 4]) -> Vec<In<'static>> {
+    let packet = |(n, len): (u16, usize)| {
+        let mut payload = if n == 0 { rig.payload(key, 0) } else { vec![0x00, 0x77] };
+        payload.resize(len, n as u8);
+        In { ts: u32::from(first) * 3_000, marker: n == 3, payload, ..rig.input(first + n, key) }
+    };
+    (0..).zip(lengths).map(packet).collect()
+}
+
+#[test]
+fn padded_packets_of_a_frame_have_one_size_and_are_the_same_without_it() {
+    let config = ConsumerConfig { pad_frames: true, ..consumer_config(CodecKind::Vp8) };
+    let (mut even, mut plain) = (Rig::with(producer_config(CodecKind::Vp8), config), Rig::new(CodecKind::Vp8));
+    let mut nacked = Vec::new();
+    for (n, lengths) in [[899, 899, 900, 900], [700, 700, 699, 699], [650, 650, 650, 650]].into_iter().enumerate() {
+        let first = 100 + 10 * n as u16;
+        let outs: Vec<(Out, Out)> = frame(&plain, first, n == 0, lengths)
+            .iter()
+            .map(|input| (even.send(input).expect("sent"), plain.send(input).expect("sent")))
+            .collect();
+        let (last, others) = outs.split_last().expect("four");
+        assert!(others.iter().all(|(out, _)| out.bytes.len() == others[0].0.bytes.len()), "{lengths:?}");
+        assert!(last.0.bytes.len() <= others[0].0.bytes.len() && last.0.padding == 0, "{lengths:?}");
+        for (out, unpadded) in &outs {
+            assert_eq!(unpadded.padding, 0);
+            assert_eq!((out.fields, &out.extensions), (unpadded.fields, &unpadded.extensions));
+            assert_eq!(out.payload, unpadded.payload, "what is left without the padding");
+            assert_eq!(out.bytes.len(), unpadded.bytes.len() + out.padding);
+            assert!(out.padding <= 2, "{lengths:?}");
+        }
+        nacked.push(outs[0].0.seq());
+        even.advance(33);
+        plain.advance(33);
+    }
+    let (again, unpadded) = (even.nack(&nacked), plain.nack(&nacked));
+    assert_eq!(again.len(), 3);
+    assert!(again.iter().all(|out| out.padding == 0));
+    let bytes = |outs: &[Out]| outs.iter().map(|out| out.bytes.clone()).collect::<Vec<_>>();
+    assert_eq!(bytes(&again), bytes(&unpadded));
+    let (now, told) = (even.now, |rig: &Rig| rig.consumer.stats(rig.now).bytes);
+    assert_eq!(told(&even), told(&plain), "a sender report counts no padding, at {now:?}");
+}
+
 #[test]
 fn late_silence_goes_out_as_padding_under_the_number_that_was_kept_for_it() {
     let config = ConsumerConfig { ignore_dtx: true, ..consumer_config(CodecKind::Opus) };

@@ -526,6 +526,7 @@ pub fn consumer_config(producer: ObjectId, kind: MediaKind, mid: Mid, paused: bo
         preferred_layers: None,
         priority: LOWEST_PRIORITY,
         ignore_dtx: false,
+        pad_frames: false,
     }
 }
 

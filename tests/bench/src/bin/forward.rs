@@ -42,12 +42,21 @@ enum Kind {
     Peer,
     Mmsg,
     Uring,
+    /// As `Mmsg`, with frames padded to one size: for frames alone.
+    Padded,
+}
+
+impl Kind {
+    /// It has something to say about loads whose packets differ in size, or do not.
+    fn runs(self, uneven: bool) -> bool {
+        uneven || self != Self::Padded
+    }
 }
 
 const WHOLE: Extent = Extent {
     rounds: 5,
     duration: Duration::from_secs(1),
-    subjects: &[Kind::Peer, Kind::Mmsg, Kind::Uring],
+    subjects: &[Kind::Peer, Kind::Mmsg, Kind::Uring, Kind::Padded],
     whole: true,
 };
 const QUICK: Extent =
@@ -166,19 +175,21 @@ fn start(kind: Kind, stage: &Stage, number: usize) -> Result<Box<dyn Subject>, S
     let viewers = Viewers::new(site);
     let io = match kind {
         Kind::Peer => return Ok(PeerLoop::start(viewers, stage.streams, SUBJECT_CPU)),
-        Kind::Mmsg => IoBackend::Mmsg,
+        Kind::Mmsg | Kind::Padded => IoBackend::Mmsg,
         Kind::Uring => IoBackend::IoUring,
     };
-    let options = RoomOptions { io, streams: stage.streams, cpu: SUBJECT_CPU, consent: false };
+    let padded = kind == Kind::Padded;
+    let options = RoomOptions { io, streams: stage.streams, cpu: SUBJECT_CPU, consent: false, padded };
     Ok(Room::start(viewers, server, options))
 }
 
 fn run(stage: &Stage, extent: &Extent, number: &mut usize, report: &mut Report) -> Result<(), String> {
     let clock = Clock::new();
-    let mut subjects: Vec<(Box<dyn Subject>, Source)> = Vec::new();
-    for kind in extent.subjects {
+    let mut subjects: Vec<(Kind, Box<dyn Subject>, Source)> = Vec::new();
+    let frames = stage.loads.iter().any(|(.., uneven)| *uneven);
+    for kind in extent.subjects.iter().filter(|kind| kind.runs(frames)) {
         *number += 1;
-        subjects.push((start(*kind, stage, *number)?, Source::new(stage.streams)));
+        subjects.push((*kind, start(*kind, stage, *number)?, Source::new(stage.streams)));
     }
     sys::pin(LOAD_CPU);
     for (burst, size, rate, uneven) in stage.loads {
@@ -194,7 +205,8 @@ fn run(stage: &Stage, extent: &Extent, number: &mut usize, report: &mut Report) 
         let mut rounds: Vec<Vec<Figures>> = vec![Vec::new(); subjects.len()];
         // The first round of each warms caches, pools and histories, and counts for nothing.
         for n in 0..=extent.rounds {
-            for (figures, (subject, source)) in rounds.iter_mut().zip(&mut subjects) {
+            let running = rounds.iter_mut().zip(&mut subjects).filter(|(_, (kind, ..))| kind.runs(*uneven));
+            for (figures, (_, subject, source)) in running {
                 let figure = round(clock, subject.as_mut(), source, &load, extent.duration);
                 if n > 0 {
                     figures.push(figure);
@@ -202,13 +214,13 @@ fn run(stage: &Stage, extent: &Extent, number: &mut usize, report: &mut Report) 
             }
         }
         let medians: Vec<Figures> = rounds.iter().map(|figures| median(figures)).collect();
-        for ((subject, _), figures) in subjects.iter().zip(&medians) {
+        for ((_, subject, _), figures) in subjects.iter().zip(&medians).filter(|((kind, ..), _)| kind.runs(*uneven)) {
             let ratio = medians[0].ns_out / figures.ns_out;
             report.lines.push(Line { egress: stage.egress, load, subject: subject.name(), figures: *figures, ratio });
         }
     }
     if extent.whole && stage.viewers == 100 && stage.egress.counts() {
-        for (subject, source) in &mut subjects {
+        for (_, subject, source) in subjects.iter_mut().filter(|(kind, ..)| kind.runs(false)) {
             for burst in [1, 4] {
                 let most = loss_free(clock, subject.as_mut(), source, stage, burst);
                 let name =
@@ -217,7 +229,7 @@ fn run(stage: &Stage, extent: &Extent, number: &mut usize, report: &mut Report) 
             }
         }
     }
-    subjects.into_iter().for_each(|(subject, _)| subject.close());
+    subjects.into_iter().for_each(|(_, subject, _)| subject.close());
     // What is started next inherits no core.
     sys::unpin();
     Ok(())
@@ -249,7 +261,7 @@ fn loss_free(clock: Clock, subject: &mut dyn Subject, source: &mut Source, stage
 fn idle(report: &mut Report) {
     let Ok(site) = egress::make(Egress::Loopback, 100, 0) else { return };
     let server = site.server;
-    let options = RoomOptions { io: IoBackend::Default, streams: 1, cpu: SUBJECT_CPU, consent: true };
+    let options = RoomOptions { io: IoBackend::Default, streams: 1, cpu: SUBJECT_CPU, consent: true, padded: false };
     let mut room = Room::start(Viewers::new(site), server, options);
     let share = room.idle(Duration::from_secs(8));
     report.notes.push(("idle, 100 silent peers".to_owned(), format!("{share:.2} % of a core")));
