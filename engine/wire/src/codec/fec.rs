@@ -1,5 +1,5 @@
 //! Headers of forward error correction: ULPFEC (RFC 5109, section 7.3), FlexFEC (RFC 8627, section 4.2.2), and FlexFEC in
-//! the form of draft 03, which is what browsers send and call `flexfec-03`; and the parity of packets, as ULPFEC has it.
+//! the form of draft 03, which is what browsers send and call `flexfec-03`; and the parity of packets, which both have alike.
 //!
 //! ```text
 //! ULPFEC       |E|L|P|X|  CC   |M| PT recovery |           SN base             |
@@ -134,7 +134,7 @@ impl Protection {
     }
 }
 
-/// The parity of packets, packet by packet: what ULPFEC protects them with. Numbers grow, and are within 48 of the first.
+/// The parity of packets, packet by packet: what ULPFEC and FlexFEC protect them with. Numbers grow, and are within 48 of the first.
 #[derive(Debug)]
 pub struct Parity<'a> {
     /// The first two bytes of the header: P, X, CC, M, PT.
@@ -200,6 +200,50 @@ impl<'a> Parity<'a> {
         header[12..].iter_mut().zip(mask).for_each(|(out, byte)| *out = byte);
         body.copy_from_slice(self.body.get(..self.len)?);
         Some(len)
+    }
+
+    /// Bytes that [`Parity::write_flexfec`] needs; `None` without a packet.
+    pub fn flexfec_len(&self) -> Option<usize> {
+        self.base?;
+        let parts = [18 + 2, 18 + 6, 18 + 14];
+        Some(parts.get(self.flexible_parts()).copied()? + self.len)
+    }
+
+    /// Writes a FlexFEC payload as draft 03 has it, about packets of one stream: the header, with the mask in as few parts as it
+    /// fits, and the parity. `None` without room, or without a packet.
+    pub fn write_flexfec(&self, out: &mut [u8], ssrc: u32) -> Option<usize> {
+        let (base, len) = (self.base?, self.flexfec_len()?);
+        let (header, body) = out.get_mut(..len)?.split_at_mut(len - self.len);
+        header[0] = self.bits[0];
+        header[1] = self.bits[1];
+        header[2..4].copy_from_slice(&self.length.to_be_bytes());
+        header[4..8].copy_from_slice(&self.timestamp.to_be_bytes());
+        header[8..12].copy_from_slice(&[1, 0, 0, 0]);
+        header[12..16].copy_from_slice(&ssrc.to_be_bytes());
+        header[16..18].copy_from_slice(&base.to_be_bytes());
+        // Bit 47 of the mask is the base itself. A K bit of 1 says that the part is the last one.
+        let last = self.flexible_parts();
+        let first = (self.mask >> 33) as u16 & 0x7fff | u16::from(last == 0) << 15;
+        header[18..20].copy_from_slice(&first.to_be_bytes());
+        if last > 0 {
+            let second = (self.mask >> 2) as u32 & 0x7fff_ffff | u32::from(last == 1) << 31;
+            header[20..24].copy_from_slice(&second.to_be_bytes());
+        }
+        if last > 1 {
+            let third = (self.mask & 3) << 61 | 1 << 63;
+            header[24..32].copy_from_slice(&third.to_be_bytes());
+        }
+        body.copy_from_slice(self.body.get(..self.len)?);
+        Some(len)
+    }
+
+    /// Parts of a FlexFEC mask after the first one.
+    fn flexible_parts(&self) -> usize {
+        match self.mask {
+            mask if mask & ((1 << 33) - 1) == 0 => 0,
+            mask if mask & 3 == 0 => 1,
+            _ => 2,
+        }
     }
 
     fn is_long(&self) -> bool {
@@ -369,6 +413,37 @@ mod tests {
             }
         }
         assert_eq!(Parity::new(&mut []).write_ulpfec(&mut [0; 50]), None);
+        assert_eq!(Parity::new(&mut []).write_flexfec(&mut [0; 50], 7), None);
+    }
+
+    #[test]
+    fn flexfec_of_every_mask_length_says_the_same_as_ulpfec() {
+        let packet = |sequence: u16| {
+            let mut bytes = vec![0x90, 0xe0 ^ sequence as u8];
+            bytes.extend(sequence.to_be_bytes());
+            bytes.extend([1, 2, 3, sequence as u8, 0, 0, 0, 7]);
+            bytes.extend((0..20 + (sequence & 15)).map(|k| (k ^ sequence) as u8));
+            bytes
+        };
+        for (ahead, header) in
+            [(&[0][..], 20), (&[0, 14], 20), (&[0, 15], 24), (&[0, 7, 45], 24), (&[0, 46], 32), (&[0, 1, 2, 47], 32)]
+        {
+            let mut body = [0x77; 100];
+            let mut parity = Parity::new(&mut body);
+            let named: Vec<u16> = ahead.iter().map(|ahead| 65_530u16.wrapping_add(*ahead)).collect();
+            named.iter().for_each(|sequence| assert!(parity.add(&packet(*sequence), &[])));
+            let (mut flex, mut ulp) = ([0; 200], [0; 200]);
+            let len = parity.write_flexfec(&mut flex, 0x0a0b_0c0d).unwrap();
+            assert_eq!(parity.flexfec_len(), Some(len));
+            assert_eq!(parity.write_flexfec(&mut [0; 200][..len - 1], 1), None);
+            let ulp_len = parity.write_ulpfec(&mut ulp).unwrap();
+            let (flex, ulp) = (&flex[..len], &ulp[..ulp_len]);
+            let read = Protection::parse_flexfec(flex).unwrap().unwrap();
+            assert_eq!((sequences(&read), read.ssrc, read.len), (named, Some(0x0a0b_0c0d), header), "{ahead:?}");
+            let other = Protection::parse_ulpfec(ulp).unwrap();
+            assert_eq!((&flex[header..], flex[0], flex[1]), (&ulp[other.len..], ulp[0] & 0x3f, ulp[1]));
+            assert_eq!((&flex[2..4], &flex[4..8]), (&ulp[8..10], &ulp[4..8]), "length and timestamp");
+        }
     }
 
     #[test]

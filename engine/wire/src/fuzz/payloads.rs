@@ -154,7 +154,7 @@ fn parity(data: &[u8]) {
             added.push(u16::from_be_bytes([packet[2], packet[3]]));
         }
     }
-    let mut out = [0; 64];
+    let mut out = [0; 80];
     let written = parity.write_ulpfec(&mut out);
     assert_eq!((written, written.is_some()), (parity.ulpfec_len(), !added.is_empty()));
     let Some(len) = written else { return };
@@ -163,6 +163,11 @@ fn parity(data: &[u8]) {
     added.dedup();
     let named: Vec<u16> = Protection::parse_ulpfec(&out[..len]).expect("its own form").sequences().collect();
     assert_eq!(named, added);
+    let written = parity.write_flexfec(&mut out, 0x0102_0304);
+    assert_eq!(written, parity.flexfec_len().filter(|len| *len <= out.len()));
+    let Some(len) = written else { return };
+    let read = Protection::parse_flexfec(&out[..len]).expect("its own form").expect("one source");
+    assert_eq!((read.ssrc, read.sequences().collect::<Vec<u16>>()), (Some(0x0102_0304), added));
 }
 
 /// Layers allocation: sorted layers within the format's bounds.
