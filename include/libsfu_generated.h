@@ -48,6 +48,10 @@ struct RtpRtxParameters;
 struct RtpRtxParametersBuilder;
 struct RtpRtxParametersT;
 
+struct RtpFecParameters;
+struct RtpFecParametersBuilder;
+struct RtpFecParametersT;
+
 struct RtpEncodingParameters;
 struct RtpEncodingParametersBuilder;
 struct RtpEncodingParametersT;
@@ -4281,6 +4285,91 @@ struct RtpRtxParameters::Traits {
 
 ::flatbuffers::Offset<RtpRtxParameters> CreateRtpRtxParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpRtxParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
 
+struct RtpFecParametersT : public ::flatbuffers::NativeTable {
+  typedef RtpFecParameters TableType;
+  ::flatbuffers::Optional<uint32_t> ssrc = ::flatbuffers::nullopt;
+  std::string mechanism{};
+};
+
+/// The stream that repairs an encoding (ORTC RTCRtpFecParameters). `mechanism` is `flexfec`: ULPFEC has no stream of its own, and is
+/// told by its codec alone.
+struct RtpFecParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef RtpFecParametersT NativeTableType;
+  typedef RtpFecParametersBuilder Builder;
+  struct Traits;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_SSRC = 4,
+    VT_MECHANISM = 6
+  };
+  ::flatbuffers::Optional<uint32_t> ssrc() const {
+    return GetOptional<uint32_t, uint32_t>(VT_SSRC);
+  }
+  const ::flatbuffers::String *mechanism() const {
+    return GetPointer<const ::flatbuffers::String *>(VT_MECHANISM);
+  }
+  template <bool B = false>
+  bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint32_t>(verifier, VT_SSRC, 4) &&
+           VerifyOffsetRequired(verifier, VT_MECHANISM) &&
+           verifier.VerifyString(mechanism()) &&
+           verifier.EndTable();
+  }
+  RtpFecParametersT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  void UnPackTo(RtpFecParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
+  static ::flatbuffers::Offset<RtpFecParameters> Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpFecParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+};
+
+struct RtpFecParametersBuilder {
+  typedef RtpFecParameters Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_ssrc(uint32_t ssrc) {
+    fbb_.AddElement<uint32_t>(RtpFecParameters::VT_SSRC, ssrc);
+  }
+  void add_mechanism(::flatbuffers::Offset<::flatbuffers::String> mechanism) {
+    fbb_.AddOffset(RtpFecParameters::VT_MECHANISM, mechanism);
+  }
+  explicit RtpFecParametersBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<RtpFecParameters> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<RtpFecParameters>(end);
+    fbb_.Required(o, RtpFecParameters::VT_MECHANISM);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<RtpFecParameters> CreateRtpFecParameters(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Optional<uint32_t> ssrc = ::flatbuffers::nullopt,
+    ::flatbuffers::Offset<::flatbuffers::String> mechanism = 0) {
+  RtpFecParametersBuilder builder_(_fbb);
+  builder_.add_mechanism(mechanism);
+  if(ssrc) { builder_.add_ssrc(*ssrc); }
+  return builder_.Finish();
+}
+
+struct RtpFecParameters::Traits {
+  using type = RtpFecParameters;
+  static auto constexpr Create = CreateRtpFecParameters;
+};
+
+inline ::flatbuffers::Offset<RtpFecParameters> CreateRtpFecParametersDirect(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    ::flatbuffers::Optional<uint32_t> ssrc = ::flatbuffers::nullopt,
+    const char *mechanism = nullptr) {
+  auto mechanism__ = mechanism ? _fbb.CreateString(mechanism) : 0;
+  return libsfu::fbs::CreateRtpFecParameters(
+      _fbb,
+      ssrc,
+      mechanism__);
+}
+
+::flatbuffers::Offset<RtpFecParameters> CreateRtpFecParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpFecParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
+
 struct RtpEncodingParametersT : public ::flatbuffers::NativeTable {
   typedef RtpEncodingParameters TableType;
   ::flatbuffers::Optional<uint32_t> ssrc = ::flatbuffers::nullopt;
@@ -4290,6 +4379,7 @@ struct RtpEncodingParametersT : public ::flatbuffers::NativeTable {
   bool dtx = false;
   std::string scalability_mode{};
   ::flatbuffers::Optional<uint32_t> max_bitrate = ::flatbuffers::nullopt;
+  std::unique_ptr<libsfu::fbs::RtpFecParametersT> fec{};
   RtpEncodingParametersT() = default;
   RtpEncodingParametersT(const RtpEncodingParametersT &o);
   RtpEncodingParametersT(RtpEncodingParametersT&&) FLATBUFFERS_NOEXCEPT = default;
@@ -4307,7 +4397,8 @@ struct RtpEncodingParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
     VT_RTX = 10,
     VT_DTX = 12,
     VT_SCALABILITY_MODE = 14,
-    VT_MAX_BITRATE = 16
+    VT_MAX_BITRATE = 16,
+    VT_FEC = 18
   };
   ::flatbuffers::Optional<uint32_t> ssrc() const {
     return GetOptional<uint32_t, uint32_t>(VT_SSRC);
@@ -4330,6 +4421,9 @@ struct RtpEncodingParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
   ::flatbuffers::Optional<uint32_t> max_bitrate() const {
     return GetOptional<uint32_t, uint32_t>(VT_MAX_BITRATE);
   }
+  const libsfu::fbs::RtpFecParameters *fec() const {
+    return GetPointer<const libsfu::fbs::RtpFecParameters *>(VT_FEC);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -4343,6 +4437,8 @@ struct RtpEncodingParameters FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Ta
            VerifyOffset(verifier, VT_SCALABILITY_MODE) &&
            verifier.VerifyString(scalability_mode()) &&
            VerifyField<uint32_t>(verifier, VT_MAX_BITRATE, 4) &&
+           VerifyOffset(verifier, VT_FEC) &&
+           verifier.VerifyTable(fec()) &&
            verifier.EndTable();
   }
   RtpEncodingParametersT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
@@ -4375,6 +4471,9 @@ struct RtpEncodingParametersBuilder {
   void add_max_bitrate(uint32_t max_bitrate) {
     fbb_.AddElement<uint32_t>(RtpEncodingParameters::VT_MAX_BITRATE, max_bitrate);
   }
+  void add_fec(::flatbuffers::Offset<libsfu::fbs::RtpFecParameters> fec) {
+    fbb_.AddOffset(RtpEncodingParameters::VT_FEC, fec);
+  }
   explicit RtpEncodingParametersBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -4394,8 +4493,10 @@ inline ::flatbuffers::Offset<RtpEncodingParameters> CreateRtpEncodingParameters(
     ::flatbuffers::Offset<libsfu::fbs::RtpRtxParameters> rtx = 0,
     bool dtx = false,
     ::flatbuffers::Offset<::flatbuffers::String> scalability_mode = 0,
-    ::flatbuffers::Optional<uint32_t> max_bitrate = ::flatbuffers::nullopt) {
+    ::flatbuffers::Optional<uint32_t> max_bitrate = ::flatbuffers::nullopt,
+    ::flatbuffers::Offset<libsfu::fbs::RtpFecParameters> fec = 0) {
   RtpEncodingParametersBuilder builder_(_fbb);
+  builder_.add_fec(fec);
   if(max_bitrate) { builder_.add_max_bitrate(*max_bitrate); }
   builder_.add_scalability_mode(scalability_mode);
   builder_.add_rtx(rtx);
@@ -4419,7 +4520,8 @@ inline ::flatbuffers::Offset<RtpEncodingParameters> CreateRtpEncodingParametersD
     ::flatbuffers::Offset<libsfu::fbs::RtpRtxParameters> rtx = 0,
     bool dtx = false,
     const char *scalability_mode = nullptr,
-    ::flatbuffers::Optional<uint32_t> max_bitrate = ::flatbuffers::nullopt) {
+    ::flatbuffers::Optional<uint32_t> max_bitrate = ::flatbuffers::nullopt,
+    ::flatbuffers::Offset<libsfu::fbs::RtpFecParameters> fec = 0) {
   auto rid__ = rid ? _fbb.CreateString(rid) : 0;
   auto scalability_mode__ = scalability_mode ? _fbb.CreateString(scalability_mode) : 0;
   return libsfu::fbs::CreateRtpEncodingParameters(
@@ -4430,7 +4532,8 @@ inline ::flatbuffers::Offset<RtpEncodingParameters> CreateRtpEncodingParametersD
       rtx,
       dtx,
       scalability_mode__,
-      max_bitrate);
+      max_bitrate,
+      fec);
 }
 
 ::flatbuffers::Offset<RtpEncodingParameters> CreateRtpEncodingParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpEncodingParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
@@ -10292,6 +10395,7 @@ struct ReceivedSsrcT : public ::flatbuffers::NativeTable {
   uint8_t encoding = 0;
   bool rtx = false;
   bool signalled = false;
+  bool fec = false;
 };
 
 /// An SSRC of the peer and the producer that its packets go to.
@@ -10304,7 +10408,8 @@ struct ReceivedSsrc FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_PRODUCER = 6,
     VT_ENCODING = 8,
     VT_RTX = 10,
-    VT_SIGNALLED = 12
+    VT_SIGNALLED = 12,
+    VT_FEC = 14
   };
   uint32_t ssrc() const {
     return GetField<uint32_t>(VT_SSRC, 0);
@@ -10321,6 +10426,9 @@ struct ReceivedSsrc FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   bool signalled() const {
     return GetField<uint8_t>(VT_SIGNALLED, 0) != 0;
   }
+  bool fec() const {
+    return GetField<uint8_t>(VT_FEC, 0) != 0;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -10329,6 +10437,7 @@ struct ReceivedSsrc FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_ENCODING, 1) &&
            VerifyField<uint8_t>(verifier, VT_RTX, 1) &&
            VerifyField<uint8_t>(verifier, VT_SIGNALLED, 1) &&
+           VerifyField<uint8_t>(verifier, VT_FEC, 1) &&
            verifier.EndTable();
   }
   ReceivedSsrcT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
@@ -10355,6 +10464,9 @@ struct ReceivedSsrcBuilder {
   void add_signalled(bool signalled) {
     fbb_.AddElement<uint8_t>(ReceivedSsrc::VT_SIGNALLED, static_cast<uint8_t>(signalled), 0);
   }
+  void add_fec(bool fec) {
+    fbb_.AddElement<uint8_t>(ReceivedSsrc::VT_FEC, static_cast<uint8_t>(fec), 0);
+  }
   explicit ReceivedSsrcBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -10372,10 +10484,12 @@ inline ::flatbuffers::Offset<ReceivedSsrc> CreateReceivedSsrc(
     uint64_t producer = 0,
     uint8_t encoding = 0,
     bool rtx = false,
-    bool signalled = false) {
+    bool signalled = false,
+    bool fec = false) {
   ReceivedSsrcBuilder builder_(_fbb);
   builder_.add_producer(producer);
   builder_.add_ssrc(ssrc);
+  builder_.add_fec(fec);
   builder_.add_signalled(signalled);
   builder_.add_rtx(rtx);
   builder_.add_encoding(encoding);
@@ -10583,6 +10697,7 @@ struct SentSsrcT : public ::flatbuffers::NativeTable {
   uint32_t ssrc = 0;
   uint64_t consumer = 0;
   bool rtx = false;
+  bool fec = false;
 };
 
 /// An SSRC of ours and the consumer whose stream it is.
@@ -10593,7 +10708,8 @@ struct SentSsrc FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
     VT_SSRC = 4,
     VT_CONSUMER = 6,
-    VT_RTX = 8
+    VT_RTX = 8,
+    VT_FEC = 10
   };
   uint32_t ssrc() const {
     return GetField<uint32_t>(VT_SSRC, 0);
@@ -10604,12 +10720,16 @@ struct SentSsrc FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   bool rtx() const {
     return GetField<uint8_t>(VT_RTX, 0) != 0;
   }
+  bool fec() const {
+    return GetField<uint8_t>(VT_FEC, 0) != 0;
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
            VerifyField<uint32_t>(verifier, VT_SSRC, 4) &&
            VerifyField<uint64_t>(verifier, VT_CONSUMER, 8) &&
            VerifyField<uint8_t>(verifier, VT_RTX, 1) &&
+           VerifyField<uint8_t>(verifier, VT_FEC, 1) &&
            verifier.EndTable();
   }
   SentSsrcT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
@@ -10630,6 +10750,9 @@ struct SentSsrcBuilder {
   void add_rtx(bool rtx) {
     fbb_.AddElement<uint8_t>(SentSsrc::VT_RTX, static_cast<uint8_t>(rtx), 0);
   }
+  void add_fec(bool fec) {
+    fbb_.AddElement<uint8_t>(SentSsrc::VT_FEC, static_cast<uint8_t>(fec), 0);
+  }
   explicit SentSsrcBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -10645,10 +10768,12 @@ inline ::flatbuffers::Offset<SentSsrc> CreateSentSsrc(
     ::flatbuffers::FlatBufferBuilder &_fbb,
     uint32_t ssrc = 0,
     uint64_t consumer = 0,
-    bool rtx = false) {
+    bool rtx = false,
+    bool fec = false) {
   SentSsrcBuilder builder_(_fbb);
   builder_.add_consumer(consumer);
   builder_.add_ssrc(ssrc);
+  builder_.add_fec(fec);
   builder_.add_rtx(rtx);
   return builder_.Finish();
 }
@@ -12470,6 +12595,7 @@ struct ConsumerLaneT : public ::flatbuffers::NativeTable {
   ::flatbuffers::Optional<uint32_t> rtx_ssrc = ::flatbuffers::nullopt;
   bool wanted = false;
   std::unique_ptr<libsfu::fbs::LayersT> current_layers{};
+  ::flatbuffers::Optional<uint32_t> fec_ssrc = ::flatbuffers::nullopt;
   ConsumerLaneT() = default;
   ConsumerLaneT(const ConsumerLaneT &o);
   ConsumerLaneT(ConsumerLaneT&&) FLATBUFFERS_NOEXCEPT = default;
@@ -12485,7 +12611,8 @@ struct ConsumerLane FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_SSRC = 4,
     VT_RTX_SSRC = 6,
     VT_WANTED = 8,
-    VT_CURRENT_LAYERS = 10
+    VT_CURRENT_LAYERS = 10,
+    VT_FEC_SSRC = 12
   };
   uint32_t ssrc() const {
     return GetField<uint32_t>(VT_SSRC, 0);
@@ -12501,6 +12628,9 @@ struct ConsumerLane FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const libsfu::fbs::Layers *current_layers() const {
     return GetPointer<const libsfu::fbs::Layers *>(VT_CURRENT_LAYERS);
   }
+  ::flatbuffers::Optional<uint32_t> fec_ssrc() const {
+    return GetOptional<uint32_t, uint32_t>(VT_FEC_SSRC);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -12509,6 +12639,7 @@ struct ConsumerLane FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_WANTED, 1) &&
            VerifyOffset(verifier, VT_CURRENT_LAYERS) &&
            verifier.VerifyTable(current_layers()) &&
+           VerifyField<uint32_t>(verifier, VT_FEC_SSRC, 4) &&
            verifier.EndTable();
   }
   ConsumerLaneT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
@@ -12532,6 +12663,9 @@ struct ConsumerLaneBuilder {
   void add_current_layers(::flatbuffers::Offset<libsfu::fbs::Layers> current_layers) {
     fbb_.AddOffset(ConsumerLane::VT_CURRENT_LAYERS, current_layers);
   }
+  void add_fec_ssrc(uint32_t fec_ssrc) {
+    fbb_.AddElement<uint32_t>(ConsumerLane::VT_FEC_SSRC, fec_ssrc);
+  }
   explicit ConsumerLaneBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -12548,8 +12682,10 @@ inline ::flatbuffers::Offset<ConsumerLane> CreateConsumerLane(
     uint32_t ssrc = 0,
     ::flatbuffers::Optional<uint32_t> rtx_ssrc = ::flatbuffers::nullopt,
     bool wanted = false,
-    ::flatbuffers::Offset<libsfu::fbs::Layers> current_layers = 0) {
+    ::flatbuffers::Offset<libsfu::fbs::Layers> current_layers = 0,
+    ::flatbuffers::Optional<uint32_t> fec_ssrc = ::flatbuffers::nullopt) {
   ConsumerLaneBuilder builder_(_fbb);
+  if(fec_ssrc) { builder_.add_fec_ssrc(*fec_ssrc); }
   builder_.add_current_layers(current_layers);
   if(rtx_ssrc) { builder_.add_rtx_ssrc(*rtx_ssrc); }
   builder_.add_ssrc(ssrc);
@@ -12587,6 +12723,7 @@ struct ConsumerDumpT : public ::flatbuffers::NativeTable {
   uint32_t decision_rows = 0;
   uint64_t header_extensions_left_out = 0;
   std::vector<std::unique_ptr<libsfu::fbs::ConsumerLaneT>> lanes{};
+  ::flatbuffers::Optional<uint32_t> fec_ssrc = ::flatbuffers::nullopt;
   ConsumerDumpT() = default;
   ConsumerDumpT(const ConsumerDumpT &o);
   ConsumerDumpT(ConsumerDumpT&&) FLATBUFFERS_NOEXCEPT = default;
@@ -12618,7 +12755,8 @@ struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_TRACE = 38,
     VT_DECISION_ROWS = 40,
     VT_HEADER_EXTENSIONS_LEFT_OUT = 42,
-    VT_LANES = 44
+    VT_LANES = 44,
+    VT_FEC_SSRC = 46
   };
   uint64_t id() const {
     return GetField<uint64_t>(VT_ID, 0);
@@ -12692,6 +12830,10 @@ struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>> *lanes() const {
     return GetPointer<const ::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>> *>(VT_LANES);
   }
+  /// Of its FlexFEC stream.
+  ::flatbuffers::Optional<uint32_t> fec_ssrc() const {
+    return GetOptional<uint32_t, uint32_t>(VT_FEC_SSRC);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -12727,6 +12869,7 @@ struct ConsumerDump FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyOffset(verifier, VT_LANES) &&
            verifier.VerifyVector(lanes()) &&
            verifier.VerifyVectorOfTables(lanes()) &&
+           VerifyField<uint32_t>(verifier, VT_FEC_SSRC, 4) &&
            verifier.EndTable();
   }
   ConsumerDumpT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
@@ -12801,6 +12944,9 @@ struct ConsumerDumpBuilder {
   void add_lanes(::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>>> lanes) {
     fbb_.AddOffset(ConsumerDump::VT_LANES, lanes);
   }
+  void add_fec_ssrc(uint32_t fec_ssrc) {
+    fbb_.AddElement<uint32_t>(ConsumerDump::VT_FEC_SSRC, fec_ssrc);
+  }
   explicit ConsumerDumpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -12834,13 +12980,15 @@ inline ::flatbuffers::Offset<ConsumerDump> CreateConsumerDump(
     ::flatbuffers::Offset<::flatbuffers::Vector<libsfu::fbs::TraceKind>> trace = 0,
     uint32_t decision_rows = 0,
     uint64_t header_extensions_left_out = 0,
-    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>>> lanes = 0) {
+    ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>>> lanes = 0,
+    ::flatbuffers::Optional<uint32_t> fec_ssrc = ::flatbuffers::nullopt) {
   ConsumerDumpBuilder builder_(_fbb);
   builder_.add_header_extensions_left_out(header_extensions_left_out);
   builder_.add_pending_producer(pending_producer);
   builder_.add_producer(producer);
   builder_.add_transport(transport);
   builder_.add_id(id);
+  if(fec_ssrc) { builder_.add_fec_ssrc(*fec_ssrc); }
   builder_.add_lanes(lanes);
   builder_.add_decision_rows(decision_rows);
   builder_.add_trace(trace);
@@ -12887,7 +13035,8 @@ inline ::flatbuffers::Offset<ConsumerDump> CreateConsumerDumpDirect(
     const std::vector<libsfu::fbs::TraceKind> *trace = nullptr,
     uint32_t decision_rows = 0,
     uint64_t header_extensions_left_out = 0,
-    const std::vector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>> *lanes = nullptr) {
+    const std::vector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>> *lanes = nullptr,
+    ::flatbuffers::Optional<uint32_t> fec_ssrc = ::flatbuffers::nullopt) {
   auto payload_types__ = payload_types ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::PayloadTypeDump>>(*payload_types) : 0;
   auto header_extensions__ = header_extensions ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::HeaderExtensionId>>(*header_extensions) : 0;
   auto trace__ = trace ? _fbb.CreateVector<libsfu::fbs::TraceKind>(*trace) : 0;
@@ -12914,7 +13063,8 @@ inline ::flatbuffers::Offset<ConsumerDump> CreateConsumerDumpDirect(
       trace__,
       decision_rows,
       header_extensions_left_out,
-      lanes__);
+      lanes__,
+      fec_ssrc);
 }
 
 ::flatbuffers::Offset<ConsumerDump> CreateConsumerDump(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
@@ -13027,6 +13177,9 @@ struct RtpStreamStatsT : public ::flatbuffers::NativeTable {
   uint8_t score = 0;
   std::vector<std::unique_ptr<libsfu::fbs::LayerBitrateT>> bitrate_by_layer{};
   uint64_t rtx_packets_discarded = 0;
+  ::flatbuffers::Optional<uint32_t> fec_ssrc = ::flatbuffers::nullopt;
+  uint64_t fec_packets = 0;
+  uint64_t fec_bytes = 0;
   RtpStreamStatsT() = default;
   RtpStreamStatsT(const RtpStreamStatsT &o);
   RtpStreamStatsT(RtpStreamStatsT&&) FLATBUFFERS_NOEXCEPT = default;
@@ -13062,7 +13215,10 @@ struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_ROUND_TRIP_TIME_MS = 44,
     VT_SCORE = 46,
     VT_BITRATE_BY_LAYER = 48,
-    VT_RTX_PACKETS_DISCARDED = 50
+    VT_RTX_PACKETS_DISCARDED = 50,
+    VT_FEC_SSRC = 52,
+    VT_FEC_PACKETS = 54,
+    VT_FEC_BYTES = 56
   };
   uint32_t ssrc() const {
     return GetField<uint32_t>(VT_SSRC, 0);
@@ -13139,6 +13295,17 @@ struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   uint64_t rtx_packets_discarded() const {
     return GetField<uint64_t>(VT_RTX_PACKETS_DISCARDED, 0);
   }
+  /// Of its FlexFEC stream.
+  ::flatbuffers::Optional<uint32_t> fec_ssrc() const {
+    return GetOptional<uint32_t, uint32_t>(VT_FEC_SSRC);
+  }
+  /// Repair packets, of the FlexFEC stream and ULPFEC in the stream itself.
+  uint64_t fec_packets() const {
+    return GetField<uint64_t>(VT_FEC_PACKETS, 0);
+  }
+  uint64_t fec_bytes() const {
+    return GetField<uint64_t>(VT_FEC_BYTES, 0);
+  }
   template <bool B = false>
   bool Verify(::flatbuffers::VerifierTemplate<B> &verifier) const {
     return VerifyTableStart(verifier) &&
@@ -13170,6 +13337,9 @@ struct RtpStreamStats FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVector(bitrate_by_layer()) &&
            verifier.VerifyVectorOfTables(bitrate_by_layer()) &&
            VerifyField<uint64_t>(verifier, VT_RTX_PACKETS_DISCARDED, 8) &&
+           VerifyField<uint32_t>(verifier, VT_FEC_SSRC, 4) &&
+           VerifyField<uint64_t>(verifier, VT_FEC_PACKETS, 8) &&
+           VerifyField<uint64_t>(verifier, VT_FEC_BYTES, 8) &&
            verifier.EndTable();
   }
   RtpStreamStatsT *UnPack(const ::flatbuffers::resolver_function_t *_resolver = nullptr) const;
@@ -13253,6 +13423,15 @@ struct RtpStreamStatsBuilder {
   void add_rtx_packets_discarded(uint64_t rtx_packets_discarded) {
     fbb_.AddElement<uint64_t>(RtpStreamStats::VT_RTX_PACKETS_DISCARDED, rtx_packets_discarded, 0);
   }
+  void add_fec_ssrc(uint32_t fec_ssrc) {
+    fbb_.AddElement<uint32_t>(RtpStreamStats::VT_FEC_SSRC, fec_ssrc);
+  }
+  void add_fec_packets(uint64_t fec_packets) {
+    fbb_.AddElement<uint64_t>(RtpStreamStats::VT_FEC_PACKETS, fec_packets, 0);
+  }
+  void add_fec_bytes(uint64_t fec_bytes) {
+    fbb_.AddElement<uint64_t>(RtpStreamStats::VT_FEC_BYTES, fec_bytes, 0);
+  }
   explicit RtpStreamStatsBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -13289,8 +13468,13 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStats(
     ::flatbuffers::Optional<float> round_trip_time_ms = ::flatbuffers::nullopt,
     uint8_t score = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>>> bitrate_by_layer = 0,
-    uint64_t rtx_packets_discarded = 0) {
+    uint64_t rtx_packets_discarded = 0,
+    ::flatbuffers::Optional<uint32_t> fec_ssrc = ::flatbuffers::nullopt,
+    uint64_t fec_packets = 0,
+    uint64_t fec_bytes = 0) {
   RtpStreamStatsBuilder builder_(_fbb);
+  builder_.add_fec_bytes(fec_bytes);
+  builder_.add_fec_packets(fec_packets);
   builder_.add_rtx_packets_discarded(rtx_packets_discarded);
   builder_.add_key_frame_count(key_frame_count);
   builder_.add_fir_count(fir_count);
@@ -13303,6 +13487,7 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStats(
   builder_.add_packets_lost(packets_lost);
   builder_.add_bytes(bytes);
   builder_.add_packets(packets);
+  if(fec_ssrc) { builder_.add_fec_ssrc(*fec_ssrc); }
   builder_.add_bitrate_by_layer(bitrate_by_layer);
   if(round_trip_time_ms) { builder_.add_round_trip_time_ms(*round_trip_time_ms); }
   builder_.add_jitter(jitter);
@@ -13348,7 +13533,10 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStatsDirect(
     ::flatbuffers::Optional<float> round_trip_time_ms = ::flatbuffers::nullopt,
     uint8_t score = 0,
     const std::vector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>> *bitrate_by_layer = nullptr,
-    uint64_t rtx_packets_discarded = 0) {
+    uint64_t rtx_packets_discarded = 0,
+    ::flatbuffers::Optional<uint32_t> fec_ssrc = ::flatbuffers::nullopt,
+    uint64_t fec_packets = 0,
+    uint64_t fec_bytes = 0) {
   auto rid__ = rid ? _fbb.CreateString(rid) : 0;
   auto mime_type__ = mime_type ? _fbb.CreateString(mime_type) : 0;
   auto bitrate_by_layer__ = bitrate_by_layer ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>>(*bitrate_by_layer) : 0;
@@ -13377,7 +13565,10 @@ inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStatsDirect(
       round_trip_time_ms,
       score,
       bitrate_by_layer__,
-      rtx_packets_discarded);
+      rtx_packets_discarded,
+      fec_ssrc,
+      fec_packets,
+      fec_bytes);
 }
 
 ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStats(::flatbuffers::FlatBufferBuilder &_fbb, const RtpStreamStatsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher = nullptr);
@@ -18729,6 +18920,35 @@ inline ::flatbuffers::Offset<RtpRtxParameters> RtpRtxParameters::Pack(::flatbuff
       _ssrc);
 }
 
+inline RtpFecParametersT *RtpFecParameters::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
+  auto _o = std::make_unique<RtpFecParametersT>();
+  UnPackTo(_o.get(), _resolver);
+  return _o.release();
+}
+
+inline void RtpFecParameters::UnPackTo(RtpFecParametersT *_o, const ::flatbuffers::resolver_function_t *_resolver) const {
+  (void)_o;
+  (void)_resolver;
+  { auto _e = ssrc(); _o->ssrc = _e; }
+  { auto _e = mechanism(); if (_e) _o->mechanism = _e->str(); }
+}
+
+inline ::flatbuffers::Offset<RtpFecParameters> CreateRtpFecParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpFecParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  return RtpFecParameters::Pack(_fbb, _o, _rehasher);
+}
+
+inline ::flatbuffers::Offset<RtpFecParameters> RtpFecParameters::Pack(::flatbuffers::FlatBufferBuilder &_fbb, const RtpFecParametersT* _o, const ::flatbuffers::rehasher_function_t *_rehasher) {
+  (void)_rehasher;
+  (void)_o;
+  struct _VectorArgs { ::flatbuffers::FlatBufferBuilder *__fbb; const RtpFecParametersT* __o; const ::flatbuffers::rehasher_function_t *__rehasher; } _va = { &_fbb, _o, _rehasher}; (void)_va;
+  auto _ssrc = _o->ssrc;
+  auto _mechanism = _fbb.CreateString(_o->mechanism);
+  return libsfu::fbs::CreateRtpFecParameters(
+      _fbb,
+      _ssrc,
+      _mechanism);
+}
+
 inline RtpEncodingParametersT::RtpEncodingParametersT(const RtpEncodingParametersT &o)
       : ssrc(o.ssrc),
         rid(o.rid),
@@ -18736,7 +18956,8 @@ inline RtpEncodingParametersT::RtpEncodingParametersT(const RtpEncodingParameter
         rtx((o.rtx) ? new libsfu::fbs::RtpRtxParametersT(*o.rtx) : nullptr),
         dtx(o.dtx),
         scalability_mode(o.scalability_mode),
-        max_bitrate(o.max_bitrate) {
+        max_bitrate(o.max_bitrate),
+        fec((o.fec) ? new libsfu::fbs::RtpFecParametersT(*o.fec) : nullptr) {
 }
 
 inline RtpEncodingParametersT &RtpEncodingParametersT::operator=(RtpEncodingParametersT o) FLATBUFFERS_NOEXCEPT {
@@ -18747,6 +18968,7 @@ inline RtpEncodingParametersT &RtpEncodingParametersT::operator=(RtpEncodingPara
   std::swap(dtx, o.dtx);
   std::swap(scalability_mode, o.scalability_mode);
   std::swap(max_bitrate, o.max_bitrate);
+  std::swap(fec, o.fec);
   return *this;
 }
 
@@ -18766,6 +18988,7 @@ inline void RtpEncodingParameters::UnPackTo(RtpEncodingParametersT *_o, const ::
   { auto _e = dtx(); _o->dtx = _e; }
   { auto _e = scalability_mode(); if (_e) _o->scalability_mode = _e->str(); }
   { auto _e = max_bitrate(); _o->max_bitrate = _e; }
+  { auto _e = fec(); if (_e) { if(_o->fec) { _e->UnPackTo(_o->fec.get(), _resolver); } else { _o->fec = std::unique_ptr<libsfu::fbs::RtpFecParametersT>(_e->UnPack(_resolver)); } } else if (_o->fec) { _o->fec.reset(); } }
 }
 
 inline ::flatbuffers::Offset<RtpEncodingParameters> CreateRtpEncodingParameters(::flatbuffers::FlatBufferBuilder &_fbb, const RtpEncodingParametersT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
@@ -18783,6 +19006,7 @@ inline ::flatbuffers::Offset<RtpEncodingParameters> RtpEncodingParameters::Pack(
   auto _dtx = _o->dtx;
   auto _scalability_mode = _o->scalability_mode.empty() ? 0 : _fbb.CreateString(_o->scalability_mode);
   auto _max_bitrate = _o->max_bitrate;
+  auto _fec = _o->fec ? CreateRtpFecParameters(_fbb, _o->fec.get(), _rehasher) : 0;
   return libsfu::fbs::CreateRtpEncodingParameters(
       _fbb,
       _ssrc,
@@ -18791,7 +19015,8 @@ inline ::flatbuffers::Offset<RtpEncodingParameters> RtpEncodingParameters::Pack(
       _rtx,
       _dtx,
       _scalability_mode,
-      _max_bitrate);
+      _max_bitrate,
+      _fec);
 }
 
 inline RtcpParametersT *RtcpParameters::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
@@ -21151,6 +21376,7 @@ inline void ReceivedSsrc::UnPackTo(ReceivedSsrcT *_o, const ::flatbuffers::resol
   { auto _e = encoding(); _o->encoding = _e; }
   { auto _e = rtx(); _o->rtx = _e; }
   { auto _e = signalled(); _o->signalled = _e; }
+  { auto _e = fec(); _o->fec = _e; }
 }
 
 inline ::flatbuffers::Offset<ReceivedSsrc> CreateReceivedSsrc(::flatbuffers::FlatBufferBuilder &_fbb, const ReceivedSsrcT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
@@ -21166,13 +21392,15 @@ inline ::flatbuffers::Offset<ReceivedSsrc> ReceivedSsrc::Pack(::flatbuffers::Fla
   auto _encoding = _o->encoding;
   auto _rtx = _o->rtx;
   auto _signalled = _o->signalled;
+  auto _fec = _o->fec;
   return libsfu::fbs::CreateReceivedSsrc(
       _fbb,
       _ssrc,
       _producer,
       _encoding,
       _rtx,
-      _signalled);
+      _signalled,
+      _fec);
 }
 
 inline PayloadTypeDumpT *PayloadTypeDump::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
@@ -21267,6 +21495,7 @@ inline void SentSsrc::UnPackTo(SentSsrcT *_o, const ::flatbuffers::resolver_func
   { auto _e = ssrc(); _o->ssrc = _e; }
   { auto _e = consumer(); _o->consumer = _e; }
   { auto _e = rtx(); _o->rtx = _e; }
+  { auto _e = fec(); _o->fec = _e; }
 }
 
 inline ::flatbuffers::Offset<SentSsrc> CreateSentSsrc(::flatbuffers::FlatBufferBuilder &_fbb, const SentSsrcT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
@@ -21280,11 +21509,13 @@ inline ::flatbuffers::Offset<SentSsrc> SentSsrc::Pack(::flatbuffers::FlatBufferB
   auto _ssrc = _o->ssrc;
   auto _consumer = _o->consumer;
   auto _rtx = _o->rtx;
+  auto _fec = _o->fec;
   return libsfu::fbs::CreateSentSsrc(
       _fbb,
       _ssrc,
       _consumer,
-      _rtx);
+      _rtx,
+      _fec);
 }
 
 inline HeaderExtensionIdT *HeaderExtensionId::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
@@ -21959,7 +22190,8 @@ inline ConsumerLaneT::ConsumerLaneT(const ConsumerLaneT &o)
       : ssrc(o.ssrc),
         rtx_ssrc(o.rtx_ssrc),
         wanted(o.wanted),
-        current_layers((o.current_layers) ? new libsfu::fbs::LayersT(*o.current_layers) : nullptr) {
+        current_layers((o.current_layers) ? new libsfu::fbs::LayersT(*o.current_layers) : nullptr),
+        fec_ssrc(o.fec_ssrc) {
 }
 
 inline ConsumerLaneT &ConsumerLaneT::operator=(ConsumerLaneT o) FLATBUFFERS_NOEXCEPT {
@@ -21967,6 +22199,7 @@ inline ConsumerLaneT &ConsumerLaneT::operator=(ConsumerLaneT o) FLATBUFFERS_NOEX
   std::swap(rtx_ssrc, o.rtx_ssrc);
   std::swap(wanted, o.wanted);
   std::swap(current_layers, o.current_layers);
+  std::swap(fec_ssrc, o.fec_ssrc);
   return *this;
 }
 
@@ -21983,6 +22216,7 @@ inline void ConsumerLane::UnPackTo(ConsumerLaneT *_o, const ::flatbuffers::resol
   { auto _e = rtx_ssrc(); _o->rtx_ssrc = _e; }
   { auto _e = wanted(); _o->wanted = _e; }
   { auto _e = current_layers(); if (_e) { if(_o->current_layers) { _e->UnPackTo(_o->current_layers.get(), _resolver); } else { _o->current_layers = std::unique_ptr<libsfu::fbs::LayersT>(_e->UnPack(_resolver)); } } else if (_o->current_layers) { _o->current_layers.reset(); } }
+  { auto _e = fec_ssrc(); _o->fec_ssrc = _e; }
 }
 
 inline ::flatbuffers::Offset<ConsumerLane> CreateConsumerLane(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerLaneT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
@@ -21997,12 +22231,14 @@ inline ::flatbuffers::Offset<ConsumerLane> ConsumerLane::Pack(::flatbuffers::Fla
   auto _rtx_ssrc = _o->rtx_ssrc;
   auto _wanted = _o->wanted;
   auto _current_layers = _o->current_layers ? CreateLayers(_fbb, _o->current_layers.get(), _rehasher) : 0;
+  auto _fec_ssrc = _o->fec_ssrc;
   return libsfu::fbs::CreateConsumerLane(
       _fbb,
       _ssrc,
       _rtx_ssrc,
       _wanted,
-      _current_layers);
+      _current_layers,
+      _fec_ssrc);
 }
 
 inline ConsumerDumpT::ConsumerDumpT(const ConsumerDumpT &o)
@@ -22023,7 +22259,8 @@ inline ConsumerDumpT::ConsumerDumpT(const ConsumerDumpT &o)
         pending_producer(o.pending_producer),
         trace(o.trace),
         decision_rows(o.decision_rows),
-        header_extensions_left_out(o.header_extensions_left_out) {
+        header_extensions_left_out(o.header_extensions_left_out),
+        fec_ssrc(o.fec_ssrc) {
   payload_types.reserve(o.payload_types.size());
   for (const auto &payload_types_ : o.payload_types) { payload_types.emplace_back((payload_types_) ? new libsfu::fbs::PayloadTypeDumpT(*payload_types_) : nullptr); }
   header_extensions.reserve(o.header_extensions.size());
@@ -22054,6 +22291,7 @@ inline ConsumerDumpT &ConsumerDumpT::operator=(ConsumerDumpT o) FLATBUFFERS_NOEX
   std::swap(decision_rows, o.decision_rows);
   std::swap(header_extensions_left_out, o.header_extensions_left_out);
   std::swap(lanes, o.lanes);
+  std::swap(fec_ssrc, o.fec_ssrc);
   return *this;
 }
 
@@ -22087,6 +22325,7 @@ inline void ConsumerDump::UnPackTo(ConsumerDumpT *_o, const ::flatbuffers::resol
   { auto _e = decision_rows(); _o->decision_rows = _e; }
   { auto _e = header_extensions_left_out(); _o->header_extensions_left_out = _e; }
   { auto _e = lanes(); if (_e) { _o->lanes.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->lanes[_i]) { _e->Get(_i)->UnPackTo(_o->lanes[_i].get(), _resolver); } else { _o->lanes[_i] = std::unique_ptr<libsfu::fbs::ConsumerLaneT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->lanes.resize(0); } }
+  { auto _e = fec_ssrc(); _o->fec_ssrc = _e; }
 }
 
 inline ::flatbuffers::Offset<ConsumerDump> CreateConsumerDump(::flatbuffers::FlatBufferBuilder &_fbb, const ConsumerDumpT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
@@ -22118,6 +22357,7 @@ inline ::flatbuffers::Offset<ConsumerDump> ConsumerDump::Pack(::flatbuffers::Fla
   auto _decision_rows = _o->decision_rows;
   auto _header_extensions_left_out = _o->header_extensions_left_out;
   auto _lanes = _o->lanes.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::ConsumerLane>> (_o->lanes.size(), [](size_t i, _VectorArgs *__va) { return CreateConsumerLane(*__va->__fbb, __va->__o->lanes[i].get(), __va->__rehasher); }, &_va ) : 0;
+  auto _fec_ssrc = _o->fec_ssrc;
   return libsfu::fbs::CreateConsumerDump(
       _fbb,
       _id,
@@ -22140,7 +22380,8 @@ inline ::flatbuffers::Offset<ConsumerDump> ConsumerDump::Pack(::flatbuffers::Fla
       _trace,
       _decision_rows,
       _header_extensions_left_out,
-      _lanes);
+      _lanes,
+      _fec_ssrc);
 }
 
 inline LayerBitrateT *LayerBitrate::UnPack(const ::flatbuffers::resolver_function_t *_resolver) const {
@@ -22198,7 +22439,10 @@ inline RtpStreamStatsT::RtpStreamStatsT(const RtpStreamStatsT &o)
         key_frame_count(o.key_frame_count),
         round_trip_time_ms(o.round_trip_time_ms),
         score(o.score),
-        rtx_packets_discarded(o.rtx_packets_discarded) {
+        rtx_packets_discarded(o.rtx_packets_discarded),
+        fec_ssrc(o.fec_ssrc),
+        fec_packets(o.fec_packets),
+        fec_bytes(o.fec_bytes) {
   bitrate_by_layer.reserve(o.bitrate_by_layer.size());
   for (const auto &bitrate_by_layer_ : o.bitrate_by_layer) { bitrate_by_layer.emplace_back((bitrate_by_layer_) ? new libsfu::fbs::LayerBitrateT(*bitrate_by_layer_) : nullptr); }
 }
@@ -22228,6 +22472,9 @@ inline RtpStreamStatsT &RtpStreamStatsT::operator=(RtpStreamStatsT o) FLATBUFFER
   std::swap(score, o.score);
   std::swap(bitrate_by_layer, o.bitrate_by_layer);
   std::swap(rtx_packets_discarded, o.rtx_packets_discarded);
+  std::swap(fec_ssrc, o.fec_ssrc);
+  std::swap(fec_packets, o.fec_packets);
+  std::swap(fec_bytes, o.fec_bytes);
   return *this;
 }
 
@@ -22264,6 +22511,9 @@ inline void RtpStreamStats::UnPackTo(RtpStreamStatsT *_o, const ::flatbuffers::r
   { auto _e = score(); _o->score = _e; }
   { auto _e = bitrate_by_layer(); if (_e) { _o->bitrate_by_layer.resize(_e->size()); for (::flatbuffers::uoffset_t _i = 0; _i < _e->size(); _i++) { if(_o->bitrate_by_layer[_i]) { _e->Get(_i)->UnPackTo(_o->bitrate_by_layer[_i].get(), _resolver); } else { _o->bitrate_by_layer[_i] = std::unique_ptr<libsfu::fbs::LayerBitrateT>(_e->Get(_i)->UnPack(_resolver)); } } } else { _o->bitrate_by_layer.resize(0); } }
   { auto _e = rtx_packets_discarded(); _o->rtx_packets_discarded = _e; }
+  { auto _e = fec_ssrc(); _o->fec_ssrc = _e; }
+  { auto _e = fec_packets(); _o->fec_packets = _e; }
+  { auto _e = fec_bytes(); _o->fec_bytes = _e; }
 }
 
 inline ::flatbuffers::Offset<RtpStreamStats> CreateRtpStreamStats(::flatbuffers::FlatBufferBuilder &_fbb, const RtpStreamStatsT *_o, const ::flatbuffers::rehasher_function_t *_rehasher) {
@@ -22298,6 +22548,9 @@ inline ::flatbuffers::Offset<RtpStreamStats> RtpStreamStats::Pack(::flatbuffers:
   auto _score = _o->score;
   auto _bitrate_by_layer = _o->bitrate_by_layer.size() ? _fbb.CreateVector<::flatbuffers::Offset<libsfu::fbs::LayerBitrate>> (_o->bitrate_by_layer.size(), [](size_t i, _VectorArgs *__va) { return CreateLayerBitrate(*__va->__fbb, __va->__o->bitrate_by_layer[i].get(), __va->__rehasher); }, &_va ) : 0;
   auto _rtx_packets_discarded = _o->rtx_packets_discarded;
+  auto _fec_ssrc = _o->fec_ssrc;
+  auto _fec_packets = _o->fec_packets;
+  auto _fec_bytes = _o->fec_bytes;
   return libsfu::fbs::CreateRtpStreamStats(
       _fbb,
       _ssrc,
@@ -22323,7 +22576,10 @@ inline ::flatbuffers::Offset<RtpStreamStats> RtpStreamStats::Pack(::flatbuffers:
       _round_trip_time_ms,
       _score,
       _bitrate_by_layer,
-      _rtx_packets_discarded);
+      _rtx_packets_discarded,
+      _fec_ssrc,
+      _fec_packets,
+      _fec_bytes);
 }
 
 inline TransportStatsT::TransportStatsT(const TransportStatsT &o)

@@ -116,7 +116,7 @@ type ConsumerDump struct {
 	Paused, ProducerPaused  bool
 	RTPParameters           RTPParameters
 	SSRC                    uint32
-	RTXSSRC                 *uint32
+	RTXSSRC, FECSSRC        *uint32
 	Priority                uint8
 	// PreferredLayers; nil: all there are. TargetLayers and CurrentLayers; nil: nothing.
 	PreferredLayers, TargetLayers, CurrentLayers *Layers
@@ -300,7 +300,8 @@ func (c *Consumer) Dump(ctx context.Context) (*ConsumerDump, error) {
 	return &ConsumerDump{
 		ID: ID(d.Id), Transport: ID(d.Transport), Producer: ID(d.Producer), Kind: kindFrom(d.Kind),
 		Type: StreamType(d.Type.String()), Paused: d.Paused, ProducerPaused: d.ProducerPaused,
-		RTPParameters: rtpFrom(d.RtpParameters), SSRC: d.Ssrc, RTXSSRC: d.RtxSsrc, Priority: d.Priority,
+		RTPParameters: rtpFrom(d.RtpParameters), SSRC: d.Ssrc, RTXSSRC: d.RtxSsrc, FECSSRC: d.FecSsrc,
+		Priority:        d.Priority,
 		PreferredLayers: layersFrom(d.PreferredLayers), TargetLayers: layersFrom(d.TargetLayers),
 		CurrentLayers: layersFrom(d.CurrentLayers), PendingProducer: ID(d.PendingProducer),
 		PayloadTypes: payloadTypesFrom(d.PayloadTypes), HeaderExtensions: extensionIDsFrom(d.HeaderExtensions),

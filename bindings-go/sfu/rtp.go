@@ -93,6 +93,13 @@ type RTPRTXParameters struct {
 	SSRC uint32 `json:"ssrc"`
 }
 
+// RTPFECParameters is the stream that repairs an encoding (ORTC RTCRtpFecParameters).
+type RTPFECParameters struct {
+	SSRC *uint32 `json:"ssrc,omitempty"`
+	// Mechanism is "flexfec": nothing else has a stream of its own.
+	Mechanism string `json:"mechanism"`
+}
+
 // RTPEncodingParameters is one encoding; several are simulcast.
 type RTPEncodingParameters struct {
 	SSRC *uint32 `json:"ssrc,omitempty"`
@@ -105,6 +112,8 @@ type RTPEncodingParameters struct {
 	ScalabilityMode string `json:"scalabilityMode,omitempty"`
 	// MaxBitrate in bit/s; absent: no bound.
 	MaxBitrate *uint32 `json:"maxBitrate,omitempty"`
+	// FEC is its FlexFEC stream.
+	FEC *RTPFECParameters `json:"fec,omitempty"`
 }
 
 // RTCPParameters is the RTCP of a sender.

@@ -204,6 +204,9 @@ func rtpTo(parameters RTPParameters, field string) (*fbs.RtpParametersT, error) 
 		if encoding.RTX != nil {
 			one.Rtx = &fbs.RtpRtxParametersT{Ssrc: encoding.RTX.SSRC}
 		}
+		if encoding.FEC != nil {
+			one.Fec = &fbs.RtpFecParametersT{Ssrc: encoding.FEC.SSRC, Mechanism: encoding.FEC.Mechanism}
+		}
 		out.Encodings = append(out.Encodings, one)
 	}
 	out.Rtcp = &fbs.RtcpParametersT{ReducedSize: true}
@@ -242,6 +245,9 @@ func rtpFrom(parameters *fbs.RtpParametersT) RTPParameters {
 		}
 		if encoding.Rtx != nil {
 			one.RTX = &RTPRTXParameters{SSRC: encoding.Rtx.Ssrc}
+		}
+		if encoding.Fec != nil {
+			one.FEC = &RTPFECParameters{SSRC: encoding.Fec.Ssrc, Mechanism: encoding.Fec.Mechanism}
 		}
 		out.Encodings = append(out.Encodings, one)
 	}

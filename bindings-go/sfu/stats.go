@@ -11,6 +11,7 @@ import (
 type StreamStats struct {
 	SSRC    uint32
 	RTXSSRC *uint32
+	FECSSRC *uint32
 	RID     string
 	// Inbound: from a producer's peer; else to a consumer's.
 	Inbound  bool
@@ -34,6 +35,8 @@ type StreamStats struct {
 	PLICount             uint64
 	FIRCount             uint64
 	KeyFrameCount        uint64
+	// FECPackets and FECBytes: of the FlexFEC stream, and ULPFEC in the stream itself.
+	FECPackets, FECBytes uint64
 	// RoundTripTime; nil while it is not known.
 	RoundTripTime *time.Duration
 	// Score from 0 (nothing arrives) to 10.
@@ -144,6 +147,7 @@ func streamStatsFrom(s *fbs.RtpStreamStatsT) StreamStats {
 		RTXPacketsDiscarded: s.RtxPacketsDiscarded, PacketsRetransmitted: s.PacketsRetransmitted,
 		PacketsRepaired: s.PacketsRepaired, NACKCount: s.NackCount, NACKPacketCount: s.NackPacketCount,
 		PLICount: s.PliCount, FIRCount: s.FirCount, KeyFrameCount: s.KeyFrameCount, Score: s.Score,
+		FECSSRC: s.FecSsrc, FECPackets: s.FecPackets, FECBytes: s.FecBytes,
 	}
 	if s.RoundTripTimeMs != nil {
 		out.RoundTripTime = Ptr(time.Duration(float64(*s.RoundTripTimeMs) * float64(time.Millisecond)))

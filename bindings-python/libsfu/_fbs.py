@@ -945,6 +945,58 @@ def RtpRtxParametersEnd(builder):
 
 
 
+# The stream that repairs an encoding (ORTC RTCRtpFecParameters). `mechanism` is `flexfec`: ULPFEC has no stream of its own, and is
+# told by its codec alone.
+class RtpFecParameters(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = RtpFecParameters()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsRtpFecParameters(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    @classmethod
+    def RtpFecParametersBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x4C\x53\x46\x55", size_prefixed=size_prefixed)
+
+    # RtpFecParameters
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # RtpFecParameters
+    def Ssrc(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return None
+
+    # RtpFecParameters
+    def Mechanism(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.String(o + self._tab.Pos)
+        return None
+
+def RtpFecParametersStart(builder):
+    builder.StartObject(2)
+
+def RtpFecParametersAddSsrc(builder, ssrc):
+    builder.PrependUint32Slot(0, ssrc, None)
+
+def RtpFecParametersAddMechanism(builder, mechanism):
+    builder.PrependUOffsetTRelativeSlot(1, flatbuffers.number_types.UOffsetTFlags.py_type(mechanism), 0)
+
+def RtpFecParametersEnd(builder):
+    return builder.EndObject()
+
+
+
 class RtpEncodingParameters(object):
     __slots__ = ['_tab']
 
@@ -1019,8 +1071,18 @@ class RtpEncodingParameters(object):
             return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
         return None
 
+    # RtpEncodingParameters
+    def Fec(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(18))
+        if o != 0:
+            x = self._tab.Indirect(o + self._tab.Pos)
+            obj = RtpFecParameters()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
 def RtpEncodingParametersStart(builder):
-    builder.StartObject(7)
+    builder.StartObject(8)
 
 def RtpEncodingParametersAddSsrc(builder, ssrc):
     builder.PrependUint32Slot(0, ssrc, None)
@@ -1042,6 +1104,9 @@ def RtpEncodingParametersAddScalabilityMode(builder, scalabilityMode):
 
 def RtpEncodingParametersAddMaxBitrate(builder, maxBitrate):
     builder.PrependUint32Slot(6, maxBitrate, None)
+
+def RtpEncodingParametersAddFec(builder, fec):
+    builder.PrependUOffsetTRelativeSlot(7, flatbuffers.number_types.UOffsetTFlags.py_type(fec), 0)
 
 def RtpEncodingParametersEnd(builder):
     return builder.EndObject()
@@ -5098,8 +5163,15 @@ class ReceivedSsrc(object):
             return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
         return False
 
+    # ReceivedSsrc
+    def Fec(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(14))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
 def ReceivedSsrcStart(builder):
-    builder.StartObject(5)
+    builder.StartObject(6)
 
 def ReceivedSsrcAddSsrc(builder, ssrc):
     builder.PrependUint32Slot(0, ssrc, 0)
@@ -5115,6 +5187,9 @@ def ReceivedSsrcAddRtx(builder, rtx):
 
 def ReceivedSsrcAddSignalled(builder, signalled):
     builder.PrependBoolSlot(4, signalled, 0)
+
+def ReceivedSsrcAddFec(builder, fec):
+    builder.PrependBoolSlot(5, fec, 0)
 
 def ReceivedSsrcEnd(builder):
     return builder.EndObject()
@@ -5322,8 +5397,15 @@ class SentSsrc(object):
             return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
         return False
 
+    # SentSsrc
+    def Fec(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
 def SentSsrcStart(builder):
-    builder.StartObject(3)
+    builder.StartObject(4)
 
 def SentSsrcAddSsrc(builder, ssrc):
     builder.PrependUint32Slot(0, ssrc, 0)
@@ -5333,6 +5415,9 @@ def SentSsrcAddConsumer(builder, consumer):
 
 def SentSsrcAddRtx(builder, rtx):
     builder.PrependBoolSlot(2, rtx, 0)
+
+def SentSsrcAddFec(builder, fec):
+    builder.PrependBoolSlot(3, fec, 0)
 
 def SentSsrcEnd(builder):
     return builder.EndObject()
@@ -7162,8 +7247,15 @@ class ConsumerLane(object):
             return obj
         return None
 
+    # ConsumerLane
+    def FecSsrc(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(12))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return None
+
 def ConsumerLaneStart(builder):
-    builder.StartObject(4)
+    builder.StartObject(5)
 
 def ConsumerLaneAddSsrc(builder, ssrc):
     builder.PrependUint32Slot(0, ssrc, 0)
@@ -7176,6 +7268,9 @@ def ConsumerLaneAddWanted(builder, wanted):
 
 def ConsumerLaneAddCurrentLayers(builder, currentLayers):
     builder.PrependUOffsetTRelativeSlot(3, flatbuffers.number_types.UOffsetTFlags.py_type(currentLayers), 0)
+
+def ConsumerLaneAddFecSsrc(builder, fecSsrc):
+    builder.PrependUint32Slot(4, fecSsrc, None)
 
 def ConsumerLaneEnd(builder):
     return builder.EndObject()
@@ -7443,8 +7538,16 @@ class ConsumerDump(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(44))
         return o == 0
 
+    # Of its FlexFEC stream.
+    # ConsumerDump
+    def FecSsrc(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(46))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return None
+
 def ConsumerDumpStart(builder):
-    builder.StartObject(21)
+    builder.StartObject(22)
 
 def ConsumerDumpAddId(builder, id):
     builder.PrependUint64Slot(0, id, 0)
@@ -7520,6 +7623,9 @@ def ConsumerDumpAddLanes(builder, lanes):
 
 def ConsumerDumpStartLanesVector(builder, numElems):
     return builder.StartVector(4, numElems, 4)
+
+def ConsumerDumpAddFecSsrc(builder, fecSsrc):
+    builder.PrependUint32Slot(21, fecSsrc, None)
 
 def ConsumerDumpEnd(builder):
     return builder.EndObject()
@@ -7798,8 +7904,31 @@ class RtpStreamStats(object):
             return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
         return 0
 
+    # Of its FlexFEC stream.
+    # RtpStreamStats
+    def FecSsrc(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(52))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return None
+
+    # Repair packets, of the FlexFEC stream and ULPFEC in the stream itself.
+    # RtpStreamStats
+    def FecPackets(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(54))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
+    # RtpStreamStats
+    def FecBytes(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(56))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint64Flags, o + self._tab.Pos)
+        return 0
+
 def RtpStreamStatsStart(builder):
-    builder.StartObject(24)
+    builder.StartObject(27)
 
 def RtpStreamStatsAddSsrc(builder, ssrc):
     builder.PrependUint32Slot(0, ssrc, 0)
@@ -7875,6 +8004,15 @@ def RtpStreamStatsStartBitrateByLayerVector(builder, numElems):
 
 def RtpStreamStatsAddRtxPacketsDiscarded(builder, rtxPacketsDiscarded):
     builder.PrependUint64Slot(23, rtxPacketsDiscarded, 0)
+
+def RtpStreamStatsAddFecSsrc(builder, fecSsrc):
+    builder.PrependUint32Slot(24, fecSsrc, None)
+
+def RtpStreamStatsAddFecPackets(builder, fecPackets):
+    builder.PrependUint64Slot(25, fecPackets, 0)
+
+def RtpStreamStatsAddFecBytes(builder, fecBytes):
+    builder.PrependUint64Slot(26, fecBytes, 0)
 
 def RtpStreamStatsEnd(builder):
     return builder.EndObject()

@@ -92,6 +92,13 @@ LAYOUTS: dict[type, Layout] = {
             Field("ssrc", "Ssrc", Integer("uint32"), required=True),
         ),
     ),
+    schema.RtpFecParameters: Layout(
+        "RtpFecParameters",
+        (
+            Field("ssrc", "Ssrc", Integer("uint32")),
+            Field("mechanism", "Mechanism", Text(), required=True),
+        ),
+    ),
     schema.RtpEncodingParameters: Layout(
         "RtpEncodingParameters",
         (
@@ -102,6 +109,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("dtx", "Dtx", Flag()),
             Field("scalability_mode", "ScalabilityMode", Text()),
             Field("max_bitrate", "MaxBitrate", Integer("uint32")),
+            Field("fec", "Fec", Nested(schema.RtpFecParameters)),
         ),
     ),
     schema.RtcpParameters: Layout(
@@ -591,6 +599,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("encoding", "Encoding", Integer("ubyte")),
             Field("rtx", "Rtx", Flag()),
             Field("signalled", "Signalled", Flag()),
+            Field("fec", "Fec", Flag()),
         ),
     ),
     schema.PayloadTypeDump: Layout(
@@ -615,6 +624,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("ssrc", "Ssrc", Integer("uint32")),
             Field("consumer", "Consumer", Integer("uint64"), ids=True),
             Field("rtx", "Rtx", Flag()),
+            Field("fec", "Fec", Flag()),
         ),
     ),
     schema.HeaderExtensionId: Layout(
@@ -763,6 +773,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("rtx_ssrc", "RtxSsrc", Integer("uint32")),
             Field("wanted", "Wanted", Flag()),
             Field("current_layers", "CurrentLayers", Nested(schema.Layers)),
+            Field("fec_ssrc", "FecSsrc", Integer("uint32")),
         ),
     ),
     schema.ConsumerDump: Layout(
@@ -789,6 +800,7 @@ LAYOUTS: dict[type, Layout] = {
             Field("decision_rows", "DecisionRows", Integer("uint32")),
             Field("header_extensions_left_out", "HeaderExtensionsLeftOut", Integer("uint64")),
             Field("lanes", "Lanes", Vector(Nested(schema.ConsumerLane))),
+            Field("fec_ssrc", "FecSsrc", Integer("uint32")),
         ),
     ),
     schema.LayerBitrate: Layout(
@@ -826,6 +838,9 @@ LAYOUTS: dict[type, Layout] = {
             Field("score", "Score", Integer("ubyte")),
             Field("bitrate_by_layer", "BitrateByLayer", Vector(Nested(schema.LayerBitrate))),
             Field("rtx_packets_discarded", "RtxPacketsDiscarded", Integer("uint64")),
+            Field("fec_ssrc", "FecSsrc", Integer("uint32")),
+            Field("fec_packets", "FecPackets", Integer("uint64")),
+            Field("fec_bytes", "FecBytes", Integer("uint64")),
         ),
     ),
     schema.TransportStats: Layout(

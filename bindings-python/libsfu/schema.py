@@ -125,6 +125,7 @@ __all__ = [
     "RtpCodecCapability",
     "RtpCodecParameters",
     "RtpEncodingParameters",
+    "RtpFecParameters",
     "RtpHeaderExtension",
     "RtpHeaderExtensionParameters",
     "RtpParameters",
@@ -420,6 +421,16 @@ class RtpRtxParameters(Value):
 
 
 @dataclass
+class RtpFecParameters(Value):
+    """The stream that repairs an encoding (ORTC RTCRtpFecParameters). `mechanism` is `flexfec`: ULPFEC has no stream of its own, and is
+    told by its codec alone.
+    """
+
+    mechanism: str
+    ssrc: int | None = None
+
+
+@dataclass
 class RtpEncodingParameters(Value):
     """Rtp Encoding Parameters."""
 
@@ -430,6 +441,7 @@ class RtpEncodingParameters(Value):
     dtx: bool = False
     scalability_mode: str | None = None
     max_bitrate: int | None = None
+    fec: RtpFecParameters | None = None
 
 
 @dataclass
@@ -1047,6 +1059,7 @@ class ReceivedSsrc(Value):
     encoding: int = 0
     rtx: bool = False
     signalled: bool = False
+    fec: bool = False
 
 
 @dataclass
@@ -1074,6 +1087,7 @@ class SentSsrc(Value):
     ssrc: int = 0
     consumer: int = 0
     rtx: bool = False
+    fec: bool = False
 
 
 @dataclass
@@ -1252,6 +1266,7 @@ class ConsumerLane(Value):
     """The far router wants it, and the consumer's preferred layers include it."""
     current_layers: Layers | None = None
     """The layers within the encoding that it sends; absent: nothing."""
+    fec_ssrc: int | None = None
 
 
 @dataclass
@@ -1288,6 +1303,8 @@ class ConsumerDump(Value):
     """Header extensions left out since a packet had no room for them."""
     lanes: list[ConsumerLane] = field(default_factory=list)
     """Of a pipe consumer: its streams, one for each encoding of the producer, in order."""
+    fec_ssrc: int | None = None
+    """Of its FlexFEC stream."""
 
 
 @dataclass
@@ -1330,6 +1347,11 @@ class RtpStreamStats(Value):
     """Of a receive stream with layers: each that was seen, the lowest first."""
     rtx_packets_discarded: int = 0
     """Retransmissions of packets that were there already, or too old."""
+    fec_ssrc: int | None = None
+    """Of its FlexFEC stream."""
+    fec_packets: int = 0
+    """Repair packets, of the FlexFEC stream and ULPFEC in the stream itself."""
+    fec_bytes: int = 0
 
 
 @dataclass

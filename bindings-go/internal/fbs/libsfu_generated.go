@@ -2903,6 +2903,109 @@ func RtpRtxParametersAddSsrc(builder *flatbuffers.Builder, ssrc uint32) {
 func RtpRtxParametersEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()
 }
+/// The stream that repairs an encoding (ORTC RTCRtpFecParameters). `mechanism` is `flexfec`: ULPFEC has no stream of its own, and is
+/// told by its codec alone.
+type RtpFecParametersT struct {
+	Ssrc *uint32 `json:"ssrc"`
+	Mechanism string `json:"mechanism"`
+}
+
+func (t *RtpFecParametersT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
+	if t == nil {
+		return 0
+	}
+	mechanismOffset := builder.CreateString(t.Mechanism)
+	RtpFecParametersStart(builder)
+	if t.Ssrc != nil {
+		RtpFecParametersAddSsrc(builder, *t.Ssrc)
+	}
+	RtpFecParametersAddMechanism(builder, mechanismOffset)
+	return RtpFecParametersEnd(builder)
+}
+
+func (rcv *RtpFecParameters) UnPackTo(t *RtpFecParametersT) {
+	t.Ssrc = rcv.Ssrc()
+	t.Mechanism = string(rcv.Mechanism())
+}
+
+func (rcv *RtpFecParameters) UnPack() *RtpFecParametersT {
+	if rcv == nil {
+		return nil
+	}
+	t := &RtpFecParametersT{}
+	rcv.UnPackTo(t)
+	return t
+}
+
+type RtpFecParameters struct {
+	_tab flatbuffers.Table
+}
+
+func GetRootAsRtpFecParameters(buf []byte, offset flatbuffers.UOffsetT) *RtpFecParameters {
+	n := flatbuffers.GetUOffsetT(buf[offset:])
+	x := &RtpFecParameters{}
+	x.Init(buf, n+offset)
+	return x
+}
+
+func FinishRtpFecParametersBuffer(builder *flatbuffers.Builder, offset flatbuffers.UOffsetT) {
+	builder.Finish(offset)
+}
+
+func GetSizePrefixedRootAsRtpFecParameters(buf []byte, offset flatbuffers.UOffsetT) *RtpFecParameters {
+	n := flatbuffers.GetUOffsetT(buf[offset+flatbuffers.SizeUint32:])
+	x := &RtpFecParameters{}
+	x.Init(buf, n+offset+flatbuffers.SizeUint32)
+	return x
+}
+
+func FinishSizePrefixedRtpFecParametersBuffer(builder *flatbuffers.Builder, offset flatbuffers.UOffsetT) {
+	builder.FinishSizePrefixed(offset)
+}
+
+func (rcv *RtpFecParameters) Init(buf []byte, i flatbuffers.UOffsetT) {
+	rcv._tab.Bytes = buf
+	rcv._tab.Pos = i
+}
+
+func (rcv *RtpFecParameters) Table() flatbuffers.Table {
+	return rcv._tab
+}
+
+func (rcv *RtpFecParameters) Ssrc() *uint32 {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
+	if o != 0 {
+		v := rcv._tab.GetUint32(o + rcv._tab.Pos)
+		return &v
+	}
+	return nil
+}
+
+func (rcv *RtpFecParameters) MutateSsrc(n uint32) bool {
+	return rcv._tab.MutateUint32Slot(4, n)
+}
+
+func (rcv *RtpFecParameters) Mechanism() []byte {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
+	if o != 0 {
+		return rcv._tab.ByteVector(o + rcv._tab.Pos)
+	}
+	return nil
+}
+
+func RtpFecParametersStart(builder *flatbuffers.Builder) {
+	builder.StartObject(2)
+}
+func RtpFecParametersAddSsrc(builder *flatbuffers.Builder, ssrc uint32) {
+	builder.PrependUint32(ssrc)
+	builder.Slot(0)
+}
+func RtpFecParametersAddMechanism(builder *flatbuffers.Builder, mechanism flatbuffers.UOffsetT) {
+	builder.PrependUOffsetTSlot(1, flatbuffers.UOffsetT(mechanism), 0)
+}
+func RtpFecParametersEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
+	return builder.EndObject()
+}
 type RtpEncodingParametersT struct {
 	Ssrc *uint32 `json:"ssrc"`
 	Rid string `json:"rid"`
@@ -2911,6 +3014,7 @@ type RtpEncodingParametersT struct {
 	Dtx bool `json:"dtx"`
 	ScalabilityMode string `json:"scalability_mode"`
 	MaxBitrate *uint32 `json:"max_bitrate"`
+	Fec *RtpFecParametersT `json:"fec"`
 }
 
 func (t *RtpEncodingParametersT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
@@ -2926,6 +3030,7 @@ func (t *RtpEncodingParametersT) Pack(builder *flatbuffers.Builder) flatbuffers.
 	if t.ScalabilityMode != "" {
 		scalabilityModeOffset = builder.CreateString(t.ScalabilityMode)
 	}
+	fecOffset := t.Fec.Pack(builder)
 	RtpEncodingParametersStart(builder)
 	if t.Ssrc != nil {
 		RtpEncodingParametersAddSsrc(builder, *t.Ssrc)
@@ -2940,6 +3045,7 @@ func (t *RtpEncodingParametersT) Pack(builder *flatbuffers.Builder) flatbuffers.
 	if t.MaxBitrate != nil {
 		RtpEncodingParametersAddMaxBitrate(builder, *t.MaxBitrate)
 	}
+	RtpEncodingParametersAddFec(builder, fecOffset)
 	return RtpEncodingParametersEnd(builder)
 }
 
@@ -2951,6 +3057,7 @@ func (rcv *RtpEncodingParameters) UnPackTo(t *RtpEncodingParametersT) {
 	t.Dtx = rcv.Dtx()
 	t.ScalabilityMode = string(rcv.ScalabilityMode())
 	t.MaxBitrate = rcv.MaxBitrate()
+	t.Fec = rcv.Fec(nil).UnPack()
 }
 
 func (rcv *RtpEncodingParameters) UnPack() *RtpEncodingParametersT {
@@ -3077,8 +3184,21 @@ func (rcv *RtpEncodingParameters) MutateMaxBitrate(n uint32) bool {
 	return rcv._tab.MutateUint32Slot(16, n)
 }
 
+func (rcv *RtpEncodingParameters) Fec(obj *RtpFecParameters) *RtpFecParameters {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(18))
+	if o != 0 {
+		x := rcv._tab.Indirect(o + rcv._tab.Pos)
+		if obj == nil {
+			obj = new(RtpFecParameters)
+		}
+		obj.Init(rcv._tab.Bytes, x)
+		return obj
+	}
+	return nil
+}
+
 func RtpEncodingParametersStart(builder *flatbuffers.Builder) {
-	builder.StartObject(7)
+	builder.StartObject(8)
 }
 func RtpEncodingParametersAddSsrc(builder *flatbuffers.Builder, ssrc uint32) {
 	builder.PrependUint32(ssrc)
@@ -3103,6 +3223,9 @@ func RtpEncodingParametersAddScalabilityMode(builder *flatbuffers.Builder, scala
 func RtpEncodingParametersAddMaxBitrate(builder *flatbuffers.Builder, maxBitrate uint32) {
 	builder.PrependUint32(maxBitrate)
 	builder.Slot(6)
+}
+func RtpEncodingParametersAddFec(builder *flatbuffers.Builder, fec flatbuffers.UOffsetT) {
+	builder.PrependUOffsetTSlot(7, flatbuffers.UOffsetT(fec), 0)
 }
 func RtpEncodingParametersEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()
@@ -10769,6 +10892,7 @@ type ReceivedSsrcT struct {
 	Encoding byte `json:"encoding"`
 	Rtx bool `json:"rtx"`
 	Signalled bool `json:"signalled"`
+	Fec bool `json:"fec"`
 }
 
 func (t *ReceivedSsrcT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
@@ -10781,6 +10905,7 @@ func (t *ReceivedSsrcT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT 
 	ReceivedSsrcAddEncoding(builder, t.Encoding)
 	ReceivedSsrcAddRtx(builder, t.Rtx)
 	ReceivedSsrcAddSignalled(builder, t.Signalled)
+	ReceivedSsrcAddFec(builder, t.Fec)
 	return ReceivedSsrcEnd(builder)
 }
 
@@ -10790,6 +10915,7 @@ func (rcv *ReceivedSsrc) UnPackTo(t *ReceivedSsrcT) {
 	t.Encoding = rcv.Encoding()
 	t.Rtx = rcv.Rtx()
 	t.Signalled = rcv.Signalled()
+	t.Fec = rcv.Fec()
 }
 
 func (rcv *ReceivedSsrc) UnPack() *ReceivedSsrcT {
@@ -10896,8 +11022,20 @@ func (rcv *ReceivedSsrc) MutateSignalled(n bool) bool {
 	return rcv._tab.MutateBoolSlot(12, n)
 }
 
+func (rcv *ReceivedSsrc) Fec() bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(14))
+	if o != 0 {
+		return rcv._tab.GetBool(o + rcv._tab.Pos)
+	}
+	return false
+}
+
+func (rcv *ReceivedSsrc) MutateFec(n bool) bool {
+	return rcv._tab.MutateBoolSlot(14, n)
+}
+
 func ReceivedSsrcStart(builder *flatbuffers.Builder) {
-	builder.StartObject(5)
+	builder.StartObject(6)
 }
 func ReceivedSsrcAddSsrc(builder *flatbuffers.Builder, ssrc uint32) {
 	builder.PrependUint32Slot(0, ssrc, 0)
@@ -10913,6 +11051,9 @@ func ReceivedSsrcAddRtx(builder *flatbuffers.Builder, rtx bool) {
 }
 func ReceivedSsrcAddSignalled(builder *flatbuffers.Builder, signalled bool) {
 	builder.PrependBoolSlot(4, signalled, false)
+}
+func ReceivedSsrcAddFec(builder *flatbuffers.Builder, fec bool) {
+	builder.PrependBoolSlot(5, fec, false)
 }
 func ReceivedSsrcEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()
@@ -11218,6 +11359,7 @@ type SentSsrcT struct {
 	Ssrc uint32 `json:"ssrc"`
 	Consumer uint64 `json:"consumer"`
 	Rtx bool `json:"rtx"`
+	Fec bool `json:"fec"`
 }
 
 func (t *SentSsrcT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
@@ -11228,6 +11370,7 @@ func (t *SentSsrcT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	SentSsrcAddSsrc(builder, t.Ssrc)
 	SentSsrcAddConsumer(builder, t.Consumer)
 	SentSsrcAddRtx(builder, t.Rtx)
+	SentSsrcAddFec(builder, t.Fec)
 	return SentSsrcEnd(builder)
 }
 
@@ -11235,6 +11378,7 @@ func (rcv *SentSsrc) UnPackTo(t *SentSsrcT) {
 	t.Ssrc = rcv.Ssrc()
 	t.Consumer = rcv.Consumer()
 	t.Rtx = rcv.Rtx()
+	t.Fec = rcv.Fec()
 }
 
 func (rcv *SentSsrc) UnPack() *SentSsrcT {
@@ -11317,8 +11461,20 @@ func (rcv *SentSsrc) MutateRtx(n bool) bool {
 	return rcv._tab.MutateBoolSlot(8, n)
 }
 
+func (rcv *SentSsrc) Fec() bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(10))
+	if o != 0 {
+		return rcv._tab.GetBool(o + rcv._tab.Pos)
+	}
+	return false
+}
+
+func (rcv *SentSsrc) MutateFec(n bool) bool {
+	return rcv._tab.MutateBoolSlot(10, n)
+}
+
 func SentSsrcStart(builder *flatbuffers.Builder) {
-	builder.StartObject(3)
+	builder.StartObject(4)
 }
 func SentSsrcAddSsrc(builder *flatbuffers.Builder, ssrc uint32) {
 	builder.PrependUint32Slot(0, ssrc, 0)
@@ -11328,6 +11484,9 @@ func SentSsrcAddConsumer(builder *flatbuffers.Builder, consumer uint64) {
 }
 func SentSsrcAddRtx(builder *flatbuffers.Builder, rtx bool) {
 	builder.PrependBoolSlot(2, rtx, false)
+}
+func SentSsrcAddFec(builder *flatbuffers.Builder, fec bool) {
+	builder.PrependBoolSlot(3, fec, false)
 }
 func SentSsrcEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()
@@ -14383,6 +14542,7 @@ type ConsumerLaneT struct {
 	RtxSsrc *uint32 `json:"rtx_ssrc"`
 	Wanted bool `json:"wanted"`
 	CurrentLayers *LayersT `json:"current_layers"`
+	FecSsrc *uint32 `json:"fec_ssrc"`
 }
 
 func (t *ConsumerLaneT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
@@ -14397,6 +14557,9 @@ func (t *ConsumerLaneT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT 
 	}
 	ConsumerLaneAddWanted(builder, t.Wanted)
 	ConsumerLaneAddCurrentLayers(builder, currentLayersOffset)
+	if t.FecSsrc != nil {
+		ConsumerLaneAddFecSsrc(builder, *t.FecSsrc)
+	}
 	return ConsumerLaneEnd(builder)
 }
 
@@ -14405,6 +14568,7 @@ func (rcv *ConsumerLane) UnPackTo(t *ConsumerLaneT) {
 	t.RtxSsrc = rcv.RtxSsrc()
 	t.Wanted = rcv.Wanted()
 	t.CurrentLayers = rcv.CurrentLayers(nil).UnPack()
+	t.FecSsrc = rcv.FecSsrc()
 }
 
 func (rcv *ConsumerLane) UnPack() *ConsumerLaneT {
@@ -14505,8 +14669,21 @@ func (rcv *ConsumerLane) CurrentLayers(obj *Layers) *Layers {
 }
 
 /// The layers within the encoding that it sends; absent: nothing.
+func (rcv *ConsumerLane) FecSsrc() *uint32 {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(12))
+	if o != 0 {
+		v := rcv._tab.GetUint32(o + rcv._tab.Pos)
+		return &v
+	}
+	return nil
+}
+
+func (rcv *ConsumerLane) MutateFecSsrc(n uint32) bool {
+	return rcv._tab.MutateUint32Slot(12, n)
+}
+
 func ConsumerLaneStart(builder *flatbuffers.Builder) {
-	builder.StartObject(4)
+	builder.StartObject(5)
 }
 func ConsumerLaneAddSsrc(builder *flatbuffers.Builder, ssrc uint32) {
 	builder.PrependUint32Slot(0, ssrc, 0)
@@ -14520,6 +14697,10 @@ func ConsumerLaneAddWanted(builder *flatbuffers.Builder, wanted bool) {
 }
 func ConsumerLaneAddCurrentLayers(builder *flatbuffers.Builder, currentLayers flatbuffers.UOffsetT) {
 	builder.PrependUOffsetTSlot(3, flatbuffers.UOffsetT(currentLayers), 0)
+}
+func ConsumerLaneAddFecSsrc(builder *flatbuffers.Builder, fecSsrc uint32) {
+	builder.PrependUint32(fecSsrc)
+	builder.Slot(4)
 }
 func ConsumerLaneEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()
@@ -14546,6 +14727,7 @@ type ConsumerDumpT struct {
 	DecisionRows uint32 `json:"decision_rows"`
 	HeaderExtensionsLeftOut uint64 `json:"header_extensions_left_out"`
 	Lanes []*ConsumerLaneT `json:"lanes"`
+	FecSsrc *uint32 `json:"fec_ssrc"`
 }
 
 func (t *ConsumerDumpT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
@@ -14628,6 +14810,9 @@ func (t *ConsumerDumpT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT 
 	ConsumerDumpAddDecisionRows(builder, t.DecisionRows)
 	ConsumerDumpAddHeaderExtensionsLeftOut(builder, t.HeaderExtensionsLeftOut)
 	ConsumerDumpAddLanes(builder, lanesOffset)
+	if t.FecSsrc != nil {
+		ConsumerDumpAddFecSsrc(builder, *t.FecSsrc)
+	}
 	return ConsumerDumpEnd(builder)
 }
 
@@ -14675,6 +14860,7 @@ func (rcv *ConsumerDump) UnPackTo(t *ConsumerDumpT) {
 		rcv.Lanes(&x, j)
 		t.Lanes[j] = x.UnPack()
 	}
+	t.FecSsrc = rcv.FecSsrc()
 }
 
 func (rcv *ConsumerDump) UnPack() *ConsumerDumpT {
@@ -15042,8 +15228,23 @@ func (rcv *ConsumerDump) LanesLength() int {
 }
 
 /// Of a pipe consumer: its streams, one for each encoding of the producer, in order.
+/// Of its FlexFEC stream.
+func (rcv *ConsumerDump) FecSsrc() *uint32 {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(46))
+	if o != 0 {
+		v := rcv._tab.GetUint32(o + rcv._tab.Pos)
+		return &v
+	}
+	return nil
+}
+
+/// Of its FlexFEC stream.
+func (rcv *ConsumerDump) MutateFecSsrc(n uint32) bool {
+	return rcv._tab.MutateUint32Slot(46, n)
+}
+
 func ConsumerDumpStart(builder *flatbuffers.Builder) {
-	builder.StartObject(21)
+	builder.StartObject(22)
 }
 func ConsumerDumpAddId(builder *flatbuffers.Builder, id uint64) {
 	builder.PrependUint64Slot(0, id, 0)
@@ -15120,6 +15321,10 @@ func ConsumerDumpAddLanes(builder *flatbuffers.Builder, lanes flatbuffers.UOffse
 }
 func ConsumerDumpStartLanesVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
 	return builder.StartVector(4, numElems, 4)
+}
+func ConsumerDumpAddFecSsrc(builder *flatbuffers.Builder, fecSsrc uint32) {
+	builder.PrependUint32(fecSsrc)
+	builder.Slot(21)
 }
 func ConsumerDumpEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()
@@ -15269,6 +15474,9 @@ type RtpStreamStatsT struct {
 	Score byte `json:"score"`
 	BitrateByLayer []*LayerBitrateT `json:"bitrate_by_layer"`
 	RtxPacketsDiscarded uint64 `json:"rtx_packets_discarded"`
+	FecSsrc *uint32 `json:"fec_ssrc"`
+	FecPackets uint64 `json:"fec_packets"`
+	FecBytes uint64 `json:"fec_bytes"`
 }
 
 func (t *RtpStreamStatsT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
@@ -15325,6 +15533,11 @@ func (t *RtpStreamStatsT) Pack(builder *flatbuffers.Builder) flatbuffers.UOffset
 	RtpStreamStatsAddScore(builder, t.Score)
 	RtpStreamStatsAddBitrateByLayer(builder, bitrateByLayerOffset)
 	RtpStreamStatsAddRtxPacketsDiscarded(builder, t.RtxPacketsDiscarded)
+	if t.FecSsrc != nil {
+		RtpStreamStatsAddFecSsrc(builder, *t.FecSsrc)
+	}
+	RtpStreamStatsAddFecPackets(builder, t.FecPackets)
+	RtpStreamStatsAddFecBytes(builder, t.FecBytes)
 	return RtpStreamStatsEnd(builder)
 }
 
@@ -15359,6 +15572,9 @@ func (rcv *RtpStreamStats) UnPackTo(t *RtpStreamStatsT) {
 		t.BitrateByLayer[j] = x.UnPack()
 	}
 	t.RtxPacketsDiscarded = rcv.RtxPacketsDiscarded()
+	t.FecSsrc = rcv.FecSsrc()
+	t.FecPackets = rcv.FecPackets()
+	t.FecBytes = rcv.FecBytes()
 }
 
 func (rcv *RtpStreamStats) UnPack() *RtpStreamStatsT {
@@ -15701,8 +15917,49 @@ func (rcv *RtpStreamStats) MutateRtxPacketsDiscarded(n uint64) bool {
 	return rcv._tab.MutateUint64Slot(50, n)
 }
 
+/// Of its FlexFEC stream.
+func (rcv *RtpStreamStats) FecSsrc() *uint32 {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(52))
+	if o != 0 {
+		v := rcv._tab.GetUint32(o + rcv._tab.Pos)
+		return &v
+	}
+	return nil
+}
+
+/// Of its FlexFEC stream.
+func (rcv *RtpStreamStats) MutateFecSsrc(n uint32) bool {
+	return rcv._tab.MutateUint32Slot(52, n)
+}
+
+/// Repair packets, of the FlexFEC stream and ULPFEC in the stream itself.
+func (rcv *RtpStreamStats) FecPackets() uint64 {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(54))
+	if o != 0 {
+		return rcv._tab.GetUint64(o + rcv._tab.Pos)
+	}
+	return 0
+}
+
+/// Repair packets, of the FlexFEC stream and ULPFEC in the stream itself.
+func (rcv *RtpStreamStats) MutateFecPackets(n uint64) bool {
+	return rcv._tab.MutateUint64Slot(54, n)
+}
+
+func (rcv *RtpStreamStats) FecBytes() uint64 {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(56))
+	if o != 0 {
+		return rcv._tab.GetUint64(o + rcv._tab.Pos)
+	}
+	return 0
+}
+
+func (rcv *RtpStreamStats) MutateFecBytes(n uint64) bool {
+	return rcv._tab.MutateUint64Slot(56, n)
+}
+
 func RtpStreamStatsStart(builder *flatbuffers.Builder) {
-	builder.StartObject(24)
+	builder.StartObject(27)
 }
 func RtpStreamStatsAddSsrc(builder *flatbuffers.Builder, ssrc uint32) {
 	builder.PrependUint32Slot(0, ssrc, 0)
@@ -15780,6 +16037,16 @@ func RtpStreamStatsStartBitrateByLayerVector(builder *flatbuffers.Builder, numEl
 }
 func RtpStreamStatsAddRtxPacketsDiscarded(builder *flatbuffers.Builder, rtxPacketsDiscarded uint64) {
 	builder.PrependUint64Slot(23, rtxPacketsDiscarded, 0)
+}
+func RtpStreamStatsAddFecSsrc(builder *flatbuffers.Builder, fecSsrc uint32) {
+	builder.PrependUint32(fecSsrc)
+	builder.Slot(24)
+}
+func RtpStreamStatsAddFecPackets(builder *flatbuffers.Builder, fecPackets uint64) {
+	builder.PrependUint64Slot(25, fecPackets, 0)
+}
+func RtpStreamStatsAddFecBytes(builder *flatbuffers.Builder, fecBytes uint64) {
+	builder.PrependUint64Slot(26, fecBytes, 0)
 }
 func RtpStreamStatsEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()

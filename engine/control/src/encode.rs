@@ -375,6 +375,7 @@ pub(crate) fn consumer_dump(dump: &stats::ConsumerDump) -> fb::ConsumerDumpT {
         rtp_parameters: None,
         ssrc: dump.ssrc,
         rtx_ssrc: dump.rtx_ssrc,
+        fec_ssrc: dump.fec_ssrc,
         priority: dump.priority,
         preferred_layers: layers_to(dump.preferred_layers),
         target_layers: layers_to(dump.target_layers),
@@ -441,6 +442,9 @@ fn stream_stats(s: &stats::RtpStreamStats) -> fb::RtpStreamStatsT {
         bitrate_by_layer: (!s.bitrate_by_layer.is_empty())
             .then(|| s.bitrate_by_layer.iter().map(layer_bitrate).collect()),
         rtx_packets_discarded: s.rtx_packets_discarded,
+        fec_ssrc: s.fec_ssrc,
+        fec_packets: s.fec_packets,
+        fec_bytes: s.fec_bytes,
     }
 }
 

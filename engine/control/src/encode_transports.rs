@@ -96,6 +96,7 @@ pub(crate) fn lanes(lanes: &[stats::LaneDump]) -> Option<Vec<fb::ConsumerLaneT>>
     let lane = |lane: &stats::LaneDump| fb::ConsumerLaneT {
         ssrc: lane.ssrc,
         rtx_ssrc: lane.rtx_ssrc,
+        fec_ssrc: lane.fec_ssrc,
         wanted: lane.wanted,
         current_layers: layers_to(lane.current_layers),
     };

@@ -6586,6 +6586,163 @@ impl RtpRtxParametersT {
     })
   }
 }
+pub enum RtpFecParametersOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+/// The stream that repairs an encoding (ORTC RTCRtpFecParameters). `mechanism` is `flexfec`: ULPFEC has no stream of its own, and is
+/// told by its codec alone.
+pub struct RtpFecParameters<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for RtpFecParameters<'a> {
+  type Inner = RtpFecParameters<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> RtpFecParameters<'a> {
+  pub const VT_SSRC: ::flatbuffers::VOffsetT = 4;
+  pub const VT_MECHANISM: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    RtpFecParameters { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args RtpFecParametersArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<RtpFecParameters<'bldr>> {
+    let mut builder = RtpFecParametersBuilder::new(_fbb);
+    if let Some(x) = args.mechanism { builder.add_mechanism(x); }
+    if let Some(x) = args.ssrc { builder.add_ssrc(x); }
+    builder.finish()
+  }
+
+  pub fn unpack(&self) -> RtpFecParametersT {
+    let ssrc = self.ssrc();
+    let mechanism = {
+      let x = self.mechanism();
+      alloc::string::ToString::to_string(x)
+    };
+    RtpFecParametersT {
+      ssrc,
+      mechanism,
+    }
+  }
+
+  #[inline]
+  pub fn ssrc(&self) -> Option<u32> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(RtpFecParameters::VT_SSRC, None)}
+  }
+  #[inline]
+  pub fn mechanism(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(RtpFecParameters::VT_MECHANISM, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for RtpFecParameters<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u32>("ssrc", Self::VT_SSRC, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("mechanism", Self::VT_MECHANISM, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct RtpFecParametersArgs<'a> {
+    pub ssrc: Option<u32>,
+    pub mechanism: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for RtpFecParametersArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    RtpFecParametersArgs {
+      ssrc: None,
+      mechanism: None, // required field
+    }
+  }
+}
+
+pub struct RtpFecParametersBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RtpFecParametersBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_ssrc(&mut self, ssrc: u32) {
+    self.fbb_.push_slot_always::<u32>(RtpFecParameters::VT_SSRC, ssrc);
+  }
+  #[inline]
+  pub fn add_mechanism(&mut self, mechanism: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(RtpFecParameters::VT_MECHANISM, mechanism);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RtpFecParametersBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    RtpFecParametersBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<RtpFecParameters<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, RtpFecParameters::VT_MECHANISM,"mechanism");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for RtpFecParameters<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("RtpFecParameters");
+      ds.field("ssrc", &self.ssrc());
+      ds.field("mechanism", &self.mechanism());
+      ds.finish()
+  }
+}
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq)]
+pub struct RtpFecParametersT {
+  pub ssrc: Option<u32>,
+  pub mechanism: alloc::string::String,
+}
+impl Default for RtpFecParametersT {
+  fn default() -> Self {
+    Self {
+      ssrc: None,
+      mechanism: alloc::string::ToString::to_string(""),
+    }
+  }
+}
+impl RtpFecParametersT {
+  pub fn pack<'b, A: ::flatbuffers::Allocator + 'b>(
+    &self,
+    _fbb: &mut ::flatbuffers::FlatBufferBuilder<'b, A>
+  ) -> ::flatbuffers::WIPOffset<RtpFecParameters<'b>> {
+    let ssrc = self.ssrc;
+    let mechanism = Some({
+      let x = &self.mechanism;
+      _fbb.create_string(x)
+    });
+    RtpFecParameters::create(_fbb, &RtpFecParametersArgs{
+      ssrc,
+      mechanism,
+    })
+  }
+}
 pub enum RtpEncodingParametersOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -6609,6 +6766,7 @@ impl<'a> RtpEncodingParameters<'a> {
   pub const VT_DTX: ::flatbuffers::VOffsetT = 12;
   pub const VT_SCALABILITY_MODE: ::flatbuffers::VOffsetT = 14;
   pub const VT_MAX_BITRATE: ::flatbuffers::VOffsetT = 16;
+  pub const VT_FEC: ::flatbuffers::VOffsetT = 18;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -6620,6 +6778,7 @@ impl<'a> RtpEncodingParameters<'a> {
     args: &'args RtpEncodingParametersArgs<'args>
   ) -> ::flatbuffers::WIPOffset<RtpEncodingParameters<'bldr>> {
     let mut builder = RtpEncodingParametersBuilder::new(_fbb);
+    if let Some(x) = args.fec { builder.add_fec(x); }
     if let Some(x) = args.max_bitrate { builder.add_max_bitrate(x); }
     if let Some(x) = args.scalability_mode { builder.add_scalability_mode(x); }
     if let Some(x) = args.rtx { builder.add_rtx(x); }
@@ -6644,6 +6803,9 @@ impl<'a> RtpEncodingParameters<'a> {
       alloc::string::ToString::to_string(x)
     });
     let max_bitrate = self.max_bitrate();
+    let fec = self.fec().map(|x| {
+      alloc::boxed::Box::new(x.unpack())
+    });
     RtpEncodingParametersT {
       ssrc,
       rid,
@@ -6652,6 +6814,7 @@ impl<'a> RtpEncodingParameters<'a> {
       dtx,
       scalability_mode,
       max_bitrate,
+      fec,
     }
   }
 
@@ -6704,6 +6867,13 @@ impl<'a> RtpEncodingParameters<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u32>(RtpEncodingParameters::VT_MAX_BITRATE, None)}
   }
+  #[inline]
+  pub fn fec(&self) -> Option<RtpFecParameters<'a>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<RtpFecParameters>>(RtpEncodingParameters::VT_FEC, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for RtpEncodingParameters<'_> {
@@ -6719,6 +6889,7 @@ impl ::flatbuffers::Verifiable for RtpEncodingParameters<'_> {
      .visit_field::<bool>("dtx", Self::VT_DTX, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("scalability_mode", Self::VT_SCALABILITY_MODE, false)?
      .visit_field::<u32>("max_bitrate", Self::VT_MAX_BITRATE, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<RtpFecParameters>>("fec", Self::VT_FEC, false)?
      .finish();
     Ok(())
   }
@@ -6731,6 +6902,7 @@ pub struct RtpEncodingParametersArgs<'a> {
     pub dtx: bool,
     pub scalability_mode: Option<::flatbuffers::WIPOffset<&'a str>>,
     pub max_bitrate: Option<u32>,
+    pub fec: Option<::flatbuffers::WIPOffset<RtpFecParameters<'a>>>,
 }
 impl<'a> Default for RtpEncodingParametersArgs<'a> {
   #[inline]
@@ -6743,6 +6915,7 @@ impl<'a> Default for RtpEncodingParametersArgs<'a> {
       dtx: false,
       scalability_mode: None,
       max_bitrate: None,
+      fec: None,
     }
   }
 }
@@ -6781,6 +6954,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RtpEncodingParametersBuilder<
     self.fbb_.push_slot_always::<u32>(RtpEncodingParameters::VT_MAX_BITRATE, max_bitrate);
   }
   #[inline]
+  pub fn add_fec(&mut self, fec: ::flatbuffers::WIPOffset<RtpFecParameters<'b >>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<RtpFecParameters>>(RtpEncodingParameters::VT_FEC, fec);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RtpEncodingParametersBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     RtpEncodingParametersBuilder {
@@ -6805,6 +6982,7 @@ impl ::core::fmt::Debug for RtpEncodingParameters<'_> {
       ds.field("dtx", &self.dtx());
       ds.field("scalability_mode", &self.scalability_mode());
       ds.field("max_bitrate", &self.max_bitrate());
+      ds.field("fec", &self.fec());
       ds.finish()
   }
 }
@@ -6818,6 +6996,7 @@ pub struct RtpEncodingParametersT {
   pub dtx: bool,
   pub scalability_mode: Option<alloc::string::String>,
   pub max_bitrate: Option<u32>,
+  pub fec: Option<alloc::boxed::Box<RtpFecParametersT>>,
 }
 impl Default for RtpEncodingParametersT {
   fn default() -> Self {
@@ -6829,6 +7008,7 @@ impl Default for RtpEncodingParametersT {
       dtx: false,
       scalability_mode: None,
       max_bitrate: None,
+      fec: None,
     }
   }
 }
@@ -6850,6 +7030,9 @@ impl RtpEncodingParametersT {
       _fbb.create_string(x)
     });
     let max_bitrate = self.max_bitrate;
+    let fec = self.fec.as_ref().map(|x|{
+      x.pack(_fbb)
+    });
     RtpEncodingParameters::create(_fbb, &RtpEncodingParametersArgs{
       ssrc,
       rid,
@@ -6858,6 +7041,7 @@ impl RtpEncodingParametersT {
       dtx,
       scalability_mode,
       max_bitrate,
+      fec,
     })
   }
 }
@@ -18732,6 +18916,7 @@ impl<'a> ReceivedSsrc<'a> {
   pub const VT_ENCODING: ::flatbuffers::VOffsetT = 8;
   pub const VT_RTX: ::flatbuffers::VOffsetT = 10;
   pub const VT_SIGNALLED: ::flatbuffers::VOffsetT = 12;
+  pub const VT_FEC: ::flatbuffers::VOffsetT = 14;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -18745,6 +18930,7 @@ impl<'a> ReceivedSsrc<'a> {
     let mut builder = ReceivedSsrcBuilder::new(_fbb);
     builder.add_producer(args.producer);
     builder.add_ssrc(args.ssrc);
+    builder.add_fec(args.fec);
     builder.add_signalled(args.signalled);
     builder.add_rtx(args.rtx);
     builder.add_encoding(args.encoding);
@@ -18757,12 +18943,14 @@ impl<'a> ReceivedSsrc<'a> {
     let encoding = self.encoding();
     let rtx = self.rtx();
     let signalled = self.signalled();
+    let fec = self.fec();
     ReceivedSsrcT {
       ssrc,
       producer,
       encoding,
       rtx,
       signalled,
+      fec,
     }
   }
 
@@ -18801,6 +18989,13 @@ impl<'a> ReceivedSsrc<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<bool>(ReceivedSsrc::VT_SIGNALLED, Some(false)).unwrap()}
   }
+  #[inline]
+  pub fn fec(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(ReceivedSsrc::VT_FEC, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ReceivedSsrc<'_> {
@@ -18814,6 +19009,7 @@ impl ::flatbuffers::Verifiable for ReceivedSsrc<'_> {
      .visit_field::<u8>("encoding", Self::VT_ENCODING, false)?
      .visit_field::<bool>("rtx", Self::VT_RTX, false)?
      .visit_field::<bool>("signalled", Self::VT_SIGNALLED, false)?
+     .visit_field::<bool>("fec", Self::VT_FEC, false)?
      .finish();
     Ok(())
   }
@@ -18824,6 +19020,7 @@ pub struct ReceivedSsrcArgs {
     pub encoding: u8,
     pub rtx: bool,
     pub signalled: bool,
+    pub fec: bool,
 }
 impl<'a> Default for ReceivedSsrcArgs {
   #[inline]
@@ -18834,6 +19031,7 @@ impl<'a> Default for ReceivedSsrcArgs {
       encoding: 0,
       rtx: false,
       signalled: false,
+      fec: false,
     }
   }
 }
@@ -18864,6 +19062,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ReceivedSsrcBuilder<'a, 'b, A
     self.fbb_.push_slot::<bool>(ReceivedSsrc::VT_SIGNALLED, signalled, false);
   }
   #[inline]
+  pub fn add_fec(&mut self, fec: bool) {
+    self.fbb_.push_slot::<bool>(ReceivedSsrc::VT_FEC, fec, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ReceivedSsrcBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ReceivedSsrcBuilder {
@@ -18886,6 +19088,7 @@ impl ::core::fmt::Debug for ReceivedSsrc<'_> {
       ds.field("encoding", &self.encoding());
       ds.field("rtx", &self.rtx());
       ds.field("signalled", &self.signalled());
+      ds.field("fec", &self.fec());
       ds.finish()
   }
 }
@@ -18897,6 +19100,7 @@ pub struct ReceivedSsrcT {
   pub encoding: u8,
   pub rtx: bool,
   pub signalled: bool,
+  pub fec: bool,
 }
 impl Default for ReceivedSsrcT {
   fn default() -> Self {
@@ -18906,6 +19110,7 @@ impl Default for ReceivedSsrcT {
       encoding: 0,
       rtx: false,
       signalled: false,
+      fec: false,
     }
   }
 }
@@ -18919,12 +19124,14 @@ impl ReceivedSsrcT {
     let encoding = self.encoding;
     let rtx = self.rtx;
     let signalled = self.signalled;
+    let fec = self.fec;
     ReceivedSsrc::create(_fbb, &ReceivedSsrcArgs{
       ssrc,
       producer,
       encoding,
       rtx,
       signalled,
+      fec,
     })
   }
 }
@@ -19303,6 +19510,7 @@ impl<'a> SentSsrc<'a> {
   pub const VT_SSRC: ::flatbuffers::VOffsetT = 4;
   pub const VT_CONSUMER: ::flatbuffers::VOffsetT = 6;
   pub const VT_RTX: ::flatbuffers::VOffsetT = 8;
+  pub const VT_FEC: ::flatbuffers::VOffsetT = 10;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -19316,6 +19524,7 @@ impl<'a> SentSsrc<'a> {
     let mut builder = SentSsrcBuilder::new(_fbb);
     builder.add_consumer(args.consumer);
     builder.add_ssrc(args.ssrc);
+    builder.add_fec(args.fec);
     builder.add_rtx(args.rtx);
     builder.finish()
   }
@@ -19324,10 +19533,12 @@ impl<'a> SentSsrc<'a> {
     let ssrc = self.ssrc();
     let consumer = self.consumer();
     let rtx = self.rtx();
+    let fec = self.fec();
     SentSsrcT {
       ssrc,
       consumer,
       rtx,
+      fec,
     }
   }
 
@@ -19352,6 +19563,13 @@ impl<'a> SentSsrc<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<bool>(SentSsrc::VT_RTX, Some(false)).unwrap()}
   }
+  #[inline]
+  pub fn fec(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(SentSsrc::VT_FEC, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for SentSsrc<'_> {
@@ -19363,6 +19581,7 @@ impl ::flatbuffers::Verifiable for SentSsrc<'_> {
      .visit_field::<u32>("ssrc", Self::VT_SSRC, false)?
      .visit_field::<u64>("consumer", Self::VT_CONSUMER, false)?
      .visit_field::<bool>("rtx", Self::VT_RTX, false)?
+     .visit_field::<bool>("fec", Self::VT_FEC, false)?
      .finish();
     Ok(())
   }
@@ -19371,6 +19590,7 @@ pub struct SentSsrcArgs {
     pub ssrc: u32,
     pub consumer: u64,
     pub rtx: bool,
+    pub fec: bool,
 }
 impl<'a> Default for SentSsrcArgs {
   #[inline]
@@ -19379,6 +19599,7 @@ impl<'a> Default for SentSsrcArgs {
       ssrc: 0,
       consumer: 0,
       rtx: false,
+      fec: false,
     }
   }
 }
@@ -19401,6 +19622,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SentSsrcBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<bool>(SentSsrc::VT_RTX, rtx, false);
   }
   #[inline]
+  pub fn add_fec(&mut self, fec: bool) {
+    self.fbb_.push_slot::<bool>(SentSsrc::VT_FEC, fec, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SentSsrcBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     SentSsrcBuilder {
@@ -19421,6 +19646,7 @@ impl ::core::fmt::Debug for SentSsrc<'_> {
       ds.field("ssrc", &self.ssrc());
       ds.field("consumer", &self.consumer());
       ds.field("rtx", &self.rtx());
+      ds.field("fec", &self.fec());
       ds.finish()
   }
 }
@@ -19430,6 +19656,7 @@ pub struct SentSsrcT {
   pub ssrc: u32,
   pub consumer: u64,
   pub rtx: bool,
+  pub fec: bool,
 }
 impl Default for SentSsrcT {
   fn default() -> Self {
@@ -19437,6 +19664,7 @@ impl Default for SentSsrcT {
       ssrc: 0,
       consumer: 0,
       rtx: false,
+      fec: false,
     }
   }
 }
@@ -19448,10 +19676,12 @@ impl SentSsrcT {
     let ssrc = self.ssrc;
     let consumer = self.consumer;
     let rtx = self.rtx;
+    let fec = self.fec;
     SentSsrc::create(_fbb, &SentSsrcArgs{
       ssrc,
       consumer,
       rtx,
+      fec,
     })
   }
 }
@@ -22699,6 +22929,7 @@ impl<'a> ConsumerLane<'a> {
   pub const VT_RTX_SSRC: ::flatbuffers::VOffsetT = 6;
   pub const VT_WANTED: ::flatbuffers::VOffsetT = 8;
   pub const VT_CURRENT_LAYERS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_FEC_SSRC: ::flatbuffers::VOffsetT = 12;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -22710,6 +22941,7 @@ impl<'a> ConsumerLane<'a> {
     args: &'args ConsumerLaneArgs<'args>
   ) -> ::flatbuffers::WIPOffset<ConsumerLane<'bldr>> {
     let mut builder = ConsumerLaneBuilder::new(_fbb);
+    if let Some(x) = args.fec_ssrc { builder.add_fec_ssrc(x); }
     if let Some(x) = args.current_layers { builder.add_current_layers(x); }
     if let Some(x) = args.rtx_ssrc { builder.add_rtx_ssrc(x); }
     builder.add_ssrc(args.ssrc);
@@ -22724,11 +22956,13 @@ impl<'a> ConsumerLane<'a> {
     let current_layers = self.current_layers().map(|x| {
       alloc::boxed::Box::new(x.unpack())
     });
+    let fec_ssrc = self.fec_ssrc();
     ConsumerLaneT {
       ssrc,
       rtx_ssrc,
       wanted,
       current_layers,
+      fec_ssrc,
     }
   }
 
@@ -22762,6 +22996,13 @@ impl<'a> ConsumerLane<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<Layers>>(ConsumerLane::VT_CURRENT_LAYERS, None)}
   }
+  #[inline]
+  pub fn fec_ssrc(&self) -> Option<u32> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(ConsumerLane::VT_FEC_SSRC, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ConsumerLane<'_> {
@@ -22774,6 +23015,7 @@ impl ::flatbuffers::Verifiable for ConsumerLane<'_> {
      .visit_field::<u32>("rtx_ssrc", Self::VT_RTX_SSRC, false)?
      .visit_field::<bool>("wanted", Self::VT_WANTED, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<Layers>>("current_layers", Self::VT_CURRENT_LAYERS, false)?
+     .visit_field::<u32>("fec_ssrc", Self::VT_FEC_SSRC, false)?
      .finish();
     Ok(())
   }
@@ -22783,6 +23025,7 @@ pub struct ConsumerLaneArgs<'a> {
     pub rtx_ssrc: Option<u32>,
     pub wanted: bool,
     pub current_layers: Option<::flatbuffers::WIPOffset<Layers<'a>>>,
+    pub fec_ssrc: Option<u32>,
 }
 impl<'a> Default for ConsumerLaneArgs<'a> {
   #[inline]
@@ -22792,6 +23035,7 @@ impl<'a> Default for ConsumerLaneArgs<'a> {
       rtx_ssrc: None,
       wanted: false,
       current_layers: None,
+      fec_ssrc: None,
     }
   }
 }
@@ -22818,6 +23062,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConsumerLaneBuilder<'a, 'b, A
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<Layers>>(ConsumerLane::VT_CURRENT_LAYERS, current_layers);
   }
   #[inline]
+  pub fn add_fec_ssrc(&mut self, fec_ssrc: u32) {
+    self.fbb_.push_slot_always::<u32>(ConsumerLane::VT_FEC_SSRC, fec_ssrc);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConsumerLaneBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ConsumerLaneBuilder {
@@ -22839,6 +23087,7 @@ impl ::core::fmt::Debug for ConsumerLane<'_> {
       ds.field("rtx_ssrc", &self.rtx_ssrc());
       ds.field("wanted", &self.wanted());
       ds.field("current_layers", &self.current_layers());
+      ds.field("fec_ssrc", &self.fec_ssrc());
       ds.finish()
   }
 }
@@ -22849,6 +23098,7 @@ pub struct ConsumerLaneT {
   pub rtx_ssrc: Option<u32>,
   pub wanted: bool,
   pub current_layers: Option<alloc::boxed::Box<LayersT>>,
+  pub fec_ssrc: Option<u32>,
 }
 impl Default for ConsumerLaneT {
   fn default() -> Self {
@@ -22857,6 +23107,7 @@ impl Default for ConsumerLaneT {
       rtx_ssrc: None,
       wanted: false,
       current_layers: None,
+      fec_ssrc: None,
     }
   }
 }
@@ -22871,11 +23122,13 @@ impl ConsumerLaneT {
     let current_layers = self.current_layers.as_ref().map(|x|{
       x.pack(_fbb)
     });
+    let fec_ssrc = self.fec_ssrc;
     ConsumerLane::create(_fbb, &ConsumerLaneArgs{
       ssrc,
       rtx_ssrc,
       wanted,
       current_layers,
+      fec_ssrc,
     })
   }
 }
@@ -22916,6 +23169,7 @@ impl<'a> ConsumerDump<'a> {
   pub const VT_DECISION_ROWS: ::flatbuffers::VOffsetT = 40;
   pub const VT_HEADER_EXTENSIONS_LEFT_OUT: ::flatbuffers::VOffsetT = 42;
   pub const VT_LANES: ::flatbuffers::VOffsetT = 44;
+  pub const VT_FEC_SSRC: ::flatbuffers::VOffsetT = 46;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -22932,6 +23186,7 @@ impl<'a> ConsumerDump<'a> {
     builder.add_producer(args.producer);
     builder.add_transport(args.transport);
     builder.add_id(args.id);
+    if let Some(x) = args.fec_ssrc { builder.add_fec_ssrc(x); }
     if let Some(x) = args.lanes { builder.add_lanes(x); }
     builder.add_decision_rows(args.decision_rows);
     if let Some(x) = args.trace { builder.add_trace(x); }
@@ -22989,6 +23244,7 @@ impl<'a> ConsumerDump<'a> {
     let lanes = self.lanes().map(|x| {
       x.iter().map(|t| t.unpack()).collect()
     });
+    let fec_ssrc = self.fec_ssrc();
     ConsumerDumpT {
       id,
       transport,
@@ -23011,6 +23267,7 @@ impl<'a> ConsumerDump<'a> {
       decision_rows,
       header_extensions_left_out,
       lanes,
+      fec_ssrc,
     }
   }
 
@@ -23170,6 +23427,14 @@ impl<'a> ConsumerDump<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ConsumerLane>>>>(ConsumerDump::VT_LANES, None)}
   }
+  /// Of its FlexFEC stream.
+  #[inline]
+  pub fn fec_ssrc(&self) -> Option<u32> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(ConsumerDump::VT_FEC_SSRC, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for ConsumerDump<'_> {
@@ -23199,6 +23464,7 @@ impl ::flatbuffers::Verifiable for ConsumerDump<'_> {
      .visit_field::<u32>("decision_rows", Self::VT_DECISION_ROWS, false)?
      .visit_field::<u64>("header_extensions_left_out", Self::VT_HEADER_EXTENSIONS_LEFT_OUT, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<ConsumerLane>>>>("lanes", Self::VT_LANES, false)?
+     .visit_field::<u32>("fec_ssrc", Self::VT_FEC_SSRC, false)?
      .finish();
     Ok(())
   }
@@ -23225,6 +23491,7 @@ pub struct ConsumerDumpArgs<'a> {
     pub decision_rows: u32,
     pub header_extensions_left_out: u64,
     pub lanes: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ConsumerLane<'a>>>>>,
+    pub fec_ssrc: Option<u32>,
 }
 impl<'a> Default for ConsumerDumpArgs<'a> {
   #[inline]
@@ -23251,6 +23518,7 @@ impl<'a> Default for ConsumerDumpArgs<'a> {
       decision_rows: 0,
       header_extensions_left_out: 0,
       lanes: None,
+      fec_ssrc: None,
     }
   }
 }
@@ -23345,6 +23613,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ConsumerDumpBuilder<'a, 'b, A
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ConsumerDump::VT_LANES, lanes);
   }
   #[inline]
+  pub fn add_fec_ssrc(&mut self, fec_ssrc: u32) {
+    self.fbb_.push_slot_always::<u32>(ConsumerDump::VT_FEC_SSRC, fec_ssrc);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ConsumerDumpBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ConsumerDumpBuilder {
@@ -23383,6 +23655,7 @@ impl ::core::fmt::Debug for ConsumerDump<'_> {
       ds.field("decision_rows", &self.decision_rows());
       ds.field("header_extensions_left_out", &self.header_extensions_left_out());
       ds.field("lanes", &self.lanes());
+      ds.field("fec_ssrc", &self.fec_ssrc());
       ds.finish()
   }
 }
@@ -23410,6 +23683,7 @@ pub struct ConsumerDumpT {
   pub decision_rows: u32,
   pub header_extensions_left_out: u64,
   pub lanes: Option<alloc::vec::Vec<ConsumerLaneT>>,
+  pub fec_ssrc: Option<u32>,
 }
 impl Default for ConsumerDumpT {
   fn default() -> Self {
@@ -23435,6 +23709,7 @@ impl Default for ConsumerDumpT {
       decision_rows: 0,
       header_extensions_left_out: 0,
       lanes: None,
+      fec_ssrc: None,
     }
   }
 }
@@ -23480,6 +23755,7 @@ impl ConsumerDumpT {
     let lanes = self.lanes.as_ref().map(|x|{
       let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
     });
+    let fec_ssrc = self.fec_ssrc;
     ConsumerDump::create(_fbb, &ConsumerDumpArgs{
       id,
       transport,
@@ -23502,6 +23778,7 @@ impl ConsumerDumpT {
       decision_rows,
       header_extensions_left_out,
       lanes,
+      fec_ssrc,
     })
   }
 }
@@ -23718,6 +23995,9 @@ impl<'a> RtpStreamStats<'a> {
   pub const VT_SCORE: ::flatbuffers::VOffsetT = 46;
   pub const VT_BITRATE_BY_LAYER: ::flatbuffers::VOffsetT = 48;
   pub const VT_RTX_PACKETS_DISCARDED: ::flatbuffers::VOffsetT = 50;
+  pub const VT_FEC_SSRC: ::flatbuffers::VOffsetT = 52;
+  pub const VT_FEC_PACKETS: ::flatbuffers::VOffsetT = 54;
+  pub const VT_FEC_BYTES: ::flatbuffers::VOffsetT = 56;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -23729,6 +24009,8 @@ impl<'a> RtpStreamStats<'a> {
     args: &'args RtpStreamStatsArgs<'args>
   ) -> ::flatbuffers::WIPOffset<RtpStreamStats<'bldr>> {
     let mut builder = RtpStreamStatsBuilder::new(_fbb);
+    builder.add_fec_bytes(args.fec_bytes);
+    builder.add_fec_packets(args.fec_packets);
     builder.add_rtx_packets_discarded(args.rtx_packets_discarded);
     builder.add_key_frame_count(args.key_frame_count);
     builder.add_fir_count(args.fir_count);
@@ -23741,6 +24023,7 @@ impl<'a> RtpStreamStats<'a> {
     builder.add_packets_lost(args.packets_lost);
     builder.add_bytes(args.bytes);
     builder.add_packets(args.packets);
+    if let Some(x) = args.fec_ssrc { builder.add_fec_ssrc(x); }
     if let Some(x) = args.bitrate_by_layer { builder.add_bitrate_by_layer(x); }
     if let Some(x) = args.round_trip_time_ms { builder.add_round_trip_time_ms(x); }
     builder.add_jitter(args.jitter);
@@ -23787,6 +24070,9 @@ impl<'a> RtpStreamStats<'a> {
       x.iter().map(|t| t.unpack()).collect()
     });
     let rtx_packets_discarded = self.rtx_packets_discarded();
+    let fec_ssrc = self.fec_ssrc();
+    let fec_packets = self.fec_packets();
+    let fec_bytes = self.fec_bytes();
     RtpStreamStatsT {
       ssrc,
       rtx_ssrc,
@@ -23812,6 +24098,9 @@ impl<'a> RtpStreamStats<'a> {
       score,
       bitrate_by_layer,
       rtx_packets_discarded,
+      fec_ssrc,
+      fec_packets,
+      fec_bytes,
     }
   }
 
@@ -23986,6 +24275,29 @@ impl<'a> RtpStreamStats<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(RtpStreamStats::VT_RTX_PACKETS_DISCARDED, Some(0)).unwrap()}
   }
+  /// Of its FlexFEC stream.
+  #[inline]
+  pub fn fec_ssrc(&self) -> Option<u32> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(RtpStreamStats::VT_FEC_SSRC, None)}
+  }
+  /// Repair packets, of the FlexFEC stream and ULPFEC in the stream itself.
+  #[inline]
+  pub fn fec_packets(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(RtpStreamStats::VT_FEC_PACKETS, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn fec_bytes(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(RtpStreamStats::VT_FEC_BYTES, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for RtpStreamStats<'_> {
@@ -24018,6 +24330,9 @@ impl ::flatbuffers::Verifiable for RtpStreamStats<'_> {
      .visit_field::<u8>("score", Self::VT_SCORE, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<LayerBitrate>>>>("bitrate_by_layer", Self::VT_BITRATE_BY_LAYER, false)?
      .visit_field::<u64>("rtx_packets_discarded", Self::VT_RTX_PACKETS_DISCARDED, false)?
+     .visit_field::<u32>("fec_ssrc", Self::VT_FEC_SSRC, false)?
+     .visit_field::<u64>("fec_packets", Self::VT_FEC_PACKETS, false)?
+     .visit_field::<u64>("fec_bytes", Self::VT_FEC_BYTES, false)?
      .finish();
     Ok(())
   }
@@ -24047,6 +24362,9 @@ pub struct RtpStreamStatsArgs<'a> {
     pub score: u8,
     pub bitrate_by_layer: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<LayerBitrate<'a>>>>>,
     pub rtx_packets_discarded: u64,
+    pub fec_ssrc: Option<u32>,
+    pub fec_packets: u64,
+    pub fec_bytes: u64,
 }
 impl<'a> Default for RtpStreamStatsArgs<'a> {
   #[inline]
@@ -24076,6 +24394,9 @@ impl<'a> Default for RtpStreamStatsArgs<'a> {
       score: 0,
       bitrate_by_layer: None,
       rtx_packets_discarded: 0,
+      fec_ssrc: None,
+      fec_packets: 0,
+      fec_bytes: 0,
     }
   }
 }
@@ -24182,6 +24503,18 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RtpStreamStatsBuilder<'a, 'b,
     self.fbb_.push_slot::<u64>(RtpStreamStats::VT_RTX_PACKETS_DISCARDED, rtx_packets_discarded, 0);
   }
   #[inline]
+  pub fn add_fec_ssrc(&mut self, fec_ssrc: u32) {
+    self.fbb_.push_slot_always::<u32>(RtpStreamStats::VT_FEC_SSRC, fec_ssrc);
+  }
+  #[inline]
+  pub fn add_fec_packets(&mut self, fec_packets: u64) {
+    self.fbb_.push_slot::<u64>(RtpStreamStats::VT_FEC_PACKETS, fec_packets, 0);
+  }
+  #[inline]
+  pub fn add_fec_bytes(&mut self, fec_bytes: u64) {
+    self.fbb_.push_slot::<u64>(RtpStreamStats::VT_FEC_BYTES, fec_bytes, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RtpStreamStatsBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     RtpStreamStatsBuilder {
@@ -24223,6 +24556,9 @@ impl ::core::fmt::Debug for RtpStreamStats<'_> {
       ds.field("score", &self.score());
       ds.field("bitrate_by_layer", &self.bitrate_by_layer());
       ds.field("rtx_packets_discarded", &self.rtx_packets_discarded());
+      ds.field("fec_ssrc", &self.fec_ssrc());
+      ds.field("fec_packets", &self.fec_packets());
+      ds.field("fec_bytes", &self.fec_bytes());
       ds.finish()
   }
 }
@@ -24253,6 +24589,9 @@ pub struct RtpStreamStatsT {
   pub score: u8,
   pub bitrate_by_layer: Option<alloc::vec::Vec<LayerBitrateT>>,
   pub rtx_packets_discarded: u64,
+  pub fec_ssrc: Option<u32>,
+  pub fec_packets: u64,
+  pub fec_bytes: u64,
 }
 impl Default for RtpStreamStatsT {
   fn default() -> Self {
@@ -24281,6 +24620,9 @@ impl Default for RtpStreamStatsT {
       score: 0,
       bitrate_by_layer: None,
       rtx_packets_discarded: 0,
+      fec_ssrc: None,
+      fec_packets: 0,
+      fec_bytes: 0,
     }
   }
 }
@@ -24319,6 +24661,9 @@ impl RtpStreamStatsT {
       let w: alloc::vec::Vec<_> = x.iter().map(|t| t.pack(_fbb)).collect();_fbb.create_vector(&w)
     });
     let rtx_packets_discarded = self.rtx_packets_discarded;
+    let fec_ssrc = self.fec_ssrc;
+    let fec_packets = self.fec_packets;
+    let fec_bytes = self.fec_bytes;
     RtpStreamStats::create(_fbb, &RtpStreamStatsArgs{
       ssrc,
       rtx_ssrc,
@@ -24344,6 +24689,9 @@ impl RtpStreamStatsT {
       score,
       bitrate_by_layer,
       rtx_packets_discarded,
+      fec_ssrc,
+      fec_packets,
+      fec_bytes,
     })
   }
 }

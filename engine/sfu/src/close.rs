@@ -174,7 +174,7 @@ impl Shard {
                 // A stream that never flowed needs no farewell, and a full outbox has other worries.
                 let _ = transport.send_rtcp(now, &mut self.out, bye);
             }
-            transport.remove_consumer(id, consumer.ssrc(), consumer.rtx_ssrc());
+            transport.remove_consumer(id, consumer.ssrcs());
         }
         for lane in consumer.other_lanes() {
             self.close_consumer(now, *lane);

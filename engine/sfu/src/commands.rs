@@ -3,6 +3,7 @@
 
 use rand_core::RngCore;
 use sfu_proto::ice::{IceAgent, IceConfig};
+use sfu_wire::codec::CodecKind;
 use sfu_wire::id::{ObjectId, ObjectKind};
 use sfu_wire::media::MediaKind;
 use sfu_wire::net::Protocol;
@@ -212,7 +213,7 @@ impl Shard {
             self.arm_stream(lane, now);
         }
         self.tell_wanted(now, producer);
-        let StreamSsrcs { ssrc, rtx_ssrc } = first.1;
+        let StreamSsrcs { ssrc, rtx_ssrc, .. } = first.1;
         Ok(Reply::Consumer(ConsumerCreated { id: first.0, ssrc, rtx_ssrc, streams, producer_paused }))
     }
 
@@ -224,14 +225,12 @@ impl Shard {
         config: &ConsumerConfig,
         lane: Option<(ObjectId, u8)>,
     ) -> Result<(ObjectId, StreamSsrcs), CommandError> {
-        let ssrc = self.draw_free_ssrc(id, 0);
-        let rtx = config.codecs.iter().any(|c| c.rtx_payload_type.is_some());
-        let rtx_ssrc = rtx.then(|| self.draw_free_ssrc(id, ssrc));
+        let ssrcs = self.draw_stream_ssrcs(id, config);
         let wish = self.first_wish(id);
         let paused = self.producers.get(config.producer).is_some_and(|p| p.it.is_paused());
         let consumer = self.consumers.insert_with(|own| {
             let named = lane.map_or(own, |(first, _)| first);
-            let mut it = Consumer::new(now, named, id, config.clone(), ssrc, rtx_ssrc);
+            let mut it = Consumer::new(now, named, id, config.clone(), ssrcs);
             it.set_producer_paused(now, paused);
             if config.stream_type == StreamType::Pipe {
                 it.set_lane(lane.map_or(0, |(_, encoding)| encoding), wish);
@@ -246,10 +245,10 @@ impl Shard {
             entry.it.consumers.push(consumer);
         }
         if let Some(transport) = self.transports.get_mut(id) {
-            transport.add_consumer(consumer, ssrc, rtx_ssrc);
+            transport.add_consumer(consumer, ssrcs);
             transport.reduced_size_rtcp |= config.reduced_size_rtcp;
         }
-        Ok((consumer, StreamSsrcs { ssrc, rtx_ssrc }))
+        Ok((consumer, ssrcs))
     }
 
     /// Whether the consumer may exist. Answers whether its producer is paused.
@@ -420,8 +419,18 @@ impl Shard {
         Ok(())
     }
 
+    /// SSRCs for a stream, and for what repairs it as far as that was negotiated.
+    fn draw_stream_ssrcs(&mut self, transport: ObjectId, config: &ConsumerConfig) -> StreamSsrcs {
+        let rtx = config.codecs.iter().any(|c| c.rtx_payload_type.is_some());
+        let fec = config.codecs.iter().any(|c| c.kind == CodecKind::FlexFec);
+        let ssrc = self.draw_free_ssrc(transport, &[]);
+        let rtx_ssrc = rtx.then(|| self.draw_free_ssrc(transport, &[ssrc]));
+        let fec_ssrc = fec.then(|| self.draw_free_ssrc(transport, &[ssrc, rtx_ssrc.unwrap_or(ssrc)]));
+        StreamSsrcs { ssrc, rtx_ssrc, fec_ssrc }
+    }
+
     /// An SSRC that nothing on the transport uses, in either direction (RFC 3550, section 8).
-    fn draw_free_ssrc(&mut self, transport: ObjectId, besides: u32) -> u32 {
+    fn draw_free_ssrc(&mut self, transport: ObjectId, besides: &[u32]) -> u32 {
         loop {
             let ssrc = self.draw_ssrc();
             let taken = self.transports.get(transport).is_some_and(|t| {
@@ -430,7 +439,7 @@ impl Shard {
                     || t.feedback.ssrc() == ssrc
                     || t.is_spent(ssrc)
             });
-            if !taken && ssrc != besides {
+            if !taken && !besides.contains(&ssrc) {
                 return ssrc;
             }
         }

@@ -64,6 +64,8 @@ pub struct EncodingConfig {
     pub rid: Option<Rid>,
     /// SSRC of the RTX stream, if signalled.
     pub rtx_ssrc: Option<u32>,
+    /// SSRC of the FlexFEC stream, if signalled.
+    pub fec_ssrc: Option<u32>,
     /// Discontinuous transmission is on.
     pub dtx: bool,
     /// The layers that it has.
@@ -111,7 +113,8 @@ pub struct ConsumerConfig {
     pub kind: MediaKind,
     /// MID of the stream on the consumer's transport; unique there.
     pub mid: Mid,
-    /// At least one. A codec with `rtx_payload_type` makes the consumer have an RTX stream.
+    /// At least one. A codec with `rtx_payload_type` makes the consumer have an RTX stream, FlexFEC
+    /// among them a FlexFEC stream.
     pub codecs: Vec<CodecConfig>,
     /// Ids of the header extensions as the consumer's peer expects them.
     pub extensions: ExtensionIds,

@@ -1,7 +1,7 @@
 //! Consumer: one media stream towards a subscriber.
 //!
 //! Told: what its producer received ([`Ingress`](crate::producer::Ingress)), and its peer's RTCP (NACK, reports, PLI, FIR).
-//! Tells: packets to send, rewritten into the caller's slot; resends as RTX; sender reports.
+//! Tells: packets to send, rewritten into the caller's slot; resends as RTX; repair packets of its own; sender reports.
 //! A video consumer begins with a key frame: at its start, after a pause, after a restart of the
 //! source, and where it goes over to another encoding or another producer, which it does at that one's
 //! key frame and not before. Sequence numbers, picture ids, frame numbers and timestamps go on without a
@@ -55,6 +55,7 @@ use smallvec::SmallVec;
 
 use crate::config::{CodecConfig, ConsumerConfig};
 use crate::decision::{DecisionLog, LayerCause};
+use crate::signalled::StreamSsrcs;
 use crate::stats::RtpStreamStats;
 use choice::Pending;
 pub(crate) use lane::ALL_LAYERS;
@@ -139,6 +140,15 @@ pub struct Consumer {
     cold: Box<Cold>,
 }
 
+/// Its FlexFEC stream.
+#[derive(Debug, Clone, Copy)]
+struct FecStream {
+    ssrc: u32,
+    sequence: u16,
+    /// Added to our clock: timestamps of RTP begin anywhere (RFC 3550, section 5.1).
+    offset: u32,
+}
+
 /// What only reports, resends and commands touch.
 #[derive(Debug)]
 struct Cold {
@@ -146,6 +156,9 @@ struct Cold {
     config: ConsumerConfig,
     rtx_ssrc: Option<u32>,
     rtx_sequence: u16,
+    fec: Option<FecStream>,
+    /// Repair packets sent, and their bytes.
+    repairs: (u64, u64),
     resends: VecDeque<Resend>,
     guard: ResendGuard,
     schedule: RtcpSchedule,
@@ -192,16 +205,8 @@ struct Cold {
 
 impl Consumer {
     /// A consumer that has sent nothing. SSRCs are unique on its transport.
-    pub fn new(
-        now: Time,
-        id: ObjectId,
-        transport: ObjectId,
-        config: ConsumerConfig,
-        ssrc: u32,
-        rtx_ssrc: Option<u32>,
-    ) -> Self {
-        // SSRCs are drawn at random, so numbers scattered from them are as hard to guess.
-        let seed = scatter(u64::from(ssrc) << 32 | u64::from(rtx_ssrc.unwrap_or(0)));
+    pub fn new(now: Time, id: ObjectId, transport: ObjectId, config: ConsumerConfig, ssrcs: StreamSsrcs) -> Self {
+        let seed = seed_of(ssrcs);
         let video = config.kind == MediaKind::Video;
         let numbers = if video { VIDEO_NUMBERS } else { AUDIO_NUMBERS };
         Self {
@@ -210,7 +215,7 @@ impl Consumer {
             stretch: Stretch::new(config.producer, 0),
             selector: Box::default(),
             stream: SendStream::new(),
-            ssrc,
+            ssrc: ssrcs.ssrc,
             epoch: 0,
             timestamp: 0,
             pictures: PictureIdMap::default(),
@@ -230,46 +235,7 @@ impl Consumer {
             replay: None,
             sent_at: now,
             codecs: codecs_of(&config),
-            cold: Box::new(Cold {
-                id,
-                rtx_ssrc,
-                rtx_sequence: (seed >> 16) as u16 & MAX_FIRST,
-                resends: VecDeque::new(),
-                guard: ResendGuard::new(),
-                schedule: RtcpSchedule::new(now, REPORT_PERIOD, seed),
-                reported_packets: 0,
-                last_request: None,
-                last_fir: None,
-                codec: config.codecs.first().map_or(CodecKind::Other, |c| c.kind),
-                resent: 0,
-                resent_bytes: 0,
-                nack_count: 0,
-                nack_packet_count: 0,
-                pli_count: 0,
-                fir_count: 0,
-                key_frame_count: 0,
-                key_timestamp: None,
-                extensions_left_out: 0,
-                discarded: 0,
-                score: Score::new(None),
-                decisions: DecisionLog::default(),
-                stretches: Stretches::default(),
-                line: None,
-                left_clock: None,
-                first: 0,
-                framed: false,
-                pending: None,
-                left: None,
-                simulcast: false,
-                layered: false,
-                told_layers: None,
-                cause: LayerCause::Start,
-                replay_due: None,
-                replay_from: (config.producer, 0),
-                paused_by_command: config.paused,
-                lane: None,
-                config,
-            }),
+            cold: Box::new(Cold::new(now, id, config, ssrcs)),
         }
     }
 
@@ -296,6 +262,12 @@ impl Consumer {
     /// SSRC of the RTX stream, if negotiated.
     pub fn rtx_ssrc(&self) -> Option<u32> {
         self.cold.rtx_ssrc
+    }
+
+    /// SSRCs of all that it sends.
+    pub fn ssrcs(&self) -> StreamSsrcs {
+        let Cold { rtx_ssrc, fec, .. } = *self.cold;
+        StreamSsrcs { ssrc: self.ssrc, rtx_ssrc, fec_ssrc: fec.map(|fec| fec.ssrc) }
     }
 
     /// What was negotiated.
@@ -487,7 +459,7 @@ impl Consumer {
         }
         let len = ReceiverReport { ssrc: self.ssrc }.write(buf, &[]).ok()?;
         let len = self.write_name(buf, len)?;
-        let ssrcs: ArrayVec<u32, 2> = [Some(self.ssrc), self.cold.rtx_ssrc].into_iter().flatten().collect();
+        let ssrcs: ArrayVec<u32, 3> = self.ssrcs().all().collect();
         Some(len + Bye::write(buf.get_mut(len..)?, &ssrcs, None).ok()?)
     }
 
@@ -509,6 +481,7 @@ impl Consumer {
             object: cold.id,
             ssrc: self.ssrc,
             rtx_ssrc: cold.rtx_ssrc,
+            fec_ssrc: cold.fec.map(|fec| fec.ssrc),
             rid: None,
             inbound: false,
             kind: cold.config.kind,
@@ -529,6 +502,8 @@ impl Consumer {
             key_frame_count: cold.key_frame_count,
             round_trip_time_ms: s.round_trip.map(|rtt| rtt.as_secs_f32() * 1000.0),
             rtx_packets_discarded: 0,
+            fec_packets: cold.repairs.0,
+            fec_bytes: cold.repairs.1,
             score: cold.score.score(),
             bitrate_by_layer: Vec::new(),
         }
@@ -538,6 +513,66 @@ impl Consumer {
     pub fn extensions_left_out(&self) -> u64 {
         self.cold.extensions_left_out
     }
+}
+
+impl Cold {
+    fn new(now: Time, id: ObjectId, config: ConsumerConfig, ssrcs: StreamSsrcs) -> Self {
+        let seed = seed_of(ssrcs);
+        Self {
+            id,
+            rtx_ssrc: ssrcs.rtx_ssrc,
+            rtx_sequence: (seed >> 16) as u16 & MAX_FIRST,
+            fec: ssrcs.fec_ssrc.map(|ssrc| FecStream::new(ssrc, seed)),
+            repairs: (0, 0),
+            resends: VecDeque::new(),
+            guard: ResendGuard::new(),
+            schedule: RtcpSchedule::new(now, REPORT_PERIOD, seed),
+            reported_packets: 0,
+            last_request: None,
+            last_fir: None,
+            codec: config.codecs.first().map_or(CodecKind::Other, |c| c.kind),
+            resent: 0,
+            resent_bytes: 0,
+            nack_count: 0,
+            nack_packet_count: 0,
+            pli_count: 0,
+            fir_count: 0,
+            key_frame_count: 0,
+            key_timestamp: None,
+            extensions_left_out: 0,
+            discarded: 0,
+            score: Score::new(None),
+            decisions: DecisionLog::default(),
+            stretches: Stretches::default(),
+            line: None,
+            left_clock: None,
+            first: 0,
+            framed: false,
+            pending: None,
+            left: None,
+            simulcast: false,
+            layered: false,
+            told_layers: None,
+            cause: LayerCause::Start,
+            replay_due: None,
+            replay_from: (config.producer, 0),
+            paused_by_command: config.paused,
+            lane: None,
+            config,
+        }
+    }
+}
+
+impl FecStream {
+    fn new(ssrc: u32, seed: u64) -> Self {
+        let seed = scatter(seed ^ u64::from(ssrc));
+        Self { ssrc, sequence: seed as u16 & MAX_FIRST, offset: (seed >> 32) as u32 }
+    }
+}
+
+/// SSRCs are drawn at random, so numbers scattered from them are as hard to guess.
+fn seed_of(ssrcs: StreamSsrcs) -> u64 {
+    scatter(u64::from(ssrcs.ssrc) << 32 | u64::from(ssrcs.rtx_ssrc.unwrap_or(0)))
 }
 
 fn codecs_of(config: &ConsumerConfig) -> SmallVec<[Codec; 2]> {

@@ -9,7 +9,7 @@ use sfu_wire::rtp::RtpView;
 use sfu_wire::time::Time;
 
 use crate::link::RtpKind;
-use crate::producer::Ingress;
+use crate::producer::{Ingress, StreamPart};
 use crate::rtp_listener::Route;
 use crate::shard::{Held, Shard};
 use crate::timers::TimerKind;
@@ -38,7 +38,7 @@ impl Shard {
             self.tell_state(id);
         }
         if watched {
-            self.watch_ingress(now, id, &ingress, view, (bytes, route.is_rtx));
+            self.watch_ingress(now, id, &ingress, view, (bytes, route.part == StreamPart::Rtx));
         }
         self.trip();
         let verdict = ingress.and_then(|ingress| {
@@ -124,6 +124,51 @@ impl Shard {
             producer.request_key_frame(now, ingress.encoding);
         }
         self.settle_news(now);
+        Ok(())
+    }
+
+    /// Hands a decrypted FlexFEC packet to its producer; each consumer that speaks FlexFEC gets one over what it was sent.
+    #[cold]
+    pub(crate) fn forward_repair(
+        &mut self,
+        now: Time,
+        route: &Route,
+        bytes: &[u8],
+        view: &RtpView<'_>,
+    ) -> Result<(), DropReason> {
+        let id = route.producer;
+        let Some(Held { it: producer, .. }) = self.producers.get_mut(id) else { return Err(DropReason::RtpUnroutable) };
+        let repair = producer.handle_repair(route.encoding as u8, bytes, view)?;
+        if !producer.links.is_empty() {
+            let shared = self.pool.take(bytes).ok_or(DropReason::TooLarge)?;
+            let shed = producer.cross_repair(now, repair.encoding, &shared, &mut self.out.peers);
+            self.out.drops.add_many(DropReason::PeerQueueFull, shed);
+        }
+        for consumer in &producer.consumers {
+            let Some(held) = self.consumers.get_mut(*consumer) else { continue };
+            if held.it.ssrcs().fec_ssrc.is_none() || !held.it.follows(id, repair.encoding) {
+                continue;
+            }
+            let Some(transport) = self.transports.get_mut(held.it.transport()) else { continue };
+            let mut number = transport.next_transport_seq;
+            let sent_before = self.out.outbox.transmits().len();
+            let sent = transport.send_rtp(now, RtpKind::Video, self.limits.datagram_bytes, &mut self.out, |slot| {
+                held.it.forward_flexfec(now, producer, &repair, slot, &mut number).ok_or(DropReason::RtpFec)
+            });
+            match sent {
+                Ok(()) => {
+                    transport.next_transport_seq = number;
+                    if held.watch.any() && self.out.outbox.transmits().len() > sent_before {
+                        let packet = last_sent(&self.out.outbox, false, false);
+                        self.out.traces.sent(now, held.it.id(), held.watch.traced(), packet);
+                    }
+                }
+                Err(reason) => {
+                    self.out.drops.add(reason);
+                    transport.drops.add(reason);
+                }
+            }
+        }
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use sfu_wire::time::Time;
 use sfu_proto::crypto::DtlsRole;
 
 use crate::command::Event;
-use crate::producer::StreamSlot;
+use crate::producer::{StreamPart, StreamSlot};
 use crate::rtp_listener::Route;
 use crate::shard::Shard;
 use crate::shared_port::Whose;
@@ -183,12 +183,12 @@ impl Shard {
         }
         let routed = transport.listener.route(&view)?;
         let counters = &mut transport.link.counters;
-        match routed.route.is_rtx {
-            true => {
+        match routed.route.part {
+            StreamPart::Rtx => {
                 counters.rtx_bytes_received += wire_len as u64;
                 counters.rtx_receive_rate.add(now, wire_len);
             }
-            false => counters.rtp_bytes_received += wire_len as u64,
+            StreamPart::Media | StreamPart::Fec => counters.rtp_bytes_received += wire_len as u64,
         }
         if routed.beyond_limit {
             let limit = u32::try_from(transport.listener.max_learned()).unwrap_or(u32::MAX);
@@ -199,6 +199,9 @@ impl Shard {
         }
         if routed.learned {
             self.learn(now, id, &view, &routed.route);
+        }
+        if routed.route.part == StreamPart::Fec {
+            return self.forward_repair(now, &routed.route, bytes, &view);
         }
         let verdict = self.forward(now, arrival, &routed.route, bytes, &view);
         if verdict == Err(DropReason::RtpUnroutable) && !routed.learned {
@@ -211,7 +214,7 @@ impl Shard {
 
     /// Binds a learned SSRC to its stream, and forgets the one that it replaces.
     fn learn(&mut self, now: Time, id: ObjectId, view: &RtpView<'_>, route: &Route) {
-        let slot = StreamSlot { encoding: route.encoding as u8, rtx: route.is_rtx };
+        let slot = StreamSlot { encoding: route.encoding as u8, part: route.part };
         let Some(producer) = self.producers.get_mut(route.producer) else { return };
         let replaced = producer.it.bind_ssrc(now, slot, view.ssrc).filter(|ssrc| *ssrc != view.ssrc);
         if let (Some(ssrc), Some(transport)) = (replaced, self.transports.get_mut(id)) {

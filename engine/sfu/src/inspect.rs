@@ -166,6 +166,7 @@ impl Shard {
             producer_paused: consumer.producer_paused(),
             ssrc: consumer.ssrc(),
             rtx_ssrc: consumer.rtx_ssrc(),
+            fec_ssrc: consumer.ssrcs().fec_ssrc,
             stream_type: consumer.config().stream_type,
             priority: consumer.priority(),
             preferred_layers: consumer.preferred_layers(),

@@ -18,7 +18,7 @@ use crate::config::ProducerConfig;
 use crate::dispatch::dispatch;
 use crate::feedback::Feedback;
 use crate::peer::PeerMessage;
-use crate::producer::{Producer, StreamSlot};
+use crate::producer::{Producer, StreamPart, StreamSlot};
 use crate::rtp_listener::Route;
 use crate::shard::{Held, Shard};
 use crate::timers::TimerKind;
@@ -186,14 +186,18 @@ impl Shard {
         self.work_for_object(mirror);
         self.span.received = self.span.received.saturating_add(1);
         let producer = &mut self.producers.get_mut(mirror).ok_or(DropReason::PeerUnknown)?.it;
+        if producer.is_repair(view.payload_type) {
+            let route = Route { producer: mirror, encoding: usize::from(encoding), part: StreamPart::Fec };
+            return self.forward_repair(now, &route, bytes, &view);
+        }
         if fresh {
             producer.begin_anew(encoding);
         }
         if !producer.receives(encoding, view.ssrc) {
             // One that is replaced is nobody's any more: its last packets are refused.
-            let _ = producer.bind_ssrc(now, StreamSlot { encoding, rtx: false }, view.ssrc);
+            let _ = producer.bind_ssrc(now, StreamSlot { encoding, part: StreamPart::Media }, view.ssrc);
         }
-        let route = Route { producer: mirror, encoding: usize::from(encoding), is_rtx: false };
+        let route = Route { producer: mirror, encoding: usize::from(encoding), part: StreamPart::Media };
         self.forward(now, at.min(now), &route, bytes, &view)
     }
 

@@ -11,7 +11,7 @@ use sfu_wire::scalability::Layers;
 use sfu_wire::time::Time;
 
 use crate::peer::PeerMessage;
-use crate::producer::PeerLink;
+use crate::producer::{PeerLink, StreamPart};
 use crate::shard::Shard;
 
 impl Shard {
@@ -194,7 +194,7 @@ impl Shard {
     /// Passes a publisher's sender report on to where its packets go.
     pub(crate) fn cross_report(&mut self, now: Time, id: ObjectId, report: &SenderReport) {
         let Some(held) = self.producers.get(id).filter(|held| !held.it.links.is_empty()) else { return };
-        let slots = held.it.ssrcs().find(|(ssrc, slot)| *ssrc == report.ssrc && !slot.rtx);
+        let slots = held.it.ssrcs().find(|(ssrc, slot)| *ssrc == report.ssrc && slot.part == StreamPart::Media);
         let Some((_, slot)) = slots else { return };
         for link in held.it.links.iter().filter(|link| link.encodings & 1 << slot.encoding != 0) {
             let (mirror, encoding) = (link.mirror, slot.encoding);

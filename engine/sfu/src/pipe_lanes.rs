@@ -58,6 +58,7 @@ impl Shard {
         let dump = |lane: &Consumer| LaneDump {
             ssrc: lane.ssrc(),
             rtx_ssrc: lane.rtx_ssrc(),
+            fec_ssrc: lane.ssrcs().fec_ssrc,
             wanted: !lane.is_paused() || lane.is_paused_by_command(),
             current_layers: lane.current_layers(),
         };

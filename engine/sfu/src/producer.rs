@@ -46,7 +46,7 @@ use crate::stats::RtpStreamStats;
 pub(crate) use across::{Mirrored, PeerLink};
 use encoding::{Encoding, is_start_told};
 pub(crate) use look::descriptor_of;
-pub use redundancy::Recovered;
+pub use redundancy::{Recovered, Repair};
 pub(crate) use wishes::WishList;
 use wishes::Wishes;
 
@@ -68,13 +68,24 @@ pub const FORWARDED: [ExtensionKind; 6] = [
     ExtensionKind::PlayoutDelay,
 ];
 
+/// Which of an encoding's streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamPart {
+    /// The encoding itself.
+    Media,
+    /// What is sent again of it (RFC 4588).
+    Rtx,
+    /// What repairs it (FlexFEC).
+    Fec,
+}
+
 /// Which stream of a producer an SSRC belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamSlot {
     /// Index of the encoding.
     pub encoding: u8,
-    /// It is the encoding's RTX stream.
-    pub rtx: bool,
+    /// Which of its streams.
+    pub part: StreamPart,
 }
 
 /// A header extension within a packet.
@@ -249,16 +260,16 @@ impl Producer {
     /// SSRCs known now, signalled or learned.
     pub fn ssrcs(&self) -> impl Iterator<Item = (u32, StreamSlot)> + '_ {
         self.encodings.iter().enumerate().flat_map(|(index, e)| {
-            let slot = |rtx| StreamSlot { encoding: index as u8, rtx };
-            let primary = e.ssrc.map(|ssrc| (ssrc, slot(false)));
-            primary.into_iter().chain(e.rtx_ssrc.map(|ssrc| (ssrc, slot(true))))
+            let parts = [(e.ssrc, StreamPart::Media), (e.rtx_ssrc, StreamPart::Rtx), (e.fec_ssrc, StreamPart::Fec)];
+            let known = move |(ssrc, part): (Option<u32>, _)| Some((ssrc?, StreamSlot { encoding: index as u8, part }));
+            parts.into_iter().filter_map(known)
         })
     }
 
     /// Binds an SSRC, learned from an authenticated packet, to a stream. Returns the SSRC that it
     /// replaces. The packet itself decides about a restart, in [`Producer::handle_rtp`].
     pub fn bind_ssrc(&mut self, now: Time, slot: StreamSlot, ssrc: u32) -> Option<u32> {
-        self.encodings.get_mut(usize::from(slot.encoding))?.bind(now, ssrc, slot.rtx)
+        self.encodings.get_mut(usize::from(slot.encoding))?.bind(now, ssrc, slot.part)
     }
 
     /// Takes a decrypted packet: `bytes`, and `view` its parse.
@@ -421,7 +432,7 @@ impl Producer {
     /// producer.
     pub fn handle_sender_report(&mut self, now: Time, ntp: NtpTime, report: &SenderReport) -> bool {
         let Some(encoding) = self.encodings.iter_mut().find(|e| e.ssrc == Some(report.ssrc)) else {
-            return self.encodings.iter().any(|e| e.rtx_ssrc == Some(report.ssrc));
+            return self.encodings.iter().any(|e| e.has_beside(report.ssrc));
         };
         encoding.handle_sender_report(now, ntp, report);
         true
@@ -441,7 +452,7 @@ impl Producer {
     /// all, it is taken up again.
     pub fn handle_bye(&mut self, _now: Time, ssrc: u32) -> bool {
         let Some(encoding) = self.encodings.iter_mut().find(|e| e.ssrc == Some(ssrc)) else {
-            return self.encodings.iter().any(|e| e.rtx_ssrc == Some(ssrc));
+            return self.encodings.iter().any(|e| e.has_beside(ssrc));
         };
         encoding.handle_bye();
         true

@@ -1,8 +1,8 @@
 //! Which producer of a transport an RTP packet is for (RFC 9143, section 9.2; RFC 8852).
 //!
 //! Told: producers with their signalled SSRCs, MID, RIDs, payload types and extension ids; then
-//! packets whose tag has been verified. Tells: the producer, the encoding, and whether the packet is a
-//! retransmission. In order: the SSRC, unless the packet carries another MID than the one it came
+//! packets whose tag has been verified. Tells: the producer, the encoding, and whether the packet is its media, a
+//! retransmission or FlexFEC. In order: the SSRC, unless the packet carries another MID than the one it came
 //! with (then the stream moves); MID with RID or repaired RID; MID alone; the payload type, if only
 //! one producer has it. An SSRC found by the last three is learned. Limits: signalled SSRCs by the
 //! caps on producers, learned ones by a cap of their own, the oldest learned one making room. A stream has one
@@ -19,7 +19,8 @@ use sfu_wire::id::ObjectId;
 use sfu_wire::media::{Mid, Rid};
 use sfu_wire::rtp::RtpView;
 
-use crate::config::ProducerConfig;
+use crate::config::{CodecConfig, ProducerConfig};
+use crate::producer::StreamPart;
 use crate::transport_streams::{ProducerLine, ReceivedSsrc};
 
 /// Where a packet goes.
@@ -29,8 +30,8 @@ pub struct Route {
     pub producer: ObjectId,
     /// Index into its encodings.
     pub encoding: usize,
-    /// A retransmission (RFC 4588).
-    pub is_rtx: bool,
+    /// Which of the encoding's streams.
+    pub part: StreamPart,
 }
 
 /// What routing a packet did.
@@ -59,6 +60,8 @@ struct Line {
     rids: Vec<Option<Rid>>,
     /// Primary and RTX payload types.
     payload_types: Vec<(u8, Option<u8>)>,
+    /// Payload types of FlexFEC, which has a stream of its own.
+    repairs: Vec<u8>,
     extensions: ExtensionIds,
 }
 
@@ -96,7 +99,9 @@ impl RtpListener {
     pub fn check(&self, config: &ProducerConfig) -> Result<(), Conflict> {
         let mut own: Vec<u32> = Vec::new();
         for (i, encoding) in config.encodings.iter().enumerate() {
-            for (ssrc, field) in [(encoding.ssrc, "ssrc"), (encoding.rtx_ssrc, "rtx.ssrc")] {
+            for (ssrc, field) in
+                [(encoding.ssrc, "ssrc"), (encoding.rtx_ssrc, "rtx.ssrc"), (encoding.fec_ssrc, "fec.ssrc")]
+            {
                 let Some(ssrc) = ssrc else { continue };
                 let taken = self.ssrcs.get(&ssrc).is_some_and(|e| e.signalled) || own.contains(&ssrc);
                 if taken {
@@ -122,25 +127,27 @@ impl RtpListener {
     pub fn add(&mut self, producer: ObjectId, config: &ProducerConfig) {
         let before = self.learned.len();
         for (encoding, e) in config.encodings.iter().enumerate() {
-            for (ssrc, is_rtx) in [(e.ssrc, false), (e.rtx_ssrc, true)] {
+            let parts = [(e.ssrc, StreamPart::Media), (e.rtx_ssrc, StreamPart::Rtx), (e.fec_ssrc, StreamPart::Fec)];
+            for (ssrc, part) in parts {
                 let Some(ssrc) = ssrc else { continue };
-                let route = Route { producer, encoding, is_rtx };
+                let route = Route { producer, encoding, part };
                 self.ssrcs.insert(ssrc, Entry { route, signalled: true });
                 self.learned.retain(|s| *s != ssrc);
             }
         }
         self.brought = self.brought.saturating_sub((before - self.learned.len()) as u64);
+        let is_repair = |c: &&CodecConfig| c.kind == CodecKind::FlexFec;
         self.lines.push(Line {
             producer,
             mid: config.mid,
             rids: config.encodings.iter().map(|e| e.rid).collect(),
-            // A FlexFEC stream has an SSRC of its own, which is no other SSRC of the media.
             payload_types: config
                 .codecs
                 .iter()
-                .filter(|c| c.kind != CodecKind::FlexFec)
+                .filter(|c| !is_repair(c))
                 .map(|c| (c.payload_type, c.rtx_payload_type))
                 .collect(),
+            repairs: config.codecs.iter().filter(is_repair).map(|c| c.payload_type).collect(),
             extensions: config.extensions,
         });
         self.merge_extensions();
@@ -190,9 +197,9 @@ impl RtpListener {
         self.ssrcs.get(&ssrc).map(|e| e.route)
     }
 
-    /// SSRCs of media, retransmissions left out.
+    /// SSRCs of media, without what repairs it.
     pub fn ssrcs(&self) -> impl Iterator<Item = u32> + '_ {
-        self.ssrcs.iter().filter(|(_, e)| !e.route.is_rtx).map(|(ssrc, _)| *ssrc)
+        self.ssrcs.iter().filter(|(_, e)| e.route.part == StreamPart::Media).map(|(ssrc, _)| *ssrc)
     }
 
     /// SSRCs that were signalled, retransmissions included.
@@ -206,7 +213,8 @@ impl RtpListener {
             ssrc: *ssrc,
             producer: entry.route.producer,
             encoding: entry.route.encoding as u8,
-            rtx: entry.route.is_rtx,
+            rtx: entry.route.part == StreamPart::Rtx,
+            fec: entry.route.part == StreamPart::Fec,
             signalled: entry.signalled,
         };
         let mut all: Vec<ReceivedSsrc> = self.ssrcs.iter().map(one).collect();
@@ -275,9 +283,9 @@ impl RtpListener {
 
     /// The encoding within the m-line that the MID named.
     fn within(&self, line: &Line, view: &RtpView<'_>) -> Result<Route, DropReason> {
-        let is_rtx = line.is_rtx(view.payload_type).ok_or(DropReason::RtpPayloadType)?;
-        let route = |encoding| Route { producer: line.producer, encoding, is_rtx };
-        if let Some(rid) = self.rid(view, is_rtx) {
+        let part = line.part(view.payload_type).ok_or(DropReason::RtpPayloadType)?;
+        let route = |encoding| Route { producer: line.producer, encoding, part };
+        if let Some(rid) = self.rid(view, part != StreamPart::Media) {
             return line.rids.iter().position(|r| *r == Some(rid)).map(route).ok_or(DropReason::RtpUnroutable);
         }
         // Without a RID only a single encoding is meant beyond doubt.
@@ -287,7 +295,7 @@ impl RtpListener {
     /// Without MID: a RID, if only one producer has it; else the payload type, if only one producer
     /// has it.
     fn by_rid_or_payload_type(&self, view: &RtpView<'_>) -> Result<Route, DropReason> {
-        let mut fits = self.lines.iter().filter(|l| l.is_rtx(view.payload_type).is_some());
+        let mut fits = self.lines.iter().filter(|l| l.part(view.payload_type).is_some());
         let first = fits.next().ok_or(DropReason::RtpUnroutable)?;
         let rid = self.rid(view, false).or_else(|| self.rid(view, true));
         let Some(rid) = rid else {
@@ -328,19 +336,21 @@ impl RtpListener {
 
 impl Line {
     /// `None`: the payload type is not of this producer.
-    fn is_rtx(&self, payload_type: u8) -> Option<bool> {
+    fn part(&self, payload_type: u8) -> Option<StreamPart> {
         if self.payload_types.iter().any(|(primary, _)| *primary == payload_type) {
-            return Some(false);
+            return Some(StreamPart::Media);
         }
-        self.payload_types.iter().any(|(_, rtx)| *rtx == Some(payload_type)).then_some(true)
+        if self.repairs.contains(&payload_type) {
+            return Some(StreamPart::Fec);
+        }
+        self.payload_types.iter().any(|(_, rtx)| *rtx == Some(payload_type)).then_some(StreamPart::Rtx)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{CodecConfig, EncodingConfig, Feedback, StreamType};
-    use sfu_wire::codec::CodecKind;
+    use crate::config::{EncodingConfig, Feedback, StreamType};
     use sfu_wire::id::ObjectKind;
     use sfu_wire::media::MediaKind;
     use sfu_wire::rtp::{RtpHeaderFields, write_header};
@@ -462,9 +472,27 @@ mod tests {
     fn retransmissions_are_found_by_repaired_rid_and_by_payload_type() {
         let mut l = listener(&[config(Some("a"), 96, vec![rid("h"), rid("q")])], 8);
         let routed = route(&mut l, 5, 97, &[(MID, b"a"), (REPAIRED, b"q")]).unwrap();
-        assert_eq!(routed.route, Route { producer: id(0), encoding: 1, is_rtx: true });
+        assert_eq!(routed.route, Route { producer: id(0), encoding: 1, part: StreamPart::Rtx });
         let mut single = listener(&[config(Some("a"), 96, vec![EncodingConfig::default()])], 8);
-        assert!(route(&mut single, 5, 97, &[(MID, b"a")]).unwrap().route.is_rtx);
+        assert_eq!(route(&mut single, 5, 97, &[(MID, b"a")]).unwrap().route.part, StreamPart::Rtx);
+    }
+
+    #[test]
+    fn flexfec_is_found_by_its_ssrc_and_by_its_payload_type() {
+        let mut flexfec = config(Some("a"), 96, vec![EncodingConfig { fec_ssrc: Some(9), ..ssrc(1) }]);
+        let codec = CodecConfig { slot: 1, kind: CodecKind::FlexFec, payload_type: 35, ..flexfec.codecs[0].clone() };
+        flexfec.codecs.push(CodecConfig { rtx_payload_type: None, ..codec });
+        let twice = config(Some("b"), 96, vec![EncodingConfig { fec_ssrc: Some(1), ..ssrc(1) }]);
+        assert_eq!(listener(&[], 8).check(&twice).unwrap_err().0, "encodings[0].fec.ssrc");
+        let fec = Route { producer: id(0), encoding: 0, part: StreamPart::Fec };
+        let mut l = listener(&[flexfec.clone()], 8);
+        assert_eq!(route(&mut l, 9, 35, &[]).unwrap().route, fec);
+        assert!(l.signalled().any(|ssrc| ssrc == 9) && l.ssrcs().eq([1]));
+        flexfec.encodings[0].fec_ssrc = None;
+        let mut l = listener(&[flexfec], 8);
+        let routed = route(&mut l, 44, 35, &[]).unwrap();
+        assert_eq!((routed.route, routed.learned), (fec, true));
+        assert_eq!(route(&mut l, 1, 96, &[]).unwrap().route.part, StreamPart::Media);
     }
 
     #[test]

@@ -101,4 +101,13 @@ pub struct StreamSsrcs {
     pub ssrc: u32,
     /// Of its RTX stream, where RTX was negotiated.
     pub rtx_ssrc: Option<u32>,
+    /// Of its FlexFEC stream, where FlexFEC was negotiated.
+    pub fec_ssrc: Option<u32>,
+}
+
+impl StreamSsrcs {
+    /// All of them, that of the stream itself first.
+    pub fn all(self) -> impl Iterator<Item = u32> {
+        std::iter::once(self.ssrc).chain(self.rtx_ssrc).chain(self.fec_ssrc)
+    }
 }

@@ -9,13 +9,14 @@
 use sfu_wire::id::ObjectId;
 
 use crate::config::ProducerConfig;
+use crate::signalled::StreamSsrcs;
 use crate::transport::Transport;
 
 impl Transport {
     /// A consumer sends on this transport.
-    pub(crate) fn add_consumer(&mut self, consumer: ObjectId, ssrc: u32, rtx_ssrc: Option<u32>) {
+    pub(crate) fn add_consumer(&mut self, consumer: ObjectId, ssrcs: StreamSsrcs) {
         self.consumers.push(consumer);
-        for ssrc in std::iter::once(ssrc).chain(rtx_ssrc) {
+        for ssrc in ssrcs.all() {
             self.by_ssrc.insert(ssrc, consumer);
             if let Some(srtp) = self.link.srtp_mut() {
                 // What is refused here is refused again, and counted, when it is sent.
@@ -25,9 +26,9 @@ impl Transport {
     }
 
     /// A consumer no longer sends on this transport.
-    pub(crate) fn remove_consumer(&mut self, consumer: ObjectId, ssrc: u32, rtx_ssrc: Option<u32>) {
+    pub(crate) fn remove_consumer(&mut self, consumer: ObjectId, ssrcs: StreamSsrcs) {
         self.consumers.retain(|c| *c != consumer);
-        for ssrc in std::iter::once(ssrc).chain(rtx_ssrc) {
+        for ssrc in ssrcs.all() {
             self.by_ssrc.remove(&ssrc);
             if let Some(srtp) = self.link.srtp_mut() {
                 srtp.sender.remove_stream(ssrc);
@@ -72,11 +73,11 @@ impl Transport {
 
     /// Whether the key has room for the SSRCs of so many more streams.
     pub(crate) fn has_room_for_consumers(&self, streams: usize) -> bool {
-        self.link.srtp().is_none_or(|srtp| srtp.sender.room() >= 2 * streams)
+        self.link.srtp().is_none_or(|srtp| srtp.sender.room() >= 3 * streams)
     }
 }
 
-/// SSRCs that were signalled for a producer, retransmissions included.
+/// SSRCs that were signalled for a producer, of its media and of what repairs it.
 fn signalled(config: &ProducerConfig) -> impl Iterator<Item = u32> + '_ {
-    config.encodings.iter().flat_map(|e| [e.ssrc, e.rtx_ssrc]).flatten()
+    config.encodings.iter().flat_map(|e| [e.ssrc, e.rtx_ssrc, e.fec_ssrc]).flatten()
 }

@@ -271,6 +271,8 @@ pub struct ConsumerDump {
     pub ssrc: u32,
     /// SSRC of its RTX stream.
     pub rtx_ssrc: Option<u32>,
+    /// SSRC of its FlexFEC stream.
+    pub fec_ssrc: Option<u32>,
     /// How its layers come.
     pub stream_type: StreamType,
     /// Its weight in the sharing of bandwidth.
@@ -304,6 +306,8 @@ pub struct LaneDump {
     pub ssrc: u32,
     /// SSRC of its RTX stream.
     pub rtx_ssrc: Option<u32>,
+    /// SSRC of its FlexFEC stream.
+    pub fec_ssrc: Option<u32>,
     /// The far router wants it, and the consumer's preferred layers include it.
     pub wanted: bool,
     /// The layers within the encoding that it sends; `None`: nothing.
@@ -380,6 +384,8 @@ pub struct RtpStreamStats {
     pub ssrc: u32,
     /// SSRC of its RTX stream.
     pub rtx_ssrc: Option<u32>,
+    /// SSRC of its FlexFEC stream.
+    pub fec_ssrc: Option<u32>,
     /// RID, if signalled.
     pub rid: Option<Rid>,
     /// Received by us.
@@ -420,6 +426,10 @@ pub struct RtpStreamStats {
     pub round_trip_time_ms: Option<f32>,
     /// Retransmissions of packets that were there already, or too old.
     pub rtx_packets_discarded: u64,
+    /// Repair packets, received or sent: of the FlexFEC stream, and ULPFEC in the stream itself.
+    pub fec_packets: u64,
+    /// Their bytes, as decrypted or before encryption.
+    pub fec_bytes: u64,
     /// How well it gets through, 0 to 10.
     pub score: u8,
     /// Of a receive stream with layers: each seen, the lowest first.

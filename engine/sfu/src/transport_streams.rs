@@ -24,6 +24,8 @@ pub struct ReceivedSsrc {
     pub encoding: u8,
     /// It is the encoding's RTX stream.
     pub rtx: bool,
+    /// It is the encoding's FlexFEC stream.
+    pub fec: bool,
     /// It was signalled, not learned from a packet.
     pub signalled: bool,
 }
@@ -50,6 +52,8 @@ pub struct SentSsrc {
     pub consumer: ObjectId,
     /// It is the consumer's RTX stream.
     pub rtx: bool,
+    /// It is the consumer's FlexFEC stream.
+    pub fec: bool,
 }
 
 /// A tap at work.
@@ -98,9 +102,14 @@ impl Shard {
         let consumers = transport.consumers.iter().filter_map(|id| self.consumers.get(*id));
         let mut sent: Vec<SentSsrc> = consumers
             .flat_map(|held| {
-                let consumer = held.it.id();
-                let own = SentSsrc { ssrc: held.it.ssrc(), consumer, rtx: false };
-                std::iter::once(own).chain(held.it.rtx_ssrc().map(|ssrc| SentSsrc { ssrc, consumer, rtx: true }))
+                let (consumer, ssrcs) = (held.it.id(), held.it.ssrcs());
+                let one = move |ssrc| SentSsrc {
+                    ssrc,
+                    consumer,
+                    rtx: ssrcs.rtx_ssrc == Some(ssrc),
+                    fec: ssrcs.fec_ssrc == Some(ssrc),
+                };
+                ssrcs.all().map(one)
             })
             .collect();
         sent.sort_unstable_by_key(|s| s.ssrc);

@@ -43,8 +43,8 @@ fn a_transport_tells_where_each_ssrc_leads_and_by_what_streams_are_known() {
     let audio = world.produce(alice, config);
     world.send_rtp(alice, &rtp(OPUS, 99, 1, 0, &[(MID_ID, mid.as_bytes())], &[1; 20]));
     let dump = streams(&mut world, from);
-    let signalled = |ssrc, rtx| ReceivedSsrc { ssrc, producer: video, encoding: 0, rtx, signalled: true };
-    let learned = ReceivedSsrc { ssrc: 99, producer: audio, encoding: 0, rtx: false, signalled: false };
+    let signalled = |ssrc, rtx| ReceivedSsrc { ssrc, producer: video, encoding: 0, rtx, fec: false, signalled: true };
+    let learned = ReceivedSsrc { ssrc: 99, producer: audio, encoding: 0, rtx: false, fec: false, signalled: false };
     assert_eq!(dump.received, [signalled(7, false), signalled(8, true), learned]);
     assert_eq!(dump.learned.0, 1);
     let known: Vec<_> = dump.lines.iter().map(|line| (line.producer, line.payload_types.clone())).collect();
@@ -53,8 +53,8 @@ fn a_transport_tells_where_each_ssrc_leads_and_by_what_streams_are_known() {
     assert_eq!(dump.extensions, [(ExtensionKind::Mid, MID_ID), (ExtensionKind::Rid, RID_ID)]);
     assert!(dump.sent.is_empty());
     let consumer = world.consume(bob, video);
-    let mut expected = vec![SentSsrc { ssrc: consumer.ssrc, consumer: consumer.id, rtx: false }];
-    expected.extend(consumer.rtx_ssrc.map(|ssrc| SentSsrc { ssrc, consumer: consumer.id, rtx: true }));
+    let mut expected = vec![SentSsrc { ssrc: consumer.ssrc, consumer: consumer.id, rtx: false, fec: false }];
+    expected.extend(consumer.rtx_ssrc.map(|ssrc| SentSsrc { ssrc, consumer: consumer.id, rtx: true, fec: false }));
     expected.sort_unstable_by_key(|s| s.ssrc);
     assert_eq!(expected.len(), 2);
     assert_eq!(streams(&mut world, to).sent, expected);

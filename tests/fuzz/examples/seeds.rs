@@ -202,6 +202,7 @@ fn payloads(root: &Path) {
             &[0xef, 0x0f, 0x00, 0x03, 0xef, 0x07, 0x80, 0x02, 0x6f, 0xfc, 0x01, 0x02, 0xfc, 0x03, 0xfc, 0x04],
         ),
         ("wire_fec", "flexible", &[0, 96, 0, 40, 0, 0, 0, 9, 1, 0, 0, 0, 0, 0, 0, 7, 0xff, 0xfe, 0xc0, 0x03, 1, 2, 3]),
+        ("wire_fec", "flexible_long", &FLEXFEC_LONG),
         (
             "wire_fec",
             "standard",
@@ -219,6 +220,18 @@ fn payloads(root: &Path) {
         write(root, target, name, bytes);
     }
 }
+
+/// A FlexFEC header whose mask has all three parts, and two packets' worth of parity input behind it.
+const FLEXFEC_LONG: [u8; 64] = {
+    let mut bytes = [0; 64];
+    bytes[1] = 96;
+    bytes[8] = 1;
+    bytes[15] = 7;
+    bytes[18] = 0x40;
+    bytes[20] = 0x40;
+    bytes[24] = 0xc0;
+    bytes
+};
 
 fn machines(root: &Path) {
     let certificate = Certificate::generate().expect("a certificate");

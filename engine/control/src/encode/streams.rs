@@ -32,6 +32,7 @@ fn received(r: &ReceivedSsrc) -> fb::ReceivedSsrcT {
         producer: r.producer.to_u64(),
         encoding: r.encoding,
         rtx: r.rtx,
+        fec: r.fec,
         signalled: r.signalled,
     }
 }
@@ -47,7 +48,7 @@ fn line(line: &ProducerLine) -> fb::ProducerLineT {
 }
 
 fn sent(s: &SentSsrc) -> fb::SentSsrcT {
-    fb::SentSsrcT { ssrc: s.ssrc, consumer: s.consumer.to_u64(), rtx: s.rtx }
+    fb::SentSsrcT { ssrc: s.ssrc, consumer: s.consumer.to_u64(), rtx: s.rtx, fec: s.fec }
 }
 
 fn tap(tap: &TapDump) -> fb::TapDumpT {

@@ -125,7 +125,7 @@ pub(crate) fn check_answer(offer: &Description, text: &str) {
     }
 }
 
-/// Offers of peers as they were seen, to begin with.
+/// Offers of peers as they were seen, and one with FlexFEC, which browsers offer by experiment only; to begin with.
 pub fn description_seeds() -> Vec<(&'static str, &'static str)> {
     vec![
         ("aiortc_publish", include_str!("../sdp/fixtures/aiortc_publish.sdp")),
@@ -136,6 +136,7 @@ pub fn description_seeds() -> Vec<(&'static str, &'static str)> {
         ("ffmpeg_publish", include_str!("../sdp/fixtures/ffmpeg_publish.sdp")),
         ("firefox_publish", include_str!("../sdp/fixtures/firefox_publish.sdp")),
         ("firefox_watch", include_str!("../sdp/fixtures/firefox_watch.sdp")),
+        ("flexfec_publish", include_str!("../sdp/fixtures/flexfec_publish.sdp")),
         ("gstreamer_publish", include_str!("../sdp/fixtures/gstreamer_publish.sdp")),
         ("obs_publish", include_str!("../sdp/fixtures/obs_publish.sdp")),
         ("pion_publish", include_str!("../sdp/fixtures/pion_publish.sdp")),

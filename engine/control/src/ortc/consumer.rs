@@ -209,5 +209,7 @@ pub fn complete(parameters: &mut RtpParameters, streams: &[StreamSsrcs]) {
     for (encoding, stream) in parameters.encodings.iter_mut().zip(streams) {
         encoding.ssrc = Some(stream.ssrc);
         encoding.rtx = stream.rtx_ssrc.map(|ssrc| RtpRtxParameters { ssrc });
+        let fec = |ssrc| RtpFecParameters { ssrc: Some(ssrc), mechanism: FLEXFEC.to_owned() };
+        encoding.fec = stream.fec_ssrc.map(fec);
     }
 }

@@ -210,6 +210,7 @@ pub fn parameters_of_stream_from(item: fb::RtpParametersT, field: &str) -> Conve
                 dtx: e.dtx,
                 scalability_mode: e.scalability_mode,
                 max_bitrate: e.max_bitrate,
+                fec: e.fec.map(|fec| RtpFecParameters { ssrc: fec.ssrc, mechanism: fec.mechanism }),
             })
         })?,
         rtcp: item
@@ -243,6 +244,10 @@ pub fn parameters_of_stream_to(item: &RtpParameters) -> fb::RtpParametersT {
         dtx: e.dtx,
         scalability_mode: e.scalability_mode.clone(),
         max_bitrate: e.max_bitrate,
+        fec: e
+            .fec
+            .as_ref()
+            .map(|fec| Box::new(fb::RtpFecParametersT { ssrc: fec.ssrc, mechanism: fec.mechanism.clone() })),
     };
     fb::RtpParametersT {
         mid: item.mid.clone(),

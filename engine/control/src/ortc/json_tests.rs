@@ -110,7 +110,10 @@ fn a_client_gets_consumer_parameters_in_the_numbers_of_its_own_capabilities() {
         numbering: Default::default(),
     };
     let (_, mut parameters) = consumer::negotiate(&consumable, &wish).expect("it can be consumed");
-    consumer::complete(&mut parameters, &[sfu_core::command::StreamSsrcs { ssrc: 1, rtx_ssrc: Some(2) }]);
+    consumer::complete(
+        &mut parameters,
+        &[sfu_core::command::StreamSsrcs { ssrc: 1, rtx_ssrc: Some(2), fec_ssrc: None }],
+    );
     let said = serde_json::to_value(&parameters).expect("they can be said");
     assert_eq!(said["codecs"][0]["payloadType"], json!(97));
     assert_eq!(said["codecs"][1]["parameters"], json!({ "apt": 97 }));

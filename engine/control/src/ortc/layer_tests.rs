@@ -188,7 +188,10 @@ fn a_switch_keeps_the_peers_numbers_and_tells_the_new_layers() {
     let share = Share { preferred_layers: Some(Layers::new(1, 2)), priority: 9, ignore_dtx: false, pad_frames: true };
     let (_, first) = produce(&caps, MediaKind::Video, &single("VP9", None)).expect("VP9");
     let (config, mut known) = consume(&first, &caps, None).expect("they match");
-    super::consumer::complete(&mut known, &[sfu_core::command::StreamSsrcs { ssrc: 77, rtx_ssrc: Some(78) }]);
+    super::consumer::complete(
+        &mut known,
+        &[sfu_core::command::StreamSsrcs { ssrc: 77, rtx_ssrc: Some(78), fec_ssrc: None }],
+    );
     // The other publisher has numbers of its own, and the router was given other codecs meanwhile.
     let later = super::capabilities::router(&[video("AV1"), video("VP9")]).expect("a router");
     let mut parameters = single("VP9", Some("L3T3_KEY"));

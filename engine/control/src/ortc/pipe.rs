@@ -134,7 +134,8 @@ mod tests {
         let (_, consumable) = published(&router, &simulcast(&router));
         let (config, mut parameters) = negotiate(&consumable, &wish(true)).expect("negotiates");
         assert_eq!((config.stream_type, parameters.encodings.len()), (StreamType::Pipe, 3));
-        let ssrcs = [10, 20, 30].map(|ssrc| sfu_core::command::StreamSsrcs { ssrc, rtx_ssrc: Some(ssrc + 1) });
+        let ssrcs =
+            [10, 20, 30].map(|ssrc| sfu_core::command::StreamSsrcs { ssrc, rtx_ssrc: Some(ssrc + 1), fec_ssrc: None });
         crate::ortc::consumer::complete(&mut parameters, &ssrcs);
         let encodings: Vec<_> =
             parameters.encodings.iter().map(|e| (e.ssrc, e.rtx.map(|r| r.ssrc), e.max_bitrate)).collect();

@@ -171,6 +171,7 @@ pub fn negotiate(router: &RtpCapabilities, offer: &Offer<'_>) -> Result<(Produce
     let anonymous = |e: &RtpEncodingParameters| RtpEncodingParameters {
         ssrc: None,
         rtx: None,
+        fec: None,
         rid: None,
         codec_payload_type: None,
         ..e.clone()
@@ -226,6 +227,7 @@ fn encoding_config(encoding: &RtpEncodingParameters, scalability: ScalabilityMod
         ssrc: encoding.ssrc,
         rid: encoding.rid.as_ref().and_then(|rid| Rid::new(rid.as_bytes()).ok()),
         rtx_ssrc: encoding.rtx.map(|rtx| rtx.ssrc),
+        fec_ssrc: encoding.fec.as_ref().and_then(|fec| fec.ssrc),
         dtx: encoding.dtx,
         scalability,
         max_bitrate: encoding.max_bitrate,

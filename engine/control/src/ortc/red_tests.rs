@@ -5,7 +5,7 @@ use sfu_wire::codec::CodecKind;
 
 use super::tests::*;
 use super::types::*;
-use super::{capabilities, red};
+use super::{capabilities, consumer, convert, red};
 
 fn red_audio() -> RtpCodecCapability {
     codec(MediaKind::Audio, "audio/red", 48_000, Some(2))
@@ -95,6 +95,43 @@ fn fec_goes_to_those_who_know_it() {
     assert_eq!(kinds(&caps), [CodecKind::Vp8, CodecKind::Red, CodecKind::UlpFec, CodecKind::FlexFec]);
     assert_eq!(kinds(&router(&[video("VP8"), fec("flexfec-03")])), [CodecKind::Vp8, CodecKind::FlexFec]);
     assert_eq!(kinds(&router(&[video("VP8")])), [CodecKind::Vp8]);
+}
+
+#[test]
+fn flexfec_has_a_stream_of_its_own_on_both_sides() {
+    let fec = |name: &str| codec(MediaKind::Video, &format!("video/{name}"), 90_000, None);
+    let caps = router(&[video("VP8"), fec("flexfec-03")]);
+    let mut parameters = sending(&video("VP8"), 96);
+    let one = |mechanism: &str| Some(RtpFecParameters { ssrc: Some(9), mechanism: mechanism.to_owned() });
+    let refused = |parameters: &RtpParameters| {
+        let error = produce(&caps, MediaKind::Video, parameters).expect_err("refused");
+        (error.code, error.field)
+    };
+    let at = |field: &str| format!("rtp_parameters.encodings[0].fec.{field}");
+    parameters.encodings[0].fec = one("flexfec");
+    assert_eq!(refused(&parameters), (ErrorCode::InvalidArgument, at("mechanism")), "without the codec");
+    parameters.codecs.extend(sending(&fec("flexfec-03"), 102).codecs);
+    parameters.encodings[0].fec = one("red+ulpfec");
+    assert_eq!(refused(&parameters), (ErrorCode::Unsupported, at("mechanism")));
+    parameters.encodings[0].fec = one("flexfec");
+    let media = parameters.encodings[0].ssrc.replace(9);
+    assert_eq!(refused(&parameters), (ErrorCode::AlreadyExists, at("ssrc")));
+    parameters.encodings[0].ssrc = media;
+    let (config, consumable) = produce(&caps, MediaKind::Video, &parameters).expect("both are known");
+    assert_eq!(config.encodings[0].fec_ssrc, Some(9));
+    assert_eq!(consumable.parameters.encodings[0].fec, None, "it is the publisher's");
+    let json = serde_json::to_value(&parameters.encodings[0]).expect("a dictionary");
+    assert_eq!(json["fec"], serde_json::json!({"ssrc": 9, "mechanism": "flexfec"}));
+    assert_eq!(serde_json::from_value::<RtpEncodingParameters>(json).expect("read back"), parameters.encodings[0]);
+    let schema = convert::parameters_of_stream_to(&parameters);
+    assert_eq!(convert::parameters_of_stream_from(schema, "x").expect("legal"), parameters);
+    let (_, mut got) = consume(&consumable, &caps, None).expect("VP8 is known");
+    let streams = [sfu_core::command::StreamSsrcs { ssrc: 5, rtx_ssrc: Some(6), fec_ssrc: Some(7) }];
+    consumer::complete(&mut got, &streams);
+    let fec = RtpFecParameters { ssrc: Some(7), mechanism: FLEXFEC.to_owned() };
+    assert_eq!((got.encodings[0].ssrc, got.encodings[0].fec.clone()), (Some(5), Some(fec)));
+    // What a pipe gives to another router can be produced there.
+    assert_eq!(produce(&caps, MediaKind::Video, &got).expect("again").0.encodings[0].fec_ssrc, Some(7));
 }
 
 #[test]

@@ -309,7 +309,10 @@ fn a_consumer_gets_the_routers_numbers_whatever_its_own_are() {
         (parameters.rtcp.cname.as_deref(), parameters.msid.as_deref()),
         (Some("somebody"), Some("stream track"))
     );
-    consumer::complete(&mut parameters, &[sfu_core::command::StreamSsrcs { ssrc: 5, rtx_ssrc: Some(6) }]);
+    consumer::complete(
+        &mut parameters,
+        &[sfu_core::command::StreamSsrcs { ssrc: 5, rtx_ssrc: Some(6), fec_ssrc: None }],
+    );
     assert_eq!(parameters.encodings[0].ssrc, Some(5));
     assert_eq!(parameters.encodings[0].rtx, Some(RtpRtxParameters { ssrc: 6 }));
 }

@@ -236,6 +236,19 @@ pub struct RtpRtxParameters {
     pub ssrc: u32,
 }
 
+/// The stream that repairs an encoding (ORTC, RTCRtpFecParameters).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RtpFecParameters {
+    /// Its SSRC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssrc: Option<u32>,
+    /// [`FLEXFEC`].
+    pub mechanism: String,
+}
+
+/// The only mechanism that has a stream of its own.
+pub const FLEXFEC: &str = "flexfec";
+
 /// One encoding.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -261,6 +274,9 @@ pub struct RtpEncodingParameters {
     /// Bit/s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bitrate: Option<u32>,
+    /// Its FlexFEC stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fec: Option<RtpFecParameters>,
 }
 
 /// RTCP of a sender.

@@ -210,6 +210,10 @@ fn encodings(item: &RtpParameters, parent: &str) -> Checked {
         let field = member(parent, "encodings", i);
         claim(encoding.ssrc, path(&field, "ssrc"))?;
         claim(encoding.rtx.map(|rtx| rtx.ssrc), path(&field, "rtx.ssrc"))?;
+        if let Some(fec) = &encoding.fec {
+            self::fec(fec, &item.codecs, &path(&field, "fec"))?;
+            claim(fec.ssrc, path(&field, "fec.ssrc"))?;
+        }
         if let Some(rid) = &encoding.rid {
             if Rid::new(rid.as_bytes()).is_err() {
                 let text = format!("{} is no RID; give 1 to 32 letters and digits (RFC 8851)", shown(rid));
@@ -229,6 +233,21 @@ fn encodings(item: &RtpParameters, parent: &str) -> Checked {
         if let Some(mode) = &encoding.scalability_mode {
             bounded(mode, limits::NAME, &field, "scalability_mode")?;
         }
+    }
+    Ok(())
+}
+
+fn fec(item: &RtpFecParameters, codecs: &[RtpCodecParameters], field: &str) -> Checked {
+    if item.mechanism != FLEXFEC {
+        let text = format!(
+            "{} has no stream of its own here; give {FLEXFEC}, or leave fec out where the codecs say it all",
+            shown(&item.mechanism)
+        );
+        return Err(CommandError::new(ErrorCode::Unsupported, path(field, "mechanism"), text));
+    }
+    if !codecs.iter().any(|c| codec_kind(&c.mime_type) == CodecKind::FlexFec) {
+        let text = "no flexfec-03 among the codecs; add it, or leave fec out";
+        return Err(invalid(path(field, "mechanism"), text));
     }
     Ok(())
 }

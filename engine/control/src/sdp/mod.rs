@@ -6,7 +6,7 @@
 //! no shard ever sees a description. Limits: [`limits`]; one pass without recursion. RFC 8866 (SDP), 3264 (offer and
 //! answer), 8829 (what browsers write), 8839 and 8840 (ICE), 8842 (DTLS), 8843 (BUNDLE), 8853 (simulcast), 9725 (WHIP).
 //!
-//! Leaves out: sections without BUNDLE or rtcp-mux, encrypted header extensions, RED and FEC, all of which are rejected
+//! Leaves out: sections without BUNDLE or rtcp-mux, encrypted header extensions, RED and ULPFEC, all of which are rejected
 //! or not taken up.
 
 pub mod answer;
@@ -27,6 +27,8 @@ pub use offer::offer;
 pub use peer::{Peer, PeerSection, read};
 pub use writer::Local;
 
+#[cfg(test)]
+mod fec_tests;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]

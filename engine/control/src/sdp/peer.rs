@@ -3,9 +3,9 @@
 //! Told: a [`Description`] and the router's capabilities. Tells: a [`Peer`]: ICE and DTLS parameters, and for each section
 //! what the peer sends, what it is able to receive, and why it can only be rejected where that is so. All is cut to what
 //! the router knows, so that what is told can be given to `Produce` and `Consume` as it is. RFC 8829 section 5, RFC 8842,
-//! RFC 8843 (bundling), RFC 8853 (simulcast), RFC 5576 (SSRC groups).
+//! RFC 8843 (bundling), RFC 8853 (simulcast), RFC 5576 and RFC 5956 (SSRC groups).
 //!
-//! A section that sends is told with one media codec, and its RTX: with several a publisher could change to one that
+//! A section that sends is told with one media codec, its RTX, and FlexFEC: with several a publisher could change to one that
 //! some of its watchers do not have. It is the first in the order of preference that is handed in, else of the offer.
 
 use sfu_wire::codec::CodecKind;
@@ -234,7 +234,7 @@ fn capability(section: &Section, kind: MediaKind, format: &Format) -> RtpCodecCa
 }
 
 /// The section's codecs that the router has, in the order of the section, with the router's entry for each. RTX
-/// follows its codec; what else only goes along is left out.
+/// follows its codec, FlexFEC stands for itself; what else only goes along is left out.
 pub(super) fn common_codecs<'r>(
     section: &Section,
     kind: MediaKind,
@@ -251,7 +251,8 @@ pub(super) fn common_codecs<'r>(
         .collect();
     let mut out = Vec::new();
     for codec in all.iter().filter(legal) {
-        if is_auxiliary(codec_kind(&codec.mime_type)) {
+        let of = codec_kind(&codec.mime_type);
+        if is_auxiliary(of) && of != CodecKind::FlexFec {
             continue;
         }
         let own = media_codecs(router).find(|(_, own)| matches(Codec::from(*own), Codec::from(codec), true));
@@ -305,6 +306,7 @@ fn sent(
     let apt = media.preferred_payload_type.map_or(-1, i64::from);
     let chosen = common.iter().map(|(codec, _)| codec).filter(|codec| {
         codec.preferred_payload_type == media.preferred_payload_type
+            || codec_kind(&codec.mime_type) == CodecKind::FlexFec
             || (codec_kind(&codec.mime_type) == CodecKind::Rtx && integer(&codec.parameters, "apt", -1) == apt)
     });
     let codecs = chosen.map(|codec| RtpCodecParameters {
@@ -315,11 +317,13 @@ fn sent(
         parameters: codec.parameters.clone(),
         rtcp_feedback: codec.rtcp_feedback.clone(),
     });
+    let codecs: Vec<_> = codecs.collect();
+    let flexfec = codecs.iter().any(|c| codec_kind(&c.mime_type) == CodecKind::FlexFec);
     let sent = |x: &&Extmap| matches!(x.direction, Sendrecv | Sendonly);
     let extensions = common_extensions(section, kind, router, [Sendrecv, Recvonly]).filter(sent);
     Some(RtpParameters {
         mid: section.mid.as_ref().map(|_| mid.to_owned()),
-        codecs: codecs.collect(),
+        codecs,
         header_extensions: extensions
             .map(|x| RtpHeaderExtensionParameters {
                 uri: x.uri.clone(),
@@ -328,14 +332,15 @@ fn sent(
                 parameters: Parameters::new(),
             })
             .collect(),
-        encodings: encodings(section),
+        encodings: encodings(section, flexfec),
         rtcp: RtcpParameters { cname: section.cname.clone(), reduced_size: section.rtcp_rsize },
         msid: section.msid.clone().filter(|msid| msid != "-"),
     })
 }
 
-/// One for each RID of `a=simulcast:send`, else for each SSRC of a SIM group, else for the first SSRC; RTX by FID.
-fn encodings(section: &Section) -> Vec<RtpEncodingParameters> {
+/// One for each RID of `a=simulcast:send`, else for each SSRC of a SIM group, else for the first SSRC; RTX by FID, FlexFEC by FEC-FR
+/// where it is among the codecs.
+fn encodings(section: &Section, flexfec: bool) -> Vec<RtpEncodingParameters> {
     let known = |rid: &&String| section.sent_rids.iter().any(|(id, _)| id == *rid);
     let rids: Vec<&String> = section.simulcast.iter().filter(known).collect();
     if !rids.is_empty() {
@@ -354,7 +359,13 @@ fn encodings(section: &Section) -> Vec<RtpEncodingParameters> {
             _ => None,
         })
     };
-    let repairs = |ssrc: u32| group("FID").any(|(_, members)| members.get(1) == Some(&ssrc));
+    let fec = |ssrc: u32| {
+        let of = |members: &[u32]| members.first() == Some(&ssrc) && members.len() == 2;
+        let (_, members) = group("FEC-FR").find(|(_, members)| of(members)).filter(|_| flexfec)?;
+        let own = members.get(1).copied().filter(|own| *own != ssrc && rtx(ssrc).is_none_or(|rtx| rtx.ssrc != *own));
+        own.map(|own| RtpFecParameters { ssrc: Some(own), mechanism: FLEXFEC.to_owned() })
+    };
+    let repairs = |ssrc: u32| group("FID").chain(group("FEC-FR")).any(|(_, members)| members.get(1) == Some(&ssrc));
     let mut ssrcs: Vec<u32> = Vec::new();
     match group("SIM").next() {
         Some((_, members)) => {
@@ -369,7 +380,8 @@ fn encodings(section: &Section) -> Vec<RtpEncodingParameters> {
     if ssrcs.is_empty() {
         return vec![RtpEncodingParameters::default()];
     }
-    let one = |ssrc: u32| RtpEncodingParameters { ssrc: Some(ssrc), rtx: rtx(ssrc), ..Default::default() };
+    let one =
+        |ssrc: u32| RtpEncodingParameters { ssrc: Some(ssrc), rtx: rtx(ssrc), fec: fec(ssrc), ..Default::default() };
     ssrcs.into_iter().map(one).collect()
 }
 

@@ -142,7 +142,10 @@ impl Text {
         if let Some(rtx) = sent.rtx {
             self.line(format_args!("a=ssrc-group:FID {ssrc} {rtx}"));
         }
-        for ssrc in [Some(ssrc), sent.rtx].into_iter().flatten() {
+        if let Some(fec) = sent.fec {
+            self.line(format_args!("a=ssrc-group:FEC-FR {ssrc} {fec}"));
+        }
+        for ssrc in [Some(ssrc), sent.rtx, sent.fec].into_iter().flatten() {
             self.line(format_args!("a=ssrc:{ssrc} cname:{}", sent.cname));
             // Peers that read msid only here exist.
             self.line(format_args!("a=ssrc:{ssrc} msid:{}", sent.msid));
@@ -175,6 +178,8 @@ pub(super) struct Sent {
     /// Absent: it comes later, and is told by its MID.
     pub(super) ssrc: Option<u32>,
     pub(super) rtx: Option<u32>,
+    /// Of its FlexFEC stream.
+    pub(super) fec: Option<u32>,
     pub(super) cname: String,
     pub(super) msid: String,
 }
@@ -189,12 +194,18 @@ impl Sent {
             Some(stream) => format!("{stream} {mid}"),
             None => format!("{} {mid}", token(&cname)),
         };
-        Self { ssrc: encoding.and_then(|e| e.ssrc), rtx: encoding.and_then(|e| e.rtx).map(|rtx| rtx.ssrc), cname, msid }
+        Self {
+            ssrc: encoding.and_then(|e| e.ssrc),
+            rtx: encoding.and_then(|e| e.rtx).map(|rtx| rtx.ssrc),
+            fec: encoding.and_then(|e| e.fec.as_ref()?.ssrc),
+            cname,
+            msid,
+        }
     }
 
     /// A stream that a later consumer on this MID will be.
     pub(super) fn later(mid: &str) -> Self {
-        Self { ssrc: None, rtx: None, cname: String::new(), msid: format!("later-{mid} {mid}") }
+        Self { ssrc: None, rtx: None, fec: None, cname: String::new(), msid: format!("later-{mid} {mid}") }
     }
 }
 

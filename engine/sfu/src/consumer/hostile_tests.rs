@@ -102,7 +102,7 @@ fn h12_without_rtx_nothing_is_sent_again() {
     let mut config = consumer_config(CodecKind::Vp8);
     config.codecs[0].rtx_payload_type = None;
     let mut rig = Rig::with(producer_config(CodecKind::Vp8), config.clone());
-    rig.consumer = Consumer::new(rig.now, rig.consumer.id(), rig.consumer.transport(), config, OUT_SSRC, None);
+    rig.consumer = Consumer::new(rig.now, rig.consumer.id(), rig.consumer.transport(), config, ssrcs(OUT_SSRC, None));
     let out = rig.key(1).unwrap();
     assert_eq!(rig.consumer.handle_nack(rig.now, [out.seq()].into_iter()), 1, "refused");
     assert!(!rig.consumer.has_resends());
@@ -146,8 +146,7 @@ fn row_041_a_hundred_consumers_and_one_publisher() {
                 rig.consumer.id(),
                 rig.consumer.transport(),
                 consumer_config(CodecKind::Vp8),
-                1000 + k,
-                None,
+                ssrcs(1000 + k, None),
             )
         })
         .collect();

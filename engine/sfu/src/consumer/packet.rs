@@ -157,6 +157,26 @@ pub(super) fn write<'p>(parts: &Parts<'_, 'p>, own: &OwnExtensions<'_>, slot: &m
     })
 }
 
+/// Writes the header of a packet that is all this side's own, before a payload of `body` bytes. Tells its length, how many
+/// extensions were left out, and whether it carries the transport-wide number.
+pub(super) fn write_own(
+    fields: &RtpHeaderFields,
+    own: &OwnExtensions<'_>,
+    body: usize,
+    slot: &mut [u8],
+) -> Option<(usize, u8, bool)> {
+    let room = slot.len().checked_sub(FIXED_LEN + body)?;
+    let (transport_seq, send_time) = (own.transport_seq.to_be_bytes(), send_time(own));
+    let mut elements = Elements { list: ArrayVec::new(), left_out: 0, room, two_byte: own.two_byte, used: 0 };
+    elements.add(own.ids.get(ExtensionKind::Mid), own.mid);
+    let numbered = elements.add(own.ids.get(ExtensionKind::TransportCc), &transport_seq);
+    if let Some(value) = &send_time {
+        elements.add(own.ids.get(ExtensionKind::AbsSendTime), value);
+    }
+    let len = write_header_as(slot, fields, &elements.list, own.two_byte).ok()?;
+    Some((len, elements.left_out, numbered))
+}
+
 /// A packet of nothing but one byte of padding.
 pub(super) fn write_padding(fields: &RtpHeaderFields, slot: &mut [u8]) -> Option<usize> {
     let at = write_header(slot, fields, &[]).ok()?;

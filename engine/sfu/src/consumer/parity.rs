@@ -1,14 +1,19 @@
-//! Repair packets (ULPFEC, RFC 5109) as a consumer's peer gets them.
+//! Repair packets (ULPFEC, RFC 5109; FlexFEC, draft 03) as a consumer's peer gets them.
 //!
 //! What a publisher's repair packet protects are the publisher's bytes: its payload types, numbers, timestamps and header
 //! extensions. The peer gets others. So a repair packet is made anew, over the same packets as this peer was sent them;
 //! the publisher decides what is protected, and when. Layers that the peer is not sent are not in it. Header extensions that
 //! change on the way (send time, transport-wide number, transmission offset) count as zero, as browsers have it on both sides.
-//! A peer that speaks RED (RFC 2198) as well gets its video in it, where browsers look for what parity can repair.
+//! A peer that speaks RED (RFC 2198) as well gets its video in it, where browsers look for what parity can repair: ULPFEC is about
+//! what is in the RED, FlexFEC about the packet as it is.
 //!
-//! Left out, so that the repair packet is counted and not sent: where a packet of it was lost on the way here, or is not kept any more; where
-//! dependency descriptors are rewritten; where it would be too long; where the publisher's own is shorter than what it says it
-//! protects, since a few bytes from there must not become a whole packet to everybody. It is sent once: a NACK for it is not answered.
+//! ULPFEC is a packet of the stream itself. FlexFEC is a stream beside it, with an SSRC, sequence numbers and timestamps (of our
+//! clock) of its own; what was lost on the way here is not in it.
+//!
+//! Left out, so that the repair packet is counted and not sent: of ULPFEC, where a packet of it was lost on the way here, or is not kept any more; where
+//! dependency descriptors are rewritten; where it would be too long; where it names packets that are too far apart to be named by
+//! one of ours (48); where the publisher's own is shorter than what it says it protects, since a few bytes from there must not become a
+//! whole packet to everybody. It is sent once: a NACK for it is not answered.
 
 use std::num::NonZeroU8;
 
@@ -22,9 +27,9 @@ use sfu_wire::rtp::RtpHeaderFields;
 use sfu_wire::time::Time;
 
 use super::stretch::read_note;
-use super::{Codec, Consumer, packet};
+use super::{Codec, Consumer, FecStream, packet};
 use crate::config::ConsumerConfig;
-use crate::producer::{Ingress, Producer, descriptor_of};
+use crate::producer::{Ingress, Producer, Repair, descriptor_of};
 
 /// The longest packet that is protected, header included.
 const LONGEST: usize = 2_048;
@@ -79,7 +84,7 @@ impl Consumer {
         let mut parity = Parity::new(&mut body);
         let room = slot.len();
         for sequence in protection.sequences() {
-            self.protect(now, producer, ingress.encoding, position_of(sequence)?, room, &mut parity)?;
+            self.protect(now, producer, (ingress.encoding, position_of(sequence)?), (false, room), &mut parity)?;
         }
         let red = self.codecs.iter().find_map(|c| c.red);
         let before = usize::from(red.is_some());
@@ -109,17 +114,71 @@ impl Consumer {
         }
         at += parity.write_ulpfec(slot.get_mut(at..)?)?;
         self.note_sent(now, timestamp, len);
+        self.note_repair(len);
         Some(Plain::whole(at))
     }
 
-    /// Adds a packet to the parity as it was sent; one that was left out is not in it. `None`: it cannot be told.
+    /// Writes a FlexFEC packet over what this consumer's peer was sent of the packets that `repair` names. `None`, and nothing
+    /// has changed: it was sent none of them, has no FlexFEC stream, or it cannot be made. `transport_seq` as in [`Consumer::forward`].
+    #[cold]
+    pub fn forward_flexfec(
+        &mut self,
+        now: Time,
+        producer: &Producer,
+        repair: &Repair,
+        slot: &mut [u8],
+        transport_seq: &mut u16,
+    ) -> Option<Plain<'static>> {
+        let flows = self.stretch.source == producer.id() && self.stretch.encoding == repair.encoding;
+        let stream = self.cold.fec?;
+        if !flows || self.starting || self.paused || self.producer_paused || self.replay.is_some() {
+            return None;
+        }
+        let codec = self.cold.config.codecs.iter().find(|c| c.kind == CodecKind::FlexFec)?;
+        let (payload_type, clock_rate) = (codec.payload_type, codec.clock_rate);
+        let mut body = [0; LONGEST];
+        let mut parity = Parity::new(&mut body);
+        for position in repair.positions() {
+            let Some(entry) = producer.recall(now, repair.encoding, position) else { continue };
+            if entry.packet.len() > repair.len + SLACK {
+                return None;
+            }
+            self.protect(now, producer, (repair.encoding, position), (true, slot.len()), &mut parity)?;
+        }
+        let len = parity.flexfec_len()?;
+        let ticks = (u128::from(now.as_nanos()) * u128::from(clock_rate) / 1_000_000_000) as u32;
+        let FecStream { ssrc, sequence, offset } = stream;
+        let fields =
+            RtpHeaderFields { marker: false, payload_type, sequence, timestamp: ticks.wrapping_add(offset), ssrc };
+        let own = packet::OwnExtensions {
+            ids: &self.extensions,
+            two_byte: self.two_byte,
+            mid: self.mid.as_bytes(),
+            transport_seq: *transport_seq,
+            now,
+            zeroed: false,
+        };
+        let (start, left_out, numbered) = packet::write_own(&fields, &own, len, slot)?;
+        let at = start + parity.write_flexfec(slot.get_mut(start..)?, self.ssrc)?;
+        *transport_seq = transport_seq.wrapping_add(u16::from(numbered));
+        self.cold.extensions_left_out += u64::from(left_out);
+        self.cold.fec = Some(FecStream { sequence: sequence.wrapping_add(1), ..stream });
+        self.note_repair(len);
+        Some(Plain::whole(at))
+    }
+
+    fn note_repair(&mut self, len: usize) {
+        self.cold.repairs.0 += 1;
+        self.cold.repairs.1 += len as u64;
+    }
+
+    /// Adds a packet to the parity as it was sent, in its RED if `whole`; one that was left out is not in it. `None`: it cannot be told.
     fn protect(
         &self,
         now: Time,
         producer: &Producer,
-        encoding: u8,
-        position: u64,
-        room: usize,
+        (encoding, position): (u8, u64),
+        (whole, room): (bool, usize),
         parity: &mut Parity<'_>,
     ) -> Option<()> {
         let entry = producer.recall(now, encoding, position)?;
@@ -134,7 +193,7 @@ impl Consumer {
         let (picture_id, marker) = read_note(note);
         let fields = RtpHeaderFields {
             marker,
-            payload_type: codec.payload_type,
+            payload_type: codec.red.filter(|_| whole).map_or(codec.payload_type, NonZeroU8::get),
             sequence,
             timestamp: self.stretch.time.apply(ingress.timestamp),
             ssrc: self.ssrc,
@@ -144,7 +203,7 @@ impl Consumer {
             ingress,
             source: &entry.packet,
             payload: entry.packet.get(usize::from(start)..usize::from(ingress.payload_end))?,
-            before: packet::Before::Nothing,
+            before: if whole { codec.before() } else { packet::Before::Nothing },
             shift: PictureShift { picture_id, tl0_pic_idx: self.stretch.pictures.tl0_pic_idx },
             repeated: None,
             descriptor: None,
@@ -159,7 +218,8 @@ impl Consumer {
         };
         let mut head = [0; LONGEST];
         // As much room as it had, so that the same extensions were left out.
-        let room = room.saturating_sub(codec.before().len()).min(LONGEST);
+        let red = if whole { 0 } else { codec.before().len() };
+        let room = room.saturating_sub(red).min(LONGEST);
         let written = packet::write(&parts, &own, head.get_mut(..room)?)?;
         parity.add(head.get(..written.plain.written)?, written.plain.tail).then_some(())
     }

@@ -17,6 +17,7 @@ use crate::config::{
     CodecConfig, ConsumerConfig, EncodingConfig, Feedback, LOWEST_PRIORITY, ProducerConfig, StreamType,
 };
 use crate::producer::Producer;
+use crate::signalled::StreamSsrcs;
 
 pub(crate) const SSRC: u32 = 0x1111;
 pub(crate) const RTX_SSRC: u32 = 0x2222;
@@ -26,6 +27,11 @@ pub(crate) const OUT_PT: u8 = 101;
 pub(crate) const OUT_RTX_PT: u8 = 102;
 pub(crate) const OUT_SSRC: u32 = 0xAAAA;
 pub(crate) const OUT_RTX_SSRC: u32 = 0xBBBB;
+
+/// SSRCs of a consumer without FlexFEC.
+pub(crate) fn ssrcs(ssrc: u32, rtx_ssrc: Option<u32>) -> StreamSsrcs {
+    StreamSsrcs { ssrc, rtx_ssrc, fec_ssrc: None }
+}
 /// Room of a slot: an Ethernet frame less headers and tag.
 pub(crate) const ROOM: usize = 1_416;
 
@@ -203,8 +209,7 @@ impl Rig {
                 id(ObjectKind::Consumer, 1),
                 transport(2),
                 consumer,
-                OUT_SSRC,
-                Some(OUT_RTX_SSRC),
+                ssrcs(OUT_SSRC, Some(OUT_RTX_SSRC)),
             ),
             room: ROOM,
             kind,

@@ -114,7 +114,7 @@ fn another_ssrc_goes_on_without_a_seam() {
     rig.send(&In { payload: key(500, 9), ..rig.input(1000, true) }).unwrap();
     let last = rig.send(&In { payload: vp8(501, 10, false), ..rig.input(1001, false) }).unwrap();
     rig.advance(100);
-    let slot = crate::producer::StreamSlot { encoding: 0, rtx: false };
+    let slot = crate::producer::StreamSlot { encoding: 0, part: crate::producer::StreamPart::Media };
     assert_eq!(rig.producer.bind_ssrc(rig.now, slot, 0x9999), Some(SSRC));
     let input = In { ssrc: 0x9999, ts: 77, payload: key(3, 200), ..rig.input(40_000, true) };
     let first = rig.send(&input).unwrap();
@@ -134,7 +134,7 @@ fn another_ssrc_goes_on_without_a_seam() {
 fn the_old_ssrc_may_take_over_again_later() {
     let mut rig = Rig::new(CodecKind::Opus);
     let last = rig.media(10).unwrap().seq();
-    let slot = crate::producer::StreamSlot { encoding: 0, rtx: false };
+    let slot = crate::producer::StreamSlot { encoding: 0, part: crate::producer::StreamPart::Media };
     rig.producer.bind_ssrc(rig.now, slot, 0x9999);
     assert_eq!(rig.send(&In { ssrc: 0x9999, ..rig.input(500, false) }).unwrap().seq(), last.wrapping_add(1));
     rig.advance(600);
@@ -344,7 +344,8 @@ fn row_025_first_numbers_leave_half_a_cycle_before_the_first_wrap() {
     for ssrc in 1..2_000u32 {
         let rig = Rig::new(CodecKind::Vp8);
         let config = rig.consumer.config().clone();
-        let consumer = Consumer::new(rig.now, rig.consumer.id(), rig.consumer.transport(), config, ssrc, Some(!ssrc));
+        let consumer =
+            Consumer::new(rig.now, rig.consumer.id(), rig.consumer.transport(), config, ssrcs(ssrc, Some(!ssrc)));
         assert!(consumer.sequence.next_number() < 0x8000, "SSRC {ssrc}");
         assert!(consumer.cold.rtx_sequence < 0x8000, "RTX of SSRC {ssrc}");
     }

@@ -128,7 +128,7 @@ impl Pipeline {
             }
             13 => {
                 // FlexFEC has an SSRC of its own.
-                let payload = self.fec(choices);
+                let payload = if choices.byte() & 3 == 0 { self.fec(choices) } else { self.flexfec(choices) };
                 self.send(&rtp(FLEXFEC, 99, choices.word(), 0, &[], &payload));
             }
             14 => {
@@ -203,6 +203,21 @@ impl Pipeline {
         if long {
             out.extend(choices.number().to_be_bytes());
         }
+        out.extend(vec![0x55; usize::from(choices.word() & 0x5ff)]);
+        out
+    }
+
+    /// The same as FlexFEC, with a mask of one to three parts.
+    fn flexfec(&self, choices: &mut Choices<'_>) -> Vec<u8> {
+        let base = self.sequence[1].wrapping_sub(u16::from(choices.byte() & 63));
+        let mut out = vec![choices.byte() & 0x3f, choices.byte()];
+        out.extend(choices.word().to_be_bytes());
+        out.extend(choices.number().to_be_bytes());
+        out.extend([1, 0, 0, 0]);
+        out.extend(VIDEO_SSRC.to_be_bytes());
+        out.extend(base.to_be_bytes());
+        out.extend(choices.word().to_be_bytes());
+        out.extend([choices.number().to_be_bytes(), choices.number().to_be_bytes()].concat());
         out.extend(vec![0x55; usize::from(choices.word() & 0x5ff)]);
         out
     }
@@ -307,6 +322,7 @@ impl Pipeline {
                             &[VP8_RTX]
                         }
                     }
+                    ssrc if Some(ssrc) == video.streams[0].fec_ssrc => &[FLEXFEC],
                     ssrc => panic!("nobody's SSRC {ssrc}"),
                 };
                 assert!(allowed.contains(&view.payload_type), "payload type {} to {who}", view.payload_type);

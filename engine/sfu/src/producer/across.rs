@@ -1,7 +1,7 @@
 //! A producer that is consumed on other shards too: what its links and its mirrors keep.
 //!
 //! A link hands a mirror the packets of the encodings that are wanted there, in the form in which the publisher sent
-//! them first: a retransmission is put back into its stream. A mirror is a producer like any other, but for where
+//! them first: a retransmission is put back into its stream. FlexFEC packets go beside them. A mirror is a producer like any other, but for where
 //! its packets come from and its wishes go to, and for what only the origin can know: pause, scores, what is active.
 //! Limits: one link for each shard; encodings by the producer.
 
@@ -108,6 +108,18 @@ impl Producer {
             if let (true, Some((at, report))) = (fresh, report) {
                 peers.push(PeerMessage::Report { mirror, producer, encoding, at, report });
             }
+        }
+        shed
+    }
+
+    /// Sends a packet of an encoding's FlexFEC stream to all mirrors that get the encoding.
+    pub(crate) fn cross_repair(&self, now: Time, encoding: u8, packet: &Packet, peers: &mut PeerOutbox) -> u64 {
+        let bit = 1_u32 << encoding;
+        let mut shed = 0;
+        for link in self.links.iter().filter(|link| link.encodings & bit != 0 && link.fresh & bit == 0) {
+            let (mirror, producer) = (link.mirror, self.id);
+            let message = PeerMessage::Packet { mirror, producer, encoding, fresh: false, video: true, at: now };
+            shed += u64::from(!peers.push_packet(message, packet.clone()));
         }
         shed
     }

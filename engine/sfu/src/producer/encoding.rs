@@ -1,4 +1,4 @@
-//! One encoding of a producer: its primary stream and the RTX stream that repairs it.
+//! One encoding of a producer: its primary stream, and the RTX and FlexFEC streams that repair it.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ use sfu_wire::time::{NtpTime, Time};
 
 use super::cache::KeyFrameRun;
 use super::layer_rates::LayerRates;
-use super::redundancy::{self, Recovered};
-use super::{ExtensionSpan, FORWARDED, Ingress};
+use super::redundancy::{self, Recovered, RepairCount};
+use super::{ExtensionSpan, FORWARDED, Ingress, StreamPart};
 use crate::config::{CodecConfig, EncodingConfig, ProducerConfig};
 use crate::stats::RtpStreamStats;
 
@@ -71,6 +71,8 @@ impl Feedback {
 pub(super) struct Encoding {
     pub(super) ssrc: Option<u32>,
     pub(super) rtx_ssrc: Option<u32>,
+    /// Of its FlexFEC stream.
+    pub(super) fec_ssrc: Option<u32>,
     /// The SSRC before the present one, and when it was replaced.
     previous: Option<(u32, Time)>,
     pub(super) stream: ReceiveStream,
@@ -107,6 +109,7 @@ pub(super) struct Encoding {
     /// Timestamp of the last key frame, to count frames and not packets.
     key_timestamp: Option<u32>,
     rtx_packets: u64,
+    pub(super) fec: RepairCount,
     nack_count: u64,
     nack_packet_count: u64,
     pli_count: u64,
@@ -121,6 +124,7 @@ impl Encoding {
         Self {
             ssrc: encoding.ssrc,
             rtx_ssrc: encoding.rtx_ssrc,
+            fec_ssrc: encoding.fec_ssrc,
             previous: None,
             stream: ReceiveStream::new(encoding.ssrc.unwrap_or(0), clock_rate),
             clock: SourceClockEstimator::new(),
@@ -155,6 +159,7 @@ impl Encoding {
             fir_sequence: 0,
             key_timestamp: None,
             rtx_packets: 0,
+            fec: RepairCount::default(),
             nack_count: 0,
             nack_packet_count: 0,
             pli_count: 0,
@@ -167,10 +172,17 @@ impl Encoding {
         self.ssrc == Some(ssrc) || self.rtx_ssrc == Some(ssrc)
     }
 
+    /// The SSRC is of what repairs it.
+    pub(super) fn has_beside(&self, ssrc: u32) -> bool {
+        self.rtx_ssrc == Some(ssrc) || self.fec_ssrc == Some(ssrc)
+    }
+
     /// Binds an SSRC; returns the one that it replaces.
-    pub(super) fn bind(&mut self, now: Time, ssrc: u32, rtx: bool) -> Option<u32> {
-        if rtx {
-            return self.rtx_ssrc.replace(ssrc).filter(|old| *old != ssrc);
+    pub(super) fn bind(&mut self, now: Time, ssrc: u32, part: StreamPart) -> Option<u32> {
+        match part {
+            StreamPart::Rtx => return self.rtx_ssrc.replace(ssrc).filter(|old| *old != ssrc),
+            StreamPart::Fec => return self.fec_ssrc.replace(ssrc).filter(|old| *old != ssrc),
+            StreamPart::Media => {}
         }
         if self.ssrc == Some(ssrc) || self.is_in_grace(now, ssrc) {
             return None;
@@ -186,7 +198,7 @@ impl Encoding {
         if self.previous.is_none_or(|(previous, _)| previous != ssrc) || self.is_in_grace(now, ssrc) {
             return false;
         }
-        self.bind(now, ssrc, false);
+        self.bind(now, ssrc, StreamPart::Media);
         true
     }
 
@@ -244,6 +256,7 @@ impl Encoding {
         };
         let begins_picture = placed.newest && (placed.restarted || timestamp != self.newest_timestamp);
         redundancy::unwrap_video(config, bytes, &mut ingress);
+        self.fec.note(&ingress, bytes.len());
         if ingress.blank.is_none() {
             self.look(&mut ingress, config.opaque_payload, begins_picture, bytes, view);
         }
@@ -452,6 +465,7 @@ impl Encoding {
             object,
             ssrc: self.ssrc.unwrap_or(0),
             rtx_ssrc: self.rtx_ssrc,
+            fec_ssrc: self.fec_ssrc,
             rid,
             inbound: true,
             kind: config.kind,
@@ -472,6 +486,8 @@ impl Encoding {
             key_frame_count: self.key_frame_count,
             round_trip_time_ms: s.round_trip.map(|rtt| rtt.as_secs_f32() * 1000.0),
             rtx_packets_discarded: s.rtx_packets_discarded,
+            fec_packets: self.fec.packets,
+            fec_bytes: self.fec.bytes,
             score: self.score.score(),
             bitrate_by_layer: self.layer_rates.stats(now),
         }

@@ -1,21 +1,25 @@
 //! Redundancy (RFC 2198) as it is received: of audio the primary block, for consumers that do not speak
 //! RED, and packets that were lost but are redundant blocks of a later one; of video what browsers put
-//! into RED to send it beside ULPFEC.
+//! into RED to send it beside ULPFEC. And the repair packets of a FlexFEC stream: they are counted, and say which packets
+//! consumers that speak FlexFEC are to get a repair packet of their own over. None of them repairs what is lost on the way here:
+//! that is asked for again.
 //!
 //! A block has no sequence number. The block before the primary one is taken for the packet before
 //! it, and so on, as long as each begins where, by its own length, the next one does: a sender that
 //! leaves packets out (silence, a packet too long to repeat) is not misread. Limits: eight packets of one; no
-//! block is opened as RED again.
+//! block is opened as RED again; on average a packet is protected eight times.
 
 use arrayvec::ArrayVec;
+use sfu_wire::codec::fec::Protection;
 use sfu_wire::codec::red::{RedBlock, RedPayload};
 use sfu_wire::codec::{CodecKind, opus};
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::media::MediaKind;
+use sfu_wire::rtp::RtpView;
 use sfu_wire::time::Time;
 
 use super::encoding::Encoding;
-use super::{Ingress, PrimaryBlock};
+use super::{Ingress, PrimaryBlock, Producer};
 use crate::config::{CodecConfig, ProducerConfig};
 
 /// Packets recovered by one.
@@ -23,6 +27,80 @@ pub type Recovered = ArrayVec<Ingress, MAX_RECOVERED>;
 
 /// Most packets recovered by one: browsers repeat one or two, nine at the most.
 const MAX_RECOVERED: usize = 8;
+
+/// So many times a packet may be protected by FlexFEC, on average: making parity for every consumer costs, and a publisher
+/// must not be able to have more of it made than its media is worth. Browsers stay below half of that.
+const PROTECTED_EACH: u16 = 8;
+/// What is saved up of that: for as many packets as one repair packet is about.
+const MOST_SAVED: u16 = PROTECTED_EACH * 110;
+
+/// Repair packets of an encoding, of both kinds.
+#[derive(Debug, Default)]
+pub(super) struct RepairCount {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    /// Packets that FlexFEC may still protect.
+    credit: u16,
+}
+
+impl RepairCount {
+    #[inline]
+    pub(super) fn note(&mut self, ingress: &Ingress, len: usize) {
+        if ingress.blank == Some(DropReason::RtpFec) {
+            self.add(len);
+        } else {
+            self.credit = MOST_SAVED.min(self.credit + PROTECTED_EACH);
+        }
+    }
+
+    fn add(&mut self, len: usize) {
+        self.packets += 1;
+        self.bytes += len as u64;
+    }
+}
+
+/// What a FlexFEC packet of a publisher says: which packets of an encoding are to be protected, now.
+#[derive(Debug, Clone, Copy)]
+pub struct Repair {
+    /// Index of the encoding.
+    pub encoding: u8,
+    /// Bytes of its payload.
+    pub len: usize,
+    protection: Protection,
+    newest: u64,
+}
+
+impl Repair {
+    /// Positions of the packets, at most 109, in their order.
+    pub fn positions(&self) -> impl Iterator<Item = u64> + use<> {
+        let newest = self.newest;
+        let away = move |sequence: u16| i64::from(sequence.wrapping_sub(newest as u16) as i16);
+        self.protection.sequences().filter_map(move |sequence| newest.checked_add_signed(away(sequence)))
+    }
+}
+
+impl Producer {
+    /// Takes a decrypted packet of an encoding's FlexFEC stream. `view` is its parse.
+    pub fn handle_repair(&mut self, encoding: u8, bytes: &[u8], view: &RtpView<'_>) -> Result<Repair, DropReason> {
+        let state = self.encodings.get_mut(usize::from(encoding)).ok_or(DropReason::RtpUnroutable)?;
+        state.fec.add(bytes.len());
+        let payload = view.payload();
+        let known =
+            Protection::parse_flexfec(payload).ok().flatten().filter(|p| p.ssrc.is_some() && p.ssrc == state.ssrc);
+        let (protection, newest) = known.zip(state.history.newest()).ok_or(DropReason::RtpFec)?;
+        if self.paused {
+            return Err(DropReason::ProducerPaused);
+        }
+        let cost = protection.sequences().count() as u16;
+        state.fec.credit = state.fec.credit.checked_sub(cost).ok_or(DropReason::RtpFec)?;
+        Ok(Repair { encoding, len: payload.len(), protection, newest })
+    }
+
+    /// Packets of this payload type are of a FlexFEC stream.
+    pub(crate) fn is_repair(&self, payload_type: u8) -> bool {
+        self.config.codecs.iter().any(|c| c.kind == CodecKind::FlexFec && c.payload_type == payload_type)
+    }
+}
 
 impl Encoding {
     /// Opens a RED packet that was placed: its primary block, and of its redundant ones those that are

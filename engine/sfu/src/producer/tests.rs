@@ -283,11 +283,14 @@ fn streams_found_by_mid_or_rid_are_bound_when_their_ssrc_is_known() {
     config.encodings[0] = crate::config::EncodingConfig::default();
     let mut rig = Rig::with(config, consumer_config(CodecKind::Vp8));
     assert_eq!(rig.key(1), Err(DropReason::RtpUnroutable));
-    let slot = |rtx| StreamSlot { encoding: 0, rtx };
-    assert_eq!(rig.producer.bind_ssrc(rig.now, slot(false), SSRC), None);
-    assert_eq!(rig.producer.bind_ssrc(rig.now, slot(true), RTX_SSRC), None);
-    assert_eq!(rig.producer.bind_ssrc(rig.now, StreamSlot { encoding: 9, rtx: false }, 5), None);
-    assert_eq!(rig.producer.ssrcs().collect::<Vec<_>>(), [(SSRC, slot(false)), (RTX_SSRC, slot(true))]);
+    let slot = |part| StreamSlot { encoding: 0, part };
+    assert_eq!(rig.producer.bind_ssrc(rig.now, slot(StreamPart::Media), SSRC), None);
+    assert_eq!(rig.producer.bind_ssrc(rig.now, slot(StreamPart::Rtx), RTX_SSRC), None);
+    assert_eq!(rig.producer.bind_ssrc(rig.now, StreamSlot { encoding: 9, part: StreamPart::Media }, 5), None);
+    assert_eq!(
+        rig.producer.ssrcs().collect::<Vec<_>>(),
+        [(SSRC, slot(StreamPart::Media)), (RTX_SSRC, slot(StreamPart::Rtx))]
+    );
     rig.key(1).unwrap();
     rig.media(3).unwrap();
     rig.repair(1, 2, false).unwrap();
@@ -315,7 +318,13 @@ fn five_hundred_consumers_share_one_copy_of_a_packet() {
     let mut consumers: Vec<_> = (0..500u32)
         .map(|k| {
             let (object, transport) = (id(ObjectKind::Consumer, k), id(ObjectKind::Transport, k));
-            Consumer::new(rig.now, object, transport, consumer_config(CodecKind::Vp8), 1_000 + k, Some(9_000 + k))
+            Consumer::new(
+                rig.now,
+                object,
+                transport,
+                consumer_config(CodecKind::Vp8),
+                ssrcs(1_000 + k, Some(9_000 + k)),
+            )
         })
         .collect();
     let mut slot = [0; 1_500];
