@@ -44,6 +44,8 @@ pub mod time;
 #[cfg(test)]
 mod oracle_payload_tests;
 #[cfg(test)]
+mod oracle_published_tests;
+#[cfg(test)]
 mod oracle_spec_tests;
 #[cfg(test)]
 mod oracle_tests;

@@ -1,4 +1,5 @@
-//! Second readings of formats for which no published parser was at hand: the dependency descriptor after the pseudo-code of
+//! Second readings of formats, after their specifications, beside those that [`crate::oracle_published_tests`] has of other people
+//! (there is none of the first): the dependency descriptor after the pseudo-code of
 //! the AV1 RTP specification (appendix A.8), redundancy after RFC 2198, the layers allocation after its description. Bit by
 //! bit, with lists that grow, and without a line in common with what they judge.
 
