@@ -136,7 +136,7 @@ browser: setup-test tools ## Chromium pages and aiortc in real rooms.
 	cd $(BROWSER) && CHROMIUM="$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
 		SFU_BIN=$(TARGET)/debug/sfu PYTHON=$(VENV)/bin/python npm test
 	CHROMIUM="$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
-		SFU_BIN=$(TARGET)/debug/sfu $(BROWSER)/rebind.sh
+		SFU_BIN=$(TARGET)/debug/sfu $(BROWSER)/paths.sh
 
 firefox: setup-test tools ## Firefox and Chromium in a call.
 	@tests/setup/system.sh firefox

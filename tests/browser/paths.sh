@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Runs the test of a NAT that changes its mind: a browser in a network namespace of its own, whose UDP passes an nft rule that
-# rewrites its source ports. Both namespaces go with the test. Told by the environment what run.mjs is told.
-# Where the machine cannot, it says why, aloud, and the test counts as skipped.
+# Runs the tests of what networks do to a browser's path: a browser in a network namespace of its own, whose UDP passes nft
+# rules that rewrite its source ports, or drop what is long. Both namespaces go with the tests. Told by the environment what
+# run.mjs is told.
+# Where the machine cannot, it says why, aloud, and the tests count as skipped.
 set -euo pipefail
 
 cd "$(dirname "$0")"
@@ -14,7 +15,7 @@ if [ "$(id -u)" -ne 0 ]; then
   as_root=(--user --map-root-user)
 fi
 why=""
-for tool in ip nft conntrack nsenter; do
+for tool in ip nft conntrack nsenter python3; do
   command -v "$tool" >/dev/null || why="there is no $tool; tests/setup/system.sh test installs it"
 done
 try='nft add table ip sfu && nft "add chain ip sfu nat { type nat hook postrouting priority 100 ; }" && conntrack -F'
@@ -22,8 +23,8 @@ if [ -z "$why" ] && ! said="$(unshare "${as_root[@]}" --net sh -c "$try" 2>&1)";
   why="no NAT in a network namespace: $said"
 fi
 if [ -n "$why" ]; then
-  printf '\n!!! SKIPPED: rebind.test.mjs: %s\n\n' "$why" >&2
-  SFU_REBIND_SKIP="$why" exec node --test-reporter=spec rebind.test.mjs
+  printf '\n!!! SKIPPED: paths.test.mjs: %s\n\n' "$why" >&2
+  SFU_PATHS_SKIP="$why" exec node --test-reporter=spec paths.test.mjs
 fi
 exec unshare "${as_root[@]}" --net bash -euo pipefail -c '
   unshare --net sleep infinity &
@@ -33,6 +34,8 @@ exec unshare "${as_root[@]}" --net bash -euo pipefail -c '
   ip link set lo up
   ip link add sfu0 type veth peer name sfu1 netns "$far"
   ip address add 10.215.0.1/24 dev sfu0
+  # Runs of packets go over such a link as one, which no rule may take for a long packet.
+  ip link set sfu0 gso_max_segs 1
   ip link set sfu0 up
   beyond() { nsenter --target "$far" --net -- "$@"; }
   beyond ip link set lo up
@@ -41,5 +44,5 @@ exec unshare "${as_root[@]}" --net bash -euo pipefail -c '
   # Browsers look for addresses along this.
   beyond ip route add default via 10.215.0.1
   ip route add default dev sfu0
-  SFU_FAR="$far" SFU_NEAR_IP=10.215.0.1 SFU_FAR_IP=10.215.0.2 node --test-reporter=spec rebind.test.mjs
+  SFU_FAR="$far" SFU_NEAR_IP=10.215.0.1 SFU_FAR_IP=10.215.0.2 node --test-reporter=spec paths.test.mjs
 '
