@@ -38,6 +38,10 @@ pub struct ShardLoad {
     pub handed_over: u64,
     /// Datagrams, and TCP connections, that arrived at other shards and were this one's.
     pub taken_over: u64,
+    /// How often the shard was kept from running for a quarter of a second or more.
+    pub stalls: u64,
+    /// For how long together.
+    pub stalled: Duration,
 }
 
 /// The shard writes, anyone reads. Single writer, so plain stores do.
@@ -58,6 +62,8 @@ pub(crate) struct LoadCell {
     turns: AtomicU64,
     handed_over: AtomicU64,
     taken_over: AtomicU64,
+    stalls: AtomicU64,
+    stalled_ms: AtomicU64,
 }
 
 /// Running totals of one loop.
@@ -72,6 +78,10 @@ pub(crate) struct Traffic {
     pub(crate) taken_over: u64,
     /// Datagrams and TCP connections of other shards for which these had no room.
     pub(crate) hand_overs_lost: u64,
+    /// How often a turn began so much too late that its shard must have been kept from running, and by how many
+    /// milliseconds together.
+    pub(crate) stalls: u64,
+    pub(crate) stalled_ms: u64,
 }
 
 impl LoadCell {
@@ -103,6 +113,8 @@ impl LoadCell {
         self.turns.store(traffic.turns, Relaxed);
         self.handed_over.store(traffic.handed_over, Relaxed);
         self.taken_over.store(traffic.taken_over, Relaxed);
+        self.stalls.store(traffic.stalls, Relaxed);
+        self.stalled_ms.store(traffic.stalled_ms, Relaxed);
     }
 
     /// Publishes how many objects there are.
@@ -132,6 +144,8 @@ impl LoadCell {
             turns: self.turns.load(Relaxed),
             handed_over: self.handed_over.load(Relaxed),
             taken_over: self.taken_over.load(Relaxed),
+            stalls: self.stalls.load(Relaxed),
+            stalled: Duration::from_millis(self.stalled_ms.load(Relaxed)),
         }
     }
 }

@@ -60,6 +60,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Shortest sleep when the shard's deadline does not move.
 const MIN_NAP: Duration = Duration::from_millis(1);
 
+/// A turn that begins so much too late is counted as a stall: a core that others use, a quota that is used up, a task on
+/// the executor, or a turn that does not end.
+const STALL: Duration = Duration::from_millis(250);
+
 /// One shard with its sockets.
 pub(crate) struct ShardLoop<S> {
     core: S,
@@ -85,6 +89,8 @@ pub(crate) struct ShardLoop<S> {
     /// The ways to and from other shards.
     port: Rc<RefCell<Port>>,
     traffic: Traffic,
+    /// When the turn should begin at the latest; unknown after a sleep without end.
+    expected: Option<Time>,
     yielding: Yielding,
     /// The request at work, so that a panic on its way still answers it.
     executing: Option<u64>,
@@ -129,6 +135,7 @@ impl<S: ShardCore> ShardLoop<S> {
             handed_at: 0,
             port,
             traffic: Traffic::default(),
+            expected: None,
             yielding: Yielding::new(host),
             executing: None,
             shared,
@@ -171,6 +178,11 @@ impl<S: ShardCore> ShardLoop<S> {
     fn turn(&mut self) -> Rest {
         self.traffic.turns += 1;
         let now = self.clock.now();
+        let late = self.expected.map_or(Duration::ZERO, |at| now.saturating_since(at));
+        if late >= STALL {
+            self.traffic.stalls += 1;
+            self.traffic.stalled_ms += u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+        }
         self.take_peers(now);
         let more_handed = self.take_handed(now);
         let more_datagrams = self.receive(now);
@@ -485,6 +497,7 @@ impl<S: ShardCore> ShardLoop<S> {
         if timeout != Some(Duration::ZERO) && !self.inbox().prepare_to_park() {
             timeout = Some(Duration::ZERO);
         }
+        self.expected = timeout.map(|sleep| rest.now + sleep);
         let woken = self.io.park(timeout);
         self.inbox().unparked(woken.by_mailbox);
         self.tcp_ready = woken.by_tcp;

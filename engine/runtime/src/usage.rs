@@ -19,6 +19,8 @@ pub(crate) fn counters(shared: &Shared, index: usize, traffic: &Traffic) -> Vec<
         ("datagrams_handed_over", traffic.handed_over),
         ("datagrams_taken_over", traffic.taken_over),
         ("hand_overs_lost", traffic.hand_overs_lost),
+        ("stalls", traffic.stalls),
+        ("stalled_ms", traffic.stalled_ms),
     ];
     if let Some(inbox) = shared.inboxes.get(index) {
         let (queued, in_flight, capacity) = inbox.depth();

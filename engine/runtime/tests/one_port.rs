@@ -14,8 +14,8 @@ use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::ObjectId;
 use sfu_wire::media::{MediaKind, Mid};
 use sfu_wire::time::Time;
-use support::house::{House, created};
-use support::{BACKENDS, crc32, options};
+use support::house::{House, STARVED, created};
+use support::{BACKENDS, crc32, options, request};
 
 /// Turns of a peer, of a millisecond or more each, that are enough for everything here.
 const TURNS: usize = 4_000;
@@ -80,6 +80,14 @@ impl Client {
         self.sequence += 1;
         let packet = rtp(OPUS, 5, self.sequence, u32::from(self.sequence) * 960, &[], b"x");
         self.peer.send_rtp(&packet);
+    }
+
+    /// A packet, a check, and what comes. Its own checks are of its own time, which goes slower than the shard's.
+    fn live(&mut self) {
+        self.send();
+        let check = self.peer.binding_request(true);
+        self.peer.send_raw(check);
+        self.turn_until(|_| true);
     }
 
     /// Sends and receives until `done`, or for as many turns as a slow machine may need.
@@ -315,4 +323,59 @@ fn h28_the_port_is_free_when_the_last_shard_has_closed_its_part_and_after_shutdo
     let addr = house.connected(1, 1).peer.remote_addr().unwrap();
     house.runtime.shutdown(Duration::from_secs(5)).unwrap();
     assert!(UdpSocket::bind(addr).is_ok(), "after shutdown");
+}
+
+#[test]
+fn row_092_a_shard_that_stands_still_for_two_seconds_loses_nobody_says_so_and_does_not_disturb_the_other() {
+    for backend in BACKENDS {
+        let house = house_of(&options(2, backend));
+        let mut other = house.connected(1, 50);
+        let mut victims: Vec<Client> = (0..4).map(|n| house.connected(0, 1 + n)).collect();
+        house.turns_to_media(&mut other);
+        // The kernel knows by now whose the other is.
+        let is_steered = |other: &mut Client, victims: &mut [Client]| {
+            victims.iter_mut().for_each(Client::live);
+            let before = house.foreign().0;
+            (0..20).for_each(|_| other.live());
+            house.foreign().0 == before
+        };
+        assert!((0..TURNS).any(|_| is_steered(&mut other, &mut victims)), "{backend:?}");
+        for victim in &mut victims {
+            victim.live();
+            while victim.peer.poll_received().is_some() {}
+        }
+        let stalls = house.counter(0, "stalls");
+        let lost = u64::from(other.sequence) - house.packets(other.producer);
+
+        let held = STARVED.lock().unwrap();
+        house.runtime.submit(0, request(9, Command::StopTap { transport: victims[0].transport })).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a stall is real time")]
+        let began = std::time::Instant::now();
+        #[expect(clippy::disallowed_methods, reason = "a stall is real time")]
+        while began.elapsed() < Duration::from_secs(2) {
+            victims.iter_mut().chain([&mut other]).for_each(Client::live);
+        }
+        // Who is on the other shard has missed nothing.
+        let sent = u64::from(other.sequence) - lost;
+        let arrived = || house.packets(other.producer);
+        assert!((0..TURNS).any(|_| arrived() >= sent), "{backend:?}: {} of {sent}", arrived());
+        drop(held);
+
+        let before: Vec<u64> = victims.iter().map(|victim| house.packets(victim.producer)).collect();
+        let go_on = |victims: &mut [Client]| {
+            victims.iter_mut().for_each(Client::live);
+            victims.iter().zip(&before).all(|(victim, before)| house.packets(victim.producer) > *before + 5)
+        };
+        assert!((0..400).any(|_| go_on(&mut victims)), "{backend:?}: media of all goes on");
+        for victim in &mut victims {
+            assert_eq!(house.selected(victim.transport), Some(victim.peer.addr()), "{backend:?}: nobody was given up");
+            // What was due meanwhile is done once, not once for each time that it was due.
+            let reports = std::iter::from_fn(|| victim.peer.poll_received()).count();
+            assert!(reports <= 8, "{backend:?}: {reports} packets at once");
+        }
+        let (count, time) = (house.counter(0, "stalls") - stalls, house.counter(0, "stalled_ms"));
+        assert!(count >= 1 && time >= 1_900, "{backend:?}: {count} stalls of {time} ms together");
+        let load = &house.runtime.loads()[0];
+        assert!(load.stalls >= 1 && load.stalled >= Duration::from_millis(1_900));
+    }
 }

@@ -1,6 +1,7 @@
 //! An engine whose shards share one port, and can be made to fail.
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 
 use sfu_core::command::{
     BoundSocket, Command, CommandError, Event, Listen, ReleaseSocket, Reply, WebRtcTransportCreated,
@@ -20,6 +21,9 @@ use sfu_wire::time::Time;
 use super::{certificate, outputs, request};
 
 const KEY: u64 = 7;
+
+/// A shard that is asked to stop a tap stands still while somebody holds this.
+pub(crate) static STARVED: Mutex<()> = Mutex::new(());
 
 /// The real shard, which panics when asked for a dump of itself.
 pub(crate) struct Mortal(Shard);
@@ -51,6 +55,10 @@ impl ShardCore for Mortal {
     }
     fn handle_command(&mut self, now: Time, sockets: &[BoundSocket], command: Command) -> Result<Reply, CommandError> {
         assert!(!matches!(command, Command::DumpShard), "planted");
+        if matches!(command, Command::StopTap { .. }) {
+            drop(STARVED.lock().unwrap_or_else(PoisonError::into_inner));
+            return Ok(Reply::Done);
+        }
         self.0.handle_command(now, sockets, command)
     }
     fn handle_timeout(&mut self, now: Time) {
@@ -117,8 +125,12 @@ impl House {
 
     /// Submits and waits for the answer; events come and go.
     pub(crate) fn ask(&self, shard: u8, request: ShardRequest) -> Reply {
+        let asked = request.token;
         self.runtime.submit(shard, request).unwrap();
-        let reply = |output| if let Output::Reply { result, .. } = output { Some(result) } else { None };
+        let reply = |output| match output {
+            Output::Reply { token, result } if token == asked => Some(result),
+            _ => None,
+        };
         loop {
             if let Some(result) = outputs(&self.runtime).into_iter().find_map(reply) {
                 return result.unwrap();
