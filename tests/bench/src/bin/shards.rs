@@ -1,11 +1,15 @@
 //! What a second shard brings on one port, and what many transports cost.
 //!
 //! `cargo run --release -p sfu-bench --bin shards`: engines of one and of two shards forward as much as they can, in turns,
-//! from rooms of 50 viewers (`rooms`); and ten thousand transports stand on one port, connected and silent (`many`, and a
-//! number for another number of them). Figures are of the shards' CPU time where a busy machine would spoil others.
-//! Shards run on cores 0 and 1; who loads them takes a few percent of those.
+//! from rooms of 50 viewers (`rooms`), and from one room of 500, which the two shards share (`large`); and ten thousand
+//! transports stand on one port, connected and silent (`many`, and a number for another number of them).
+//!
+//! Shards run on cores 0 and 1; who loads them takes a few percent of those. So the wall clock tells what this machine
+//! did, and the shards' CPU time what they can: a shard forwards in a second of its own CPU what it would forward in a
+//! second on a core of its own. A room that shards share goes on as fast as the busiest of them.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use sfu_bench::call;
@@ -22,8 +26,17 @@ const ROOMS_PER_SHARD: usize = 2;
 const VIEWERS: usize = 50;
 /// Packets of a publisher that may be on their way through a shard.
 const WINDOW: u64 = 128;
+/// Nothing has come out for so long: it is lost.
+const STALLED: Duration = Duration::from_millis(100);
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1_000);
+/// Viewers of the one large room.
+const CROWD: usize = 500;
+/// Packets of its publisher that may be on their way: one that is being forwarded, and the next. With more, a turn would
+/// bring several packets for the same viewers, and runs of them are cheaper: how long runs are is not what is compared.
+const CROWD_WINDOW: u64 = 2;
+/// Bytes that a viewer of it has room for: nobody reads, and what has come is to be thrown away cheaply.
+const CROWD_BUFFER: i32 = 4_096;
 /// Handshakes are over by then, or something is wrong.
 const PATIENCE: Duration = Duration::from_secs(300);
 const AT_ONCE: usize = 64;
@@ -35,6 +48,9 @@ fn main() {
     sys::raise_file_limit();
     if has("rooms") {
         rooms();
+    }
+    if has("large") {
+        large();
     }
     if has("many") {
         many(words.iter().find_map(|word| word.parse().ok()).unwrap_or(MANY));
@@ -94,15 +110,23 @@ impl House {
         created(&self.command(shard, Command::CreateRouter, Vec::new()))
     }
 
-    /// A client that has been signalled.
+    /// A client that has been signalled, on the shard of its router.
     fn client(&mut self, router: ObjectId, seed: u64) -> Client {
-        let shard = router.shard();
+        self.client_on(router.shard(), router, seed)
+    }
+
+    /// A client on any shard.
+    fn client_on(&mut self, shard: u8, router: ObjectId, seed: u64) -> Client {
         let options = WebRtcTransportOptions {
             listen: Listen::Server(self.servers[usize::from(shard)]),
             ice_consent_timeout: None,
             ..WebRtcTransportOptions::default()
         };
-        let reply = self.command(shard, Command::CreateWebRtcTransport { router, options }, Vec::new());
+        let mut create = Command::CreateWebRtcTransport { router, options };
+        if shard != router.shard() {
+            create = Command::InBranch { home: router, command: Box::new(create) };
+        }
+        let reply = self.command(shard, create, Vec::new());
         let Reply::WebRtcTransport(WebRtcTransportCreated { id, ice, candidates, fingerprints }) = reply else {
             panic!("no transport: {reply:?}")
         };
@@ -115,6 +139,29 @@ impl House {
         socket.connect(to).expect("it is local");
         peer.start(self.clock.time(), to, ice, fingerprints);
         Client { peer, socket, transport: id }
+    }
+
+    /// Lets a client consume a producer, which may be on another shard.
+    fn consume(&mut self, client: &Client, producer: ObjectId) {
+        let (shard, transport) = (client.transport.shard(), client.transport);
+        let mut consume = Command::Consume { transport, config: Box::new(call::consumer_config(producer, 0)) };
+        if shard != producer.shard() {
+            let source = Box::new(call::producer_config(0));
+            consume = Command::Across { producer, source, command: Box::new(consume) };
+        }
+        self.command(shard, consume, Vec::new());
+    }
+
+    /// Packets that have gone from shard to shard so far.
+    fn crossed(&mut self) -> u64 {
+        let shards = self.loads().len() as u8;
+        let sent = (0..shards).map(|shard| match self.command(shard, Command::ShardStats, Vec::new()) {
+            Reply::Stats(stats) => {
+                stats.counters.iter().find(|(name, _)| *name == "peer_packets_sent").map_or(0, |c| c.1)
+            }
+            other => panic!("no statistics: {other:?}"),
+        });
+        sent.sum()
     }
 
     /// Brings handshakes to their end.
@@ -185,10 +232,37 @@ struct Figures {
     rate: f64,
     /// CPU nanoseconds for each.
     ns_out: f64,
+    /// Datagrams sent in each second of a shard's own CPU time, as a mean over shards.
+    per_cpu: f64,
+    /// Datagrams that all shards would send in a second on cores of their own, until the busiest has no time left.
+    capacity: f64,
     /// Share of their cores that the shards used, percent.
     used: f64,
     /// Share of datagrams that arrived at another shard than their own, percent.
     foreign: f64,
+    /// Packets that went from shard to shard for each that came.
+    crossed: f64,
+}
+
+impl Figures {
+    fn new(before: &[ShardLoad], after: &[ShardLoad], elapsed: Duration) -> Self {
+        let sum = |of: fn(&ShardLoad) -> u64| -> f64 {
+            after.iter().zip(before).map(|(after, before)| of(after) - of(before)).sum::<u64>() as f64
+        };
+        let out = sum(|load| load.datagrams_out).max(1.0);
+        let cpu = sum(|load| load.cpu.as_nanos() as u64).max(1.0);
+        let used = after.iter().zip(before).map(|(after, before)| after.cpu.saturating_sub(before.cpu));
+        let busiest = used.max().unwrap_or_default().as_secs_f64();
+        Self {
+            rate: out / elapsed.as_secs_f64(),
+            ns_out: cpu / out,
+            per_cpu: out / cpu * 1e9,
+            capacity: out / busiest.max(f64::EPSILON),
+            used: cpu / elapsed.as_nanos() as f64 / after.len() as f64 * 100.0,
+            foreign: sum(|load| load.handed_over) / sum(|load| load.datagrams_in).max(1.0) * 100.0,
+            crossed: 0.0,
+        }
+    }
 }
 
 impl Subject {
@@ -206,8 +280,7 @@ impl Subject {
             let mut watching: Vec<Client> = (0..VIEWERS)
                 .map(|n| {
                     let viewer = house.client(router, (room * VIEWERS + n + 1_000) as u64);
-                    let config = Box::new(call::consumer_config(producer, 0));
-                    house.command(shard as u8, Command::Consume { transport: viewer.transport, config }, Vec::new());
+                    house.consume(&viewer, producer);
                     viewer
                 })
                 .collect();
@@ -243,19 +316,76 @@ impl Subject {
             }
             self.house.pass(Duration::from_micros(500));
         }
-        let (after, elapsed) = (self.house.loads(), self.house.clock.now() - began);
-        let sum = |of: fn(&ShardLoad) -> u64| -> u64 {
-            after.iter().zip(&before).map(|(after, before)| of(after) - of(before)).sum()
-        };
-        let out = sum(|load| load.datagrams_out) as f64;
-        let cpu = sum(|load| load.cpu.as_nanos() as u64) as f64;
-        let foreign = sum(|load| load.handed_over) as f64 / sum(|load| load.datagrams_in).max(1) as f64 * 100.0;
-        Figures {
-            rate: out / elapsed.as_secs_f64(),
-            ns_out: cpu / out.max(1.0),
-            used: cpu / elapsed.as_nanos() as f64 / after.len() as f64 * 100.0,
-            foreign,
+        Figures::new(&before, &self.house.loads(), self.house.clock.now() - began)
+    }
+}
+
+/// An engine with one room, whose viewers are spread evenly over its shards.
+struct Crowd {
+    house: House,
+    publisher: Client,
+    sent: u64,
+    _sockets: Vec<UdpSocket>,
+}
+
+impl Crowd {
+    fn new(shards: usize) -> Self {
+        let mut house = House::new(shards);
+        let router = house.router(0);
+        let mut publisher = house.client(router, 1);
+        let produce = Command::Produce { transport: publisher.transport, config: Box::new(call::producer_config(0)) };
+        let producer = created(&house.command(0, produce, Vec::new()));
+        house.connect(std::slice::from_mut(&mut publisher));
+        let mut sockets: Vec<UdpSocket> = Vec::new();
+        while sockets.len() < CROWD {
+            let first = sockets.len();
+            let mut clients: Vec<Client> = (first..(first + AT_ONCE).min(CROWD))
+                .map(|n| {
+                    let viewer = house.client_on((n % shards) as u8, router, n as u64 + 1_000);
+                    house.consume(&viewer, producer);
+                    viewer
+                })
+                .collect();
+            house.connect(&mut clients);
+            for client in clients {
+                sys::set_buffers(client.socket.as_fd(), CROWD_BUFFER);
+                sockets.push(client.socket);
+            }
         }
+        Self { house, publisher, sent: 0, _sockets: sockets }
+    }
+
+    /// Forwards as much as it can.
+    fn round(&mut self) -> Figures {
+        let (crossed, first) = (self.house.crossed(), self.sent);
+        let (before, began) = (self.house.loads(), self.house.clock.now());
+        let each = (CROWD / before.len()) as u64;
+        let (mut behind, mut moved, mut lost) = (0, began, 0);
+        while self.house.clock.now() - began < ROUND {
+            let now = self.house.clock.now();
+            // As far as the shard that is behind the others.
+            let loads = self.house.loads();
+            let done = loads.iter().zip(&before).map(|(l, b)| (l.datagrams_out - b.datagrams_out) / each).min();
+            let done = done.unwrap_or_default();
+            let mut under_way = (self.sent - first).saturating_sub(done + lost);
+            if done > behind {
+                (behind, moved) = (done, now);
+            } else if now - moved > STALLED {
+                lost += std::mem::take(&mut under_way);
+                moved = now;
+            }
+            for _ in under_way..CROWD_WINDOW {
+                self.sent += 1;
+                self.publisher.peer.send_rtp(&call::packet(0, self.sent, 1_100, now.as_nanos() as u64));
+                let packet = self.publisher.peer.poll_transmit().expect("a packet");
+                drop(self.publisher.socket.send(&packet));
+            }
+            self.house.pass(Duration::from_micros(100));
+        }
+        let (after, elapsed) = (self.house.loads(), self.house.clock.now() - began);
+        let crossed = self.house.crossed() - crossed;
+        let given = (self.sent - first).max(1);
+        Figures { crossed: crossed as f64 / given as f64, ..Figures::new(&before, &after, elapsed) }
     }
 }
 
@@ -264,32 +394,54 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-fn rooms() {
-    let mut subjects = [Subject::new(1), Subject::new(2)];
+/// Lets both subjects do rounds in turns. The first one of each warms, and counts for nothing.
+fn in_turns<S>(subjects: &mut [S; 2], round: fn(&mut S) -> Figures) -> [Vec<Figures>; 2] {
     let mut rounds: [Vec<Figures>; 2] = Default::default();
-    // The first round warms, and counts for nothing.
     for n in 0..=ROUNDS {
         for (subject, figures) in subjects.iter_mut().zip(&mut rounds) {
-            let figure = subject.round();
+            let figure = round(subject);
             if n > 0 {
                 figures.push(figure);
             }
         }
     }
+    rounds
+}
+
+/// Prints medians, and how two shards compare with one.
+fn tell(rounds: &[Vec<Figures>; 2]) {
+    let of = |shards: usize, of: fn(&Figures) -> f64| median(rounds[shards].iter().map(of).collect());
+    println!("shards  packets/s out  ns/out  per shard CPU second  capacity/s  cores used  arrived elsewhere  crossed");
+    for (index, name) in ["1", "2"].into_iter().enumerate() {
+        let (rate, ns, per_cpu, capacity) =
+            (of(index, |f| f.rate), of(index, |f| f.ns_out), of(index, |f| f.per_cpu), of(index, |f| f.capacity));
+        let (used, foreign, crossed) = (of(index, |f| f.used), of(index, |f| f.foreign), of(index, |f| f.crossed));
+        println!(
+            "{name:>6}  {rate:>13.0}  {ns:>6.0}  {per_cpu:>20.0}  {capacity:>10.0}  {used:>8.0} %  {foreign:>15.3} %  {crossed:>7.2}"
+        );
+    }
+    let ratio = |figure: fn(&Figures) -> f64| of(1, figure) / of(0, figure);
+    let (cost, rate) = (ratio(|f| f.ns_out), ratio(|f| f.rate));
+    let (mean, capacity) = (2.0 * ratio(|f| f.per_cpu), ratio(|f| f.capacity));
+    println!("a packet costs two shards {cost:.2} times as much CPU as one");
+    println!(
+        "two shards forward {mean:.2} times what one does in a second of CPU of each, {capacity:.2} until the busier one is full"
+    );
+    println!("by the wall clock, on cores that they share with the load, {rate:.2} times\n");
+}
+
+fn rooms() {
+    let mut subjects = [Subject::new(1), Subject::new(2)];
     println!(
         "rooms of {VIEWERS} viewers, {ROOMS_PER_SHARD} on each shard, 1100 bytes, as fast as they can be forwarded"
     );
-    println!("shards  packets/s out  ns/out  cores used  arrived elsewhere");
-    let of = |shards: usize, of: fn(&Figures) -> f64| median(rounds[shards].iter().map(of).collect());
-    for (index, name) in ["1", "2"].into_iter().enumerate() {
-        let (rate, ns, foreign) = (of(index, |f| f.rate), of(index, |f| f.ns_out), of(index, |f| f.foreign));
-        let used = of(index, |f| f.used);
-        println!("{name:>6}  {rate:>13.0}  {ns:>6.0}  {used:>8.0} %  {foreign:>15.3} %");
-    }
-    let rate = of(1, |f| f.rate) / of(0, |f| f.rate);
-    let cost = of(1, |f| f.ns_out) / of(0, |f| f.ns_out);
-    println!("two shards forward {rate:.2} times what one does; a packet costs {cost:.2} times as much");
-    println!("with whole cores to themselves that would be {:.2} times\n", 2.0 / cost);
+    tell(&in_turns(&mut subjects, Subject::round));
+}
+
+fn large() {
+    let mut subjects = [Crowd::new(1), Crowd::new(2)];
+    println!("one room of {CROWD} viewers, on one shard and on two, 1100 bytes, as fast as they can be forwarded");
+    tell(&in_turns(&mut subjects, Crowd::round));
 }
 
 fn many(wanted: usize) {
