@@ -70,7 +70,9 @@ impl Encoding {
             self.targets = TargetTable::new(structure, self.targets.generation.wrapping_add(1));
         }
         if let Some(active) = descriptor.active_targets {
+            let before = self.targets.highest();
             self.targets.set_active(active);
+            self.layers_changed |= before != self.targets.highest();
         }
         ingress.layer = PacketLayer::of_descriptor(&descriptor, self.targets.generation);
         true
