@@ -178,7 +178,7 @@ mod tests {
     fn message(n: u32) -> PeerMessage {
         let id = |shard| ObjectId::new(shard, ObjectKind::Producer, 1, n);
         let (mirror, producer) = (id(1), id(0));
-        PeerMessage::Packet { mirror, producer, encoding: 0, fresh: false, video: true, at: Time::ZERO }
+        PeerMessage::Packet { mirror, producer, encoding: 0, fresh: false, video: true, at: Time::ZERO, sifted: None }
     }
 
     #[test]

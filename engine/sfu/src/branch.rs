@@ -232,7 +232,7 @@ impl Shard {
         }
         for (id, held) in self.producers.iter() {
             if let Some(mirrored) = &held.it.mirrored {
-                view.mirrors.push((mirrored.origin, id, mirrored.told.map_or(0, |(encodings, _)| encodings)));
+                view.mirrors.push((mirrored.origin, id, mirrored.told.map_or(0, |told| told.encodings)));
             }
             view.links.extend(held.it.links.iter().map(|link| (id, link.mirror, link.encodings)));
         }

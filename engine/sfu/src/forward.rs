@@ -70,11 +70,12 @@ impl Shard {
         }
         let shared = self.pool.take(bytes).ok_or(DropReason::TooLarge)?;
         producer.keep(now, ingress, shared.clone());
-        if !producer.links.is_empty() {
-            let shed = producer.cross(now, (ingress, &shared), None, &self.pool, &mut self.out.peers);
-            self.out.drops.add_many(DropReason::PeerQueueFull, shed);
-        }
         let mut wants_key_frame = false;
+        if !producer.links.is_empty() {
+            let crossed = producer.cross(now, (ingress, &shared), None, &self.pool, &mut self.out.peers);
+            self.out.drops.add_many(DropReason::PeerQueueFull, crossed.shed);
+            wants_key_frame = crossed.wants_key_frame;
+        }
         for consumer in &producer.consumers {
             let Some(held) = self.consumers.get_mut(*consumer) else { continue };
             if !held.it.follows(id, ingress.encoding)

@@ -25,7 +25,9 @@ impl Shard {
         layers: Option<Layers>,
     ) -> Result<Reply, CommandError> {
         let producer = self.named_consumer(id)?.producer();
-        let clamped = layers.map(|layers| self.clamp_layers(producer, layers));
+        // Of what comes by a pipe there may be more than comes: the other end sends what is wanted.
+        let asks = self.producers.get(producer).is_some_and(|held| held.it.has_wishes());
+        let clamped = layers.map(|layers| if asks { layers } else { self.clamp_layers(producer, layers) });
         for lane in self.lanes(id) {
             if let Some(held) = self.consumers.get_mut(lane) {
                 held.it.set_preferred_layers(clamped);

@@ -11,14 +11,15 @@ use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::ObjectId;
 use sfu_wire::rtcp::SenderReport;
 use sfu_wire::rtp::RtpView;
+use sfu_wire::scalability::Layers;
 use sfu_wire::time::Time;
 
 use crate::command::{BoundSocket, Command, CommandError, ErrorCode, Reply};
 use crate::config::ProducerConfig;
 use crate::dispatch::dispatch;
 use crate::feedback::Feedback;
-use crate::peer::PeerMessage;
-use crate::producer::{Producer, StreamPart, StreamSlot};
+use crate::peer::{PeerMessage, Sifted};
+use crate::producer::{MAX_ENCODINGS, Producer, StreamPart, StreamSlot, Wanted};
 use crate::rtp_listener::Route;
 use crate::shard::{Held, Shard};
 use crate::timers::TimerKind;
@@ -139,19 +140,30 @@ impl Shard {
             }
             return;
         }
-        let mut encodings = u32::from(held.watch.is_observed());
-        let consumers = held.it.consumers.iter().filter_map(|c| self.consumers.get(*c));
-        for consumer in consumers.filter(|consumer| !consumer.it.is_paused()) {
-            let follows = (0..held.it.encoding_count()).filter(|e| consumer.it.follows(id, *e));
-            encodings |= follows.fold(0, |all, encoding| all | 1 << encoding);
-        }
-        let told = (encodings, self.wanted_of(id));
+        let told = self.wanted_of_mirror(id, &held.it, held.watch.is_observed());
         let Some(mirrored) = self.producers.get_mut(id).and_then(|held| held.it.mirrored.as_mut()) else { return };
         if mirrored.told != Some(told) {
             mirrored.told = Some(told);
-            let (encodings, layers) = told;
-            self.out.peers.push(PeerMessage::Want { producer: origin, mirror: id, encodings, layers });
+            let Wanted { encodings, layers, within } = told;
+            self.out.peers.push(PeerMessage::Want { producer: origin, mirror: id, encodings, layers, within });
         }
+    }
+
+    fn wanted_of_mirror(&self, id: ObjectId, mirror: &Producer, observed: bool) -> Wanted {
+        let mut encodings = u32::from(observed);
+        let mut within = [Layers::default(); MAX_ENCODINGS];
+        let consumers = mirror.consumers.iter().filter_map(|c| self.consumers.get(*c));
+        for (consumer, layers) in consumers.filter_map(|c| Some((&c.it, c.it.needed_layers()?))) {
+            // Of several encodings none has spatial layers of its own.
+            let spatial = if mirror.encoding_count() > 1 { u8::MAX } else { layers.spatial };
+            for encoding in (0..mirror.encoding_count()).filter(|e| consumer.follows(id, *e)) {
+                encodings |= 1 << encoding;
+                if let Some(most) = within.get_mut(usize::from(encoding)) {
+                    *most = Layers::new(most.spatial.max(spatial), most.temporal.max(layers.temporal));
+                }
+            }
+        }
+        Wanted { encodings, layers: self.wanted_of(id), within }
     }
 
     /// Sends what a mirror wants to its origin, and sets its timer.
@@ -178,11 +190,14 @@ impl Shard {
         &mut self,
         now: Time,
         mirror: ObjectId,
-        (encoding, fresh): (u8, bool),
+        (encoding, fresh, sifted): (u8, bool, Option<Sifted>),
         at: Time,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
-        let view = RtpView::parse(bytes).map_err(|_| DropReason::RtpMalformed)?;
+        let mut view = RtpView::parse(bytes).map_err(|_| DropReason::RtpMalformed)?;
+        if let Some(sifted) = sifted {
+            (view.sequence, view.marker) = (sifted.sequence, sifted.marker);
+        }
         self.work_for_object(mirror);
         self.span.received = self.span.received.saturating_add(1);
         let producer = &mut self.producers.get_mut(mirror).ok_or(DropReason::PeerUnknown)?.it;
@@ -197,12 +212,19 @@ impl Shard {
             // One that is replaced is nobody's any more: its last packets are refused.
             let _ = producer.bind_ssrc(now, StreamSlot { encoding, part: StreamPart::Media }, view.ssrc);
         }
+        producer.note_sifted(encoding, sifted);
         let route = Route { producer: mirror, encoding: usize::from(encoding), part: StreamPart::Media };
         self.forward(now, at.min(now), &route, bytes, &view)
     }
 
     /// How a producer of another shard is.
-    pub(crate) fn take_state(&mut self, now: Time, mirror: ObjectId, (paused, active): (bool, u32), scores: &[u8]) {
+    pub(crate) fn take_state(
+        &mut self,
+        now: Time,
+        mirror: ObjectId,
+        (paused, active, highest): (bool, u32, &[Layers]),
+        scores: &[u8],
+    ) {
         self.work_for_object(mirror);
         // It is there, and pausing a producer that is there is no error.
         let _ = self.set_producer_paused(now, mirror, paused);
@@ -212,7 +234,7 @@ impl Shard {
             mirrored.scores = scores.iter().copied().collect();
         }
         let differs = !held.it.scores().eq(before);
-        if held.it.set_active(active) {
+        if held.it.set_active(active, highest) {
             self.choose_again(now, mirror);
         }
         if differs {

@@ -26,6 +26,21 @@ use crate::producer::MAX_ENCODINGS;
 /// Sequence numbers that one message may ask for.
 pub const MAX_ASKED: usize = 64;
 
+/// How a packet differs from what its publisher sent, where layers that nobody wants are left out before it crosses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sifted {
+    /// Its sequence number: what is left out has none.
+    pub sequence: u16,
+    /// The marker bit.
+    pub marker: bool,
+    /// Pictures left out before it, modulo 2^15: what to take off its picture id.
+    pub pictures: u16,
+    /// With a dependency descriptor the decode targets that cross, one bit each.
+    pub targets: Option<u32>,
+    /// There is nothing to forward in it: it came too late to be left out without a number.
+    pub blank: bool,
+}
+
 /// From one shard to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerMessage {
@@ -55,6 +70,8 @@ pub enum PeerMessage {
         encodings: u32,
         /// The highest layers, as [`Event::WantedLayers`](crate::command::Event) has them.
         layers: Option<Layers>,
+        /// The highest layers within each of the encodings; more than there are means all.
+        within: [Layers; MAX_ENCODINGS],
     },
     /// A consumer of a mirror needs a key frame.
     KeyFrame {
@@ -90,6 +107,8 @@ pub enum PeerMessage {
         video: bool,
         /// When it came.
         at: Time,
+        /// What is to be changed in it, if layers are left out of its encoding.
+        sifted: Option<Sifted>,
     },
     /// A sender report of a publisher.
     Report {
@@ -116,6 +135,8 @@ pub enum PeerMessage {
         active: u32,
         /// How well each encoding arrives.
         scores: ArrayVec<u8, MAX_ENCODINGS>,
+        /// The highest layers that there are within each encoding.
+        highest: ArrayVec<Layers, MAX_ENCODINGS>,
     },
     /// A producer is gone, or never was in this room.
     Gone {
@@ -333,11 +354,12 @@ mod tests {
 
     fn packet(n: u32, video: bool) -> PeerMessage {
         let (mirror, producer) = (id(1, n), id(0, n));
-        PeerMessage::Packet { mirror, producer, encoding: 0, fresh: false, video, at: Time::ZERO }
+        PeerMessage::Packet { mirror, producer, encoding: 0, fresh: false, video, at: Time::ZERO, sifted: None }
     }
 
     fn want(n: u32, encodings: u32) -> PeerMessage {
-        PeerMessage::Want { producer: id(1, n), mirror: id(0, n), encodings, layers: None }
+        let within = [Layers::default(); MAX_ENCODINGS];
+        PeerMessage::Want { producer: id(1, n), mirror: id(0, n), encodings, layers: None, within }
     }
 
     fn rest(outbox: &mut PeerOutbox, to: u8) -> Vec<PeerMessage> {

@@ -7,11 +7,10 @@ use sfu_wire::drop_reason::DropReason;
 use sfu_wire::id::{ObjectId, ObjectKind};
 use sfu_wire::media::MediaKind;
 use sfu_wire::rtcp::SenderReport;
-use sfu_wire::scalability::Layers;
 use sfu_wire::time::Time;
 
 use crate::peer::PeerMessage;
-use crate::producer::{PeerLink, StreamPart};
+use crate::producer::{PeerLink, StreamPart, Wanted};
 use crate::shard::Shard;
 
 impl Shard {
@@ -92,7 +91,10 @@ impl Shard {
                 held.it.links.retain(|link| link.mirror != mirror);
                 self.tell_wanted(now, producer);
             }
-            PeerMessage::Want { encodings, layers, .. } => self.take_want(now, producer, mirror, *encodings, *layers),
+            PeerMessage::Want { encodings, layers, within, .. } => {
+                let wanted = Wanted { encodings: *encodings, layers: *layers, within: *within };
+                self.take_want(now, producer, mirror, wanted);
+            }
             PeerMessage::KeyFrame { encoding, .. } => {
                 // What is not sent there yet begins with a key frame, once it is wanted there.
                 let is_sent = |link: &PeerLink| link.mirror == mirror && link.encodings & 1 << encoding != 0;
@@ -101,7 +103,7 @@ impl Shard {
                 }
             }
             PeerMessage::Nack { encoding, sequences, .. } if !self.out.peers.is_busy(mirror.shard()) => {
-                let positions = held.it.positions(*encoding, sequences).into_iter();
+                let positions = held.it.positions(mirror, *encoding, sequences).into_iter();
                 let again = (*encoding, positions);
                 let shed = held.it.cross_again(now, mirror, again, &self.pool, &mut self.out.peers);
                 self.out.drops.add_many(DropReason::PeerQueueFull, shed);
@@ -125,13 +127,13 @@ impl Shard {
     }
 
     /// Begins to send what was not wanted before: from a key frame that is kept, else with one that is asked for.
-    fn take_want(&mut self, now: Time, id: ObjectId, mirror: ObjectId, encodings: u32, layers: Option<Layers>) {
+    fn take_want(&mut self, now: Time, id: ObjectId, mirror: ObjectId, wanted: Wanted) {
         let Some(held) = self.producers.get_mut(id) else { return };
         let Some(link) = held.it.links.iter_mut().find(|link| link.mirror == mirror) else { return };
-        let begun = encodings & !link.encodings;
-        link.fresh = (link.fresh | begun) & encodings;
-        link.encodings = encodings;
-        link.layers = layers;
+        let begun = wanted.encodings & !link.encodings;
+        link.fresh = (link.fresh | begun) & wanted.encodings;
+        (link.encodings, link.layers, link.within) = (wanted.encodings, wanted.layers, wanted.within);
+        held.it.aim_links();
         let video = held.it.kind() == MediaKind::Video;
         let count = held.it.encoding_count();
         for encoding in (0..count).filter(|e| video && begun & 1 << e != 0) {
@@ -165,12 +167,12 @@ impl Shard {
             return Err(DropReason::PeerUnknown);
         }
         match message {
-            PeerMessage::Packet { encoding, fresh, at, .. } => {
-                return self.take_peer_packet(now, mirror, (*encoding, *fresh), *at, bytes);
+            PeerMessage::Packet { encoding, fresh, at, sifted, .. } => {
+                return self.take_peer_packet(now, mirror, (*encoding, *fresh, *sifted), *at, bytes);
             }
             PeerMessage::Report { encoding, at, report, .. } => self.take_peer_report(*at, mirror, *encoding, report),
-            PeerMessage::State { paused, active, scores, .. } => {
-                self.take_state(now, mirror, (*paused, *active), scores);
+            PeerMessage::State { paused, active, scores, highest, .. } => {
+                self.take_state(now, mirror, (*paused, *active, highest), scores);
             }
             _ => {
                 self.work_for_object(mirror);
@@ -183,11 +185,14 @@ impl Shard {
 
     /// Tells all mirrors of a producer how it is.
     pub(crate) fn tell_state(&mut self, id: ObjectId) {
-        let Some(held) = self.producers.get(id) else { return };
+        let Some(held) = self.producers.get_mut(id).filter(|held| !held.it.links.is_empty()) else { return };
+        held.it.aim_links();
         let (paused, active) = (held.it.is_paused(), held.it.active_encodings());
+        let highest = held.it.highest_of_all();
         for link in &held.it.links {
             let (mirror, scores) = (link.mirror, held.it.scores().collect());
-            self.out.peers.push(PeerMessage::State { mirror, producer: id, paused, active, scores });
+            let highest = highest.clone();
+            self.out.peers.push(PeerMessage::State { mirror, producer: id, paused, active, scores, highest });
         }
     }
 

@@ -120,7 +120,7 @@ impl Shard {
 
 /// Adds what a consumer wants of the encodings of its producer.
 fn add_wishes(producer: &Producer, consumer: &Consumer, list: &mut WishList) {
-    let Some(layers) = consumer.wanted_layers() else { return };
+    let Some((layers, needed)) = consumer.wanted_layers().zip(consumer.needed_layers()) else { return };
     let count = producer.encoding_count();
     let id = producer.id();
     let mut add = |encoding: u8, layers: Layers| {
@@ -129,7 +129,7 @@ fn add_wishes(producer: &Producer, consumer: &Consumer, list: &mut WishList) {
         *wish = Some(Layers::new(most.spatial.max(layers.spatial), most.temporal.max(layers.temporal)));
     };
     // Within one of several encodings there are no spatial layers.
-    let within = if count > 1 { Layers::new(u8::MAX, layers.temporal) } else { layers };
+    let within = if count > 1 { Layers::new(u8::MAX, needed.temporal) } else { needed };
     if consumer.is_lane() {
         return add(consumer.encoding(), within);
     }

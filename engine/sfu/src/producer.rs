@@ -16,6 +16,7 @@ mod encoding;
 mod layer_rates;
 mod look;
 mod redundancy;
+mod sieve;
 #[cfg(test)]
 mod tests;
 mod wishes;
@@ -43,7 +44,7 @@ use sfu_wire::time::{NtpTime, Time};
 use crate::command::{CommandError, EncodingScore, ErrorCode, Event};
 use crate::config::{ProducerConfig, StreamType};
 use crate::stats::RtpStreamStats;
-pub(crate) use across::{Mirrored, PeerLink};
+pub(crate) use across::{Mirrored, PeerLink, Wanted};
 use encoding::{Encoding, is_start_told};
 pub(crate) use look::descriptor_of;
 pub use redundancy::{Recovered, Repair};
@@ -144,6 +145,10 @@ pub struct Ingress {
     pub capture_offset: Option<i64>,
     /// Numbers of the picture that its payload descriptor has.
     pub numbers: PictureNumbers,
+    /// Pictures left out on its way from another shard, modulo 2^15: what to take off its picture id.
+    pub pictures_out: u16,
+    /// Layers may have been left out on its way from another shard: its dependency descriptor may tell of more.
+    pub sifted: bool,
     /// The layer that it belongs to.
     pub layer: PacketLayer,
     /// Its layer cannot be told (yet): the structure that its dependency descriptor refers to is missing.
@@ -361,6 +366,10 @@ impl Producer {
 
     /// The highest layers within an encoding, as far as is known: as signalled, and as seen.
     pub fn highest(&self, encoding: u8) -> Layers {
+        if let Some(told) = self.mirrored.as_ref().and_then(|m| m.highest.get(usize::from(encoding))) {
+            // Here only those are seen that somebody here wants.
+            return *told;
+        }
         self.encodings.get(usize::from(encoding)).map_or(Layers::default(), Encoding::highest)
     }
 
@@ -371,8 +380,10 @@ impl Producer {
 
     /// It has layers that consumers may choose from.
     pub fn is_layered(&self) -> bool {
-        let layers = |e: &Encoding| e.highest() != Layers::default();
-        self.encodings.len() > 1 || self.config.stream_type != StreamType::Simple || self.encodings.iter().any(layers)
+        let layers = |e: u8| self.highest(e) != Layers::default();
+        self.encodings.len() > 1
+            || self.config.stream_type != StreamType::Simple
+            || (0..self.encoding_count()).any(layers)
     }
 
     /// The decode targets of an encoding.

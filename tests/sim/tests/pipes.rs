@@ -198,6 +198,32 @@ fn wishes_survive_loss_and_go_through_a_row_of_routers() {
 }
 
 #[test]
+fn only_the_layers_that_are_wanted_pass_a_pipe() {
+    // With VP9 and AV1 in one encoding, dependent layers and independent ones.
+    for plan in plans().into_iter().filter(|plan| plan.encodings == 1) {
+        let what = format!("{plan:?}");
+        let mut call = PipeCall::new(18, quiet(), plan, joint(WANTED, quiet()));
+        call.call.send(60);
+        let passed = |call: &mut PipeCall| {
+            let before = call.sent_total(0);
+            call.call.send(40);
+            call.sent_total(0) - before
+        };
+        let all = passed(&mut call);
+        assert_eq!(all, 40 * 3 * 2, "{what}: three layers in two packets each");
+        call.call.prefer(0, Some(Layers::new(0, 0)));
+        call.call.send(30);
+        assert_eq!(passed(&mut call), 10 * 2, "{what}: every fourth picture, and of that its lowest layer");
+        call.call.prefer(0, None);
+        call.call.send(30);
+        assert_eq!(passed(&mut call), all, "{what}");
+        let report = call.call.watchers[0].sink.decode();
+        assert_eq!((report.undecodable, report.partial, report.missing), (0, 0, 0), "{what}");
+        assert_eq!(tail(&report, &plan), Some(highest(&plan)), "{what}");
+    }
+}
+
+#[test]
 fn a_controller_bounds_what_passes_and_pauses_all_of_it() {
     let mut call = PipeCall::new(17, quiet(), SIMULCAST, joint(ALL, quiet()));
     call.call.send(60);

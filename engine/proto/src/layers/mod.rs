@@ -177,8 +177,10 @@ pub struct Selector {
     targets: Targets,
     /// The picture that got its marker last, with a dependency descriptor.
     closed: Option<u32>,
-    /// All layers pass as they are.
-    whole: bool,
+    /// The timestamp of the newest picture, with a dependency descriptor.
+    newest: Option<u32>,
+    /// Lower layers pass with those that are wanted.
+    below: bool,
 }
 
 impl Selector {
@@ -192,13 +194,15 @@ impl Selector {
             pictures: Pictures::default(),
             targets: Targets::default(),
             closed: None,
-            whole: false,
+            newest: None,
+            below: false,
         }
     }
 
-    /// Whether all layers pass as they are, whatever the target: for a receiver that chooses from them itself.
-    pub fn set_whole(&mut self, whole: bool) {
-        self.whole = whole;
+    /// Whether all layers up to those that are wanted pass, also where they do not depend on each other: for a receiver that
+    /// chooses among them itself, each of its own receivers something else.
+    pub fn set_below(&mut self, below: bool) {
+        self.below = below;
     }
 
     /// The highest layers wanted from now on; more than there is means all.
@@ -229,15 +233,12 @@ impl Selector {
         self.pictures = Pictures::default();
         self.targets = Targets::default();
         self.closed = None;
+        self.newest = None;
     }
 
     /// What to do with a packet of the picture with this timestamp. `table` is that of its generation,
     /// if it has a dependency descriptor.
     pub fn select(&mut self, layer: &PacketLayer, timestamp: u32, table: &TargetTable) -> Verdict {
-        if self.whole {
-            self.current = self.target;
-            return Verdict { forward: true, marker: false, dropped: 0 };
-        }
         match layer.scheme {
             Scheme::None => Verdict { forward: true, marker: false, dropped: 0 },
             Scheme::Vp8 | Scheme::H265 => self.select_temporal(layer, timestamp),
@@ -249,12 +250,19 @@ impl Selector {
     /// With a dependency descriptor: the decode targets that this receiver can decode, one bit each, and
     /// whether the frame `frame` is where that changed.
     pub fn active_targets(&self, table: &TargetTable, frame: u16) -> (u32, bool) {
-        if self.whole { (table.active(), false) } else { self.targets.active(table, frame) }
+        self.targets.active(table, frame)
     }
 
     fn select_target(&mut self, layer: &PacketLayer, timestamp: u32, table: &TargetTable) -> Verdict {
         let is_open = self.closed != Some(timestamp);
-        let forward = self.targets.select(layer, table, self.target, is_open);
+        let forward = if self.below {
+            // Layers end with a picture, so that the ones below have its marker.
+            let begins = self.newest != Some(timestamp);
+            self.newest = Some(timestamp);
+            self.targets.select_below(layer, table, self.target, (begins, is_open))
+        } else {
+            self.targets.select(layer, table, self.target, is_open)
+        };
         let state = &self.targets;
         self.current = state.layers(table);
         self.wants_key_frame = state.wants_key_frame(table);

@@ -164,7 +164,7 @@ impl Selector {
         let (key_mode, apart, target) = (self.mode.key, self.is_apart(), self.target.spatial);
         let picture = &mut self.pictures.ring[at];
         let wanted = match () {
-            () if apart || key_mode && !picture.key => layer.spatial == picture.top,
+            () if !self.below && (apart || key_mode && !picture.key) => layer.spatial == picture.top,
             () => layer.spatial <= picture.top,
         };
         let forward = picture.forward && wanted;
@@ -195,7 +195,7 @@ impl Selector {
             current.temporal = target.temporal;
         }
         // Where lower layers were left out, they cannot be gone on with.
-        if !self.mode.key && self.mode.simulcast <= 1 {
+        if self.below || !self.mode.key && self.mode.simulcast <= 1 {
             current.spatial = current.spatial.min(target.spatial);
         }
     }

@@ -90,6 +90,22 @@ impl TargetTable {
         })
     }
 
+    /// All targets within these layers that are produced; where there is none, the one that is best.
+    fn all_within(&self, wanted: Layers) -> u32 {
+        let within = (0..self.count).filter(|t| {
+            let (spatial, temporal) = self.layers[usize::from(*t)];
+            spatial <= wanted.spatial && temporal <= wanted.temporal
+        });
+        let within = within.fold(0, |all, target| all | 1 << target) & self.active;
+        if within == 0 { self.best(wanted).map_or(0, |best| 1 << best) } else { within }
+    }
+
+    /// The highest of these targets.
+    fn top(&self, targets: u32) -> Option<u8> {
+        let among = (0..self.count).filter(|t| targets >> t & 1 == 1);
+        among.max_by_key(|t| (self.layers[usize::from(*t)], std::cmp::Reverse(*t)))
+    }
+
     /// The best target within these layers: of those that are produced, else of all; none without a
     /// structure.
     fn best(&self, wanted: Layers) -> Option<u8> {
@@ -113,6 +129,9 @@ pub struct Targets {
     /// The target that flows, and the one that is wanted.
     current: u8,
     best: u8,
+    /// All targets whose frames pass, and all that are wanted: these alone, or those below them too.
+    flowing: u32,
+    wanted: u32,
     /// What `best` was found for.
     asked: (Layers, u32),
     newest: u16,
@@ -124,32 +143,86 @@ pub struct Targets {
     changed_at: u16,
 }
 
+/// What is known of a frame.
+enum Place {
+    /// It was decided on, or is now.
+    Decided(bool),
+    /// It is newer than all; perhaps with a new structure, or the first of all.
+    New { anew: bool },
+}
+
 impl Targets {
     /// Whether a packet is forwarded. Where its picture is not open any more, nothing is added to it.
     pub(super) fn select(&mut self, layer: &PacketLayer, table: &TargetTable, wanted: Layers, is_open: bool) -> bool {
-        if table.count == 0 || table.generation != layer.generation {
-            return false;
-        }
-        let back = self.newest.wrapping_sub(layer.frame);
-        if self.started && back < WINDOW && self.decided >> back & 1 == 1 {
-            return self.forwarded >> back & 1 == 1;
-        }
-        let fresh = !self.started || back >= 1 << 15;
-        if !fresh {
-            return back < WINDOW && self.decide_late(layer, back);
-        }
-        self.advance(layer.frame);
-        if !self.started || self.generation != layer.generation || self.asked != (wanted, table.active) {
+        let anew = match self.place(layer, table) {
+            Place::Decided(forward) => return forward,
+            Place::New { anew } => anew,
+        };
+        if anew || self.asked != (wanted, table.active) {
             self.asked = (wanted, table.active);
             self.best = table.best(wanted).unwrap_or(0);
         }
-        let anew = !self.started || self.generation != layer.generation;
-        (self.started, self.generation) = (true, layer.generation);
         if anew || self.best != self.current && is_open && self.may_switch(layer, table) {
             self.current = self.best;
             self.changed_at = layer.frame;
         }
-        let forward = layer.present >> self.current & 1 == 1;
+        self.flowing = 1 << self.current;
+        self.decide(layer)
+    }
+
+    /// The same for a receiver that chooses among the targets itself: all within the layers wanted flow, each from where it
+    /// can be decoded. They end where a picture begins.
+    pub(super) fn select_below(
+        &mut self,
+        layer: &PacketLayer,
+        table: &TargetTable,
+        wanted: Layers,
+        (begins, is_open): (bool, bool),
+    ) -> bool {
+        let anew = match self.place(layer, table) {
+            Place::Decided(forward) => return forward,
+            Place::New { anew } => anew,
+        };
+        if anew || self.asked != (wanted, table.active) {
+            self.asked = (wanted, table.active);
+            self.best = table.best(wanted).unwrap_or(0);
+            self.wanted = table.all_within(wanted);
+        }
+        let before = self.flowing;
+        let may_begin = match () {
+            () if anew || layer.key => self.wanted,
+            () if is_open && self.has_references(layer) => layer.switch & self.wanted,
+            () => 0,
+        };
+        let goes_on = if begins { before & self.wanted } else { before };
+        self.flowing = if anew { self.wanted } else { goes_on | may_begin };
+        if anew || self.flowing != before {
+            self.current = table.top(self.flowing).unwrap_or(self.current);
+            self.changed_at = layer.frame;
+        }
+        self.decide(layer)
+    }
+
+    /// Where a packet's frame is; what has been decided on it stays so.
+    fn place(&mut self, layer: &PacketLayer, table: &TargetTable) -> Place {
+        if table.count == 0 || table.generation != layer.generation {
+            return Place::Decided(false);
+        }
+        let back = self.newest.wrapping_sub(layer.frame);
+        if self.started && back < WINDOW && self.decided >> back & 1 == 1 {
+            return Place::Decided(self.forwarded >> back & 1 == 1);
+        }
+        if self.started && back < 1 << 15 {
+            return Place::Decided(back < WINDOW && self.decide_late(layer, back));
+        }
+        self.advance(layer.frame);
+        let anew = !self.started || self.generation != layer.generation;
+        (self.started, self.generation) = (true, layer.generation);
+        Place::New { anew }
+    }
+
+    fn decide(&mut self, layer: &PacketLayer) -> bool {
+        let forward = layer.present & self.flowing != 0;
         self.note(0, forward);
         forward
     }
@@ -168,7 +241,12 @@ impl Targets {
 
     /// The targets that can be decoded of what is forwarded; `true`: they changed at this frame.
     pub(super) fn active(&self, table: &TargetTable, frame: u16) -> (u32, bool) {
-        let within = table.within[usize::from(self.current) % MAX_DECODE_TARGETS];
+        let mut within = 0;
+        let mut rest = self.flowing;
+        while rest != 0 {
+            within |= table.within[rest.trailing_zeros() as usize % MAX_DECODE_TARGETS];
+            rest &= rest - 1;
+        }
         (within & table.active, self.started && self.changed_at == frame)
     }
 
@@ -184,7 +262,7 @@ impl Targets {
     }
 
     fn decide_late(&mut self, layer: &PacketLayer, back: u16) -> bool {
-        let forward = layer.generation == self.generation && layer.present >> self.current & 1 == 1;
+        let forward = layer.generation == self.generation && layer.present & self.flowing != 0;
         self.note(back, forward);
         forward
     }

@@ -368,6 +368,140 @@ fn the_active_targets_are_those_within_the_current_one() {
     assert_eq!(table.highest(), Layers::new(0, 2));
 }
 
+/// One of several receivers behind a selector that lets all layers pass which any of them wants.
+struct Behind {
+    selector: Selector,
+    decoded: HashSet<(u32, u8)>,
+    ended: HashSet<u32>,
+    pictures: HashSet<u32>,
+    next_id: Option<u16>,
+}
+
+impl Behind {
+    fn new(mode: ScalabilityMode, target: Layers) -> Self {
+        let mut selector = Selector::new();
+        selector.set_target(target);
+        selector.start(mode);
+        let (decoded, ended, pictures) = (HashSet::new(), HashSet::new(), HashSet::new());
+        Self { selector, decoded, ended, pictures, next_id: None }
+    }
+
+    /// Takes a frame that has passed, which may end its picture, and before which so many were left out.
+    fn take(&mut self, frame: &Frame, (marker, dropped): (bool, u16), table: &TargetTable) {
+        let verdict = self.selector.select(&frame.layer, frame.timestamp, table);
+        if !verdict.forward {
+            return;
+        }
+        for need in &frame.needs {
+            assert!(self.decoded.contains(need), "{:?} needs {need:?}: {:?}", frame.name, frame.layer);
+        }
+        assert!(!self.ended.contains(&frame.timestamp), "after the marker: {:?}", frame.name);
+        if frame.layer.scheme == Scheme::Vp8 {
+            let id = (frame.name.0 as u16).wrapping_sub(dropped).wrapping_sub(verdict.dropped);
+            assert!(self.next_id.is_none_or(|next| next == id), "picture {id} after {:?}", self.next_id);
+            self.next_id = Some(id.wrapping_add(1));
+        }
+        self.decoded.insert(frame.name);
+        self.pictures.insert(frame.timestamp);
+        if marker || verdict.marker {
+            self.ended.insert(frame.timestamp);
+        }
+    }
+}
+
+/// Lets receivers with changing targets choose from what one selector lets pass for all of them, one of whom comes when
+/// there has been a key frame already. All that comes out can be decoded, every picture has its end, and nothing passes
+/// that is above what all of them want. Answers how many frames have passed, and the layers that flow to each at the end.
+fn check_behind(
+    frames: &[Frame],
+    mode: ScalabilityMode,
+    tables: &[TargetTable],
+    (first, changes): ([Layers; 2], &[(u32, usize, Layers)]),
+) -> (usize, Vec<Layers>) {
+    let zero = frames[0].timestamp;
+    let mut near = Selector::new();
+    near.set_below(true);
+    near.start(mode);
+    let mut wanted = first.to_vec();
+    let mut behind: Vec<Behind> = first.iter().map(|target| Behind::new(mode, *target)).collect();
+    let mut kept: Vec<(&Frame, (bool, u16))> = Vec::new();
+    let mut passed = 0;
+    for frame in frames {
+        let picture = frame.timestamp.wrapping_sub(zero) / 3_000;
+        let begins = frame.layer.spatial == 0;
+        for (_, who, target) in changes.iter().filter(|(at, ..)| begins && *at == picture) {
+            wanted[who % 2] = *target;
+            behind[who % 2].selector.set_target(*target);
+        }
+        let most = |of: fn(&Layers) -> u8| wanted.iter().map(of).max().unwrap_or_default();
+        let most = Layers::new(most(|l| l.spatial), most(|l| l.temporal));
+        near.set_target(most);
+        let mut table = tables.iter().find(|t| t.generation == frame.layer.generation).copied().unwrap_or_default();
+        let verdict = near.select(&frame.layer, frame.timestamp, &table);
+        if !verdict.forward {
+            continue;
+        }
+        passed += 1;
+        let reached = near.current();
+        let above = frame.layer.spatial > most.spatial || frame.layer.temporal > most.temporal;
+        assert!(!above, "{:?} passes, wanted is {most:?}, flowing {reached:?}", frame.layer);
+        if table.count() > 0 {
+            table.set_active(near.active_targets(&table, frame.layer.frame).0);
+        }
+        if frame.layer.key {
+            kept.clear();
+        }
+        let said = (frame.marker || verdict.marker, verdict.dropped);
+        kept.push((frame, said));
+        behind.iter_mut().for_each(|receiver| receiver.take(frame, said, &table));
+        if picture % 7 == 6 && behind.len() == 2 {
+            // Somebody comes who wants what the first one wants.
+            let mut late = Behind::new(mode, wanted[0]);
+            kept.iter().for_each(|(frame, said)| late.take(frame, *said, &table));
+            behind.push(late);
+            wanted.push(wanted[0]);
+        }
+    }
+    for receiver in &behind {
+        let last = frames.last().map_or(0, |frame| frame.timestamp);
+        let open = receiver.pictures.iter().find(|at| **at != last && !receiver.ended.contains(at));
+        assert!(open.is_none(), "the picture at {open:?} has no end");
+    }
+    (passed, behind.iter().map(|receiver| receiver.selector.current()).collect())
+}
+
+#[test]
+fn what_passes_for_several_is_what_the_highest_of_them_needs_and_those_below() {
+    let low = Layers::new(0, 0);
+    let change = [(30, 1, HIGHEST), (60, 1, low)];
+    let (all, low_only) = (vp8(90, 3, &keys(&[]), 4), (low, low));
+    let (passed, _) = check_behind(&all, ScalabilityMode::default(), &[], ([low_only.0, low_only.1], &[]));
+    assert_eq!(passed, 23, "every fourth of 90");
+    let (passed, flowing) = check_behind(&all, ScalabilityMode::default(), &[], ([low, low], &change));
+    assert!((40..=56).contains(&passed), "{passed}");
+    assert_eq!(flowing[0].temporal, 0);
+    for name in ["L3T3", "L3T3_KEY", "S3T3"] {
+        let mode: ScalabilityMode = name.parse().unwrap();
+        let frames = vp9(90, mode, &keys(&[40]));
+        let (passed, _) = check_behind(&frames, mode, &[], ([low, low], &[]));
+        assert_eq!(passed, 23, "{name}: the base of 90 pictures");
+        let (passed, flowing) = check_behind(&frames, mode, &[], ([low, Layers::new(2, 2)], &[]));
+        assert_eq!((passed, flowing[0], flowing[1]), (270, low, Layers::new(2, 2)), "{name}");
+    }
+    for name in ["L1T3", "L3T3", "L3T3_KEY"] {
+        let structure = samples::structure(name).unwrap();
+        let frames = described(90, &structure, &keys(&[40]));
+        let tables = tables(&structure, 2);
+        let (passed, _) = check_behind(&frames, name.parse().unwrap(), &tables, ([low, low], &[]));
+        assert_eq!(passed, 23, "{name}");
+        let (passed, flowing) = check_behind(&frames, name.parse().unwrap(), &tables, ([low, HIGHEST], &[]));
+        let spatial = structure.spatial_layers();
+        assert_eq!((passed, flowing[1]), (90 * usize::from(spatial), Layers::new(spatial - 1, 2)), "{name}");
+        let (_, flowing) = check_behind(&frames, name.parse().unwrap(), &tables, ([low, low], &[(20, 1, HIGHEST)]));
+        assert_eq!(flowing[1], Layers::new(spatial - 1, 2), "{name}: with the key frame at the latest");
+    }
+}
+
 fn layers() -> impl Strategy<Value = Layers> {
     (0u8..4, 0u8..4).prop_map(|(spatial, temporal)| Layers::new(spatial, temporal))
 }
@@ -393,6 +527,31 @@ proptest! {
         for mode in ["L1T3", "L3T3", "L3T3_KEY"] {
             let structure = samples::structure(mode).unwrap();
             check(&described(120, &structure, &keys), mode.parse().unwrap(), &tables(&structure, keys.len()), &changes);
+        }
+    }
+
+    /// The same behind a selector that passes what several want, for each of them.
+    #[test]
+    fn everything_behind_a_shared_way_can_be_decoded(
+        key_at in prop::collection::hash_set(1u32..90, 0..4),
+        sync in 1u32..6,
+        first in [layers(), layers()],
+        changes in prop::collection::vec((0u32..90, 0usize..2, layers()), 0..10),
+    ) {
+        let keys: HashSet<u32> = key_at.into_iter().chain([0]).collect();
+        for layers in 1..=3 {
+            check_behind(&vp8(90, layers, &keys, sync), ScalabilityMode::default(), &[], (first, &changes));
+        }
+        for mode in ["L1T1", "L1T3", "L2T2", "L3T3", "L3T1_KEY", "L3T3_KEY", "S3T3"] {
+            let mode: ScalabilityMode = mode.parse().unwrap();
+            let clamp = |l: Layers| Layers::new(l.spatial.min(mode.spatial - 1), l.temporal);
+            let changes: Vec<_> = changes.iter().map(|(at, who, l)| (*at, *who, clamp(*l))).collect();
+            check_behind(&vp9(90, mode, &keys), mode, &[], (first.map(clamp), &changes));
+        }
+        for mode in ["L1T3", "L3T3", "L3T3_KEY"] {
+            let structure = samples::structure(mode).unwrap();
+            let frames = described(90, &structure, &keys);
+            check_behind(&frames, mode.parse().unwrap(), &tables(&structure, keys.len()), (first, &changes));
         }
     }
 }

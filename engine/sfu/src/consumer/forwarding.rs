@@ -127,6 +127,7 @@ impl Consumer {
     #[inline]
     fn choose_packet(&mut self, producer: &Producer, ingress: &Ingress) -> Option<Chosen> {
         let mut shift = self.stretch.pictures;
+        shift.picture_id = shift.picture_id.wrapping_sub(ingress.pictures_out) & 0x7fff;
         if ingress.undecided {
             self.stalled = true;
             return None;
@@ -200,7 +201,11 @@ impl Consumer {
         self.cold.left_clock = producer.source_clock(ingress.encoding);
         let frame = if self.cold.framed { self.frame.wrapping_add(1) } else { ingress.layer.frame };
         let frame_shift = frame.wrapping_sub(ingress.layer.frame);
-        let pictures = self.pictures.start(picture_of(ingress));
+        let mut pictures = self.pictures.start(picture_of(ingress));
+        if sent {
+            // What was left out on the way here is taken off again by each packet.
+            pictures.picture_id = pictures.picture_id.wrapping_add(ingress.pictures_out) & 0x7fff;
+        }
         let (source, encoding) = (producer.id(), ingress.encoding);
         self.stretch = Stretch { id, encoding, frame_shift, pictures, source, time };
         self.cold.first = ingress.position;
@@ -311,7 +316,7 @@ impl Consumer {
         let (active, changed) = self.selector.active_targets(targets, ingress.layer.frame);
         let says = ingress.has_structure || value.get(MANDATORY_LEN).is_some_and(|flags| flags & 0x40 != 0);
         let is_present = ingress.layer.scheme == Scheme::Targets && stretch.id == self.stretch.id;
-        if is_present && (changed || says && active != targets.active()) {
+        if is_present && (changed || says && (ingress.sifted || active != targets.active())) {
             let mut own = None;
             let structure = if ingress.has_structure {
                 let mut read = TemplateStructure::default();

@@ -2,10 +2,9 @@
 //!
 //! To whoever controls, a pipe consumer is one object; here it is one consumer for each encoding, all of them under the
 //! id of the first. A lane never leaves its encoding. Told: what the far router wants of it (it may be asked to wait for
-//! that), and the highest layers that the controller lets pass. Tells: whether its stream flows. Of several encodings those
-//! pass that both allow, with the temporal layers that both allow; the only one of a producer passes whole, since in it
-//! the far router has to find all layers to choose from. Left out: who is told of the lanes
-//! ([`Shard`](crate::shard::Shard)).
+//! that), and the highest layers that the controller lets pass. Tells: whether its stream flows. Those encodings and
+//! layers pass that both allow; within an encoding all below the highest, since the far router chooses among them. Left
+//! out: who is told of the lanes ([`Shard`](crate::shard::Shard)).
 
 use sfu_wire::id::ObjectId;
 use sfu_wire::scalability::Layers;
@@ -79,6 +78,13 @@ impl Consumer {
         Some(Layers::new(spatial, preferred.temporal.min(wish.temporal)))
     }
 
+    /// The same and what flows to it now: what is above can be left where the stream allows it, and not before.
+    pub(crate) fn needed_layers(&self) -> Option<Layers> {
+        let wanted = self.wanted_layers()?;
+        let flowing = if self.starting { Layers::default() } else { self.selector.current() };
+        Some(Layers::new(wanted.spatial.max(flowing.spatial), wanted.temporal.max(flowing.temporal)))
+    }
+
     /// The far router does not want its stream, or the controller lets only lower encodings pass.
     pub(super) fn is_unwanted_lane(&self) -> bool {
         let Some(lane) = &self.cold.lane else { return false };
@@ -99,10 +105,12 @@ impl Consumer {
             self.stop();
         }
         let highest = producer.highest(encoding);
-        let temporal = if many { preferred.temporal.min(wish.temporal) } else { u8::MAX };
-        self.selector.set_whole(!many);
+        // Of several encodings none has spatial layers that are chosen from.
+        let spatial = if many { highest.spatial } else { preferred.spatial.min(wish.spatial).min(highest.spatial) };
+        let temporal = preferred.temporal.min(wish.temporal);
+        self.selector.set_below(true);
         let before = self.selector.target();
-        self.selector.set_target(Layers::new(highest.spatial, temporal.min(highest.temporal)));
+        self.selector.set_target(Layers::new(spatial, temporal.min(highest.temporal)));
         if was_paused != self.paused || before != self.selector.target() {
             self.note_decision(now, cause);
         }

@@ -28,6 +28,7 @@ use super::layer_rates::LayerRates;
 use super::redundancy::{self, Recovered, RepairCount};
 use super::{ExtensionSpan, FORWARDED, Ingress, StreamPart};
 use crate::config::{CodecConfig, EncodingConfig, ProducerConfig};
+use crate::peer::Sifted;
 use crate::stats::RtpStreamStats;
 
 /// Packets asked for in one NACK message; more go into the next one.
@@ -103,6 +104,8 @@ pub(super) struct Encoding {
     /// The newest sender report of the present source, and when it came.
     pub(super) report: Option<(Time, SenderReport)>,
     epoch: u32,
+    /// Of a mirror: how the packet at hand differs from what the publisher sent.
+    pub(super) sifted: Option<Sifted>,
     /// Index of the codec seen last.
     codec: usize,
     fir_sequence: u8,
@@ -155,6 +158,7 @@ impl Encoding {
             newest_timestamp: 0,
             report: None,
             epoch: 0,
+            sifted: None,
             codec: 0,
             fir_sequence: 0,
             key_timestamp: None,
@@ -247,6 +251,8 @@ impl Encoding {
             recovered: false,
             capture_offset: self.capture_offset,
             numbers: PictureNumbers::default(),
+            pictures_out: 0,
+            sifted: false,
             layer: PacketLayer::default(),
             undecided: false,
             has_structure: false,
@@ -257,8 +263,15 @@ impl Encoding {
         let begins_picture = placed.newest && (placed.restarted || timestamp != self.newest_timestamp);
         redundancy::unwrap_video(config, bytes, &mut ingress);
         self.fec.note(&ingress, bytes.len());
+        let sifted = self.sifted.take();
+        if sifted.is_some_and(|sifted| sifted.blank) {
+            ingress.blank = Some(DropReason::RtpPaddingOnly);
+        }
         if ingress.blank.is_none() {
             self.look(&mut ingress, config.opaque_payload, begins_picture, bytes, view);
+        }
+        if let Some(sifted) = sifted {
+            self.apply_sifted(&mut ingress, sifted);
         }
         if ingress.codec == CodecKind::Red && ingress.blank.is_none() && !config.opaque_payload {
             self.open_red(config, arrival, bytes, view.timestamp, &mut ingress);
@@ -274,6 +287,15 @@ impl Encoding {
         self.note_undecided(arrival, ingress.undecided);
         self.note_key_frame(&ingress, placed.newest);
         Ok(ingress)
+    }
+
+    /// What was left out on the way here, as it concerns those who get what is left.
+    fn apply_sifted(&mut self, ingress: &mut Ingress, sifted: Sifted) {
+        ingress.sifted = true;
+        ingress.pictures_out = sifted.pictures;
+        if let Some(targets) = sifted.targets {
+            self.targets.set_active(targets);
+        }
     }
 
     /// Packets come, or came lately.
