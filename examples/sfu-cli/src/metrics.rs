@@ -96,7 +96,8 @@ impl Drop for Connected {
 pub(crate) struct RoomNumbers {
     pub(crate) name: String,
     pub(crate) peers: usize,
-    pub(crate) summary: fb::StatsReportT,
+    /// Of each of its routers.
+    pub(crate) summaries: Vec<fb::StatsReportT>,
 }
 
 /// Everything that the text is made of.
@@ -117,9 +118,13 @@ pub(crate) async fn gather(service: &Service, max_rooms: usize, log_lines_droppe
     open.sort_by_key(|room| std::cmp::Reverse(room.len()));
     let mut listed = Vec::new();
     for room in open.iter().take(max_rooms) {
-        // A room may close meanwhile.
-        if let Ok(summary) = service.client.summary(room.router).await {
-            listed.push(RoomNumbers { name: room.name.clone(), peers: room.len(), summary });
+        let mut summaries = Vec::new();
+        for router in &room.routers {
+            // A room may close meanwhile.
+            summaries.extend(service.client.summary(*router).await.ok());
+        }
+        if !summaries.is_empty() {
+            listed.push(RoomNumbers { name: room.name.clone(), peers: room.len(), summaries });
         }
     }
     Ok(write(&Numbers { rooms, peers, engine, listed, log_lines_dropped }, &service.requests))
@@ -219,19 +224,19 @@ fn rooms(registry: &mut Registry, all: &[RoomNumbers]) {
     let rate = Family::<Twice, Gauge>::default();
     let bytes = Family::<Twice, Counter>::default();
     for room in all {
-        let counters = room.summary.counters.as_ref();
+        let count = |name: &str| -> u64 { room.summaries.iter().map(|of| count(of.counters.as_ref(), name)).sum() };
         let peers = objects.get_or_create_owned(&[label(room), ("kind", "peers".to_owned())]);
         peers.set(i64::try_from(room.peers).unwrap_or(i64::MAX));
         for kind in ["transports", "producers", "consumers"] {
             let one = objects.get_or_create_owned(&[label(room), ("kind", kind.to_owned())]);
-            one.set(i64::try_from(count(counters, kind)).unwrap_or(i64::MAX));
+            one.set(i64::try_from(count(kind)).unwrap_or(i64::MAX));
         }
         for (direction, bits, total) in
             [("in", "receive_bitrate", "bytes_received"), ("out", "send_bitrate", "bytes_sent")]
         {
             let labels = [label(room), ("direction", direction.to_owned())];
-            rate.get_or_create_owned(&labels).set(i64::try_from(count(counters, bits)).unwrap_or(i64::MAX));
-            bytes.get_or_create_owned(&labels).inc_by(count(counters, total));
+            rate.get_or_create_owned(&labels).set(i64::try_from(count(bits)).unwrap_or(i64::MAX));
+            bytes.get_or_create_owned(&labels).inc_by(count(total));
         }
     }
     registry.register("room_objects", "Peers and objects of a room", objects);
@@ -271,7 +276,9 @@ mod tests {
         let summary = made(|r: &mut fb::StatsReportT| {
             r.counters = counters(&[("producers", 2), ("receive_bitrate", 64_000), ("bytes_sent", 77)]);
         });
-        let listed = vec![RoomNumbers { name: "a \"room\"\\\n".to_owned(), peers: 3, summary }];
+        let second = made(|r: &mut fb::StatsReportT| r.counters = counters(&[("producers", 3), ("bytes_sent", 3)]));
+        let summaries = vec![summary, second];
+        let listed = vec![RoomNumbers { name: "a \"room\"\\\n".to_owned(), peers: 3, summaries }];
         Numbers { rooms: 1, peers: 3, engine, listed, log_lines_dropped: 4 }
     }
 
@@ -341,6 +348,9 @@ mod tests {
             room("sfu_room_bitrate_bits_per_second{room=\"a \\\"room\\\"\\\\\\n\",direction=\"in\"}"),
             Some(64_000.0)
         );
+        // Two routers are one room.
+        assert_eq!(room("sfu_room_objects{room=\"a \\\"room\\\"\\\\\\n\",kind=\"producers\"}"), Some(5.0));
+        assert_eq!(room("sfu_room_traffic_bytes_total{room=\"a \\\"room\\\"\\\\\\n\",direction=\"out\"}"), Some(80.0));
         assert!(lint(&write(&numbers(), &requests)).contains_key("sfu_signalling_connections"));
         assert_eq!(lint(&write(&Numbers::default(), &Requests::default())).get("sfu_rooms"), Some(&0.0));
     }
