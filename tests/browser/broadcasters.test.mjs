@@ -92,6 +92,54 @@ test('a broadcaster publishes plain RTP that another one receives and has a desc
 	});
 });
 
+test('a broadcaster has so many transports, producers and consumers and no more, and metrics count all routers', async () => {
+	await withService({ args: ['--room-routers', '2', '--metrics-rooms', '1'] }, async (service) => {
+		const enter = (id, rtpCapabilities) =>
+			call(service, 'POST', '/broadcasters', { id, displayName: id, device: {}, rtpCapabilities });
+		await enter('pub');
+		await enter('rec', (await call(service, 'GET', '')).body);
+		const plain = { type: 'plain', rtcpMux: true, comedia: true };
+		const up = (await call(service, 'POST', '/broadcasters/pub/transports', plain)).body;
+		const down = (await call(service, 'POST', '/broadcasters/rec/transports', plain)).body;
+		const objects = async (kind) => {
+			const text = await (await fetch(new URL('metrics', service.url))).text();
+			return Number(new RegExp(`^sfu_room_objects\\{room="r",kind="${kind}"\\} (\\d+)$`, 'm').exec(text)?.[1]);
+		};
+		assert.equal(await objects('transports'), 2, 'one in each router');
+
+		// More at once than there is room for.
+		const made = await Promise.all(
+			Array.from({ length: 40 }, (_, n) => {
+				const parameters = { ...opus.rtpParameters, mid: String(n), encodings: [{ ssrc: SSRC + n }] };
+				const body = { ...opus, rtpParameters: parameters };
+				return call(service, 'POST', `/broadcasters/pub/transports/${up.id}/producers`, body);
+			}),
+		);
+		const good = made.filter(({ status }) => status === 200);
+		const refused = made.filter(({ status }) => status === 409);
+		assert.deepEqual([good.length, refused.length], [32, 8]);
+		assert.match(refused[0].body.error, /^producers: the broadcaster has 32, the most/);
+		assert.equal(await objects('producers'), 32);
+
+		const consume = (n) =>
+			call(service, 'POST', `/broadcasters/rec/transports/${down.id}/consume?producerId=${good[n % 32].body.id}`);
+		const answers = await Promise.all(Array.from({ length: 260 }, (_, n) => consume(n)));
+		const told = answers.filter(({ status }) => status === 409);
+		assert.deepEqual([answers.filter(({ status }) => status === 200).length, told.length], [256, 4]);
+		assert.match(told[0].body.error, /^consumers: the broadcaster has 256, the most/);
+		// Those whose producers go make room.
+		await call(service, 'DELETE', '/broadcasters/pub');
+		await until('the consumers are gone', async () => (await objects('consumers')) === 0);
+
+		for (let n = 1; n < 16; n += 1) {
+			assert.equal((await call(service, 'POST', '/broadcasters/rec/transports', plain)).status, 200);
+		}
+		const over = await call(service, 'POST', '/broadcasters/rec/transports', plain);
+		assert.equal(over.status, 409);
+		assert.match(over.body.error, /^transports: the broadcaster has 16, the most/);
+	});
+});
+
 test('keys of plain transports are told and asked for, and foreign pages are refused', async () => {
 	await withService({}, async (service) => {
 		await call(service, 'POST', '/broadcasters', { id: 'a', displayName: 'a', device: {} });

@@ -2,9 +2,10 @@
 //!
 //! Told: requests under `/rooms/ROOM`. Tells: where to send, what is sent, and session descriptions that the tools
 //! read. A broadcaster is a peer of the room without a connection: others see it come, publish and leave. It leaves by
-//! DELETE, or with its room. Limits: those of peers, and [`MAX_TRANSPORTS`]. Left out: data channels.
+//! DELETE, or with its room. Limits: those of peers; transports, producers and consumers of each. Left out: data channels.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,13 +25,17 @@ use sfu_control::ortc::{DtlsParameters, MediaKind, RtpCapabilities, RtpParameter
 use crate::connection::Connection;
 use crate::consumers;
 use crate::protoo::{Data, Refusal};
-use crate::room::{Joined, Peer, ProducerEntry, Room, id_from_text, id_text};
+use crate::room::{ConsumerEntry, Joined, Peer, ProducerEntry, Room, id_from_text, id_text};
 use crate::sdp_file::{self, Stream};
 use crate::service::{Hello, Owner, Service, refusal};
 use crate::web::{Web, origin_allowed};
 
 /// Transports of one broadcaster.
 const MAX_TRANSPORTS: usize = 16;
+/// Producers of one broadcaster.
+const MAX_PRODUCERS: usize = 32;
+/// Consumers of one broadcaster: a recorder may take all that is published in a room.
+const MAX_CONSUMERS: usize = 256;
 /// Most characters of a name.
 const MAX_NAME: usize = 60;
 /// Bytes of JSON that are carried to others.
@@ -48,6 +53,38 @@ struct Broadcaster {
     peer: Arc<Peer>,
     capabilities: Option<RtpCapabilities>,
     plain: Mutex<BTreeMap<Id, Plain>>,
+    transports: Arriving,
+    producers: Arriving,
+    consumers: Arriving,
+}
+
+/// Objects of one kind that are being made. With those that are there they may be so many and no more, however many
+/// requests come at once.
+#[derive(Debug, Default)]
+struct Arriving(AtomicUsize);
+
+impl Arriving {
+    /// A place for one more. To be held until the object is among those that are there.
+    fn admit(&self, there: impl FnOnce() -> usize, (most, what): (usize, &str)) -> Result<Place<'_>, Refusal> {
+        let arriving = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+        let place = Place(&self.0);
+        if there() + arriving > most {
+            let text =
+                format!("{what}: the broadcaster has {most}, the most; let it leave, or let another one take more");
+            return Err(Refusal::new(409, text));
+        }
+        Ok(place)
+    }
+}
+
+/// See [`Arriving::admit`].
+#[derive(Debug)]
+struct Place<'a>(&'a AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// What a session description needs of a plain transport.
@@ -156,7 +193,15 @@ async fn enter_room(web: &Web, room: &str, mut data: Data) -> Answer {
     // Others are offered by request only, so the room is told of no capabilities.
     let joined = Joined { display_name, device, rtp_capabilities: None };
     room.join(&peer, joined)?;
-    let broadcaster = Arc::new(Broadcaster { room, peer, capabilities, plain: Mutex::default() });
+    let broadcaster = Arc::new(Broadcaster {
+        room,
+        peer,
+        capabilities,
+        plain: Mutex::default(),
+        transports: Arriving::default(),
+        producers: Arriving::default(),
+        consumers: Arriving::default(),
+    });
     web.broadcasters.lock().insert((hello.room_id, hello.peer_id), Arc::clone(&broadcaster));
     let (room, peer) = (&broadcaster.room, &broadcaster.peer);
     if let Some(introduction) = peer.introduction() {
@@ -209,9 +254,8 @@ async fn create_transport(
     let made = async {
         own_origin(&web, &headers)?;
         let broadcaster = web.broadcasters.find(&room, &id)?;
-        if broadcaster.peer.state().transports.len() >= MAX_TRANSPORTS {
-            return Err(Refusal::new(503, format!("the broadcaster has {MAX_TRANSPORTS} transports, the most")));
-        }
+        let there = || broadcaster.peer.state().transports.len();
+        let _place = broadcaster.transports.admit(there, (MAX_TRANSPORTS, "transports"))?;
         make_transport(&web, &broadcaster, Data::new(body)).await
     };
     answer(made.await)
@@ -308,6 +352,7 @@ async fn produce(
         let mut app_data = data.take_opaque("appData", MAX_OPAQUE)?;
         let (service, peer) = (&web.service, &broadcaster.peer);
         app_data.insert("peerId".into(), json!(peer.id));
+        let _place = broadcaster.producers.admit(|| peer.state().producers.len(), (MAX_PRODUCERS, "producers"))?;
         let options = ProduceOptions::new(kind, rtp_parameters);
         let made = service.client.produce(transport, &options).await.map_err(refusal)?;
         service.own(made.id, Owner::Producer(Arc::downgrade(peer)));
@@ -338,10 +383,19 @@ async fn consume(
         let capabilities = broadcaster.capabilities.clone().ok_or_else(|| {
             Refusal::new(409, "rtpCapabilities: the broadcaster gave none when it came; it cannot receive")
         })?;
-        let service = &web.service;
-        let here = service.producer_in(broadcaster.peer.router(), publisher, producer).await.map_err(refusal)?;
+        let (service, peer) = (&web.service, &broadcaster.peer);
+        let _place = broadcaster.consumers.admit(|| peer.state().consumers.len(), (MAX_CONSUMERS, "consumers"))?;
+        let here = service.producer_in(peer.router(), publisher, producer).await.map_err(refusal)?;
         let made = service.client.consume(transport, &ConsumeOptions::new(here, capabilities)).await;
         let made = made.map_err(refusal)?;
+        service.own(made.id, Owner::Consumer(Arc::downgrade(peer)));
+        peer.state().consumers.insert(made.id, ConsumerEntry::default());
+        if !publisher.state().producers.contains_key(&producer) {
+            // Its closing may have passed before the consumer had an owner.
+            peer.state().consumers.remove(&made.id);
+            service.disown(made.id);
+            return Err(Refusal::unknown("producerId", text));
+        }
         let told = json!({
             "id": id_text(made.id),
             "producerId": text,
@@ -350,6 +404,8 @@ async fn consume(
             "type": made.r#type,
         });
         if let Some(plain) = broadcaster.plain().get_mut(&transport) {
+            // Those whose producers are gone are gone too.
+            plain.consumers.retain(|consumer| peer.state().consumers.contains_key(&consumer.id));
             plain.consumers.push(made);
         }
         start_asking(&web, &broadcaster);
@@ -424,5 +480,25 @@ async fn description(State(web): State<Web>, Path((room, id)): Path<(String, Str
     match text {
         Ok(text) => ([(header::CONTENT_TYPE, "application/sdp")], text).into_response(),
         Err(refusal) => answer(Err(refusal)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_being_made_counts_with_what_is_there() {
+        let arriving = Arriving::default();
+        let admit = |there: usize| arriving.admit(|| there, (3, "producers"));
+        let first = admit(1).expect("two of three");
+        let second = admit(1).expect("three of three");
+        let refused = admit(1).expect_err("a fourth one");
+        assert_eq!(refused.code, 409);
+        assert!(refused.reason.starts_with("producers: ") && refused.reason.contains("has 3"), "{}", refused.reason);
+        // One has come, the other failed: a refusal has taken no place.
+        drop((first, second));
+        assert!(admit(2).is_ok());
+        assert!(admit(3).is_err());
     }
 }
