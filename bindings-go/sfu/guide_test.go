@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// TestTheGuideShowsWhatTheExamplesRun: every piece of Go in README.md stands, line by line, in example_test.go.
-func TestTheGuideShowsWhatTheExamplesRun(t *testing.T) {
+// TestTheGuidesShowWhatTheExamplesRun: every piece of Go in the guide, and the first call in the README of the repository,
+// stand, line by line, in example_test.go.
+func TestTheGuidesShowWhatTheExamplesRun(t *testing.T) {
 	read := func(name string) []string {
 		text, err := os.ReadFile(name)
 		if err != nil {
@@ -21,8 +22,17 @@ func TestTheGuideShowsWhatTheExamplesRun(t *testing.T) {
 			shown.WriteString(line + "\n")
 		}
 	}
+	for name, least := range map[string]int{"../README.md": 3, "../../README.md": 1} {
+		if found := pieces(t, append(read(name), "end"), shown.String()); found < least {
+			t.Errorf("%s: %d pieces were found", name, found)
+		}
+	}
+}
+
+// pieces tells how many pieces of Go there are, and fails for those that are not shown elsewhere.
+func pieces(t *testing.T, lines []string, shown string) int {
 	blocks, block := 0, ""
-	for _, line := range append(read("../README.md"), "end") {
+	for _, line := range lines {
 		switch {
 		case strings.HasPrefix(line, "    "):
 			block += strings.TrimSpace(line) + "\n"
@@ -30,7 +40,7 @@ func TestTheGuideShowsWhatTheExamplesRun(t *testing.T) {
 		default:
 			if strings.Contains(block, "sfu.") && strings.Contains(block, ":= ") || strings.Contains(block, "func(") {
 				blocks++
-				if !strings.Contains(shown.String(), block) {
+				if !strings.Contains(shown, block) {
 					t.Errorf("no example runs this:\n%s", block)
 				}
 				if lines := strings.Count(block, "\n"); lines > 30 {
@@ -40,7 +50,5 @@ func TestTheGuideShowsWhatTheExamplesRun(t *testing.T) {
 			block = ""
 		}
 	}
-	if blocks < 3 {
-		t.Errorf("%d pieces were found", blocks)
-	}
+	return blocks
 }

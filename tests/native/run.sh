@@ -54,6 +54,7 @@ step "the first program in C++ runs without the shared library" env -u LD_LIBRAR
 told() { diff -B <(sed -n '/in full/,/^## /{/^    /s/^    //p}' "$1") <(tail -n +2 "$2"); }
 step "the guide of C has the first program" bash -c "$(declare -f told); told docs/c.md examples/c/first.c"
 step "the guide of C++ has the first program" bash -c "$(declare -f told); told docs/cpp.md examples/cpp/first.cpp"
+step "the README shows the first programs" python3 tests/native/shown.py README.md 2 examples/c/first.c examples/cpp/first.cpp
 
 ffmpeg="$("$venv/bin/python" -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')"
 step "the relay in C builds" cc "${strict[@]}" examples/c/relay.c "${shared[@]}" -o "$out/relay-c"
