@@ -20,6 +20,7 @@ pub const EXCEPTIONS: &[Exception] = &[
     Exception { path: "tests/bench/src/sys.rs", reason: "system calls that std does not offer" },
     Exception { path: "ffi/src/lib.rs", reason: "callers hand over raw pointers" },
     Exception { path: "ffi/src/tests.rs", reason: "calls the C ABI as a C program would" },
+    Exception { path: "ffi/src/thread_tests.rs", reason: "calls of the C ABI, as a C program makes them" },
 ];
 
 /// Unsafe code in files that are not listed.
