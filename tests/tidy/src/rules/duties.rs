@@ -23,7 +23,7 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
         findings.extend(duties(&file.text, &tests));
     }
     if let Some(file) = sources.iter().find(|source| source.path == FAULTS) {
-        findings.extend(faults(&file.text, &tests));
+        findings.extend(faults(&file.text, sources, &tests));
     }
     findings
 }
@@ -57,7 +57,7 @@ fn duties(text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
 }
 
 /// A fault's tests are found by the beginning of their names: `row_014_...`, or `h01_and_row_014_...` for both.
-fn faults(text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
+fn faults(text: &str, sources: &[Source], tests: &BTreeSet<String>) -> Vec<Finding> {
     let rows = match read(text, "fault") {
         Ok(rows) => rows,
         Err(finding) => {
@@ -72,8 +72,41 @@ fn faults(text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
             let text = format!("fault `{id}` has no test whose name begins with `{id}_`");
             findings.push(Finding { path: FAULTS.to_owned(), line: *line, text });
         }
+        for language in row.get("languages").into_iter().flat_map(|names| names.split_whitespace()) {
+            let folders = folders(language);
+            let there = sources.iter().filter(|source| folders.iter().any(|folder| source.path.starts_with(folder)));
+            if !test_names_of(there).iter().any(|name| shows(name, &id)) {
+                let text = format!("fault `{id}` has no test in `{language}` ({})", folders.join(", "));
+                findings.push(Finding { path: FAULTS.to_owned(), line: *line, text });
+            }
+        }
     }
     findings
+}
+
+/// Where the tests of a language are.
+fn folders(language: &str) -> &'static [&'static str] {
+    match language {
+        "c" => &["tests/abi/", "ffi/src/"],
+        "go" => &["bindings-go/"],
+        "python" => &["bindings-python/tests/"],
+        _ => &[],
+    }
+}
+
+/// `TestRow075AndH25Closing` as the others write it: `row_075_and_h25_closing`.
+fn in_words(name: &str) -> String {
+    let mut words = String::new();
+    let mut before = '_';
+    for c in name.chars() {
+        let begins = c.is_uppercase() || (c.is_ascii_digit() != before.is_ascii_digit() && before != 'H');
+        if begins && before != '_' {
+            words.push('_');
+        }
+        words.extend(c.to_lowercase());
+        before = c;
+    }
+    words
 }
 
 fn shows(name: &str, id: &str) -> bool {
@@ -104,8 +137,12 @@ fn read(text: &str, table: &str) -> Result<Vec<Row>, Finding> {
     Ok(rows)
 }
 
-/// Names of every test: functions of Rust and Python, and titles of the browser tests as they are written.
 fn test_names(sources: &[Source]) -> BTreeSet<String> {
+    test_names_of(sources.iter())
+}
+
+/// Names of every test: functions of Rust, Python and Go, and titles of the browser tests as they are written.
+fn test_names_of<'a>(sources: impl Iterator<Item = &'a Source>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for source in sources {
         let opens: &[&str] = match source.path.rsplit('.').next() {
@@ -113,6 +150,7 @@ fn test_names(sources: &[Source]) -> BTreeSet<String> {
             Some("py") => &["def "],
             Some("c" | "cpp" | "cc") => &["static void ", "static int "],
             Some("ts" | "mjs") => &["test(\"", "test('"],
+            Some("go") => &["func Test"],
             _ => continue,
         };
         for line in source.text.lines().map(str::trim_start) {
@@ -121,7 +159,8 @@ fn test_names(sources: &[Source]) -> BTreeSet<String> {
                     line.strip_prefix(open).or_else(|| line.split_once(&format!(" {open}")).map(|(_, rest)| rest));
                 if let Some(rest) = begins {
                     let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
-                    names.insert(rest[..end].to_owned());
+                    let name = &rest[..end];
+                    names.insert(if *open == "func Test" { in_words(name) } else { name.to_owned() });
                 }
             }
         }
@@ -164,6 +203,24 @@ mod tests {
         assert_eq!(with("row_00").len(), 1);
         assert!(shows("test_row_014_hello", "row_014") && !shows("test_row_014", "row_014"));
         assert!(shows("h01_and_row_014_hello", "row_014") && shows("h01_and_row_014_hello", "h01"));
+    }
+
+    #[test]
+    fn a_fault_without_a_test_in_one_of_its_languages_is_found() {
+        let python = Source::new("bindings-python/tests/test_a.py", "def test_row_004_it_is_cut() -> None:\n");
+        let go = Source::new("bindings-go/sfu/a_test.go", "func TestRow004AndH25ItIsCut(t *testing.T) {\n");
+        let table = Source::new(FAULTS, "[[fault]]\nid = \"row_004\"\nlanguages = \"go python\"\n");
+        assert_eq!(check(&[table.clone(), python.clone(), go.clone()]), vec![]);
+        assert_eq!(check(&[table.clone(), python]).len(), 1);
+        assert_eq!(check(&[table, go]).len(), 1);
+        let unknown = Source::new(FAULTS, "[[fault]]\nid = \"row_004\"\nlanguages = \"cobol\"\n");
+        assert_eq!(check(&[unknown, Source::new("engine/a.rs", "fn row_004_a() {}\n")]).len(), 1);
+    }
+
+    #[test]
+    fn names_of_go_are_read_as_words() {
+        assert_eq!(in_words("Row075AndH25Closing"), "row_075_and_h25_closing");
+        assert_eq!(in_words("H33EveryField"), "h33_every_field");
     }
 
     #[test]
