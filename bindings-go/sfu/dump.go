@@ -139,6 +139,8 @@ type ConsumerDump struct {
 type ConsumerLane struct {
 	SSRC    uint32
 	RTXSSRC *uint32
+	// FECSSRC of its FlexFEC; nil: none.
+	FECSSRC *uint32
 	// Wanted by the far router, and within the consumer's preferred layers.
 	Wanted bool
 	// CurrentLayers within the encoding that it sends; nil: nothing.
@@ -314,7 +316,7 @@ func lanesFrom(lanes []*fbs.ConsumerLaneT) []ConsumerLane {
 	var out []ConsumerLane
 	for _, one := range lanes {
 		out = append(out, ConsumerLane{
-			SSRC: one.Ssrc, RTXSSRC: one.RtxSsrc, Wanted: one.Wanted, CurrentLayers: layersFrom(one.CurrentLayers),
+			SSRC: one.Ssrc, RTXSSRC: one.RtxSsrc, FECSSRC: one.FecSsrc, Wanted: one.Wanted, CurrentLayers: layersFrom(one.CurrentLayers),
 		})
 	}
 	return out

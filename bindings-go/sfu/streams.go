@@ -33,6 +33,8 @@ type ReceivedSSRC struct {
 	RTX      bool
 	// Signalled when the producer was made; else it was learned from a packet.
 	Signalled bool
+	// FEC: it carries repair of another stream (FlexFEC).
+	FEC bool
 }
 
 // ProducerLine is what packets of a producer are known by before their SSRC is.
@@ -55,6 +57,8 @@ type SentSSRC struct {
 	SSRC     uint32
 	Consumer ID
 	RTX      bool
+	// FEC: it carries repair of another stream (FlexFEC).
+	FEC bool
 }
 
 // HeaderExtensionID is what a peer calls a header extension.
@@ -89,6 +93,7 @@ func streamsFrom(streams *fbs.TransportStreamsT) TransportStreams {
 	for _, one := range streams.Received {
 		out.Received = append(out.Received, ReceivedSSRC{
 			SSRC: one.Ssrc, Producer: ID(one.Producer), Encoding: int(one.Encoding), RTX: one.Rtx, Signalled: one.Signalled,
+			FEC: one.Fec,
 		})
 	}
 	for _, one := range streams.Lines {
@@ -97,7 +102,7 @@ func streamsFrom(streams *fbs.TransportStreamsT) TransportStreams {
 		})
 	}
 	for _, one := range streams.Sent {
-		out.Sent = append(out.Sent, SentSSRC{SSRC: one.Ssrc, Consumer: ID(one.Consumer), RTX: one.Rtx})
+		out.Sent = append(out.Sent, SentSSRC{SSRC: one.Ssrc, Consumer: ID(one.Consumer), RTX: one.Rtx, FEC: one.Fec})
 	}
 	return out
 }
