@@ -70,6 +70,12 @@ impl<'a> Record<'a> {
         Some((Record { bytes, content_type, epoch: u16::from_be_bytes([header[3], header[4]]) }, rest))
     }
 
+    /// Its number within the epoch, 48 bits.
+    pub(super) fn sequence(&self) -> u64 {
+        let number: [u8; 8] = self.bytes.get(3..11).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
+        u64::from_be_bytes(number) & ((1 << 48) - 1)
+    }
+
     /// What the record carries.
     pub(super) fn content(&self) -> &'a [u8] {
         &self.bytes[RECORD_HEADER..]

@@ -14,6 +14,8 @@
 //! session caches are off. It leaves out: the cookie exchange, since ICE has verified the peer's
 //! address; DTLS 1.3, which the library does not have.
 
+mod connected;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -24,12 +26,13 @@ use openssl::ssl::{ErrorCode, Ssl, SslRef, SslStream};
 use sfu_wire::drop_reason::DropReason;
 use sfu_wire::time::Time;
 
-use super::budget::{HandshakeBudget, RECORD_HEADER, Record};
+use super::budget::{ALERT, APPLICATION_DATA, HandshakeBudget, RECORD_HEADER, Record};
 use super::certificate::{matches_any, reason};
 use super::context::{DtlsContext, DtlsError};
 use super::ffi;
 use super::fingerprint::Fingerprint;
 use super::pipe::Pipe;
+use super::records::Records;
 use crate::keys::{KeyMaterial, SrtpKeys, SrtpProfile, erase};
 
 /// From the first record of a handshake to its end.
@@ -48,11 +51,11 @@ const EXPORTER_LABEL: &str = "EXTRACTOR-dtls_srtp";
 /// The library's name of the state in which encrypted records can be read.
 const STATE_KEYS_CHANGED: &str = "SSLv3/TLS read change cipher spec";
 /// Length of the part of a GCM nonce that each record carries (RFC 5288, section 3).
-const EXPLICIT_NONCE: usize = 8;
+pub(super) const EXPLICIT_NONCE: usize = 8;
 /// Length of the authentication tag of all our cipher suites.
-const TAG: usize = 16;
+pub(super) const TAG: usize = 16;
 /// The most that one record can carry.
-const MAX_PLAINTEXT: usize = 1 << 14;
+pub(super) const MAX_PLAINTEXT: usize = 1 << 14;
 
 /// Which side begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,8 +109,12 @@ impl fmt::Debug for DtlsEvent {
 
 /// One DTLS association.
 pub struct DtlsSession {
-    /// `None` once failed or closed: frees the library's memory at once.
+    /// `None` once connected, failed or closed: frees the library's memory at once.
     stream: Option<SslStream<Pipe>>,
+    /// What goes on with a connection when the library is gone.
+    records: Option<Box<Records>>,
+    /// The encrypted record that the library was given last: in the end, the peer's Finished.
+    proof: Vec<u8>,
     role: DtlsRole,
     state: DtlsState,
     budget: HandshakeBudget,
@@ -117,7 +124,7 @@ pub struct DtlsSession {
     retransmit_at: Option<Time>,
     backoff: Duration,
     events: VecDeque<DtlsEvent>,
-    /// Datagrams that outlive the stream: alerts.
+    /// Datagrams that outlive the stream, or come after it.
     last_words: VecDeque<Vec<u8>>,
 }
 
@@ -139,6 +146,8 @@ impl DtlsSession {
         ffi::stop_wall_clock(&ssl);
         let mut session = Self {
             stream: Some(SslStream::new(ssl, Pipe::default())?),
+            records: None,
+            proof: Vec::new(),
             role,
             state: DtlsState::New,
             budget: HandshakeBudget::default(),
@@ -174,6 +183,7 @@ impl DtlsSession {
         self.fingerprints = Some(fingerprints);
         if self.state == DtlsState::Unverified {
             self.verify();
+            self.hand_over();
         }
     }
 
@@ -241,6 +251,9 @@ impl DtlsSession {
     /// library ends the session for such a one, although anybody can forge it (RFC 6347, section 4.1.2.7
     /// wants invalid records ignored).
     fn feed_encrypted(&mut self, now: Time, record: &[u8]) -> Result<(), DropReason> {
+        if self.records.is_some() {
+            return self.take_record(record);
+        }
         let cipher = self.stream.as_ref().and_then(|stream| stream.ssl().current_cipher());
         let implicit_nonce = cipher.is_some_and(|cipher| cipher.name().contains("CHACHA20"));
         let overhead = if implicit_nonce { TAG } else { EXPLICIT_NONCE + TAG };
@@ -257,6 +270,10 @@ impl DtlsSession {
             let pipe = stream.get_mut();
             pipe.incoming.clear();
             pipe.incoming.extend_from_slice(record);
+        }
+        if self.state == DtlsState::Handshaking && record.len() <= MAX_HELD_LEN {
+            self.proof.clear();
+            self.proof.extend_from_slice(record);
         }
         self.drive(now);
     }
@@ -291,6 +308,11 @@ impl DtlsSession {
         }
         if self.is_past_handshake() {
             self.read_data();
+        }
+        self.hand_over();
+        // Who waits for the other side would keep 17 KB for its next record.
+        if let Some(stream) = &self.stream {
+            ffi::release_buffers(stream.ssl());
         }
         forget_errors();
     }
@@ -373,6 +395,9 @@ impl DtlsSession {
 
     /// Sends application data as one record. For SCTP, and for tests.
     pub fn send(&mut self, data: &[u8]) -> Result<(), DropReason> {
+        if self.records.is_some() {
+            return self.send_record(APPLICATION_DATA, data);
+        }
         let Some(stream) = self.stream.as_mut().filter(|_| self.state == DtlsState::Connected) else {
             return Err(DropReason::NotConnected);
         };
@@ -457,6 +482,11 @@ impl DtlsSession {
             }
             self.last_words = std::mem::take(&mut stream.get_mut().outgoing);
         }
+        if self.records.is_some() {
+            // As above.
+            let _ = self.send_record(ALERT, &connected::CLOSE_NOTIFY);
+            self.records = None;
+        }
         forget_errors();
     }
 
@@ -515,3 +545,7 @@ mod refusal_tests;
 #[cfg(test)]
 #[path = "dtls_foreign_tests.rs"]
 mod foreign_tests;
+
+#[cfg(test)]
+#[path = "dtls_records_tests.rs"]
+mod records_tests;

@@ -29,6 +29,7 @@ unsafe extern "C" {
     fn DTLS_set_timer_cb(ssl: *mut SSL, callback: Option<TimerCallback>);
     fn SSL_CTX_set_cert_verify_callback(context: *mut SSL_CTX, callback: Option<VerifyCallback>, argument: *mut c_void);
     fn dtls1_retransmit_buffered_messages(ssl: *mut SSL) -> c_int;
+    fn SSL_free_buffers(ssl: *mut SSL) -> c_int;
 }
 
 /// The wall-clock timer of a flight, in microseconds: more than an hour, longer than any handshake lives.
@@ -63,6 +64,13 @@ pub(super) fn retransmit(ssl: &SslRef) -> bool {
     // SAFETY: the pointer is that of a live DTLS session, whose connection state begins with the `SSL`; a
     // flight is outstanding, so the handshake's buffers exist; OpenSSL's own timer calls it in this state.
     unsafe { dtls1_retransmit_buffered_messages(ssl.as_ptr()) > 0 }
+}
+
+/// Gives back the record buffers, of which the one for reading has room for the longest record. The next record makes
+/// them anew. What is not read to its end keeps its buffer.
+pub(super) fn release_buffers(ssl: &SslRef) {
+    // SAFETY: the pointer is that of a live session; the library refuses while a buffer is in use.
+    unsafe { SSL_free_buffers(ssl.as_ptr()) };
 }
 
 /// Every certificate passes the chain check.

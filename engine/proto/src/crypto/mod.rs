@@ -13,6 +13,7 @@ mod ffi;
 pub mod fingerprint;
 pub mod hmac;
 mod pipe;
+mod records;
 
 pub use crate::keys::{KeyMaterial, SrtpKeys, SrtpProfile};
 pub use certificate::{Certificate, CertificateError};
