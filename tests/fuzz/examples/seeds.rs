@@ -244,6 +244,10 @@ fn machines(root: &Path) {
     }
     write(root, "wire_demux", "dtls", &flight[0]);
     write(root, "proto_dtls", "client_hello", &pieces(&flight));
+    // Behind the keys: data, a Finished once more, a wish to negotiate anew, a warning; a forged record; close_notify.
+    let forged = [&[0x80, 21, 0xfe, 0xfd, 0, 1][..], &[0, 0, 0, 0, 0, 9, 0, 26], &[0; 26]].concat();
+    let records: [&[u8]; 6] = [b"\x03data", &[2, 20, 0, 0, 12], &[2, 1, 0, 0, 0], &[1, 1, 90], &forged, &[1, 1, 0]];
+    write(root, "proto_dtls", "connected", &pieces(&records));
 }
 
 /// Scripts are any bytes; these three differ in how often operations repeat.

@@ -62,7 +62,8 @@ impl DtlsSession {
         Ok(())
     }
 
-    pub(super) fn send_record(&mut self, content_type: u8, content: &[u8]) -> Result<(), DropReason> {
+    /// Sends a record of any type: what a fuzzer that knows the keys can do.
+    pub(crate) fn send_record(&mut self, content_type: u8, content: &[u8]) -> Result<(), DropReason> {
         let room = self.last_words.len() < MAX_OUTGOING;
         let sealed = self.records.as_mut().filter(|_| room).and_then(|records| records.seal(content_type, content));
         forget_errors();
