@@ -274,10 +274,12 @@ class Transport(Object):
         priority: int = 1,
         ignore_dtx: bool = False,
         numbering: schema.Numbering = schema.Numbering.ROUTER,
+        pad_frames: bool = False,
     ) -> Consumer:
         """Sends a producer's media to the peer, whose capabilities choose the codec.
 
-        `enable_rtx` None is on for video, off for audio; `priority` is 1 to 255. Raises `UnsupportedError` if there is
+        `enable_rtx` None is on for video, off for audio; `priority` is 1 to 255; `pad_frames` makes the packets of
+        a frame equal in size by a few bytes of padding. Raises `UnsupportedError` if there is
         no codec in common, `NotFoundError` for a producer of another router.
         """
         body = schema.Consume(
@@ -290,6 +292,7 @@ class Transport(Object):
             priority=priority,
             ignore_dtx=ignore_dtx,
             numbering=numbering,
+            pad_frames=pad_frames,
         )
         made: schema.ConsumerCreated = await self._call(body)
         return Consumer(self, made, id_of(producer))
