@@ -62,10 +62,13 @@ asan: setup-build ## A hundred thousand orders of closing under AddressSanitizer
 
 bench: setup-test tools ## Measure all: packets end to end beside a peer's loop, parse, protect, fan-out, commands. Best alone.
 	cargo build --release --locked -p sfu-bench --bins
+	mkdir -p $(TARGET)/bench
 	$(TARGET)/release/forward
-	$(TARGET)/release/fan_out
-	$(TARGET)/release/shards
-	cargo bench --locked -p sfu-bench --benches
+	$(TARGET)/release/fan_out | tee $(TARGET)/bench/fan_out.txt
+	$(TARGET)/release/shards | tee $(TARGET)/bench/shards.txt
+	for bench in micro command probe; do \
+		cargo bench --locked -q -p sfu-bench --bench $$bench | tee $(TARGET)/bench/$$bench.txt; \
+	done
 	cargo build --release --locked -p libsfu
 	tests/abi/measure.sh
 	cd bindings-python && LIBSFU_LIBRARY=$(TARGET)/release/libsfu.so PYTHONPATH=. $(VENV)/bin/python bench.py
