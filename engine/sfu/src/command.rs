@@ -147,7 +147,8 @@ pub enum Command {
         /// The producer, consumer or observer.
         object: ObjectId,
     },
-    /// Asks for a key frame (throttled). Reply: [`Reply::Done`].
+    /// Asks for a key frame (throttled). For a consumer that does not flow yet (paused, or its peer not connected)
+    /// only if none is kept that it could begin with. Reply: [`Reply::Done`].
     RequestKeyFrame {
         /// The consumer.
         consumer: ObjectId,

@@ -366,7 +366,10 @@ impl Shard {
                     continue;
                 }
                 let (producer, encoding) = (held.it.producer(), held.it.encoding());
-                self.want_key_frame(now, producer, encoding);
+                match self.may_flow(lane) {
+                    true => self.want_key_frame(now, producer, encoding),
+                    false => self.provide_start(now, lane, producer),
+                }
             }
         }
         Ok(Reply::Done)

@@ -186,8 +186,18 @@ impl Shard {
         }
     }
 
+    /// Sees to it that a consumer that does not flow yet finds what it can begin with once it does: what is kept
+    /// may do already. Otherwise the key frame is on its way while the peer still connects.
+    pub(crate) fn provide_start(&mut self, now: Time, id: ObjectId, source: ObjectId) {
+        let Some(held) = self.consumers.get(id) else { return };
+        let encoding = held.it.wanted_encoding(source);
+        if self.producers.get(source).is_some_and(|producer| producer.it.cached_start(now, encoding).is_none()) {
+            self.want_key_frame(now, source, encoding);
+        }
+    }
+
     /// The consumer's peer is within reach, and nobody has paused it.
-    fn may_flow(&self, id: ObjectId) -> bool {
+    pub(crate) fn may_flow(&self, id: ObjectId) -> bool {
         let Some(held) = self.consumers.get(id) else { return false };
         let has_path = self.transports.get(held.it.transport()).is_some_and(Transport::is_connected);
         has_path && !held.it.is_paused()

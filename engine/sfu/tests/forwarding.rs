@@ -186,6 +186,47 @@ fn a_consumer_of_video_starts_with_a_key_frame_that_the_publisher_was_asked_for(
 }
 
 #[test]
+fn a_key_frame_is_fetched_while_the_peer_still_connects_and_is_the_first_that_it_gets() {
+    let mut world = World::new(14);
+    let router = world.router();
+    let alice = world.join(router);
+    let producer = world.produce_video(alice, 2222);
+    world.send_rtp(alice, &rtp(VP8, 2222, 1, 3000, &[], &vp8_frame(true, 1)));
+    world.run(Duration::from_secs(2));
+    world.send_rtp(alice, &rtp(VP8, 2222, 2, 6000, &[], &vp8_frame(false, 2)));
+    world.received(alice);
+    let asked = |world: &mut World| {
+        world.settle();
+        rtcp_kinds(&world.received(alice)).contains(&"pli 2222".to_owned())
+    };
+    let bob = world.add(router, PeerOptions::default());
+    let consumer = world.try_consume(bob, producer, true).expect("consume before connect");
+    assert!(!asked(&mut world), "whether it is wanted at all is not known yet");
+
+    world.command(Command::RequestKeyFrame { consumer: consumer.id }).expect("request");
+    assert!(asked(&mut world), "what is kept is too old");
+    world.send_rtp(alice, &rtp(VP8, 2222, 3, 9000, &[], &vp8_frame(true, 3)));
+    world.send_rtp(alice, &rtp(VP8, 2222, 4, 12_000, &[], &vp8_frame(false, 4)));
+    world.run(Duration::from_millis(300));
+    world.command(Command::RequestKeyFrame { consumer: consumer.id }).expect("request");
+    world.run(Duration::from_millis(300));
+    assert!(!asked(&mut world), "what is kept will do");
+
+    world.signal(bob).expect("connect");
+    world.start(bob);
+    world.run(Duration::from_millis(300));
+    assert!(world.rtp(bob).is_empty(), "connected but paused");
+    world.command(Command::Resume { object: consumer.id }).expect("resume");
+    world.settle();
+    assert_eq!(world.rtp(bob).len(), 2, "the key frame and what followed it");
+    assert!(!asked(&mut world));
+    // For one that flows the wish is passed on as ever.
+    world.run(Duration::from_secs(1));
+    world.command(Command::RequestKeyFrame { consumer: consumer.id }).expect("request");
+    assert!(asked(&mut world));
+}
+
+#[test]
 fn a_lost_packet_is_sent_again_as_rtx() {
     let mut world = World::new(6);
     let router = world.router();

@@ -333,7 +333,9 @@ impl Client {
         self.done(object, fb::RequestBodyT::Resume(Box::default()))
     }
 
-    /// Asks the producer of a consumer for a key frame.
+    /// Asks the producer of a consumer for a key frame. For a consumer that does not flow yet (paused, or its peer
+    /// not connected) only if none is kept that it could begin with: asked for right after
+    /// [`consume`](Self::consume), the first picture is here when the peer is.
     pub fn request_key_frame(&self, consumer: Id) -> Call<()> {
         self.done(consumer, fb::RequestBodyT::RequestKeyFrame(Box::default()))
     }
