@@ -1,16 +1,22 @@
 //! Giving a peer what others publish: a consumer is made paused, offered, and resumed once the peer has accepted it.
+//! Consumers of one joining are made side by side, so that their offers arrive together and the peer can take them in
+//! one negotiation; meanwhile the publishers are asked for the key frames that their pictures will begin with.
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use serde_json::json;
 use sfu_control::ErrorCode;
 use sfu_control::client::{ConsumeOptions, Consumer};
+use sfu_control::ortc::MediaKind;
 
 use crate::room::{ConsumerEntry, Offer, Peer, id_text};
 use crate::service::{Owner, Service};
 
 /// Consumers of one peer.
 const MAX_CONSUMERS: usize = 2000;
+/// Consumers of one peer that are being made at one time.
+const AT_ONCE: usize = 16;
 
 /// Makes and offers consumers of all these producers; returns at once.
 pub(crate) fn offer_all(service: &Arc<Service>, peer: &Arc<Peer>, offers: Vec<Offer>) {
@@ -23,11 +29,17 @@ pub(crate) fn offer_all(service: &Arc<Service>, peer: &Arc<Peer>, offers: Vec<Of
     }
     let (service, peer) = (Arc::clone(service), Arc::clone(peer));
     tokio::spawn(async move {
-        for offer in offers {
-            for _ in 0..=peer.replicas {
-                if let Some(consumer) = make(&service, &peer, &offer).await {
-                    tokio::spawn(introduce(Arc::clone(&service), Arc::clone(&peer), offer.clone(), consumer));
-                }
+        let copies = peer.replicas + 1;
+        let wanted = offers.into_iter().flat_map(move |offer| std::iter::repeat_n(offer, copies));
+        let mut made = futures_util::stream::iter(wanted)
+            .map(|offer| {
+                let (service, peer) = (Arc::clone(&service), Arc::clone(&peer));
+                async move { make(&service, &peer, &offer).await.map(|consumer| (offer, consumer)) }
+            })
+            .buffered(AT_ONCE);
+        while let Some(made) = made.next().await {
+            if let Some((offer, consumer)) = made {
+                tokio::spawn(introduce(Arc::clone(&service), Arc::clone(&peer), offer, consumer));
             }
         }
     });
@@ -88,6 +100,15 @@ async fn make(service: &Service, peer: &Arc<Peer>, offer: &Offer) -> Option<Cons
     None
 }
 
+/// Has the picture ready that the peer is going to begin with: the way to it takes longer to make than a key frame.
+async fn provide_start(service: &Service, peer: &Peer, consumer: &Consumer) {
+    if consumer.kind == MediaKind::Video
+        && let Err(error) = service.client.request_key_frame(consumer.id).await
+    {
+        tracing::debug!(target: "sfu::session", "{}: no key frame for {}: {error}", peer.id, id_text(consumer.id));
+    }
+}
+
 async fn introduce(service: Arc<Service>, peer: Arc<Peer>, offer: Offer, consumer: Consumer) {
     let data = json!({
         "peerId": offer.publisher.id,
@@ -99,7 +120,9 @@ async fn introduce(service: Arc<Service>, peer: Arc<Peer>, offer: Offer, consume
         "appData": offer.app_data,
         "producerPaused": consumer.producer_paused,
     });
-    match peer.connection.request("newConsumer", &data).await {
+    let offered = peer.connection.request("newConsumer", &data);
+    let (answer, ()) = tokio::join!(offered, provide_start(&service, &peer, &consumer));
+    match answer {
         Ok(_) => {
             let (wanted, news) = {
                 let mut state = peer.state();

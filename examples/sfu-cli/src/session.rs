@@ -26,6 +26,8 @@ const REQUESTS: usize = 64;
 const RATE: u32 = 200;
 /// Messages that it may send at once: a joiner accepts every stream of a room.
 const BURST: u32 = 2000;
+/// Frames that go out behind another without a flush between them.
+const MOST_AT_ONCE: usize = 32;
 /// A ping goes out this often.
 const PING: Duration = Duration::from_secs(15);
 /// A peer that sends nothing, not even a pong, for this long is gone.
@@ -73,7 +75,7 @@ async fn write(
             _ = ping.tick() => Message::Ping(Vec::new().into()),
         };
         // A peer that takes no byte for this long will not say goodbye either.
-        match tokio::time::timeout(SILENCE, sink.send(message)).await {
+        match tokio::time::timeout(SILENCE, send(&mut sink, message, &mut frames)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return,
         }
@@ -87,6 +89,20 @@ async fn write(
         CloseFrame { code: closing.code, reason: reason.into() }
     });
     let _ = tokio::time::timeout(FAREWELL, sink.send(Message::Close(farewell))).await;
+}
+
+/// Sends a message and what is queued behind it in one go: what is said together arrives together.
+async fn send(
+    sink: &mut SplitSink<WebSocket, Message>,
+    first: Message,
+    frames: &mut mpsc::Receiver<String>,
+) -> Result<(), axum::Error> {
+    sink.feed(first).await?;
+    for _ in 0..MOST_AT_ONCE {
+        let Ok(frame) = frames.try_recv() else { break };
+        sink.feed(Message::Text(frame.into())).await?;
+    }
+    sink.flush().await
 }
 
 async fn attend(service: &Arc<Service>, room: &Arc<Room>, peer: &Arc<Peer>, stream: SplitStream<WebSocket>) {
