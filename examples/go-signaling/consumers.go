@@ -7,11 +7,16 @@ import (
 	"libsfu.example/go/sfu"
 )
 
-// maxConsumers of one peer.
-const maxConsumers = 2000
+const (
+	// maxConsumers of one peer.
+	maxConsumers = 2000
+	// consumersAtOnce are being made for one peer at one time.
+	consumersAtOnce = 16
+)
 
 // offerAll gives a peer what others publish: each consumer is made paused, offered, and resumed once the peer has accepted
-// it. It returns at once.
+// it. They are made side by side, so that their offers arrive together and the peer can take them in one negotiation. It
+// returns at once.
 func (s *service) offerAll(p *peer, offers []offer) {
 	if len(offers) == 0 {
 		return
@@ -24,11 +29,17 @@ func (s *service) offerAll(p *peer, offers []offer) {
 		return
 	}
 	go func() {
+		places := make(chan struct{}, consumersAtOnce)
 		for _, one := range offers {
 			for range p.replicas + 1 {
-				if consumer := s.makeConsumer(p, one); consumer != nil {
-					go s.introduceConsumer(p, one, consumer)
-				}
+				places <- struct{}{}
+				go func() {
+					consumer := s.makeConsumer(p, one)
+					<-places
+					if consumer != nil {
+						s.introduceConsumer(p, one, consumer)
+					}
+				}()
 			}
 		}
 	}()
@@ -117,7 +128,19 @@ func (s *service) watchConsumer(p *peer, consumer *sfu.Consumer) {
 	})
 }
 
+// provideStart has the picture ready that the peer is going to begin with: the way to it takes longer to make than a key
+// frame.
+func (s *service) provideStart(p *peer, consumer *sfu.Consumer) {
+	if consumer.Kind() != sfu.Video {
+		return
+	}
+	if err := consumer.RequestKeyFrame(s.ctx); err != nil {
+		s.log.Debug("no key frame", "peer", p.id, "consumer", consumer.ID(), "error", err)
+	}
+}
+
 func (s *service) introduceConsumer(p *peer, one offer, consumer *sfu.Consumer) {
+	go s.provideStart(p, consumer)
 	err := p.connection.request(s.ctx, "newConsumer", object{
 		"peerId": one.publisher.id, "producerId": one.producer.ID(), "id": consumer.ID(), "kind": consumer.Kind(),
 		"rtpParameters": consumer.RTPParameters(), "type": consumer.Type(), "appData": one.appData,
