@@ -221,7 +221,8 @@ impl Producer {
         let bit = 1_u32 << encoding;
         let mut shed = 0;
         let index = usize::from(encoding) % MAX_ENCODINGS;
-        let gets = |link: &&PeerLink| link.encodings & bit != 0 && link.fresh & bit == 0 && link.sieves[index].is_none();
+        let gets =
+            |link: &&PeerLink| link.encodings & bit != 0 && link.fresh & bit == 0 && link.sieves[index].is_none();
         for link in self.links.iter().filter(gets) {
             let (mirror, producer) = (link.mirror, self.id);
             let message =

@@ -193,7 +193,6 @@ export class JoinView {
 			this.#problem.textContent = displayName ? 'Room: give it a name.' : 'Your name: others need something to call you.';
 			return;
 		}
-		rememberName(displayName);
 		this.#opening++;
 		const choice = { roomId, displayName, camera: this.#camera, microphone: this.#microphone };
 		// The room owns the tracks from here on.
@@ -202,6 +201,8 @@ export class JoinView {
 		this.#video.srcObject = null;
 		this.element.hidden = true;
 		this.#hooks.onJoin(choice, this.#size());
+		// The first use of the storage waits for a file.
+		setTimeout(() => rememberName(displayName), 1000);
 	}
 
 	#size(): Resolution {

@@ -1,5 +1,6 @@
 // The page: join form, then room, then join form again. Tests look in through `window.sfu`.
 
+import { Approach } from './approach';
 import { prepareDevice } from './device';
 import { JoinView } from './join';
 import { audioContext, Levels } from './levels';
@@ -49,6 +50,8 @@ declare global {
 }
 
 const params = readParams(location.search);
+/// What is made while the form is shown.
+let approach: Approach | undefined;
 if (params.red) enableRed();
 const session = new Session(params);
 const notices = new Notices();
@@ -59,11 +62,16 @@ const join = new JoinView(params, {
 		previewLevels.unwatch('preview');
 		session.resolution = resolution;
 		params.roomId = choice.roomId;
+		session.join(choice, approach);
+		approach = undefined;
+		// The room is drawn while the service is asked.
+		requestAnimationFrame(() => {
+			room.show();
+			if (session.phase === 'closed') backToForm();
+		});
 		const url = new URL(location.href);
 		url.searchParams.set('roomId', choice.roomId);
 		history.replaceState(null, '', url);
-		session.join(choice);
-		room.show();
 	},
 	onMicrophone: (track) => {
 		if (track) previewLevels.watch('preview', track);
@@ -71,20 +79,34 @@ const join = new JoinView(params, {
 	},
 });
 
-document.body.append(join.element, room.element, notices.element);
-session.on('notice', ({ kind, text }) => notices.show(kind, text));
-session.on('changed', () => {
-	if (session.phase !== 'closed' || room.element.hidden) return;
+function backToForm(): void {
+	if (room.element.hidden) return;
 	room.hide();
 	document.title = 'libsfu';
 	void join.start();
+}
+
+document.body.append(join.element, room.element, notices.element);
+session.on('notice', ({ kind, text }) => notices.show(kind, text));
+session.on('changed', () => {
+	if (session.phase === 'closed') backToForm();
 });
 addEventListener('pagehide', () => {
 	if (session.phase === 'joined' || session.phase === 'connecting') session.leave();
 });
 void join.start();
 // All that a join needs of this browser is made ready while the form is read.
-const prepared = prepareDevice().then(() => void audioContext());
+const prepared = prepare();
+
+async function prepare(): Promise<void> {
+	const device = await prepareDevice(params.roomId);
+	audioContext();
+	room.rehearse();
+	// Whoever is that fast has a connection by now.
+	if (!device || !params.ahead || session.phase !== 'idle') return;
+	approach = new Approach(params, params.roomId, device);
+	await approach.settled;
+}
 
 window.sfu = {
 	session,

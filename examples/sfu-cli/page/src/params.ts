@@ -30,6 +30,8 @@ export interface Params {
 	numSimulcastStreams: number;
 	/// Redundant audio.
 	red: boolean;
+	/// The way into a room is made while the form is shown. Not under a given id, which may be somebody's who is in it.
+	ahead: boolean;
 }
 
 const NAME_KEY = 'sfu.displayName';
@@ -93,6 +95,7 @@ export function readParams(search: string): Params {
 		sharingScalabilityMode: query.get('sharingScalabilityMode') ?? undefined,
 		numSimulcastStreams: Number.isInteger(streams) && streams >= 1 && streams <= 3 ? streams : 3,
 		red: flag(query, 'red', false),
+		ahead: flag(query, 'ahead', true) && !query.has('peerId'),
 	};
 }
 

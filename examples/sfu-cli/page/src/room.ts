@@ -14,6 +14,8 @@ import { layout, Tile, type TileActions, type TileState } from './tile';
 const SPEAKING = 0.008;
 const GAP = 12;
 const INFO_MS = 1000;
+/// What changes within this time is drawn together.
+const RENDER_MS = 10;
 
 interface Tool {
 	button: HTMLButtonElement;
@@ -62,6 +64,7 @@ export class RoomView {
 	readonly #watched = new Map<string, MediaStreamTrack>();
 	readonly #infos = new Map<string, string>();
 	#infoTimer: number | undefined;
+	#renderTimer: number | undefined;
 	/// The tile that is shown large.
 	#pinned: string | undefined;
 
@@ -74,7 +77,7 @@ export class RoomView {
 		this.stats = new StatsPanel(session, () => this.toggleStats());
 		this.#help = this.#buildHelp();
 		this.element = this.#build();
-		session.on('changed', () => this.render());
+		session.on('changed', () => this.#renderSoon());
 		new ResizeObserver(() => this.#arrange()).observe(this.#stage);
 		document.addEventListener('keydown', (event) => this.#onKey(event));
 		document.addEventListener('pointerdown', (event) => {
@@ -88,6 +91,16 @@ export class RoomView {
 		if (this.#session.params.info) this.#infoTimer ??= window.setInterval(() => void this.#lookAtInfos(), INFO_MS);
 		this.render();
 		this.#tools.get('mic')?.button.focus({ preventScroll: true });
+	}
+
+	/// Draws the room once, between two pictures of the form: nobody sees it, and the next time costs half.
+	rehearse(): void {
+		if (!this.element.hidden) return;
+		const { title } = document;
+		this.element.hidden = false;
+		this.render();
+		this.element.hidden = true;
+		document.title = title;
 	}
 
 	hide(): void {
@@ -131,6 +144,15 @@ export class RoomView {
 		this.#empty.hidden = session.peers.size > 0 || session.phase !== 'joined';
 		setText(this.#empty, 'Nobody else is here yet. Send somebody the link.');
 		document.title = `${session.roomId} · libsfu`;
+	}
+
+	/// Changes come in bursts, and each drawing of the room lays it out anew. (Not at the next frame: a page in the
+	/// background has none, and is to be heard.)
+	#renderSoon(): void {
+		this.#renderTimer ??= window.setTimeout(() => {
+			this.#renderTimer = undefined;
+			this.render();
+		}, RENDER_MS);
 	}
 
 	toggleStats(): void {

@@ -1,15 +1,17 @@
 // One person's stay in one room: joins, publishes, receives, and finds its way back after a lost connection.
 
 import type { Device, types } from 'mediasoup-client';
-import { loadDevice } from './device';
+import type { Approach } from './approach';
+import { Burst, Latch } from './burst';
+import { loadDevice, takeDevice } from './device';
 import { encodingsFor, parseMode } from './encodings';
 import { Emitter } from './emitter';
-import { canShareScreen, deviceProblem, openCamera, openMicrophone, openScreen } from './media';
+import { deviceProblem, openCamera, openMicrophone, openScreen } from './media';
 import type { Params, Resolution } from './params';
-import { addRed } from './red';
 import { deviceInfo, remoteStream, sourceOf, takeNews, type ConsumerNews, type Layers, type RemotePeer, type RemoteStream, type Source } from './remote';
 import { SendLimit } from './sendlimit';
 import { Signalling, type NewConsumer, type Notifications, type PeerInfo } from './signalling';
+import { announceProducers, createTransport } from './transports';
 
 export type Phase = 'idle' | 'connecting' | 'joined' | 'reconnecting' | 'closed';
 export type NoticeKind = 'info' | 'warning' | 'error';
@@ -30,6 +32,9 @@ type News<Method extends keyof Notifications> = { method: Method; data: Notifica
 type ProducerNews = News<'producerScore'> | News<'producerWantedLayers'>;
 
 const SOURCES: readonly Source[] = ['mic', 'webcam', 'screen'];
+/// One's own media wait so long for others', who may publish nothing.
+const WATCH_FIRST_MS = 300;
+
 function reason(error: unknown): string {
 	return error instanceof Error ? error.message : String(error);
 }
@@ -58,6 +63,10 @@ export class Session extends Emitter<SessionEvents> {
 	#enabled = new Set<Source>();
 	/// What was told of producers that are just being made: the latest of each kind.
 	readonly #earlyNews = new Map<string, ProducerNews>();
+	/// Offers come in bursts, each of which is taken in one negotiation.
+	readonly #burst = new Burst();
+	/// Open once something that others publish was taken.
+	#watching = new Latch();
 	/// Grows with each connection; what an older one started is dropped when it comes back.
 	#attempt = 0;
 
@@ -67,7 +76,8 @@ export class Session extends Emitter<SessionEvents> {
 		this.resolution = params.resolution;
 	}
 
-	join(choice: JoinChoice): void {
+	/// `approach` is what was made ahead, perhaps for another room.
+	join(choice: JoinChoice, approach?: Approach): void {
 		this.roomId = choice.roomId;
 		this.displayName = choice.displayName;
 		this.#enabled = new Set();
@@ -75,7 +85,8 @@ export class Session extends Emitter<SessionEvents> {
 		if (choice.camera) this.#adopt('webcam', choice.camera);
 
 		this.#setPhase('connecting');
-		const signalling = new Signalling(this.roomId, this.params.peerId, this.params.consumerReplicas);
+		const made = approach?.take(this.roomId) ? approach : undefined;
+		const signalling = made?.signalling ?? new Signalling(this.roomId, this.params.peerId, this.params.consumerReplicas);
 		this.signalling = signalling;
 		signalling.on('open', () => void this.#enter());
 		signalling.on('failed', () => {
@@ -95,6 +106,11 @@ export class Session extends Emitter<SessionEvents> {
 			this.#consume(request.data).then(request.accept, (error: unknown) => request.reject(500, reason(error)));
 		});
 		signalling.on('notification', (notification) => this.#onNotification(notification));
+		signalling.on('refused', (error) => {
+			this.#notice('error', `The media connection was refused: ${reason(error)}`);
+			this.leave();
+		});
+		if (made) void this.#enter(made);
 	}
 
 	leave(): void {
@@ -271,21 +287,25 @@ export class Session extends Emitter<SessionEvents> {
 		for (const peer of this.peers.values()) yield* peer.streams.values();
 	}
 
-	async #enter(): Promise<void> {
+	async #enter(made?: Approach): Promise<void> {
 		const signalling = this.signalling;
 		const attempt = ++this.#attempt;
+		this.#watching = new Latch();
 		if (!signalling) return;
 		try {
-			const device = await loadDevice(await signalling.request('getRouterRtpCapabilities', undefined));
+			const ready = made?.device ?? takeDevice(this.roomId);
+			const device = ready ?? (await loadDevice(await signalling.request('getRouterRtpCapabilities', undefined)));
 			if (attempt !== this.#attempt) return;
 			this.#device = device;
 			// All at once: the server answers in this order. What others publish is offered after the join, so the
 			// transport for it comes before, and the one for one's own media delays neither.
 			await Promise.all([
-				this.params.consume ? this.#createRecvTransport(signalling, device, attempt) : undefined,
+				this.params.consume ? this.#takeTransport(signalling, device, 'recv', made?.recvTransport, attempt) : undefined,
 				this.#register(signalling, device, attempt),
-				this.params.produce ? this.#createSendTransport(signalling, device, attempt) : undefined,
+				this.params.produce ? this.#takeTransport(signalling, device, 'send', made?.sendTransport, attempt) : undefined,
 			]);
+			// What one sees comes first: the browser makes both connections with the same threads.
+			if (this.params.consume && this.peers.size > 0) await this.#watching.open(WATCH_FIRST_MS);
 			if (attempt !== this.#attempt) return;
 			this.#setPhase('joined');
 			const tracks = SOURCES.map((source) => ({ source, track: this.tracks.get(source) }));
@@ -307,33 +327,15 @@ export class Session extends Emitter<SessionEvents> {
 		for (const peer of peers) this.#addPeer(peer);
 	}
 
-	async #createSendTransport(signalling: Signalling, device: Device, attempt: number): Promise<void> {
-		const options = await signalling.request('createWebRtcTransport', { forceTcp: this.params.forceTcp, producing: true, consuming: false });
-		if (attempt !== this.#attempt) return;
-		const transport = device.createSendTransport(options);
-		this.sendTransport = transport;
-		this.#watchTransport(signalling, transport);
-		transport.on('produce', ({ kind, rtpParameters, appData }, done, failed) => {
-			const said = kind === 'audio' && this.params.red ? addRed(rtpParameters, device.sendRtpCapabilities) : rtpParameters;
-			signalling.request('produce', { transportId: transport.id, kind, rtpParameters: said, appData }).then(done, failed);
-		});
-	}
-
-	async #createRecvTransport(signalling: Signalling, device: Device, attempt: number): Promise<void> {
-		const options = await signalling.request('createWebRtcTransport', { forceTcp: this.params.forceTcp, producing: false, consuming: true });
-		if (attempt !== this.#attempt) return;
-		this.recvTransport = device.createRecvTransport(options);
-		this.#watchTransport(signalling, this.recvTransport);
-	}
-
-	#watchTransport(signalling: Signalling, transport: types.Transport): void {
-		transport.on('connect', ({ dtlsParameters }, done, failed) => {
-			signalling.request('connectWebRtcTransport', { transportId: transport.id, dtlsParameters }).then(done, failed);
-		});
+	async #takeTransport(signalling: Signalling, device: Device, direction: 'send' | 'recv', made: types.Transport | undefined, attempt: number): Promise<void> {
+		const transport = made ?? (await createTransport(signalling, device, direction, this.params.forceTcp));
+		if (attempt !== this.#attempt) return transport.close();
+		this[direction === 'send' ? 'sendTransport' : 'recvTransport'] = transport;
 		transport.on('connectionstatechange', (state) => {
 			if (state === 'failed' && this.phase === 'joined') void this.restartIce();
 			this.#changed();
 		});
+		if (direction === 'send') announceProducers(signalling, transport, this.params.red ? device.sendRtpCapabilities : undefined);
 	}
 
 	async #publish(source: Source, track: MediaStreamTrack): Promise<void> {
@@ -430,8 +432,7 @@ export class Session extends Emitter<SessionEvents> {
 	}
 
 	async #consume(data: NewConsumer): Promise<void> {
-		// Offers come in bursts. Those that have arrived are taken in one negotiation, not the first alone.
-		await new Promise((resolve) => setTimeout(resolve, 0));
+		await this.#burst.end();
 		const transport = this.recvTransport;
 		if (!transport) throw new Error('this page does not consume');
 		const source = sourceOf(data.kind, data.appData);
@@ -451,6 +452,7 @@ export class Session extends Emitter<SessionEvents> {
 			throw new Error(`no such peer: ${data.peerId}`);
 		}
 		peer.streams.set(consumer.id, stream);
+		this.#watching.release();
 		this.#changed();
 		if (this.audioOnly && data.kind === 'video') {
 			// The server resumes each consumer once it is accepted; this comes after it.
@@ -594,5 +596,4 @@ export class Session extends Emitter<SessionEvents> {
 	}
 }
 
-export { canShareScreen };
 export type { Layers, RemotePeer, RemoteStream, Source };

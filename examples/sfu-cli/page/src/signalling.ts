@@ -90,6 +90,8 @@ type SignallingEvents = {
 	failed: number;
 	disconnected: undefined;
 	close: undefined;
+	/// The service refused what everything else needs.
+	refused: unknown;
 	newConsumer: { data: NewConsumer; accept: () => void; reject: (code: number, reason: string) => void };
 	notification: { [Method in keyof Notifications]: { method: Method; data: Notifications[Method] } }[keyof Notifications];
 };
@@ -131,6 +133,10 @@ export class Signalling extends Emitter<SignallingEvents> {
 
 	async request<Method extends keyof Calls>(method: Method, data: Calls[Method][0]): Promise<Calls[Method][1]> {
 		return (await this.#peer.request(method, data ?? {})) as Calls[Method][1];
+	}
+
+	refuse(error: unknown): void {
+		this.emit('refused', error);
 	}
 
 	close(): void {
