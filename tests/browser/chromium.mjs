@@ -29,9 +29,10 @@ const FLAGS = [
 
 let browser;
 
-export async function launch() {
+/// The browser of all; further `flags` count where it is not running yet.
+export async function launch(flags = []) {
 	mkdirSync(ARTIFACTS, { recursive: true });
-	browser ??= await launchOne();
+	browser ??= await launchOne({ args: flags });
 	return browser;
 }
 
