@@ -5,6 +5,8 @@ import { test } from 'node:test';
 import { meet, Person } from './chromium.mjs';
 import { until, withService } from './service.mjs';
 
+/// What a WebSocket that is connected says.
+const OPEN = 1;
 const PHONE = { width: 390, height: 844 };
 
 test('the page can be worked by the keyboard alone', async () => {
@@ -163,6 +165,44 @@ test('every control has a name that can be read aloud', async () => {
 		assert.deepEqual(nameless, []);
 		await ada.page.keyboard.press('Escape');
 		await ada.leave();
+	});
+});
+
+test('who looks at the form of an open room is told to nobody, opens none, and joins by the way that is made meanwhile', async () => {
+	await withService({}, async (service) => {
+		const params = { resolution: 'qvga' };
+		const sockets = (person) => person.page.evaluate(() => window.sockets.map((socket) => socket.readyState));
+		const open = async (name, more = {}) => {
+			const person = await Person.open(service, name, { ...more, params });
+			await person.page.evaluate(() => window.sfu.prepared);
+			return person;
+		};
+		const early = await open('Early');
+		assert.deepEqual(await sockets(early), [], 'there is no room yet');
+		assert.equal((await service.health()).rooms, 0);
+		const ada = await Person.join(service, 'Ada', { params });
+		const [grace, mary, jean] = [await open('Grace'), await open('Mary'), await open('Jean')];
+		assert.equal((await service.health()).peers, 4);
+		assert.deepEqual((await ada.state()).peers, [], 'nobody is told of those who look');
+
+		await grace.join();
+		assert.deepEqual(await sockets(grace), [OPEN], 'no other connection was made');
+		// A way that was lost, and one into another room, are not gone.
+		await mary.page.evaluate(() => window.sockets[0].close());
+		await mary.join();
+		await jean.page.fill('#join-room', 'elsewhere');
+		await jean.join();
+		for (const person of [mary, jean]) {
+			assert.equal((await sockets(person)).filter((state) => state === OPEN).length, 1, person.name);
+		}
+		await early.join();
+		await meet([ada, grace, mary, early]);
+		assert.deepEqual((await jean.state()).peers, []);
+		assert.equal((await service.health()).rooms, 2);
+		for (const person of [ada, grace, mary, jean, early]) {
+			assert.deepEqual((await person.state()).notices.filter((text) => text.startsWith('error')), [], person.name);
+			await person.leave();
+		}
 	});
 });
 
