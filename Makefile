@@ -156,7 +156,8 @@ interop: setup-test tools ## Peers of other makers publish by WHIP and watch by 
 	tests/setup/interop.sh $(TARGET)/tools/interop $(VENV) >$(TARGET)/tools/interop.env
 	cd tests/interop && CHROMIUM="$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
 		SFU_BIN=$(TARGET)/debug/sfu SFU_GO_BIN=$(TARGET)/go/go-signaling SFU_PAGE=$(CURDIR)/$(PAGE)/dist \
-		STR0M=$(TARGET)/debug/str0m-peer PYTHON=$(VENV)/bin/python env $$(cat $(TARGET)/tools/interop.env) npm test
+		STR0M=$(TARGET)/debug/str0m-peer PYTHON=$(VENV)/bin/python PYTHONPATH=$(CURDIR)/bindings-python \
+		LIBSFU_LIBRARY=$(TARGET)/debug/libsfu.so env $$(cat $(TARGET)/tools/interop.env) npm test
 
 # The same luck each time: a verdict is about the change. `make fuzz` draws anew.
 fuzz-smoke: setup-test tools ## Each fuzz target for FUZZ_SMOKE seconds.

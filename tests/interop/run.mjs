@@ -6,7 +6,7 @@
 import { after } from 'node:test';
 import { quit } from '../browser/chromium.mjs';
 
-for (const file of ['rules', 'plain', 'matrix']) {
+for (const file of ['rules', 'taps', 'plain', 'matrix']) {
 	if (!process.env.ONLY || file.includes(process.env.ONLY)) await import(`./${file}.test.mjs`);
 }
 after(quit);

@@ -25,7 +25,7 @@ fi
 
 go="$("$here/setup/go.sh" "$venv" || true)"
 if [ -n "$go" ]; then
-  wanted="$(cat "$here/interop/pion/main.go" "$here/interop/pion/go.sum"; "$go" version)"
+  wanted="$(cat "$here/interop/pion/"*.go "$here/interop/pion/go.sum"; "$go" version)"
   if [ ! -x "$folder/pion" ] || [ "$(cat "$folder/pion.made-of" 2>/dev/null)" != "$wanted" ]; then
     echo "set-up: building pion's peer (once)" >&2
     if (cd "$here/interop/pion" && "$go" build -o "$folder/pion" .) >&2; then printf '%s' "$wanted" >"$folder/pion.made-of"; fi

@@ -1,4 +1,4 @@
-// A pion publisher by WHIP or watcher by WHEP: pion publish|watch URL.
+// A pion publisher by WHIP or watcher by WHEP: pion publish|watch URL. And a reader: pion rtpdump FILE prints what is in it.
 //
 // The publisher sends VP8 from an IVF file and Opus from an Ogg file that PEER_MEDIA names (video.ivf, audio.ogg). The
 // watcher counts packets and the frames that they end. A line of JSON tells of it twice a second. It ends, with a DELETE,
@@ -57,7 +57,10 @@ func main() {
 
 func run(args []string) error {
 	if len(args) != 2 {
-		return errors.New("give publish or watch, and a URL")
+		return errors.New("give publish or watch, and a URL; or rtpdump, and a file")
+	}
+	if args[0] == "rtpdump" {
+		return readDump(args[1], os.Stdout)
 	}
 	connection, err := webrtc.NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
