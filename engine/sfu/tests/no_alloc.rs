@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sfu_core::command::{Command, Event, Reply};
-use sfu_core::config::ConsumerConfig;
+use sfu_core::config::{CodecConfig, ConsumerConfig};
 use sfu_core::limits::Limits;
 use sfu_core::observer::ObserverOptions;
 use sfu_core::shard::{Shard, ShardConfig};
@@ -17,6 +17,7 @@ use sfu_core::testing::world::{OPUS, VP8, World, consumer_config, producer_confi
 use sfu_core::trace::TraceMask;
 use sfu_proto::crypto::Certificate;
 use sfu_proto::srtp::SrtpProfile;
+use sfu_wire::codec::CodecKind;
 use sfu_wire::extension::ExtensionKind;
 use sfu_wire::media::{MediaKind, Mid};
 use sfu_wire::scalability::Layers;
@@ -201,6 +202,62 @@ fn a_media_packet_allocates_nothing_after_warm_up() {
     turn(&mut world, alice, 0, 1_000);
     let (out, allocations) = turn(&mut world, alice, 1_000, 200);
     assert!(out >= 400 * 20, "{out} datagrams");
+    assert_eq!(allocations, 0, "for {out} datagrams");
+}
+
+/// Five frames and a repair packet over them, again and again, made anew for each consumer.
+#[test]
+fn flexfec_made_anew_for_each_consumer_allocates_nothing() {
+    const FLEXFEC: u8 = 35;
+    let _alone = alone();
+    let mut world = World::new(64);
+    let router = world.router();
+    let alice = world.join(router);
+    let codec =
+        CodecConfig { slot: 9, kind: CodecKind::FlexFec, payload_type: FLEXFEC, rtx_payload_type: None, ..vp8() };
+    let mid = Mid::new(b"v").expect("legal");
+    let mut config = producer_config(MediaKind::Video, mid, vec![vp8(), codec], Some(7), Some(8));
+    config.encodings[0].fec_ssrc = Some(9);
+    let producer = world.produce(alice, config.clone());
+    for _ in 0..5 {
+        let member = world.join(router);
+        let plain = consumer_config(producer, MediaKind::Video, mid, false);
+        let wanted = Box::new(ConsumerConfig { codecs: config.codecs.clone(), ..plain });
+        let transport = world.members[member].transport.id;
+        world.command(Command::Consume { transport, config: wanted }).expect("it can be consumed");
+    }
+    world.settle();
+    let round = |world: &mut World, frames: std::ops::Range<u16>| {
+        let (socket, from) = (world.members[alice].socket, world.members[alice].peer.addr());
+        let mut datagrams = Vec::new();
+        for n in frames {
+            let peer = &mut world.members[alice].peer;
+            peer.send_rtp(&rtp(VP8, 7, n, u32::from(n) * 3_000, &[], &vp8_frame(n == 0, n)));
+            if n % 5 == 4 {
+                let mut payload = vec![0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 7];
+                payload.extend((n - 4).to_be_bytes());
+                payload.extend([0xfc, 0]);
+                payload.resize(100, 0x55);
+                peer.send_rtp(&rtp(FLEXFEC, 9, n / 5, 0, &[], &payload));
+            }
+            datagrams.extend(std::iter::from_fn(|| peer.poll_transmit()));
+        }
+        let (mut out, before) = (0, ALLOCATIONS.load(Ordering::Relaxed));
+        COUNTING.store(true, Ordering::Relaxed);
+        for datagram in &mut datagrams {
+            world.now += Duration::from_millis(5);
+            let now = world.now;
+            world.shard.handle_datagram(now, now, socket, from, datagram);
+            world.shard.handle_timeout(now);
+            out += world.shard.outbox().transmits().len();
+            world.shard.outbox().clear();
+        }
+        COUNTING.store(false, Ordering::Relaxed);
+        (out, ALLOCATIONS.load(Ordering::Relaxed) - before)
+    };
+    round(&mut world, 0..1_000);
+    let (out, allocations) = round(&mut world, 1_000..1_200);
+    assert!(out >= (200 + 40) * 5, "{out} datagrams");
     assert_eq!(allocations, 0, "for {out} datagrams");
 }
 
