@@ -177,7 +177,7 @@ fn descriptors(root: &Path) {
 
 /// By hand from the payload formats: RFC 7741, RFC 9628, RFC 6184, RFC 7798, the AV1 RTP specification, RFC 6716.
 fn payloads(root: &Path) {
-    let seeds: [(&str, &str, &[u8]); 20] = [
+    let seeds: [(&str, &str, &[u8]); 21] = [
         (
             "wire_vp8",
             "key_frame",
