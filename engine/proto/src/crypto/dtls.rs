@@ -7,7 +7,7 @@
 //!
 //! Limits: see `budget` for what a handshake may hold; [`HANDSHAKE_TIME`] from its first record to its
 //! end; `pipe::MAX_OUTGOING` datagrams and [`MAX_EVENTS`] events wait for the caller. Datagrams are as large as
-//! `mtu` allows (RFC 6347, section 4.1.1.1).
+//! `mtu` allows, and smaller when a flight stays without an answer (RFC 6347, section 4.1.1.1).
 //!
 //! RFCs: 6347 (DTLS 1.2; 4.2.4 for retransmission), 5764 (use_srtp, exporter), 5705, 7627 (extended master
 //! secret, required), 8122 and 8827 section 6.5 (fingerprints), 8842. Renegotiation is refused, tickets and
@@ -39,6 +39,11 @@ use crate::keys::{KeyMaterial, SrtpKeys, SrtpProfile, erase};
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
 /// The first wait before a flight is sent again; it doubles.
 pub const FIRST_RETRANSMIT: Duration = Duration::from_millis(50);
+/// A flight that waited for so long without an answer is sent again in datagrams of [`NARROW_MTU`]: its way may lose
+/// longer ones without a word (RFC 6347, section 4.1.1.1).
+const NARROW_AFTER: Duration = Duration::from_millis(400);
+/// What every path carries, as IPv4 has it: 576 bytes less 28 of headers (RFC 1122, section 3.3.2).
+const NARROW_MTU: u16 = 548;
 /// Events that wait for the caller; application data beyond is dropped.
 pub const MAX_EVENTS: usize = 256;
 
@@ -426,6 +431,9 @@ impl DtlsSession {
         let Some(stream) = &mut self.stream else {
             return;
         };
+        if self.backoff >= NARROW_AFTER {
+            ffi::narrow(stream.ssl(), NARROW_MTU);
+        }
         let sent = ffi::retransmit(stream.ssl());
         stream.get_mut().written = 0;
         forget_errors();

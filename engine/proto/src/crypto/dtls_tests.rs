@@ -371,3 +371,25 @@ fn h11_the_largest_handshake_datagram_fills_the_path_but_not_more() {
         }
     }
 }
+
+#[test]
+fn row_103_a_path_that_loses_long_datagrams_without_a_word_is_got_through_by_shorter_ones() {
+    // Its certificate fills several datagrams.
+    let rsa = Certificate::generate_rsa(4096).expect("certificate");
+    let context = DtlsContext::new(&rsa, &SrtpProfile::ALL, MTU).expect("context");
+    for hole in [1_200, 1_000, 576] {
+        let mut link = Link::pair(&context);
+        link.client.set_remote_fingerprints(rsa.fingerprints());
+        link.server.set_remote_fingerprints(rsa.fingerprints());
+        let mut lost = 0;
+        link.run(START + HANDSHAKE_TIME, &mut |_, mut burst| {
+            let all = burst.len();
+            burst.retain(|datagram| datagram.len() <= hole);
+            lost += all - burst.len();
+            burst
+        });
+        link.assert_connected();
+        assert_eq!(lost == 0, hole >= 1_200, "{lost} lost of those longer than {hole}");
+        assert!(link.now <= START + Duration::from_secs(5), "{hole}: {:?}", link.now);
+    }
+}

@@ -19,6 +19,8 @@ use openssl_sys::{SSL, SSL_CTX, SSL_CTX_ctrl, SSL_ctrl, X509_STORE_CTX};
 
 /// `DTLS_CTRL_GET_TIMEOUT` of `openssl/ssl.h`.
 const DTLS_CTRL_GET_TIMEOUT: c_int = 73;
+/// `SSL_CTRL_SET_MTU` of `openssl/ssl.h`.
+const SSL_CTRL_SET_MTU: c_int = 17;
 /// `SSL_CTRL_SET_MAX_CERT_LIST` of `openssl/ssl.h`.
 const SSL_CTRL_SET_MAX_CERT_LIST: c_int = 51;
 
@@ -71,6 +73,15 @@ pub(super) fn retransmit(ssl: &SslRef) -> bool {
 pub(super) fn release_buffers(ssl: &SslRef) {
     // SAFETY: the pointer is that of a live session; the library refuses while a buffer is in use.
     unsafe { SSL_free_buffers(ssl.as_ptr()) };
+}
+
+/// From now on no datagram is longer, also of what is sent again.
+pub(super) fn narrow(ssl: &SslRef, mtu: u16) {
+    // SAFETY: the pointer is that of a live DTLS session and the command takes an integer only. It refuses what is below
+    // the library's least, which leaves things as they are.
+    unsafe {
+        SSL_ctrl(ssl.as_ptr(), SSL_CTRL_SET_MTU, c_long::from(mtu), ptr::null_mut());
+    }
 }
 
 /// Every certificate passes the chain check.
