@@ -56,7 +56,8 @@ fn duties(text: &str, tests: &BTreeSet<String>) -> Vec<Finding> {
     findings
 }
 
-/// A fault's tests are found by the beginning of their names: `row_014_...`, or `h01_and_row_014_...` for both.
+/// A fault that cannot happen here says so. Others' tests are found by the beginning of their names: `row_014_...`, or
+/// `h01_and_row_014_...` for both.
 fn faults(text: &str, sources: &[Source], tests: &BTreeSet<String>) -> Vec<Finding> {
     let rows = match read(text, "fault") {
         Ok(rows) => rows,
@@ -68,8 +69,12 @@ fn faults(text: &str, sources: &[Source], tests: &BTreeSet<String>) -> Vec<Findi
     for (line, row) in &rows {
         let id = row.get("id").cloned().unwrap_or_default();
         let tested = !id.is_empty() && tests.iter().any(|name| shows(name, &id));
-        if !tested {
-            let text = format!("fault `{id}` has no test whose name begins with `{id}_`");
+        let absent = row.contains_key("absent");
+        if tested == absent || absent && row["absent"].is_empty() {
+            let text = match absent {
+                true => format!("fault `{id}` is `absent`: say why, and test it nowhere"),
+                false => format!("fault `{id}` has no test whose name begins with `{id}_`"),
+            };
             findings.push(Finding { path: FAULTS.to_owned(), line: *line, text });
         }
         for language in row.get("languages").into_iter().flat_map(|names| names.split_whitespace()) {
@@ -201,6 +206,9 @@ mod tests {
         assert!(with("row_004").is_empty());
         assert_eq!(with("row_005").len(), 1);
         assert_eq!(with("row_00").len(), 1);
+        let absent = |id: &str, why: &str| with(&format!("{id}\"\nabsent = \"{why}"));
+        assert!(absent("row_082", "nothing could do it").is_empty());
+        assert_eq!((absent("row_082", "").len(), absent("row_004", "yet there it is").len()), (1, 1));
         assert!(shows("test_row_014_hello", "row_014") && !shows("test_row_014", "row_014"));
         assert!(shows("h01_and_row_014_hello", "row_014") && shows("h01_and_row_014_hello", "h01"));
     }
