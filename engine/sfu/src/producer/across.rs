@@ -64,7 +64,7 @@ impl PeerLink {
         &mut self,
         ingress: &Ingress,
         again: bool,
-        (mode, highest, table): (ScalabilityMode, Layers, &TargetTable),
+        (mode, highest, table): (ScalabilityMode, impl FnOnce() -> Layers, &TargetTable),
     ) -> Passage {
         let index = usize::from(ingress.encoding) % MAX_ENCODINGS;
         let fresh = self.fresh & 1 << index != 0;
@@ -72,7 +72,7 @@ impl PeerLink {
             if ingress.layer.scheme == Scheme::None || !(fresh || ingress.key_frame) {
                 return Passage::Whole { fresh };
             }
-            let mut sieve = Sieve::new(ingress, mode, aim(self.within[index], highest));
+            let mut sieve = Sieve::new(ingress, mode, aim(self.within[index], highest()));
             let sifted = sieve.pass(ingress, table);
             self.sieves[index] = Some(Box::new(sieve));
             return sifted.map_or(Passage::None, |sifted| Passage::Sifted { fresh, sifted });
@@ -180,7 +180,7 @@ impl Producer {
         let video = self.config.kind == MediaKind::Video;
         let Some(source) = self.encodings.get(usize::from(encoding)) else { return crossed };
         for link in self.links.iter_mut().filter(|link| is_meant(link)) {
-            let passage = link.sift(ingress, only.is_some(), (mode, source.highest(), &source.targets));
+            let passage = link.sift(ingress, only.is_some(), (mode, || source.highest(), &source.targets));
             crossed.wants_key_frame |= link.wants_key_frame(encoding);
             let (fresh, sifted) = match passage {
                 Passage::None => continue,
