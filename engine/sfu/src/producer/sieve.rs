@@ -25,7 +25,7 @@ pub(super) struct Sieve {
     selector: Selector,
     numbers: SequenceMap,
     epoch: u32,
-    /// Something was left out since the stream began.
+    /// Numbers are not those of the publisher (any more): something was left out.
     is_cut: bool,
 }
 
@@ -46,7 +46,7 @@ impl Sieve {
         self.selector.start(mode);
         self.numbers.start(ingress.position);
         self.epoch = ingress.epoch;
-        self.is_cut = false;
+        self.is_cut = self.numbers.next_number() != ingress.position as u16;
     }
 
     /// The source was restarted before this packet.
@@ -115,6 +115,7 @@ impl Sieve {
 #[cfg(test)]
 mod tests {
     use sfu_wire::codec::CodecKind;
+    use sfu_wire::drop_reason::DropReason;
     use sfu_wire::rtp::RtpView;
     use sfu_wire::time::Time;
 
@@ -214,7 +215,14 @@ mod tests {
         assert!(sieve.is_restarted(&anew) && !sieve.is_restarted(&pictures[3]));
         assert_eq!(sieve.pass(&anew, &none), None, "before it is begun with");
         sieve.begin(&anew, ScalabilityMode::default());
+        let repair = |n: u64| Ingress { blank: Some(DropReason::RtpFec), position: anew.position + n, ..anew.clone() };
         assert_eq!(told(sieve.pass(&anew, &none)), Some((2, 0, false)));
+        assert_eq!(sieve.pass(&repair(1), &none), None, "it is about other numbers");
+        let mut whole = Sieve::new(&anew, ScalabilityMode::default(), LOWEST);
+        assert!(
+            whole.pass(&anew, &none).is_some() && whole.pass(&repair(1), &none).is_some(),
+            "and this about the same"
+        );
         assert_eq!(sieve.pass(&pictures[3], &none), None, "what is late of the one before belongs to nothing");
         assert_eq!(sieve.locate(FIRST, anew.position), None);
     }
