@@ -60,6 +60,9 @@ asan: setup-build ## A hundred thousand orders of closing under AddressSanitizer
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" SFU_SCALE=full CARGO_TARGET_DIR=$(TARGET)/asan \
 		cargo test --locked --target "$$(rustc -vV | sed -n 's/^host: //p')" -p sfu-core --test object_tree h26_
 
+tsan: setup-test ## Threads at the C ABI and between shards under ThreadSanitizer; builds everything once more.
+	tests/tsan/run.sh
+
 bench: setup-test tools ## Measure all: packets end to end beside a peer's loop, parse, protect, fan-out, commands. Best alone.
 	cargo build --release --locked -p sfu-bench --bins
 	mkdir -p $(TARGET)/bench

@@ -19,6 +19,7 @@ pub const EXCEPTIONS: &[Exception] = &[
     Exception { path: "engine/runtime/tests/echo.rs", reason: "fork, poll" },
     Exception { path: "engine/runtime/tests/start_faults.rs", reason: "makes faults: limits, a seccomp filter" },
     Exception { path: "tests/bench/src/sys.rs", reason: "system calls that std does not offer" },
+    Exception { path: "tests/tsan/canary.rs", reason: "a race on purpose, for ThreadSanitizer to find" },
     Exception { path: "ffi/src/lib.rs", reason: "callers hand over raw pointers" },
     Exception { path: "ffi/src/tests.rs", reason: "calls the C ABI as a C program would" },
     Exception { path: "ffi/src/thread_tests.rs", reason: "calls of the C ABI, as a C program makes them" },
