@@ -3,7 +3,7 @@
 //! It is told nothing; the files to read and to write are the tables below. Without `CI=true` it writes; with it, it
 //! only compares, and fails naming each stale file, its first differing line and the command to run. The flatbuffers
 //! compiler is taken from `FLATC`, else from the path; its version must be the one that the Rust crate has. Modules of the
-//! Python package are made by a script of its own, since they are made of Python.
+//! Python package, and the reference, are made by scripts, since they are made of Python.
 //! It leaves out formatting: generated files stay as their generator wrote them.
 
 use std::path::{Path, PathBuf};
@@ -24,16 +24,19 @@ const HEADER_SOURCES: [&str; 2] = ["ffi/src/status.rs", "ffi/src/lib.rs"];
 /// Text before the declarations of the C header: what a caller must know.
 const HEADER_PREAMBLE: &str = "ffi/src/preamble.h";
 
-/// Makes modules of the Python package: `SCRIPT SCHEMA FOLDER`.
-const PYTHON_SCRIPT: &str = "bindings-python/generate.py";
-
-/// The modules that the script makes.
-const PYTHON_MODULES: [&str; 5] = [
-    "bindings-python/libsfu/schema.py",
-    "bindings-python/libsfu/_layout.py",
-    "bindings-python/libsfu/_object.py",
-    "bindings-python/libsfu/_objects.py",
-    "bindings-python/libsfu/_streams.py",
+/// Scripts of Python, called as `SCRIPT SCHEMA FOLDER`, and what they make.
+const SCRIPTS: [(&str, &[&str]); 2] = [
+    (
+        "bindings-python/generate.py",
+        &[
+            "bindings-python/libsfu/schema.py",
+            "bindings-python/libsfu/_layout.py",
+            "bindings-python/libsfu/_object.py",
+            "bindings-python/libsfu/_objects.py",
+            "bindings-python/libsfu/_streams.py",
+        ],
+    ),
+    ("tests/generate/reference.py", &["docs/reference.md"]),
 ];
 
 fn main() -> ExitCode {
@@ -71,7 +74,9 @@ fn generate(root: &Path) -> Result<Vec<Generated>, String> {
             bytes: flatc(root, &["--go", "--gen-onefile", "--gen-object-api", "--go-namespace", "fbs"], "go")?,
         },
     ];
-    files.extend(python_modules(root)?);
+    for (script, paths) in SCRIPTS {
+        files.extend(scripted(root, script, paths)?);
+    }
     Ok(files)
 }
 
@@ -151,22 +156,21 @@ fn flatc(root: &Path, arguments: &[&str], extension: &str) -> Result<Vec<u8>, St
     made
 }
 
-/// What the Python package's own script makes of the schema.
-fn python_modules(root: &Path) -> Result<Vec<Generated>, String> {
+/// What a script makes of the schema.
+fn scripted(root: &Path, script: &str, paths: &'static [&'static str]) -> Result<Vec<Generated>, String> {
     let folder = std::env::temp_dir().join(format!("libsfu-python-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let script = root.join(PYTHON_SCRIPT);
-    let run = Command::new("python3").arg(script).arg(root.join(SCHEMA)).arg(&folder).output();
+    let run = Command::new("python3").arg(root.join(script)).arg(root.join(SCHEMA)).arg(&folder).output();
     let made = run.map_err(|error| format!("python3 does not start: {error}")).and_then(|output| {
         if !output.status.success() {
-            return Err(format!("{PYTHON_SCRIPT}: {}", String::from_utf8_lossy(&output.stderr)));
+            return Err(format!("{script}: {}", String::from_utf8_lossy(&output.stderr)));
         }
         let read = |path: &'static str| {
             let file = folder.join(Path::new(path).file_name().unwrap_or_default());
             let bytes = std::fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
             Ok(Generated { path, bytes })
         };
-        PYTHON_MODULES.into_iter().map(read).collect()
+        paths.iter().copied().map(read).collect()
     });
     // A leftover folder of the temporary directory is not worth a failure.
     let _ = std::fs::remove_dir_all(&folder);

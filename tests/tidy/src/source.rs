@@ -17,6 +17,7 @@ const GENERATED: &[&str] = &[
     "bindings-python/libsfu/schema.py",
     "bindings-go/internal/fbs/libsfu_generated.go",
     "include/libsfu.h",
+    "docs/reference.md",
     "Cargo.lock",
     "tests/fuzz/Cargo.lock",
     "LICENSE",
