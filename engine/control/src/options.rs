@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use sfu_proto::crypto::Certificate;
 use sfu_proto::srtp::SrtpProfile;
-use sfu_runtime::{IoBackend, RuntimeOptions, ShardPlacement, StartCode, StartError, TcpLimits};
+use sfu_runtime::{IoBackend, RuntimeOptions, ShardPlacement, StartCode, StartError};
 
 use crate::schema as fb;
 use crate::{decode, encode};
@@ -147,14 +147,12 @@ impl EngineOptions {
         };
         Ok(RuntimeOptions {
             shards: self.placements(usable_cpus)?,
-            certificate: self.certificate()?,
             srtp_profiles: self.profiles()?,
             command_queue: queue("command_queue", self.command_queue)?,
             event_queue: queue("event_queue", self.event_queue)?,
             io: self.io_backend,
             tap_directory: self.tap_directory.as_ref().map(PathBuf::from),
-            tcp: TcpLimits::default(),
-            steer_shared_ports: true,
+            ..RuntimeOptions::new(self.certificate()?)
         })
     }
 

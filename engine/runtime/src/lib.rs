@@ -21,6 +21,7 @@ mod load;
 mod mailbox;
 mod media_io;
 mod media_queue;
+mod memory;
 mod mesh;
 mod options;
 mod port_program;

@@ -9,6 +9,8 @@ use sfu_proto::crypto::Certificate;
 use sfu_proto::srtp::SrtpProfile;
 pub use sfu_wire::net::Protocol;
 
+use crate::memory::CGROUPS;
+
 /// Where a shard runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ShardPlacement {
@@ -52,6 +54,8 @@ pub struct RuntimeOptions {
     /// The kernel is told which shard each peer of a shared port belongs to; otherwise shards hand over to one another
     /// what is not their own.
     pub steer_shared_ports: bool,
+    /// Where the control groups are that may limit the process's memory.
+    pub cgroups: PathBuf,
 }
 
 impl RuntimeOptions {
@@ -67,6 +71,7 @@ impl RuntimeOptions {
             tap_directory: None,
             tcp: TcpLimits::default(),
             steer_shared_ports: true,
+            cgroups: PathBuf::from(CGROUPS),
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::load::{LoadCell, ShardLoad};
 use crate::mailbox::{Inbox, Item, Outlet, Retention};
 use crate::media_io;
 use crate::media_queue::{MediaOutlet, records};
+use crate::memory::MemoryLimit;
 use crate::mesh::{self, Mesh, Port};
 use crate::options::{IoBackend, ListenInfo, RuntimeOptions, ShardPlacement, TcpLimits};
 use crate::preflight::{self, PreflightOptions, Status};
@@ -130,6 +131,7 @@ pub(crate) struct Shared {
     pub(crate) taps: Option<TapSink>,
     /// Ports that all shards listen on.
     pub(crate) ports: Arc<SharedPorts>,
+    pub(crate) memory: MemoryLimit,
     running: Mutex<Vec<u8>>,
     ended: Condvar,
 }
@@ -207,6 +209,7 @@ impl Runtime {
             mesh: Mesh::new(count),
             taps,
             ports: Arc::new(SharedPorts::new(count, options.steer_shared_ports)),
+            memory: MemoryLimit::of_process(&options.cgroups),
             running: Mutex::new(Vec::new()),
             ended: Condvar::new(),
         });

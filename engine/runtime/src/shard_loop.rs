@@ -34,6 +34,7 @@ use crate::load::Traffic;
 use crate::media_io::runs::Runs;
 use crate::media_io::{Datagram, MediaIo, Sent};
 use crate::media_queue::records;
+use crate::memory::makes_something;
 use crate::mesh::Port;
 use crate::options::TcpLimits;
 use crate::runtime::{Output, ShardRequest, Shared};
@@ -350,6 +351,11 @@ impl<S: ShardCore> ShardLoop<S> {
     fn execute(&mut self, now: Time, request: ShardRequest) -> Result<sfu_core::command::Reply, CommandError> {
         if self.inbox().is_stopping() {
             return Err(CommandError::new(ErrorCode::Closed, "", "the engine is shutting down"));
+        }
+        if makes_something(&request.command)
+            && let Some(refusal) = self.shared.memory.refusal()
+        {
+            return Err(refusal);
         }
         let bound = self.binder.bind_all(&request.listen)?;
         let mut sockets: Vec<BoundSocket> = Vec::with_capacity(bound.len());
