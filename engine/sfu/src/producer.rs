@@ -380,10 +380,8 @@ impl Producer {
 
     /// It has layers that consumers may choose from.
     pub fn is_layered(&self) -> bool {
-        let layers = |e: u8| self.highest(e) != Layers::default();
-        self.encodings.len() > 1
-            || self.config.stream_type != StreamType::Simple
-            || (0..self.encoding_count()).any(layers)
+        let signalled = self.encodings.len() > 1 || self.config.stream_type != StreamType::Simple;
+        signalled || (0..self.encoding_count()).any(|encoding| self.highest(encoding) != Layers::default())
     }
 
     /// The decode targets of an encoding.
