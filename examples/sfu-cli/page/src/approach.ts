@@ -15,7 +15,7 @@ export class Approach {
 	readonly roomId: string;
 	readonly device: Device;
 	readonly signalling: Signalling;
-	/// Done when it is made, or given up.
+	/// Done when it is made and connected, or given up.
 	readonly settled: Promise<void>;
 	sendTransport: types.Transport | undefined;
 	recvTransport: types.Transport | undefined;
@@ -75,10 +75,22 @@ export class Approach {
 			if (this.#state === 'over') this.#closeTransports();
 			else if (this.recvTransport) await connectAhead(this.recvTransport, device);
 			if (this.#state === 'making') this.#state = 'made';
+			if (this.recvTransport) await connected(this.recvTransport);
 		} catch (error) {
 			console.warn('nothing is made ahead:', error);
 			this.close();
 		}
 		this.#settle();
 	}
+}
+
+/// Done when it is, or cannot be.
+function connected(transport: types.Transport): Promise<void> {
+	return new Promise((resolve) => {
+		const look = (state: types.ConnectionState): void => {
+			if (state !== 'new' && state !== 'connecting') resolve();
+		};
+		transport.on('connectionstatechange', look);
+		look(transport.closed ? 'closed' : transport.connectionState);
+	});
 }

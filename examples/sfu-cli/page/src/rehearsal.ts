@@ -18,10 +18,21 @@ export async function rehearse(device: Device): Promise<void> {
 	try {
 		const streams = KINDS.map((kind, index) => ({ kind, rtpParameters: parametersOf(device.recvRtpCapabilities, kind, index) }));
 		const wanted = streams.filter(({ rtpParameters }) => rtpParameters.codecs.length > 0);
-		await Promise.all(wanted.map(({ kind, rtpParameters }) => transport.consume({ id: kind, producerId: kind, kind, rtpParameters })));
+		const consumers = await Promise.all(wanted.map(({ kind, rtpParameters }) => transport.consume({ id: kind, producerId: kind, kind, rtpParameters })));
+		await look(consumers.map((consumer) => consumer.track));
 	} finally {
 		transport.close();
 	}
+}
+
+/// Makes a player for what never plays.
+async function look(tracks: MediaStreamTrack[]): Promise<void> {
+	const video = document.createElement('video');
+	const started = new Promise((resolve) => video.addEventListener('loadstart', resolve, { once: true }));
+	video.muted = true;
+	video.srcObject = new MediaStream(tracks);
+	await started;
+	video.srcObject = null;
 }
 
 /// Connects a transport by a picture that never comes: connecting needs one.

@@ -77,7 +77,8 @@ export class RoomView {
 		this.stats = new StatsPanel(session, () => this.toggleStats());
 		this.#help = this.#buildHelp();
 		this.element = this.#build();
-		session.on('changed', () => this.#renderSoon());
+		session.on('changed', () => this.#renderSoon(RENDER_MS));
+		session.on('streams', () => this.#renderSoon(0));
 		new ResizeObserver(() => this.#arrange()).observe(this.#stage);
 		document.addEventListener('keydown', (event) => this.#onKey(event));
 		document.addEventListener('pointerdown', (event) => {
@@ -148,11 +149,13 @@ export class RoomView {
 
 	/// Changes come in bursts, and each drawing of the room lays it out anew. (Not at the next frame: a page in the
 	/// background has none, and is to be heard.)
-	#renderSoon(): void {
-		this.#renderTimer ??= window.setTimeout(() => {
+	#renderSoon(within: number): void {
+		if (within > 0 && this.#renderTimer !== undefined) return;
+		clearTimeout(this.#renderTimer);
+		this.#renderTimer = window.setTimeout(() => {
 			this.#renderTimer = undefined;
 			this.render();
-		}, RENDER_MS);
+		}, within);
 	}
 
 	toggleStats(): void {

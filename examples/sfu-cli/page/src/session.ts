@@ -25,6 +25,7 @@ export interface JoinChoice {
 
 type SessionEvents = {
 	changed: undefined;
+	streams: undefined; // There is more to see or to hear.
 	notice: { kind: NoticeKind; text: string };
 };
 
@@ -453,7 +454,7 @@ export class Session extends Emitter<SessionEvents> {
 		}
 		peer.streams.set(consumer.id, stream);
 		this.#watching.release();
-		this.#changed();
+		this.emit('streams', undefined);
 		if (this.audioOnly && data.kind === 'video') {
 			// The server resumes each consumer once it is accepted; this comes after it.
 			queueMicrotask(() => void this.setPaused(stream, true));
